@@ -1,0 +1,269 @@
+//! What a node computes.
+
+use std::fmt;
+
+use super::{Partition, WeightId};
+
+/// An operation of the graph.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// The network's input.
+    Input,
+    /// A convolution in any segmentation; depthwise and pointwise convolutions are special partitions of it.
+    Conv(Conv),
+    /// A spatial convolution and the pointwise one that is its only user, computed block by block of rows so that
+    /// the intermediate never goes to memory. Made by a pass.
+    Separable(Box<Separable>),
+    /// Per-channel normalisation with stored statistics.
+    BatchNorm(BatchNorm),
+    /// An activation function applied to each element.
+    Activation(Activation),
+    /// Pooling over windows.
+    Pool(Pool),
+    /// The mean (or maximum) of each channel over all pixels; yields a vector.
+    GlobalPool(PoolKind),
+    /// A fully connected layer on a vector: kernel `inputs x units`. Passes may let it read a map, whose elements
+    /// count in memory order.
+    Dense(LinearPart),
+    /// exp(x) / sum(exp(x)) over the channels of each pixel.
+    Softmax,
+    /// Sum of all inputs, element by element.
+    Add,
+    /// All inputs behind each other along the channels.
+    Concat,
+    /// The identity when a network is run; drops elements at this rate in training.
+    Dropout {
+        /// Share of elements dropped, from 0 up to but not including 1.
+        rate: f64,
+    },
+    /// A map read as a vector in memory order (row, pixel, channel).
+    Flatten,
+}
+
+/// An activation function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// The identity.
+    #[default]
+    Linear,
+    /// max(x, 0)
+    Relu,
+    /// min(max(x, 0), 6)
+    Relu6,
+    /// x where x > 0, else exp(x) - 1 (Clevert et al., arXiv 1511.07289, with alpha = 1)
+    Elu,
+    /// 1 / (1 + exp(-x))
+    Sigmoid,
+}
+
+impl Activation {
+    /// Every function, with [`Activation::Linear`] first.
+    pub const ALL: [Activation; 5] =
+        [Activation::Linear, Activation::Relu, Activation::Relu6, Activation::Elu, Activation::Sigmoid];
+
+    /// Whether the function maps zero to zero, so that it may be applied before zero padding as well as after it.
+    pub fn keeps_zero(self) -> bool {
+        self != Activation::Sigmoid
+    }
+}
+
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Activation::Linear => "linear",
+            Activation::Relu => "relu",
+            Activation::Relu6 => "relu6",
+            Activation::Elu => "elu",
+            Activation::Sigmoid => "sigmoid",
+        })
+    }
+}
+
+/// Zero rows and columns around a map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Pads {
+    /// Rows above.
+    pub top: u32,
+    /// Rows below.
+    pub bottom: u32,
+    /// Columns to the left.
+    pub left: u32,
+    /// Columns to the right.
+    pub right: u32,
+}
+
+/// How a window moves over a map. Pairs are (vertical, horizontal).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Taps.
+    pub kernel: [u32; 2],
+    /// Distance between windows.
+    pub strides: [u32; 2],
+    /// Distance between the taps of a window.
+    pub dilation: [u32; 2],
+    /// Padding; never as large as the dilated kernel.
+    pub pads: Pads,
+}
+
+impl Window {
+    /// A 1x1 window with stride 1.
+    pub const POINT: Window = Window {
+        kernel: [1, 1],
+        strides: [1, 1],
+        dilation: [1, 1],
+        pads: Pads { top: 0, bottom: 0, left: 0, right: 0 },
+    };
+
+    /// The extent of the dilated kernel, vertically and horizontally.
+    pub fn extent(&self) -> [u32; 2] {
+        [0, 1].map(|axis| (self.kernel[axis] - 1) * self.dilation[axis] + 1)
+    }
+
+    /// Padding before and after, vertically (axis 0) or horizontally (axis 1).
+    pub fn pads_of(&self, axis: usize) -> (u32, u32) {
+        match axis {
+            0 => (self.pads.top, self.pads.bottom),
+            _ => (self.pads.left, self.pads.right),
+        }
+    }
+
+    /// How many windows fit along an axis of `size`, or `None` when not even one does.
+    pub fn output(&self, axis: usize, size: u32) -> Option<u32> {
+        let (before, after) = self.pads_of(axis);
+        let padded = u64::from(size) + u64::from(before) + u64::from(after);
+        let room = padded.checked_sub(u64::from(self.extent()[axis]))?;
+        u32::try_from(room / u64::from(self.strides[axis]) + 1).ok()
+    }
+
+    /// The taps of window `at` along an axis that lie inside `0..size`, as a range of tap indices (maybe empty).
+    pub fn valid_taps(&self, axis: usize, at: u32, size: u32) -> std::ops::Range<u32> {
+        let start = i64::from(at) * i64::from(self.strides[axis]) - i64::from(self.pads_of(axis).0);
+        let step = i64::from(self.dilation[axis]);
+        let inside = |tap: &u32| (0..i64::from(size)).contains(&(start + i64::from(*tap) * step));
+        let first = (0..self.kernel[axis]).find(inside).unwrap_or(0);
+        let count = (first..self.kernel[axis]).take_while(inside).count() as u32;
+        first..first + count
+    }
+
+    /// Whether every output pixel reads exactly the input pixel at the same place.
+    pub fn is_point(&self) -> bool {
+        *self == Window { dilation: self.dilation, ..Window::POINT }
+    }
+
+    /// Taps in all.
+    pub fn taps(&self) -> u64 {
+        u64::from(self.kernel[0]) * u64::from(self.kernel[1])
+    }
+}
+
+/// A convolution: a window, a cut of the channels, and the parameters of its output channels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conv {
+    /// The window.
+    pub window: Window,
+    /// The segments.
+    pub partition: Partition,
+    /// Parameters; together they cover the output channels in order. A layer has one part; merging parallel
+    /// convolutions makes more.
+    pub parts: Vec<LinearPart>,
+}
+
+/// Parameters of consecutive output channels of a linear operation, and the normalisations folded into them.
+///
+/// The layout of `kernel` for a part that covers whole segments with equal sizes, or output channels of the only segment, is
+/// Keras': `kh x kw x (input channels of a segment) x outputs`. For segments of unequal sizes it is one axis: tap by tap,
+/// segment by segment, inputs x outputs of the segment, row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinearPart {
+    /// Output channels covered.
+    pub outputs: u32,
+    /// The kernel.
+    pub kernel: WeightId,
+    /// Added to the result, one element for each output channel.
+    pub bias: Option<WeightId>,
+    /// Normalisations of the result, first to last, to be folded into kernel and bias when weights are packed.
+    pub norms: Vec<BatchNorm>,
+}
+
+/// gamma * (x - mean) / sqrt(variance + epsilon) + beta, channel by channel (Ioffe and Szegedy, arXiv 1502.03167).
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchNorm {
+    /// Added to the variance.
+    pub epsilon: f64,
+    /// Scale; 1 when absent.
+    pub gamma: Option<WeightId>,
+    /// Shift; 0 when absent.
+    pub beta: Option<WeightId>,
+    /// Stored means.
+    pub mean: WeightId,
+    /// Stored variances.
+    pub variance: WeightId,
+}
+
+/// The two parts of a fused separable convolution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Separable {
+    /// The spatial part.
+    pub spatial: Conv,
+    /// Applied to the result of the spatial part.
+    pub between: Activation,
+    /// The pointwise part: a 1x1 window with stride 1.
+    pub pointwise: Conv,
+}
+
+/// What a pool takes of its window or map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PoolKind {
+    /// The largest element.
+    Max,
+    /// The mean of the elements; padding does not count.
+    Average,
+}
+
+impl fmt::Display for PoolKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PoolKind::Max => "max",
+            PoolKind::Average => "average",
+        })
+    }
+}
+
+/// Pooling over windows; padding neither wins a maximum nor counts in a mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pool {
+    /// Maximum or mean.
+    pub kind: PoolKind,
+    /// The window.
+    pub window: Window,
+}
+
+/// What passes moved into a node: an activation on the way in, and a chain of operations on the way out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fusion {
+    /// Applied to each element of the first input as it is loaded (padding stays zero).
+    pub load: Activation,
+    /// Applied to each element of the result, first to last.
+    pub post: Vec<Post>,
+}
+
+impl Fusion {
+    /// Whether nothing was fused.
+    pub fn is_empty(&self) -> bool {
+        self.load == Activation::Linear && self.post.is_empty()
+    }
+
+    /// How many operands of the node belong to `post`.
+    pub fn added_inputs(&self) -> usize {
+        self.post.iter().filter(|p| **p == Post::Add).count()
+    }
+}
+
+/// One operation of an epilogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Post {
+    /// An activation function.
+    Activation(Activation),
+    /// Adds the next operand of the node, which has the shape of the result.
+    Add,
+}

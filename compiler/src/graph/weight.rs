@@ -1,0 +1,71 @@
+//! Declarations of parameter tensors.
+
+use std::fmt;
+
+use super::LayerId;
+
+/// A parameter tensor: its name, shape and meaning. The numbers are bound by the runtime.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weight {
+    /// `layer/role`, for instance `block2_sepconv1/depthwise_kernel`.
+    pub name: String,
+    /// Extents, the last one varying fastest.
+    pub shape: Vec<u32>,
+    /// What it is.
+    pub role: Role,
+    /// The layer that owns it.
+    pub layer: LayerId,
+    /// Inputs that meet in one output element: what random kernels are scaled by.
+    pub fan_in: u32,
+}
+
+impl Weight {
+    /// Number of elements.
+    pub fn elements(&self) -> u64 {
+        self.shape.iter().map(|&d| u64::from(d)).product()
+    }
+}
+
+/// What a parameter tensor is to its layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Kernel of a convolution (`kh x kw x ic x oc`) or dense layer (`inputs x units`).
+    Kernel,
+    /// Kernel of the spatial part of a depthwise or separable convolution.
+    DepthwiseKernel,
+    /// Kernel of the pointwise part of a separable convolution.
+    PointwiseKernel,
+    /// Bias.
+    Bias,
+    /// Scale of a batch normalisation.
+    Gamma,
+    /// Shift of a batch normalisation.
+    Beta,
+    /// Stored mean of a batch normalisation.
+    MovingMean,
+    /// Stored variance of a batch normalisation.
+    MovingVariance,
+}
+
+impl Role {
+    /// Whether training by gradients changes it.
+    pub fn is_trainable(self) -> bool {
+        !matches!(self, Role::MovingMean | Role::MovingVariance)
+    }
+}
+
+/// Prints Keras' word for it.
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Kernel => "kernel",
+            Role::DepthwiseKernel => "depthwise_kernel",
+            Role::PointwiseKernel => "pointwise_kernel",
+            Role::Bias => "bias",
+            Role::Gamma => "gamma",
+            Role::Beta => "beta",
+            Role::MovingMean => "moving_mean",
+            Role::MovingVariance => "moving_variance",
+        })
+    }
+}
