@@ -4,7 +4,10 @@
 //! `syntax` (text to tree) -> `elaborate` (tree to graph) -> `graph` -> `passes` (rewrites) -> `plan` (layout,
 //! kernels, memory, loops) -> `kernels` (vector kernel IR) -> `codegen` (machine code).
 
+pub mod codegen;
 pub mod diagnostic;
 pub mod graph;
 pub mod kernels;
+pub mod plan;
+pub mod target;
 pub mod vector;
