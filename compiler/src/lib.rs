@@ -6,3 +6,5 @@
 
 pub mod diagnostic;
 pub mod graph;
+pub mod kernels;
+pub mod vector;
