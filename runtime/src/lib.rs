@@ -1,1 +1,3 @@
-//! x
+//! Runs what `xcc-compiler` made, and everything around it: weights, images, sessions, threads.
+
+pub mod reference;
