@@ -7,4 +7,5 @@
 pub mod diagnostic;
 pub mod graph;
 pub mod kernels;
+pub mod passes;
 pub mod vector;
