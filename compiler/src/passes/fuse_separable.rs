@@ -12,8 +12,9 @@ pub(super) fn run(graph: &mut Graph, report: &mut Report) {
             Err(reason) => report.refuse(graph, id, reason),
             Ok(between) => {
                 let Conv { window, partition, .. } = spatial;
-                let what =
-                    format!("{window} convolution {producer} in segments {partition}, {between} between");
+                let what = format!(
+                    "behind convolution {producer} ({window} segments {partition}), {between} between"
+                );
                 report.apply(graph, id, what, |graph| fuse(graph, producer, id, between));
             }
         }

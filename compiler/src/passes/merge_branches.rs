@@ -220,7 +220,7 @@ fn description(run: &[Branch], steps: &[Step]) -> String {
     for step in &steps[1..] {
         match &step.op {
             Op::Conv(Conv { window, partition, .. }) => {
-                text += &format!(", a {window} convolution in segments {partition}");
+                text += &format!(", a convolution ({window} segments {partition})");
             }
             Op::Activation(activation) => text += &format!(", {activation}"),
             _ => {}
