@@ -10,4 +10,5 @@ pub mod graph;
 pub mod kernels;
 pub mod plan;
 pub mod target;
+pub mod passes;
 pub mod vector;

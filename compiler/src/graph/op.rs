@@ -214,6 +214,24 @@ impl Window {
     }
 }
 
+/// Prints `3x3 stride 2x2 dilate 2x2 pads 1,1,1,1` (top, bottom, left, right) without what does nothing.
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Window { kernel, strides, dilation, pads } = self;
+        write!(f, "{}x{}", kernel[0], kernel[1])?;
+        if *strides != [1, 1] {
+            write!(f, " stride {}x{}", strides[0], strides[1])?;
+        }
+        if *dilation != [1, 1] {
+            write!(f, " dilate {}x{}", dilation[0], dilation[1])?;
+        }
+        if *pads != Pads::default() {
+            write!(f, " pads {},{},{},{}", pads.top, pads.bottom, pads.left, pads.right)?;
+        }
+        Ok(())
+    }
+}
+
 /// A convolution: a window, a cut of the channels, and the parameters of its output channels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv {

@@ -58,7 +58,7 @@ impl Drawing {
     }
 
     fn stage(&mut self, genes: &mut Genes<'_>, x: NodeId, depth: u32) -> NodeId {
-        let kinds = if depth > 0 { 12 } else { 8 };
+        let kinds = if depth > 0 { 13 } else { 9 };
         let y = match genes.below(kinds) {
             0 => self.builder.activation(x, genes.activation()),
             1 => self.builder.norm(x),
@@ -67,8 +67,12 @@ impl Drawing {
             5 => self.pool(genes, x),
             6 => self.builder.dropout(x, 0.25),
             7 => self.normed(genes, x),
-            8 | 9 => self.residual(genes, x, depth - 1),
-            10 => self.inception(genes, x),
+            8 => {
+                let y = self.builder.activation(x, genes.activation());
+                self.builder.add(&[x, y])
+            }
+            9 | 10 => self.residual(genes, x, depth - 1),
+            11 => self.inception(genes, x),
             _ => self.mixed_branches(genes, x, depth - 1),
         };
         if genes.below(9) == 8 {

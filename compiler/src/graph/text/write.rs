@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 
 use crate::graph::{
     Activation, BatchNorm, ChannelOrder, Conv, Fusion, Graph, ImageSpec, Labels, Layer, LayerId, LinearPart,
-    Node, NodeId, Op, Pads, Post, Weight, WeightId, Window,
+    Node, NodeId, Op, Post, Weight, WeightId,
 };
 
 /// What a line of the text describes.
@@ -157,7 +157,7 @@ impl Display for Attributes<'_> {
                 write!(f, " pointwise {}", ConvText(&parts.pointwise))
             }
             Op::BatchNorm(norm) => write!(f, " {}", NormText(norm)),
-            Op::Pool(pool) => write!(f, " {} {}", pool.kind, WindowText(&pool.window)),
+            Op::Pool(pool) => write!(f, " {} {}", pool.kind, pool.window),
             Op::GlobalPool(kind) => write!(f, " {kind}"),
             Op::Dense(part) => write!(f, " {}", PartText(part)),
             Op::Dropout { rate } => write!(f, " rate {rate:?}"),
@@ -189,27 +189,8 @@ struct ConvText<'a>(&'a Conv);
 impl Display for ConvText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Conv { window, partition, parts } = self.0;
-        write!(f, "{} segments {partition}", WindowText(window))?;
+        write!(f, "{window} segments {partition}")?;
         parts.iter().try_for_each(|part| write!(f, " {}", PartText(part)))
-    }
-}
-
-struct WindowText<'a>(&'a Window);
-
-impl Display for WindowText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Window { kernel, strides, dilation, pads } = self.0;
-        write!(f, "{}x{}", kernel[0], kernel[1])?;
-        if *strides != [1, 1] {
-            write!(f, " stride {}x{}", strides[0], strides[1])?;
-        }
-        if *dilation != [1, 1] {
-            write!(f, " dilate {}x{}", dilation[0], dilation[1])?;
-        }
-        if *pads != Pads::default() {
-            write!(f, " pads {},{},{},{}", pads.top, pads.bottom, pads.left, pads.right)?;
-        }
-        Ok(())
     }
 }
 
