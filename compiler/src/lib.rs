@@ -8,7 +8,7 @@ pub mod codegen;
 pub mod diagnostic;
 pub mod graph;
 pub mod kernels;
+pub mod passes;
 pub mod plan;
 pub mod target;
-pub mod passes;
 pub mod vector;

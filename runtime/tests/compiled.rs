@@ -17,10 +17,11 @@ use xcc_runtime::reference::evaluate;
 /// Every value of a compiled run.
 fn compiled_values(model: &Model, graph: &Graph, input: &[f32]) -> HashMap<NodeId, Vec<f32>> {
     let mut values = HashMap::new();
-    model.run_and_visit(input, graph.order(), |node, value| {
-        values.insert(node, value);
-    })
-    .unwrap();
+    model
+        .run_and_visit(input, graph.order(), |node, value| {
+            values.insert(node, value);
+        })
+        .unwrap();
     values
 }
 
@@ -29,7 +30,8 @@ fn constants(program: &Program, weights: &dyn WeightSource) -> Vec<f32> {
     let mut constants = vec![0.0; program.constant_bytes as usize / 4];
     for packed in &program.constants {
         let (weight_count, bias_count) = packed.pack.sizes();
-        let (mut to_weights, mut to_bias) = (vec![0.0; weight_count as usize], vec![0.0; bias_count as usize]);
+        let (mut to_weights, mut to_bias) =
+            (vec![0.0; weight_count as usize], vec![0.0; bias_count as usize]);
         packed.pack.write(weights, &mut to_weights, &mut to_bias);
         constants[packed.weights as usize / 4..][..to_weights.len()].copy_from_slice(&to_weights);
         constants[packed.bias as usize / 4..][..to_bias.len()].copy_from_slice(&to_bias);
