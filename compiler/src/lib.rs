@@ -5,4 +5,6 @@
 //! kernels, memory, loops) -> `kernels` (vector kernel IR) -> `codegen` (machine code).
 
 pub mod diagnostic;
+pub mod elaborate;
 pub mod graph;
+pub mod syntax;
