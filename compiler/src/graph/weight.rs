@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{LayerId, WeightId};
+use super::LayerId;
 
 /// A parameter tensor: its name, shape and meaning. The numbers are bound by the runtime.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,10 +68,4 @@ impl fmt::Display for Role {
             Role::MovingVariance => "moving_variance",
         })
     }
-}
-
-/// Numbers for every parameter tensor of a graph.
-pub trait WeightSource {
-    /// The elements of `id` in the order of [`Weight::shape`].
-    fn tensor(&self, id: WeightId) -> &[f32];
 }
