@@ -56,6 +56,14 @@ impl Shape {
         }
     }
 
+    /// The same extent with another number of channels or elements.
+    pub fn with_channels(self, channels: u32) -> Self {
+        match self {
+            Shape::Map { h, w, .. } => Shape::Map { h, w, c: channels },
+            Shape::Vector { .. } => Shape::Vector { n: channels },
+        }
+    }
+
     /// Number of pixels.
     pub fn pixels(self) -> u64 {
         u64::from(self.h()) * u64::from(self.w())
