@@ -6,3 +6,6 @@
 
 pub mod diagnostic;
 pub mod graph;
+pub mod kernels;
+pub mod passes;
+pub mod vector;

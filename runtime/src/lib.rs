@@ -1,3 +1,4 @@
-//! Runs what xcc-compiler made: weights, images, sessions, threads, reference evaluator.
+//! Runs what `xcc-compiler` made, and everything around it: weights, images, sessions, threads.
 
+pub mod reference;
 pub mod weights;

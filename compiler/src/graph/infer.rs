@@ -31,9 +31,9 @@ fn unary(op: &Op, operand: Shape) -> Result<Shape, String> {
             Shape::Vector { n } => Err(format!("pools a map, but reads a vector of {n} elements")),
         },
         Op::Dense(part) => Ok(Shape::vector(part.outputs)),
-        Op::Flatten => match u32::try_from(operand.elements()) {
-            Ok(n) => Ok(Shape::vector(n)),
-            Err(_) => Err(format!("{operand} has {} elements, too many for one vector", operand.elements())),
+        Op::Flatten => match operand.elements_checked().and_then(|n| u32::try_from(n).ok()) {
+            Some(n) => Ok(Shape::vector(n)),
+            None => Err(format!("{operand} has too many elements for one vector")),
         },
         _ => Ok(operand),
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Conv, LinearPart};
+use super::Conv;
 
 /// A rectangle of a convolution's kernel: some input channels times some consecutive output channels, for every
 /// tap. The blocks of a convolution cover each product of the convolution once.
@@ -70,7 +70,7 @@ pub(super) fn are_even(segments: &[Segment]) -> bool {
 }
 
 /// Equal segments share Keras' layout, where a row of outputs spans all segments; unequal ones lie behind each
-/// other (see [`LinearPart`]).
+/// other (see [`super::LinearPart`]).
 fn part_blocks(part: usize, segments: &[Segment]) -> Vec<KernelBlock> {
     let even = are_even(segments);
     let all_outputs: usize = segments.iter().map(|s| s.1.len()).sum();
@@ -90,11 +90,4 @@ fn part_blocks(part: usize, segments: &[Segment]) -> Vec<KernelBlock> {
         block
     };
     segments.iter().map(block).collect()
-}
-
-impl LinearPart {
-    /// A part with a kernel and nothing else.
-    pub fn new(outputs: u32, kernel: super::WeightId) -> Self {
-        Self { outputs, kernel, bias: None, norms: Vec::new() }
-    }
 }
