@@ -5,7 +5,9 @@
 //! kernels, memory, loops) -> `kernels` (vector kernel IR) -> `codegen` (machine code).
 
 pub mod diagnostic;
+pub mod elaborate;
 pub mod graph;
 pub mod kernels;
 pub mod passes;
+pub mod syntax;
 pub mod vector;
