@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use super::{Clip, TileSteps, epilogue, load_slots, name_fusion};
+use super::{Clip, TileSteps, epilogue, name_fusion};
 use crate::graph::{Activation, Post};
 use crate::vector::{Builder, F32, Kernel, Pointer, Slot, Times};
 
@@ -42,10 +42,10 @@ pub struct ConvTile {
 }
 
 /// Slots that a tile of `pixels` x `vectors` takes.
-pub fn slots(pixels: u32, vectors: u32, load: Activation) -> usize {
+pub fn slots(pixels: u32, vectors: u32, load: Activation, post: &[Post]) -> usize {
     let accumulators = (pixels * vectors) as usize;
     let panel = if pixels == 1 { 1 } else { vectors as usize };
-    accumulators + (panel + 1 + load_slots(load)).max(epilogue::TEMPORARIES)
+    accumulators + (panel + 1 + epilogue::activation_slots(load)).max(epilogue::slots(post))
 }
 
 impl fmt::Display for ConvTile {
@@ -92,7 +92,7 @@ impl ConvTile {
         let accumulators = (0..pixels).map(|_| b.slots(self.vectors as usize)).collect();
         let panel = b.slots(if pixels == 1 { 1 } else { self.vectors as usize });
         let value = b.slot();
-        let temporaries = b.slots(load_slots(self.load));
+        let temporaries = b.slots(epilogue::activation_slots(self.load));
         Registers {
             accumulators,
             panel,
@@ -185,7 +185,7 @@ impl ConvTile {
     fn finish(&self, b: &mut Builder, r: &Registers) {
         let mut temporaries: Vec<Slot> =
             r.panel.iter().chain([&r.value]).chain(&r.temporaries).copied().collect();
-        temporaries.extend(b.slots(epilogue::TEMPORARIES.saturating_sub(temporaries.len())));
+        temporaries.extend(b.slots(epilogue::slots(&self.post).saturating_sub(temporaries.len())));
         let mut results = Vec::new();
         for (pixel, slots) in r.accumulators.iter().enumerate() {
             for (vector, &value) in slots.iter().enumerate() {

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::{Clip, TileSteps, epilogue, load_slots, name_fusion};
+use super::{Clip, TileSteps, epilogue, name_fusion};
 use crate::graph::{Activation, Post};
 use crate::vector::{Builder, F32, Kernel, Pointer, Slot, Times};
 
@@ -31,8 +31,8 @@ pub struct DepthwiseTile {
 }
 
 /// Slots that a tile of `pixels` takes with `kw` taps a row.
-pub fn slots(pixels: u32, kw: u32, load: Activation) -> usize {
-    pixels as usize + (kw as usize + 1 + load_slots(load)).max(epilogue::TEMPORARIES)
+pub fn slots(pixels: u32, kw: u32, load: Activation, post: &[Post]) -> usize {
+    pixels as usize + (kw as usize + 1 + epilogue::activation_slots(load)).max(epilogue::slots(post))
 }
 
 impl fmt::Display for DepthwiseTile {
@@ -65,7 +65,7 @@ impl DepthwiseTile {
             accumulators: b.slots(self.clip.pixels()),
             weights: b.slots(self.kw as usize),
             column: b.slot(),
-            temporaries: b.slots(load_slots(self.load)),
+            temporaries: b.slots(epilogue::activation_slots(self.load)),
             row: b.pointer(),
             taps: b.pointer(),
         };
@@ -109,7 +109,7 @@ impl DepthwiseTile {
     fn finish(&self, b: &mut Builder, r: &Registers) {
         let mut temporaries: Vec<Slot> =
             r.weights.iter().chain([&r.column]).chain(&r.temporaries).copied().collect();
-        temporaries.extend(b.slots(epilogue::TEMPORARIES.saturating_sub(temporaries.len())));
+        temporaries.extend(b.slots(epilogue::slots(&self.post).saturating_sub(temporaries.len())));
         finish_pixels(b, &self.post, &r.accumulators, &self.steps, &temporaries);
     }
 }

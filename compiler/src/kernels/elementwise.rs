@@ -49,8 +49,11 @@ impl ElementwiseRun {
     /// Writes the kernel.
     pub fn generate(&self) -> Kernel {
         let mut b = Builder::new(self.lanes, &POINTERS, true);
-        let registers =
-            Registers { value: b.slot(), shifted: b.slot(), temporaries: b.slots(epilogue::TEMPORARIES) };
+        let registers = Registers {
+            value: b.slot(),
+            shifted: b.slot(),
+            temporaries: b.slots(epilogue::slots(&self.post).max(1)),
+        };
         b.repeat(Times::Rows, |b| self.pixel(b, &registers));
         b.finish(self.to_string())
     }

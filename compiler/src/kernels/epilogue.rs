@@ -3,18 +3,33 @@
 use crate::graph::{Activation, Post};
 use crate::vector::{BinaryOp, Builder, Pointer, Slot};
 
-/// Slots that [`activate`] and [`finish`] need besides the values.
-pub const TEMPORARIES: usize = 4;
+/// Temporary slots that [`activate`] needs for a function.
+pub fn activation_slots(function: Activation) -> usize {
+    match function {
+        Activation::Linear => 0,
+        Activation::Relu | Activation::Relu6 => 1,
+        Activation::Sigmoid => 3,
+        Activation::Elu => 4,
+    }
+}
+
+/// Temporary slots that [`finish`] needs for a chain.
+pub fn slots(post: &[Post]) -> usize {
+    let needed = |operation: &Post| match operation {
+        Post::Add => 1,
+        Post::Activation(function) => activation_slots(*function),
+    };
+    post.iter().map(needed).max().unwrap_or(0)
+}
 
 /// Replaces each value by its activation. `temporaries` are overwritten.
 pub fn activate(b: &mut Builder, function: Activation, values: &[Slot], temporaries: &[Slot]) {
-    let constant = temporaries[0];
     match function {
         Activation::Linear => {}
         Activation::Relu | Activation::Relu6 => {
-            clamp(b, BinaryOp::Max, 0.0, values, constant);
+            clamp(b, BinaryOp::Max, 0.0, values, temporaries[0]);
             if function == Activation::Relu6 {
-                clamp(b, BinaryOp::Min, 6.0, values, constant);
+                clamp(b, BinaryOp::Min, 6.0, values, temporaries[0]);
             }
         }
         Activation::Elu => values.iter().for_each(|&value| elu(b, value, temporaries)),
@@ -136,15 +151,14 @@ mod tests {
 
     fn evaluate(function: Activation, x: f32) -> f32 {
         let mut b = Builder::new(4, &["in", "out"], false);
-        let (value, temporaries) = (b.slot(), b.slots(TEMPORARIES));
+        let (value, temporaries) = (b.slot(), b.slots(activation_slots(function)));
         b.load(value, b.parameter("in"), 0);
         activate(&mut b, function, &[value], &temporaries);
         b.store_lanes(value, b.parameter("out"), 0, 4);
         let kernel = b.finish("activation".into());
         crate::vector::verify(&kernel, 16).unwrap();
         let mut memory = vec![vec![x; 4], vec![0.0; 4]];
-        let at = |buffer| Location { buffer, offset: 0 };
-        run(&kernel, &[at(0), at(1)], 0, true, &mut memory).unwrap();
+        run(&kernel, &[Location::start_of(0), Location::start_of(1)], 0, true, &mut memory).unwrap();
         memory[1][2]
     }
 

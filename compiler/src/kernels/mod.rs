@@ -128,12 +128,3 @@ fn name_fusion(load: Activation, post: &[Post], f: &mut fmt::Formatter<'_>) -> f
     }
     Ok(())
 }
-
-/// Slots that applying `load` to an input takes.
-fn load_slots(load: Activation) -> usize {
-    match load {
-        Activation::Linear => 0,
-        Activation::Relu | Activation::Relu6 => 1,
-        Activation::Elu | Activation::Sigmoid => epilogue::TEMPORARIES,
-    }
-}

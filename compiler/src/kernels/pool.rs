@@ -29,8 +29,13 @@ pub struct PoolTile {
 }
 
 /// Slots that a tile of `pixels` takes.
-pub fn slots(pixels: u32) -> usize {
-    pixels as usize + 1 + epilogue::TEMPORARIES
+pub fn slots(pixels: u32, post: &[Post]) -> usize {
+    pixels as usize + 1 + temporaries(post)
+}
+
+/// At least one, for the factor that turns a sum into a mean.
+fn temporaries(post: &[Post]) -> usize {
+    epilogue::slots(post).max(1)
 }
 
 impl fmt::Display for PoolTile {
@@ -60,7 +65,7 @@ impl PoolTile {
         let mut b = Builder::new(self.lanes, &["in", "out", "add"], true);
         let accumulators = b.slots(self.clip.pixels());
         let column = b.slot();
-        let temporaries = b.slots(epilogue::TEMPORARIES);
+        let temporaries = b.slots(temporaries(&self.post));
         let row = b.pointer();
         b.repeat(Times::Exactly(self.vectors), |b| {
             let (neutral, op) = reduction(self.kind);
@@ -129,7 +134,7 @@ impl GlobalPoolTile {
     pub fn generate(&self) -> Kernel {
         let mut b = Builder::new(self.lanes, &["in", "out", "add"], false);
         let accumulators = b.slots(self.vectors as usize);
-        let temporaries = b.slots(epilogue::TEMPORARIES);
+        let temporaries = b.slots(temporaries(&self.post));
         let (neutral, op) = reduction(self.kind);
         for &accumulator in &accumulators {
             b.constant(accumulator, neutral);

@@ -40,7 +40,7 @@ impl SoftmaxPixel {
             maximum: b.slot(),
             sum: b.slot(),
             value: b.slot(),
-            temporaries: b.slots(epilogue::TEMPORARIES),
+            temporaries: b.slots(4),
             input: b.pointer(),
             out: b.pointer(),
         };

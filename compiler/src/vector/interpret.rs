@@ -9,19 +9,30 @@ use super::{Address, BinaryOp, Inst, Kernel, Pointer, Slot, Times};
 /// The memory that a kernel may touch: numbered buffers of f32 values.
 pub type Memory = Vec<Vec<f32>>;
 
-/// A place in [`Memory`]: a buffer and a byte offset, which may lie outside as long as nothing is accessed there.
+/// A place in [`Memory`], and the bytes around it that may be accessed through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location {
     /// The buffer.
     pub buffer: usize,
-    /// Bytes from its start.
+    /// Bytes from its start; may lie outside as long as nothing is accessed there.
     pub offset: i64,
+    /// First byte that may be accessed, and one past the last.
+    pub bounds: (i64, i64),
+}
+
+impl Location {
+    /// The start of a buffer, all of which may be accessed.
+    pub fn start_of(buffer: usize) -> Self {
+        Self { buffer, offset: 0, bounds: (0, i64::MAX) }
+    }
 }
 
 /// An access outside its buffer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "kernel {kernel} accesses {lanes} values at byte {offset} of buffer {buffer}, which has {size} bytes"
+    "kernel {kernel} accesses {lanes} values at byte {offset} of buffer {buffer}, outside {}..{}",
+    bounds.0,
+    bounds.1
 )]
 pub struct OutOfBounds {
     /// The kernel.
@@ -32,8 +43,8 @@ pub struct OutOfBounds {
     pub offset: i64,
     /// Values accessed.
     pub lanes: u32,
-    /// Size of the buffer in bytes.
-    pub size: usize,
+    /// Bytes of the buffer that may be accessed.
+    pub bounds: (i64, i64),
 }
 
 /// Runs `kernel` with pointer parameters `arguments` and, if it has one, the count `rows`.
@@ -46,7 +57,7 @@ pub fn run(
     fused: bool,
     memory: &mut Memory,
 ) -> Result<(), OutOfBounds> {
-    let nowhere = Location { buffer: usize::MAX, offset: 0 };
+    let nowhere = Location { buffer: usize::MAX, offset: 0, bounds: (0, 0) };
     let mut pointers = vec![nowhere; pointers(kernel)];
     pointers[..arguments.len()].copy_from_slice(arguments);
     let slots = vec![vec![0.0; kernel.lanes as usize]; slots(kernel)];
@@ -125,13 +136,14 @@ impl Machine<'_> {
 
     /// The `lanes` values at `address`.
     fn span(&mut self, address: Address, lanes: u32) -> Result<&mut [f32], OutOfBounds> {
-        let Location { buffer, offset } = self.pointers[address.base.index()];
+        let Location { buffer, offset, bounds } = self.pointers[address.base.index()];
         let offset = offset + i64::from(address.offset);
         let values = self.memory.get_mut(buffer).map(Vec::as_mut_slice).unwrap_or_default();
-        let size = size_of_val(values);
-        let first = usize::try_from(offset).ok().filter(|o| o.is_multiple_of(4)).map(|o| o / 4);
+        let bounds = (bounds.0, bounds.1.min(size_of_val(values) as i64));
+        let inside = offset >= bounds.0 && offset + i64::from(lanes) * 4 <= bounds.1 && offset % 4 == 0;
+        let first = usize::try_from(offset).ok().filter(|_| inside).map(|offset| offset / 4);
         let span = first.and_then(|first| values.get_mut(first..first + lanes as usize));
-        span.ok_or_else(|| OutOfBounds { kernel: self.kernel.name.clone(), buffer, offset, lanes, size })
+        span.ok_or_else(|| OutOfBounds { kernel: self.kernel.name.clone(), buffer, offset, lanes, bounds })
     }
 }
 
@@ -168,26 +180,26 @@ mod tests {
         b.finish("sum_and_double".into())
     }
 
-    fn at(buffer: usize) -> Location {
-        Location { buffer, offset: 0 }
-    }
-
     #[test]
     fn loops_move_pointers_and_stores_keep_other_lanes() {
         let mut memory = vec![(0..8).map(|v| v as f32).collect(), vec![-1.0; 5]];
-        run(&sum_and_double(), &[at(0), at(1)], 2, true, &mut memory).unwrap();
+        run(&sum_and_double(), &[Location::start_of(0), Location::start_of(1)], 2, true, &mut memory)
+            .unwrap();
         assert_eq!(memory[1], [-1.0, 8.0, 12.0, 16.0, -1.0]);
-        run(&sum_and_double(), &[at(0), at(1)], 0, true, &mut memory).unwrap();
+        run(&sum_and_double(), &[Location::start_of(0), Location::start_of(1)], 0, true, &mut memory)
+            .unwrap();
         assert_eq!(memory[1], [-1.0, 0.0, 0.0, 0.0, -1.0]);
     }
 
     #[test]
     fn an_access_out_of_bounds_says_where() {
         let mut memory = vec![vec![0.0; 7], vec![0.0; 5]];
-        let error = run(&sum_and_double(), &[at(0), at(1)], 2, true, &mut memory).unwrap_err();
+        let error =
+            run(&sum_and_double(), &[Location::start_of(0), Location::start_of(1)], 2, true, &mut memory)
+                .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "kernel sum_and_double accesses 4 values at byte 16 of buffer 0, which has 28 bytes"
+            "kernel sum_and_double accesses 4 values at byte 16 of buffer 0, outside 0..28"
         );
     }
 

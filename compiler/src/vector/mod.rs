@@ -15,7 +15,7 @@ pub mod interpret;
 mod text;
 mod verify;
 
-pub use verify::{KernelError, verify};
+pub use verify::{KernelError, pointers as pointer_count, slots as slot_count, verify};
 
 use crate::graph::entity;
 

@@ -57,7 +57,7 @@ pub fn verify(kernel: &Kernel, registers: usize) -> Result<(), KernelError> {
 }
 
 /// One more than the highest slot that is mentioned.
-pub(crate) fn slots(kernel: &Kernel) -> usize {
+pub fn slots(kernel: &Kernel) -> usize {
     let mut bound = 0;
     for_each_inst(&kernel.body, &mut |inst| {
         let mentioned = inst.reads().into_iter().chain(inst.writes());
@@ -67,7 +67,7 @@ pub(crate) fn slots(kernel: &Kernel) -> usize {
 }
 
 /// One more than the highest pointer that is mentioned, parameters included.
-pub(crate) fn pointers(kernel: &Kernel) -> usize {
+pub fn pointers(kernel: &Kernel) -> usize {
     let mut bound = kernel.pointers.len();
     for_each_inst(&kernel.body, &mut |inst| {
         let pointer = match *inst {
