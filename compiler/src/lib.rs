@@ -7,9 +7,11 @@
 pub mod codegen;
 pub mod cost;
 pub mod diagnostic;
+pub mod elaborate;
 pub mod graph;
 pub mod kernels;
 pub mod passes;
 pub mod plan;
+pub mod syntax;
 pub mod target;
 pub mod vector;

@@ -1,0 +1,269 @@
+//! The model, its input, and what is checked when all statements ran.
+
+use super::attributes::Attributes;
+use super::names::Style;
+use super::report::{Reported, nearest, quoted};
+use super::value::Value;
+use super::{Current, Elaborated, Elaborator, Named, limits};
+use crate::diagnostic::{Diagnostic, Span};
+use crate::graph::{ChannelOrder, Graph, ImageSpec, Labels, Layer, LayerKind, NodeId, Shape};
+use crate::syntax::ast::*;
+
+const INPUT_ATTRIBUTES: &[&str] = &["range", "channels", "mean", "labels"];
+
+impl<'a> Elaborator<'a> {
+    /// Checks that there is one `model` statement and that it comes first.
+    pub fn check_model(&mut self, statements: &'a [Statement]) {
+        self.incomplete = statements.iter().any(|s| matches!(s.kind, StatementKind::Bad { .. }));
+        for (n, statement) in statements.iter().enumerate() {
+            let StatementKind::Model { name, arguments } = &statement.kind else { continue };
+            if let Some((_, first)) = self.model {
+                let error = Diagnostic::error("E0401", "a spec describes one model")
+                    .at(statement.at.0, "a second one")
+                    .also(first, "the first one");
+                self.reports.report(error);
+                continue;
+            }
+            if n > 0 {
+                let error = Diagnostic::error("E0401", "`model` must be the first statement")
+                    .at(statement.at.0, "move it to the top");
+                self.reports.report(error);
+            }
+            self.model = Some((name.text.clone(), statement.at.0));
+            self.model_arguments(arguments, statement.at.0);
+        }
+        if self.model.is_none() && !self.incomplete {
+            let error = Diagnostic::error("E0401", "the spec does not name its model")
+                .suggest("start with a line like `model xception`");
+            self.reports.report(error);
+        }
+    }
+
+    fn model_arguments(&mut self, arguments: &'a [Argument], site: Span) {
+        let Ok(attributes) = self.declaration_attributes("model", &["names"], arguments, site) else {
+            return;
+        };
+        let styles = [("keras", Style::Keras), ("path", Style::Path)];
+        if let Ok(style) = attributes.choice(&mut self.reports, "names", &styles, Style::Path) {
+            self.naming.style = style;
+        }
+    }
+
+    /// The arguments of a declaration, all of which have names.
+    fn declaration_attributes(
+        &mut self,
+        owner: &'static str,
+        known: &[&'static str],
+        arguments: &'a [Argument],
+        site: Span,
+    ) -> Result<Attributes, Reported> {
+        let mut given: Vec<(&'static str, Option<Value>, Span)> = Vec::new();
+        for argument in arguments {
+            let span = argument.value.at.0;
+            let name = argument.name.as_ref().map_or("", |n| n.text.as_str());
+            let Some(attribute) = known.iter().find(|k| **k == name) else {
+                let place = argument.name.as_ref().map_or(span, |n| n.at.0);
+                let near = nearest(name, known.iter().copied()).map(|n| format!("did you mean `{n}`?"));
+                let message = match name {
+                    "" => format!("`{owner}` takes its attributes by name"),
+                    _ => format!("`{owner}` has no attribute `{name}`"),
+                };
+                let error = Diagnostic::error("E0203", message)
+                    .at(place, "unknown attribute")
+                    .note(format!("its attributes are {}", quoted(known.iter().copied())))
+                    .suggest_if(near);
+                self.reports.report(error);
+                continue;
+            };
+            if given.iter().any(|(n, ..)| n == attribute) {
+                let error = Diagnostic::error("E0413", format!("`{attribute}` is given twice"));
+                self.reports.report(error.at(span, "again here"));
+                continue;
+            }
+            given.push((*attribute, self.evaluate(&argument.value).ok(), span));
+        }
+        Ok(Attributes { owner, site, given })
+    }
+
+    pub fn declare_input(
+        &mut self,
+        name: &'a Name,
+        extents: &'a [Expression; 3],
+        arguments: &'a [Argument],
+        span: Span,
+    ) -> Result<(), Reported> {
+        if let Some(graph) = &self.graph {
+            let first = graph.layers.first().map_or(span, |l| l.span);
+            let error = Diagnostic::error("E0403", "a model has one input")
+                .at(span, "a second one")
+                .also(first, "the first one");
+            return Err(self.reports.report(error));
+        }
+        self.current = Current::Unknown;
+        let sides = extents.each_ref().map(|extent| self.extent(extent));
+        let attributes = self.declaration_attributes("input", INPUT_ATTRIBUTES, arguments, span)?;
+        let [h, w, c] = sides;
+        let shape = Shape::map(h?, w?, c?);
+        let image = self.image(&attributes, shape.c())?;
+        let error =
+            Diagnostic::error("E0602", format!("an input of {shape} has {} elements", shape.elements()));
+        if shape.elements() > limits::ELEMENTS || shape.c() > limits::CHANNELS {
+            return Err(self.reports.report(self.size_limit(error, span)));
+        }
+        let model = self.model.as_ref().map_or("", |(name, _)| name);
+        let layer = Layer { name: name.text.clone(), kind: LayerKind::Input, path: Vec::new(), span };
+        let graph = Graph::new(model, image, layer, shape);
+        self.current = Current::Node(graph.input);
+        self.values.insert(name.text.clone(), Named { current: self.current, span });
+        self.graph = Some(graph);
+        Ok(())
+    }
+
+    fn extent(&mut self, extent: &'a Expression) -> Result<u32, Reported> {
+        let value = self.evaluate(extent)?;
+        match value {
+            Value::Integer(n) if (1..=i64::from(u32::MAX)).contains(&n) => Ok(n as u32),
+            _ => {
+                let error =
+                    Diagnostic::error("E0304", "the input needs rows, columns and channels of 1 or more")
+                        .at(extent.at.0, format!("this is {}", value.describe()));
+                Err(self.reports.report(error))
+            }
+        }
+    }
+
+    /// How images become the input.
+    fn image(&mut self, attributes: &Attributes, channels: u32) -> Result<ImageSpec, Reported> {
+        let orders = [("rgb", ChannelOrder::Rgb), ("bgr", ChannelOrder::Bgr), ("gray", ChannelOrder::Gray)];
+        let usual = if channels == 1 { ChannelOrder::Gray } else { ChannelOrder::Rgb };
+        let range = attributes.interval(&mut self.reports, "range", [0.0, 1.0]);
+        let order = attributes.choice(&mut self.reports, "channels", &orders, usual);
+        let mean = attributes.numbers(&mut self.reports, "mean");
+        let labels = self.labels(attributes);
+        let (range, order, mean, labels) = (range?, order?, mean?, labels?);
+        let samples = if order == ChannelOrder::Gray { 1 } else { 3 };
+        if let Some(span) = attributes.span_of("channels").filter(|_| samples != channels) {
+            let error =
+                Diagnostic::error("E0513", format!("{samples} samples a pixel for {channels} channels"))
+                    .at(span, format!("has {samples}"))
+                    .note("`rgb` and `bgr` need 3 channels, `gray` needs 1");
+            return Err(self.reports.report(error));
+        }
+        if let Some(span) = attributes.span_of("mean").filter(|_| mean.len() != channels as usize) {
+            let message = format!("{} means for {channels} channels", mean.len());
+            return Err(self
+                .reports
+                .report(Diagnostic::error("E0512", message).at(span, "one for each channel")));
+        }
+        let mean = mean.iter().map(|m| *m as f32).collect();
+        Ok(ImageSpec { range: range.map(|x| x as f32), channels: order, mean, labels })
+    }
+
+    fn labels(&mut self, attributes: &Attributes) -> Result<Labels, Reported> {
+        let text = |value: &Value| match value {
+            Value::Text(text) | Value::Word(text) => Some(text.to_string()),
+            _ => None,
+        };
+        let labels = match attributes.other(&mut self.reports, "labels")? {
+            None => Some(Labels::None),
+            Some(Value::Text(path)) => Some(Labels::File(path.to_string())),
+            Some(Value::List(items)) => items.iter().map(text).collect::<Option<_>>().map(Labels::Inline),
+            Some(_) => None,
+        };
+        labels
+            .ok_or_else(|| attributes.reject(&mut self.reports, "labels", "a file name or a list of strings"))
+    }
+
+    /// What was found out, in the order of the source.
+    pub fn finish(mut self) -> Elaborated {
+        let complete = !self.incomplete && !self.stopped;
+        if self.graph.is_none() && complete && self.current == Current::Nothing {
+            let error = Diagnostic::error("E0402", "the spec declares no input")
+                .suggest("add a line like `input image 299 x 299 x 3`");
+            self.reports.report(error);
+        }
+        if let (Current::Node(output), true) = (self.current, complete) {
+            self.finish_graph(output);
+        }
+        if !self.reports.has_errors() {
+            self.warn_unused();
+        }
+        let graph = self.graph.take().filter(|_| !self.reports.has_errors() && complete);
+        let mut diagnostics = self.reports.diagnostics;
+        diagnostics.sort_by_key(Diagnostic::position);
+        Elaborated { graph, params: self.params, diagnostics }
+    }
+
+    fn finish_graph(&mut self, output: NodeId) {
+        let Some(graph) = &mut self.graph else { return };
+        if output == graph.input && graph.order().len() == 1 {
+            let span = graph.layers[0].span;
+            let error = Diagnostic::error("E0409", "the model has no layers");
+            self.reports.report(error.at(span, "the input is all there is"));
+            return;
+        }
+        graph.outputs = vec![output];
+        self.check_labels(output);
+        if !self.reports.has_errors() {
+            self.report_unread(output);
+        }
+    }
+
+    fn check_labels(&mut self, output: NodeId) {
+        let Some(graph) = &self.graph else { return };
+        let (Labels::Inline(labels), shape) = (&graph.image.labels, graph.node(output).shape) else { return };
+        if labels.len() as u64 == shape.elements() {
+            return;
+        }
+        let result = graph.layer(graph.node(output).layer).span;
+        let message = format!("{} labels for an output of {shape} elements", labels.len());
+        let error = Diagnostic::error("E0511", message)
+            .at(graph.layers[0].span, format!("{} labels", labels.len()))
+            .also(result, format!("yields {shape} elements"));
+        self.reports.report(error);
+    }
+
+    /// Reports layers whose result nothing reads: a `from` walked away from them.
+    fn report_unread(&mut self, output: NodeId) {
+        let Some(graph) = &self.graph else { return };
+        let mut read = vec![false; graph.id_bound()];
+        read[output.index()] = true;
+        for &id in graph.order() {
+            for input in &graph.node(id).inputs {
+                read[input.index()] = true;
+            }
+        }
+        let unread = graph.order().iter().filter(|id| !read[id.index()]);
+        let layers: Vec<_> = unread.map(|id| graph.layer(graph.node(*id).layer)).collect();
+        let errors: Vec<_> = layers
+            .iter()
+            .map(|layer| {
+                Diagnostic::error("E0410", format!("nothing reads the result of `{}`", layer.name))
+                    .at(layer.span, "computed in vain")
+                    .suggest("remove it, or join it with `concat` or `add`")
+            })
+            .collect();
+        for error in errors {
+            self.reports.report(error);
+        }
+    }
+
+    /// Warns of parameters and blocks that the spec never names.
+    fn warn_unused(&mut self) {
+        let unused = self.param_spans.iter().filter(|(name, _)| !self.used.contains(name));
+        let mut warnings: Vec<_> = unused
+            .map(|(name, span)| {
+                Diagnostic::warning("W0001", format!("parameter `{name}` is never used"))
+                    .at(*span, "setting it changes nothing")
+            })
+            .collect();
+        let unused = self.blocks.iter().filter(|(name, _)| !self.used.contains(*name));
+        warnings.extend(unused.map(|(name, block)| {
+            Diagnostic::warning("W0002", format!("block `{name}` is never used"))
+                .at(block.span, "defined here")
+        }));
+        for warning in warnings {
+            self.reports.report(warning);
+        }
+    }
+}

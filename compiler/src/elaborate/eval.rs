@@ -1,0 +1,335 @@
+//! Evaluates expressions. Integer arithmetic is checked; work and sizes are bounded.
+
+use std::cmp::Ordering;
+use std::rc::Rc;
+
+use super::report::{Reported, nearest, quoted};
+use super::value::Value;
+use super::{Elaborator, limits};
+use crate::diagnostic::{Diagnostic, Span};
+use crate::graph::Shape;
+use crate::syntax::ast::*;
+
+/// Words that attributes understand.
+pub const WORDS: &[&str] = &[
+    "none",
+    "linear",
+    "relu",
+    "relu6",
+    "elu",
+    "sigmoid",
+    "softmax",
+    "same",
+    "valid",
+    "rgb",
+    "bgr",
+    "gray",
+    "spatial_first",
+    "pointwise_first",
+    "keras",
+    "path",
+];
+/// Names that speak of the value that the next layer reads.
+pub const CURRENT: &[&str] = &["channels", "rows", "columns"];
+/// Functions.
+pub const FUNCTIONS: &[&str] = &["min", "max"];
+
+impl Elaborator<'_> {
+    /// The value of an expression.
+    pub fn evaluate(&mut self, expression: &Expression) -> Result<Value, Reported> {
+        let span = expression.at.0;
+        self.spend(1, span)?;
+        match &expression.kind {
+            ExpressionKind::Integer(n) => Ok(Value::Integer(*n)),
+            ExpressionKind::Float(x) => Ok(Value::Float(*x)),
+            ExpressionKind::Boolean(b) => Ok(Value::Boolean(*b)),
+            ExpressionKind::Full => Ok(Value::Full),
+            ExpressionKind::Window(sides) => Ok(Value::Window(*sides)),
+            ExpressionKind::Text(pieces) => Ok(Value::Text(self.text(pieces, span)?.into())),
+            ExpressionKind::Name(name) => self.lookup(name, span),
+            ExpressionKind::List(items) => self.list(items),
+            ExpressionKind::Range(low, high) => self.range(low, high),
+            ExpressionKind::Unary(operator, x) => self.unary(*operator, x),
+            ExpressionKind::Binary(operator, x, y) => self.binary(*operator, x, y, span),
+            ExpressionKind::Call(name, arguments) => self.call(name, arguments, span),
+            ExpressionKind::Conditional { arms, otherwise } => {
+                for (condition, value) in arms {
+                    if self.condition(condition)? {
+                        return self.evaluate(value);
+                    }
+                }
+                self.evaluate(otherwise)
+            }
+            ExpressionKind::Bad => Err(self.reports.reported()),
+        }
+    }
+
+    /// The value of a condition.
+    pub fn condition(&mut self, expression: &Expression) -> Result<bool, Reported> {
+        match self.evaluate(expression)? {
+            Value::Boolean(b) => Ok(b),
+            other => {
+                let error = Diagnostic::error("E0309", "a condition must be `yes` or `no`");
+                Err(self.reports.report(error.at(expression.at.0, format!("this is {}", other.describe()))))
+            }
+        }
+    }
+
+    /// The text of a template.
+    pub fn text(&mut self, pieces: &[Piece], span: Span) -> Result<String, Reported> {
+        let mut text = String::new();
+        for piece in pieces {
+            match piece {
+                Piece::Text(piece) => text.push_str(piece),
+                Piece::Hole(value) => match self.evaluate(value)? {
+                    Value::Text(value) => text.push_str(&value),
+                    Value::List(_) | Value::Range(_) => {
+                        let error = Diagnostic::error("E0301", "a list cannot be put into a name");
+                        return Err(self
+                            .reports
+                            .report(error.at(value.at.0, "not a number, word or string")));
+                    }
+                    value => text.push_str(&value.to_string()),
+                },
+            }
+            if text.len() > limits::TEXT {
+                let message = format!("a string of more than {} bytes", limits::TEXT);
+                return Err(self.reports.report(Diagnostic::error("E0608", message).at(span, "too long")));
+            }
+        }
+        self.spend(text.len() as u64 / 16, span)?;
+        Ok(text)
+    }
+
+    fn lookup(&mut self, name: &str, span: Span) -> Result<Value, Reported> {
+        if CURRENT.contains(&name) {
+            return self.current_extent(name, span);
+        }
+        if let Some(variable) = self.scopes.find(name) {
+            return variable.value.clone().ok_or_else(|| self.reports.reported());
+        }
+        if WORDS.contains(&name) || self.choices.contains(name) {
+            return Ok(Value::word(name));
+        }
+        let mut candidates = self.scopes.names();
+        candidates.extend(WORDS.iter().chain(CURRENT).chain(&["yes", "no", "full"]));
+        let near = foreign_value(name).or_else(|| nearest(name, candidates));
+        let mut error = Diagnostic::error("E0201", format!("unknown name `{name}`"))
+            .at(span, "not a parameter, variable or word")
+            .suggest_if(near.map(|n| format!("did you mean `{n}`?")));
+        if let Some(later) = self.later_params.get(name) {
+            error = error.also(*later, "declared here, after its use").suggest("move the declaration up");
+            error.code = "E0210";
+            error.message = format!("`{name}` is used before it is declared");
+        }
+        Err(self.reports.report(error))
+    }
+
+    fn current_extent(&mut self, name: &str, span: Span) -> Result<Value, Reported> {
+        let shape = self.current_shape(span)?;
+        match (name, shape) {
+            ("channels", _) => Ok(Value::Integer(shape.c().into())),
+            ("rows", Shape::Map { h, .. }) => Ok(Value::Integer(h.into())),
+            ("columns", Shape::Map { w, .. }) => Ok(Value::Integer(w.into())),
+            _ => {
+                let error = Diagnostic::error("E0508", format!("`{name}` of a vector of {shape} elements"));
+                Err(self.reports.report(error.at(span, "only maps have rows and columns")))
+            }
+        }
+    }
+
+    fn list(&mut self, items: &[Expression]) -> Result<Value, Reported> {
+        let values: Vec<_> = items.iter().map(|item| (self.evaluate(item), item.at.0)).collect();
+        let mut list = Vec::with_capacity(values.len());
+        for (value, span) in values {
+            match value? {
+                Value::List(_) | Value::Range(_) => {
+                    let error = Diagnostic::error("E0301", "a list cannot hold lists");
+                    return Err(self.reports.report(error.at(span, "a list")));
+                }
+                value => list.push(value),
+            }
+        }
+        Ok(Value::List(list.into()))
+    }
+
+    fn range(&mut self, low: &Expression, high: &Expression) -> Result<Value, Reported> {
+        let ends = (self.evaluate(low), self.evaluate(high));
+        let ends = (ends.0?, ends.1?);
+        for (value, at) in [(&ends.0, low.at.0), (&ends.1, high.at.0)] {
+            if value.compare(&Value::Full).is_none() {
+                let error = Diagnostic::error("E0301", "the ends of a range must be numbers");
+                return Err(self.reports.report(error.at(at, format!("this is {}", value.describe()))));
+            }
+        }
+        if ends.0.compare(&ends.1) == Some(Ordering::Greater) {
+            let error = Diagnostic::error("E0310", format!("the range {}..{} is empty", ends.0, ends.1))
+                .at(low.at.0.to(high.at.0), "starts above its end")
+                .note("both ends of a range are included");
+            return Err(self.reports.report(error));
+        }
+        Ok(Value::Range(Rc::new(ends)))
+    }
+
+    fn unary(&mut self, operator: Unary, operand: &Expression) -> Result<Value, Reported> {
+        if operator == Unary::Not {
+            return Ok(Value::Boolean(!self.condition(operand)?));
+        }
+        match self.evaluate(operand)? {
+            Value::Integer(n) => match n.checked_neg() {
+                Some(n) => Ok(Value::Integer(n)),
+                None => Err(self.overflow(format!("-({n})"), operand.at.0)),
+            },
+            Value::Float(x) => Ok(Value::Float(-x)),
+            other => Err(self.not_a_number("-", &other, operand.at.0)),
+        }
+    }
+
+    fn binary(&mut self, op: Binary, x: &Expression, y: &Expression, span: Span) -> Result<Value, Reported> {
+        match op {
+            Binary::And => return Ok(Value::Boolean(self.condition(x)? && self.condition(y)?)),
+            Binary::Or => return Ok(Value::Boolean(self.condition(x)? || self.condition(y)?)),
+            _ => {}
+        }
+        let (a, b) = (self.evaluate(x), self.evaluate(y));
+        let (a, b) = (a?, b?);
+        self.spend(a.weight().min(b.weight()), span)?;
+        match op {
+            Binary::Equal | Binary::Unequal => match a.same(&b) {
+                Some(same) => Ok(Value::Boolean(same == (op == Binary::Equal))),
+                None => Err(self.incomparable(&a, &b, span)),
+            },
+            Binary::AtMost | Binary::AtLeast | Binary::Less | Binary::Greater => match a.compare(&b) {
+                Some(order) => Ok(Value::Boolean(holds(op, order))),
+                None => Err(self.incomparable(&a, &b, span)),
+            },
+            _ => self.arithmetic(op, (a, x.at.0), (b, y.at.0), span),
+        }
+    }
+
+    fn arithmetic(
+        &mut self,
+        op: Binary,
+        (a, a_at): (Value, Span),
+        (b, b_at): (Value, Span),
+        span: Span,
+    ) -> Result<Value, Reported> {
+        let zero = b.number() == Some(0.0);
+        if zero && matches!(op, Binary::Divide | Binary::Remainder) && a.number().is_some() {
+            let error = Diagnostic::error("E0303", format!("{a} {} 0: division by zero", op.sign()));
+            return Err(self.reports.report(error.at(b_at, "this is 0")));
+        }
+        if let (Value::Integer(m), Value::Integer(n)) = (&a, &b) {
+            return match integer_arithmetic(op, *m, *n) {
+                Some(result) => Ok(Value::Integer(result)),
+                None => Err(self.overflow(format!("{m} {} {n}", op.sign()), span)),
+            };
+        }
+        match (a.number(), b.number()) {
+            (Some(m), Some(n)) => match Some(float_arithmetic(op, m, n)).filter(|x| x.is_finite()) {
+                Some(result) => Ok(Value::Float(result)),
+                None => Err(self.overflow(format!("{a} {} {b}", op.sign()), span)),
+            },
+            (None, _) => Err(self.not_a_number(op.sign(), &a, a_at)),
+            _ => Err(self.not_a_number(op.sign(), &b, b_at)),
+        }
+    }
+
+    fn call(&mut self, name: &Name, arguments: &[Expression], span: Span) -> Result<Value, Reported> {
+        let wanted = match name.text.as_str() {
+            "min" => Ordering::Less,
+            "max" => Ordering::Greater,
+            other => {
+                let error = Diagnostic::error("E0204", format!("unknown function `{other}`"))
+                    .at(name.at.0, "not a function")
+                    .suggest_if(
+                        nearest(other, FUNCTIONS.iter().copied()).map(|f| format!("did you mean `{f}`?")),
+                    )
+                    .note(format!("there are {}", quoted(FUNCTIONS.iter().copied())));
+                return Err(self.reports.report(error));
+            }
+        };
+        let mut best: Option<Value> = None;
+        for argument in arguments {
+            let value = self.evaluate(argument)?;
+            if value.compare(&Value::Full).is_none() {
+                return Err(self.not_a_number(&name.text, &value, argument.at.0));
+            }
+            if best.as_ref().is_none_or(|b| value.compare(b) == Some(wanted)) {
+                best = Some(value);
+            }
+        }
+        best.ok_or_else(|| {
+            let error = Diagnostic::error("E0412", format!("`{}` of nothing", name.text));
+            self.reports.report(error.at(span, "expected one or more numbers"))
+        })
+    }
+
+    fn overflow(&mut self, what: String, span: Span) -> Reported {
+        let error = Diagnostic::error("E0302", format!("{what} is too large"));
+        self.reports.report(error.at(span, "overflows").note("integers go up to 9223372036854775807"))
+    }
+
+    fn not_a_number(&mut self, operator: &str, value: &Value, span: Span) -> Reported {
+        let mut error =
+            Diagnostic::error("E0301", format!("`{operator}` needs numbers, not {}", value.describe()))
+                .at(span, "not a number");
+        if *value == Value::Full {
+            error.code = "E0307";
+            error = error
+                .note(
+                    "`full` means as many as there are channels; `min`, `max` and comparisons understand it",
+                )
+                .suggest("write `min(..., channels)` to get a number");
+        }
+        self.reports.report(error)
+    }
+
+    fn incomparable(&mut self, a: &Value, b: &Value, span: Span) -> Reported {
+        let message = format!("{} and {} cannot be compared", a.describe(), b.describe());
+        self.reports.report(Diagnostic::error("E0308", message).at(span, "values of different types"))
+    }
+}
+
+fn holds(op: Binary, order: Ordering) -> bool {
+    match op {
+        Binary::AtMost => order != Ordering::Greater,
+        Binary::AtLeast => order != Ordering::Less,
+        Binary::Less => order == Ordering::Less,
+        _ => order == Ordering::Greater,
+    }
+}
+
+fn integer_arithmetic(op: Binary, m: i64, n: i64) -> Option<i64> {
+    match op {
+        Binary::Add => m.checked_add(n),
+        Binary::Subtract => m.checked_sub(n),
+        Binary::Multiply => m.checked_mul(n),
+        Binary::Divide => m.checked_div(n),
+        _ => m.checked_rem(n),
+    }
+}
+
+fn float_arithmetic(op: Binary, m: f64, n: f64) -> f64 {
+    match op {
+        Binary::Add => m + n,
+        Binary::Subtract => m - n,
+        Binary::Multiply => m * n,
+        Binary::Divide => m / n,
+        _ => m % n,
+    }
+}
+
+/// What values of other languages are called here.
+fn foreign_value(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "true" | "True" => "yes",
+        "false" | "False" => "no",
+        "None" | "null" => "none",
+        "SAME" | "Same" => "same",
+        "VALID" | "Valid" => "valid",
+        "ReLU" | "RELU" => "relu",
+        "grayscale" | "grey" => "gray",
+        _ => return None,
+    })
+}

@@ -1,0 +1,63 @@
+//! Collects mistakes while the elaborator goes on.
+
+use std::collections::HashSet;
+
+use crate::diagnostic::{Diagnostic, Span};
+
+/// Proof that a diagnostic was reported: whoever receives it need not report again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reported(());
+
+/// The mistakes of a spec, each once, however often the loop around it turns.
+#[derive(Default)]
+pub struct Reports {
+    /// What was reported.
+    pub diagnostics: Vec<Diagnostic>,
+    seen: HashSet<(&'static str, Option<Span>)>,
+    /// Calls of blocks that are being elaborated, outermost first.
+    pub calls: Vec<Span>,
+    /// Variables of the loops and calls that are being elaborated, as `width = 728`.
+    pub turns: Vec<String>,
+}
+
+impl Reports {
+    /// Reports a mistake, with the call and the turn of the loop that it happened in.
+    pub fn report(&mut self, mut diagnostic: Diagnostic) -> Reported {
+        let span = diagnostic.primary.as_ref().map(|label| label.span);
+        if span.is_some() && !self.seen.insert((diagnostic.code, span)) {
+            return Reported(());
+        }
+        if let Some(call) = self.calls.last() {
+            diagnostic = diagnostic.also(*call, "in this call");
+        }
+        if !self.turns.is_empty() && diagnostic.is_error() {
+            diagnostic.notes.push(format!("here {}", self.turns.join(", ")));
+        }
+        self.diagnostics.push(diagnostic);
+        Reported(())
+    }
+
+    /// For what follows from a mistake that was reported before.
+    pub fn reported(&self) -> Reported {
+        Reported(())
+    }
+
+    /// Whether an error was reported.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+}
+
+/// The candidate most like `name`, if one is like it at all.
+pub fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    let lower = name.to_lowercase();
+    let scored = candidates.into_iter().map(|c| (strsim::damerau_levenshtein(&lower, &c.to_lowercase()), c));
+    let (distance, best) = scored.min_by_key(|(distance, _)| *distance)?;
+    let close = distance <= 1 + name.len() / 4 && distance < name.len().max(2);
+    close.then_some(best)
+}
+
+/// The words, each in backquotes, with commas between.
+pub fn quoted<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
+    words.into_iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ")
+}

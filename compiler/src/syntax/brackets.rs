@@ -1,0 +1,236 @@
+//! What is checked before the grammar sees a source: its size, its brackets and its quotation marks.
+//!
+//! The grammar recurses once for each bracket, so their nesting is bounded here. Where brackets do not match, the
+//! statement is blanked out, so that the grammar always sees balanced text and every other statement is still read.
+
+use std::ops::Range;
+
+use crate::diagnostic::{Diagnostic, Span};
+
+/// Largest source in bytes.
+pub const MAX_SOURCE: usize = 1 << 20;
+/// How deep brackets and braces may be nested.
+pub const MAX_NESTING: usize = 32;
+/// Stands for a character of a statement that was blanked out; starts no statement.
+pub const BLANK: u8 = b'?';
+
+/// A source whose brackets are balanced, with the same offsets as the original, and what was wrong.
+pub struct Balanced {
+    /// The text for the grammar.
+    pub text: String,
+    /// Mistakes found.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Balances the brackets of `source`, or says why it cannot be read at all.
+pub fn balance(source: &str) -> Result<Balanced, Diagnostic> {
+    if source.len() > MAX_SOURCE {
+        let message = format!("the source has {} bytes; at most {MAX_SOURCE} are read", source.len());
+        return Err(Diagnostic::error("E0107", message));
+    }
+    let mut scanner = Scanner { source: source.as_bytes(), ..Scanner::default() };
+    scanner.scan()?;
+    let mut text = source.as_bytes().to_vec();
+    for &at in &scanner.bad {
+        text[scanner.statement_around(at)].fill(BLANK);
+    }
+    // Statements start and end next to ASCII characters, so no character is cut.
+    let text = String::from_utf8_lossy(&text).into_owned();
+    Ok(Balanced { text, diagnostics: scanner.found })
+}
+
+#[derive(Default)]
+struct Scanner<'a> {
+    source: &'a [u8],
+    /// Brackets that are open, innermost last.
+    open: Vec<(u8, usize)>,
+    /// Offsets of newlines, semicolons and braces that are not in a string, ascending.
+    boundaries: Vec<usize>,
+    /// Offsets within statements to be blanked out.
+    bad: Vec<usize>,
+    found: Vec<Diagnostic>,
+}
+
+impl Scanner<'_> {
+    fn scan(&mut self) -> Result<(), Diagnostic> {
+        let mut at = 0;
+        while let Some(&byte) = self.source.get(at) {
+            match byte {
+                b'#' => at += self.source[at..].iter().take_while(|b| **b != b'\n').count(),
+                b'"' => at = self.string(at)?,
+                _ => {
+                    if matches!(byte, b'\n' | b';' | b'{' | b'}') {
+                        self.boundaries.push(at);
+                    }
+                    self.bracket(byte, at)?;
+                    at += 1;
+                }
+            }
+        }
+        while let Some((bracket, start)) = self.open.pop() {
+            self.unclosed(bracket, start);
+        }
+        Ok(())
+    }
+
+    /// Passes over the string that starts at `start` and returns the offset behind it.
+    fn string(&mut self, start: usize) -> Result<usize, Diagnostic> {
+        let mut depth = 0_usize;
+        let mut at = start + 1;
+        loop {
+            match self.source.get(at) {
+                Some(b'"') => return Ok(at + 1),
+                None | Some(b'\n') => break,
+                Some(b'\\') if self.source.get(at + 1).is_some_and(|b| *b != b'\n') => at += 2,
+                Some(b'(' | b'[') => {
+                    depth += 1;
+                    check_depth(depth, at)?;
+                    at += 1;
+                }
+                Some(b')' | b']') => {
+                    depth = depth.saturating_sub(1);
+                    at += 1;
+                }
+                Some(_) => at += 1,
+            }
+        }
+        let end = at.min(self.source.len());
+        let error = Diagnostic::error("E0103", "this string does not end")
+            .at(Span::new(start, end), "starts here")
+            .suggest("add `\"` before the end of the line");
+        self.found.push(error);
+        self.bad.push(start);
+        Ok(end)
+    }
+
+    fn bracket(&mut self, byte: u8, at: usize) -> Result<(), Diagnostic> {
+        match byte {
+            b'(' | b'[' | b'{' => {
+                if byte == b'{' {
+                    self.close_inner();
+                }
+                self.open.push((byte, at));
+                check_depth(self.open.len(), at)?;
+            }
+            b')' | b']' => self.closing(byte, at),
+            b'}' => {
+                self.close_inner();
+                if self.open.pop().is_none() {
+                    let error = Diagnostic::error("E0104", "this `}` closes nothing")
+                        .at(Span::new(at, at + 1), "no `{` is open here");
+                    self.found.push(error);
+                    self.bad.push(at);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Braces never stand inside of parentheses: whatever is open before a brace was not closed.
+    fn close_inner(&mut self) {
+        while let Some(&(bracket, start)) = self.open.last() {
+            if bracket == b'{' {
+                break;
+            }
+            self.open.pop();
+            self.unclosed(bracket, start);
+        }
+    }
+
+    fn closing(&mut self, byte: u8, at: usize) {
+        let opener = if byte == b')' { b'(' } else { b'[' };
+        match self.open.last() {
+            Some(&(bracket, _)) if bracket == opener => {
+                self.open.pop();
+            }
+            Some(&(bracket, start)) if bracket != b'{' => {
+                self.open.pop();
+                let (open, close) = (bracket as char, byte as char);
+                let error = Diagnostic::error("E0105", format!("`{open}` is closed by `{close}`"))
+                    .at(Span::new(at, at + 1), format!("expected `{}`", closer(bracket)))
+                    .also(Span::new(start, start + 1), "opened here");
+                self.found.push(error);
+                self.bad.push(start);
+                self.bad.push(at);
+            }
+            _ => {
+                let error = Diagnostic::error("E0104", format!("this `{}` closes nothing", byte as char))
+                    .at(Span::new(at, at + 1), format!("no `{}` is open here", opener as char));
+                self.found.push(error);
+                self.bad.push(at);
+            }
+        }
+    }
+
+    fn unclosed(&mut self, bracket: u8, start: usize) {
+        let error = Diagnostic::error("E0102", format!("this `{}` is never closed", bracket as char))
+            .at(Span::new(start, start + 1), "opened here")
+            .suggest(format!("add `{}`", closer(bracket)));
+        self.found.push(error);
+        if bracket != b'{' {
+            self.bad.push(start);
+        }
+    }
+
+    /// The part of the statement around `at` that is on its line; the byte alone if it is a brace.
+    fn statement_around(&self, at: usize) -> Range<usize> {
+        let next = self.boundaries.partition_point(|&b| b < at);
+        if self.boundaries.get(next) == Some(&at) {
+            return at..at + 1;
+        }
+        let start = next.checked_sub(1).map_or(0, |before| self.boundaries[before] + 1);
+        start..self.boundaries.get(next).copied().unwrap_or(self.source.len())
+    }
+}
+
+fn closer(bracket: u8) -> char {
+    match bracket {
+        b'(' => ')',
+        b'[' => ']',
+        _ => '}',
+    }
+}
+
+fn check_depth(depth: usize, at: usize) -> Result<(), Diagnostic> {
+    if depth <= MAX_NESTING {
+        return Ok(());
+    }
+    let message = format!("brackets are nested more than {MAX_NESTING} deep");
+    Err(Diagnostic::error("E0106", message)
+        .at(Span::new(at, at + 1), format!("this one is number {depth}"))
+        .suggest("name inner parts with `let` or `block`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codes(source: &str) -> Vec<&'static str> {
+        match balance(source) {
+            Ok(balanced) => balanced.diagnostics.iter().map(|d| d.code).collect(),
+            Err(error) => vec![error.code],
+        }
+    }
+
+    #[test]
+    fn brackets_in_strings_and_comments_do_not_count() {
+        assert_eq!(codes("a \"(\" # ((\n b [1]"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn unbalanced_statements_are_blanked_and_the_others_kept() {
+        let balanced = balance("a (1\nb [2]\n}\nc \"x\nd").unwrap();
+        assert_eq!(balanced.text, "????\nb [2]\n?\n????\nd");
+        assert_eq!(codes("a (1\nb [2]\n}\nc \"x\nd"), ["E0102", "E0104", "E0103"]);
+    }
+
+    #[test]
+    fn a_megabyte_of_brackets_is_one_error() {
+        for bracket in ["(", "[", "{"] {
+            assert_eq!(codes(&bracket.repeat(MAX_SOURCE)), ["E0106"]);
+        }
+        assert_eq!(codes(&format!("\"{}", "(".repeat(1000))), ["E0106"]);
+        assert_eq!(codes(&"(".repeat(MAX_SOURCE + 1)), ["E0107"]);
+    }
+}
