@@ -118,3 +118,13 @@ proptest! {
         prop_assert_eq!(total_macs(&graph), before);
     }
 }
+
+/// F. Chollet, arXiv 1610.02357, table 3, and the usual count of multiply-adds.
+#[test]
+fn xception_has_the_parameters_of_the_paper() {
+    let totals = summarize(&common::shipped("xception.xc", &[])).totals;
+    assert_eq!(totals.parameters, 22_910_480);
+    assert_eq!(totals.trainable_parameters, 22_855_952);
+    assert_eq!(totals.non_trainable_parameters, 54_528);
+    assert_eq!(format!("{:.3}", totals.macs as f64 / 1e9), "8.357");
+}
