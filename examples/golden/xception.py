@@ -90,8 +90,8 @@ def rounded(number):
 
 def predict(model, batch):
     """The outputs of a model; they must be float64."""
-    outputs = model.predict(batch, verbose=0)
-    for output in outputs if isinstance(outputs, list) else [outputs]:
+    outputs = keras.tree.map_structure(keras.ops.convert_to_numpy, model(batch, training=False))
+    for output in keras.tree.flatten(outputs):
         assert output.dtype == np.float64, "Keras computed in a narrower type than asked for"
     return outputs
 
