@@ -110,10 +110,8 @@ impl Model {
         options: PlanOptions,
     ) -> Result<Self, ModelError> {
         let program = plan(graph, target, options)?;
-        let (native, constants) = rayon::join(
-            || NativeProgram::compile(&program, false),
-            || pack_constants(&program, weights),
-        );
+        let (native, constants) =
+            rayon::join(|| NativeProgram::compile(&program, false), || pack_constants(&program, weights));
         let compiled = Compiled { native: native?, constants: constants?, program };
         Ok(Self {
             compiled: Arc::new(compiled),

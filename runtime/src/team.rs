@@ -97,7 +97,8 @@ impl Team {
     /// A team of `threads` threads, of which the caller of [`Team::run`] is one.
     pub fn new(threads: u32) -> std::io::Result<Self> {
         let done = Arc::new(Barrier::new(threads));
-        let workers = (1..threads).map(|number| Worker::spawn(number, done.clone())).collect::<Result<_, _>>()?;
+        let workers =
+            (1..threads).map(|number| Worker::spawn(number, done.clone())).collect::<Result<_, _>>()?;
         Ok(Self { workers, done })
     }
 
