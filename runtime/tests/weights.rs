@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use listing::{Line, fixture, graph, lines};
+use xcc_compiler::elaborate;
 use xcc_compiler::graph::{Graph, WeightId, WeightSource};
 use xcc_runtime::weights::{
     self, Matching, NameMap, Origin, Translation, Weights, WeightsError, keras_order,
@@ -25,6 +26,13 @@ const KERAS_FILES: [&str; 7] = [
 
 fn tiny() -> Graph {
     graph(&lines("tiny.layers"))
+}
+
+/// The network of a file in `specs`.
+fn spec(file: &str) -> Graph {
+    let source = std::fs::read_to_string(fixture("../../../../specs").join(file)).unwrap();
+    let elaborated = elaborate::read(&source, &[]);
+    elaborated.graph.unwrap_or_else(|| panic!("{file}: {:?}", elaborated.diagnostics))
 }
 
 fn assert_same(graph: &Graph, found: &Weights, expected: &Weights) {
@@ -77,6 +85,22 @@ fn layers_come_in_keras_order() {
         assert_eq!(names, expected);
         let pushed: Vec<&str> = graph.layers.iter().map(|layer| layer.name.as_str()).collect();
         assert_ne!(pushed, expected, "the graph must be in another order for this to test anything");
+    }
+}
+
+#[test]
+fn specs_have_the_order_and_tensors_of_keras() {
+    for (file, listing) in [("xception.xc", "xception.layers"), ("mini_xception.xc", "mini_xception.layers")]
+    {
+        let graph = spec(file);
+        let mut tensors = graph.weights.iter().map(|weight| (weight.layer, weight)).collect::<Vec<_>>();
+        let order = keras_order(&graph);
+        tensors.sort_by_key(|(layer, _)| order.iter().position(|id| id == layer));
+        let found = tensors.iter().map(|(_, weight)| (weight.name.clone(), weight.shape.clone()));
+        let expected = lines(listing).into_iter().flat_map(|line| {
+            line.weights.into_iter().map(move |(role, shape)| (format!("{}/{role}", line.name), shape))
+        });
+        assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{file}");
     }
 }
 
@@ -364,7 +388,7 @@ fn what_is_no_file_of_weights_is_refused_in_words() {
 fn the_map_of_timm_reaches_every_tensor_of_xception_once() {
     let map = std::fs::read_to_string(fixture("../../../../specs/maps/timm_xception.yaml")).unwrap();
     let map = NameMap::from_yaml(&map).unwrap();
-    let graph = graph(&lines("xception.layers"));
+    let graph = spec("xception.xc");
     let shapes: HashMap<&str, &[u32]> =
         graph.weights.iter().map(|weight| (weight.name.as_str(), &weight.shape[..])).collect();
     let keys = std::fs::read_to_string(fixture("timm_xception.keys")).unwrap();
