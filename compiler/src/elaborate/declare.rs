@@ -164,6 +164,7 @@ impl<'a> Elaborator<'a> {
             Value::Text(text) | Value::Word(text) => Some(text.to_string()),
             _ => None,
         };
+        self.labels_span = attributes.span_of("labels");
         let labels = match attributes.other(&mut self.reports, "labels")? {
             None => Some(Labels::None),
             Some(Value::Text(path)) => Some(Labels::File(path.to_string())),
@@ -218,7 +219,7 @@ impl<'a> Elaborator<'a> {
         let result = graph.layer(graph.node(output).layer).span;
         let message = format!("{} labels for an output of {shape} elements", labels.len());
         let error = Diagnostic::error("E0511", message)
-            .at(graph.layers[0].span, format!("{} labels", labels.len()))
+            .at(self.labels_span.unwrap_or_default(), format!("{} labels", labels.len()))
             .also(result, format!("yields {shape} elements"));
         self.reports.report(error);
     }

@@ -326,9 +326,12 @@ impl<'a> Elaborator<'a> {
                 format!("{count} segments of {channels} {what}: there can be at most {channels}"),
             )
             .at(span, format!("more than {channels}"))
-            .suggest(format!(
-                "write `full` or {channels} for a segment for each channel, or `min({count}, channels)`"
-            )),
+            .suggest(match what {
+                "channels" => {
+                    format!("write `full` for a segment for each channel, or `min({count}, channels)`")
+                }
+                _ => format!("use {channels} segments or fewer, or more filters"),
+            }),
             PartitionError::Sum { sum, .. } => Diagnostic::error(
                 "E0502",
                 format!("the sizes of the segments sum up to {sum}, not to {channels} {what}"),
