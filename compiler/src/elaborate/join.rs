@@ -32,7 +32,7 @@ impl<'a> Elaborator<'a> {
         paths: Residual<'a>,
         label: Option<&'a Reference>,
     ) -> Result<(), Reported> {
-        self.current_node(paths.span)?;
+        let _ = self.current_node(paths.span);
         let start = self.current;
         let joined = condition.map_or(Ok(true), |c| self.condition(c));
         self.run_block(paths.body, Place::Body);
@@ -111,7 +111,7 @@ impl<'a> Elaborator<'a> {
     ) -> Result<(), Reported> {
         let site = self.site(kind.word(), span, label)?;
         let ends = match operands {
-            Operands::Branches(body) => self.run_branches(body, span)?,
+            Operands::Branches(body) => self.run_branches(body, span),
             Operands::Values(values) => {
                 let ends: Vec<_> = values.iter().map(|v| (self.named_value(v), v.at.0)).collect();
                 ends.into_iter().map(|(end, at)| Ok((end?, at))).collect::<Result<Vec<_>, Reported>>()?
@@ -129,12 +129,12 @@ impl<'a> Elaborator<'a> {
         self.finish_layer(site, joined)
     }
 
-    fn run_branches(&mut self, body: &'a Block, span: Span) -> Result<Vec<(Current, Span)>, Reported> {
-        self.current_node(span)?;
+    fn run_branches(&mut self, body: &'a Block, span: Span) -> Vec<(Current, Span)> {
+        let _ = self.current_node(span);
         self.joins.push(OpenJoin { start: self.current, ends: Vec::new() });
         self.run_block(body, Place::Branches);
         let join = self.joins.pop();
-        Ok(join.map(|join| join.ends).unwrap_or_default())
+        join.map(|join| join.ends).unwrap_or_default()
     }
 
     pub fn run_branch(&mut self, body: &'a Block, span: Span) -> Result<(), Reported> {

@@ -44,7 +44,7 @@ impl<'a> Elaborator<'a> {
         let (filters, (segments, segments_at)) = (filters?, segments?);
         let (window, bias, after) = (window?, bias?, after?);
         let (input, shape) = self.input_map(site)?;
-        let (window, [h, w]) = self.place_window(&window, shape, site.span)?;
+        let (window, [h, w]) = self.place_window(&window, input, shape)?;
         let inputs = self.cut(&segments, shape.c(), "channels", segments_at)?;
         let outputs = match &segments {
             Segments::Sizes(sizes) if filters == shape.c() => sizes.clone(),
@@ -80,7 +80,7 @@ impl<'a> Elaborator<'a> {
         let after = attributes.activation(&mut self.reports);
         let (window, multiplier, segments, bias, after) = (window?, multiplier?, segments?, bias?, after?);
         let (input, shape) = self.input_map(site)?;
-        let (window, extent) = self.place_window(&window, shape, site.span)?;
+        let (window, extent) = self.place_window(&window, input, shape)?;
         let partition = self.spatial_partition(attributes, &segments, shape.c(), multiplier, "channels")?;
         let layer = self.layer(site, LayerKind::DepthwiseConv)?;
         let linear = Linear { window, partition, role: Role::DepthwiseKernel, bias };
@@ -121,7 +121,7 @@ impl<'a> Elaborator<'a> {
         let (order, between, bias, after) = (order?, between?, bias?, after?);
         self.check_multiplier(attributes, order, multiplier)?;
         let (input, shape) = self.input_map(site)?;
-        let (window, extent) = self.place_window(&window, shape, site.span)?;
+        let (window, extent) = self.place_window(&window, input, shape)?;
         let (cut, what) = match order {
             Order::SpatialFirst => (shape.c(), "channels"),
             Order::PointwiseFirst => (filters, "filters"),
@@ -218,8 +218,8 @@ impl<'a> Elaborator<'a> {
     pub fn place_window(
         &mut self,
         wanted: &WindowAttributes,
+        input: NodeId,
         shape: Shape,
-        site: Span,
     ) -> Result<(Window, [u32; 2]), Reported> {
         let WindowAttributes { kernel, strides, dilation, .. } = *wanted;
         let mut window = Window { kernel, strides, dilation, pads: Pads::default() };
@@ -236,7 +236,7 @@ impl<'a> Elaborator<'a> {
         self.check_pads(&window, wanted.span)?;
         match (window.output(0, sizes[0]), window.output(1, sizes[1])) {
             (Some(h), Some(w)) => Ok((window, [h, w])),
-            _ => Err(self.window_too_large(&window, shape, wanted.span, site)),
+            _ => Err(self.window_too_large(&window, input, shape, wanted.span)),
         }
     }
 
@@ -258,7 +258,7 @@ impl<'a> Elaborator<'a> {
         Ok(())
     }
 
-    fn window_too_large(&mut self, window: &Window, shape: Shape, span: Span, site: Span) -> Reported {
+    fn window_too_large(&mut self, window: &Window, input: NodeId, shape: Shape, span: Span) -> Reported {
         let [rows, columns] = window.extent();
         let (h, w) = (shape.h(), shape.w());
         let pads = window.pads;
@@ -276,7 +276,7 @@ impl<'a> Elaborator<'a> {
             rows.min(h),
             columns.min(w)
         ));
-        self.reports.report(if span == site { error } else { error.also(site, format!("reads {shape}")) })
+        self.reports.report(self.with_source(error, input))
     }
 
     /// Sizes of channels cut in segments.
@@ -326,9 +326,12 @@ impl<'a> Elaborator<'a> {
                 format!("{count} segments of {channels} {what}: there can be at most {channels}"),
             )
             .at(span, format!("more than {channels}"))
-            .suggest(format!(
-                "write `full` or {channels} for a segment for each channel, or `min({count}, channels)`"
-            )),
+            .suggest(match what {
+                "channels" => {
+                    format!("write `full` for a segment for each channel, or `min({count}, channels)`")
+                }
+                _ => format!("use {channels} segments or fewer, or more filters"),
+            }),
             PartitionError::Sum { sum, .. } => Diagnostic::error(
                 "E0502",
                 format!("the sizes of the segments sum up to {sum}, not to {channels} {what}"),

@@ -48,11 +48,14 @@ impl Reports {
     }
 }
 
-/// The candidate most like `name`, if one is like it at all.
+/// The candidate most like `name`, if one is like it at all: few letters differ, or it starts with the name.
 pub fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let lower = name.to_lowercase();
-    let scored = candidates.into_iter().map(|c| (strsim::damerau_levenshtein(&lower, &c.to_lowercase()), c));
-    let (distance, best) = scored.min_by_key(|(distance, _)| *distance)?;
+    let distance = |candidate: &str| match candidate.strip_prefix(&lower) {
+        Some(_) if lower.len() > 2 => 1,
+        _ => strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()),
+    };
+    let (distance, best) = candidates.into_iter().map(|c| (distance(c), c)).min_by_key(|(d, _)| *d)?;
     let close = distance <= 1 + name.len() / 4 && distance < name.len().max(2);
     close.then_some(best)
 }

@@ -114,14 +114,12 @@ impl<'a> Builder<'a> {
             last_end = Some(end);
             if joined {
                 self.diagnostics.push(recover::run_on(self.text, self.base, start));
-                if element.as_rule() == Rule::bad_statement {
-                    let body = self.blocks_of(element);
-                    statements.push(Statement {
-                        kind: StatementKind::Bad { declares: None, body },
-                        at: At::default(),
-                    });
-                    continue;
-                }
+                spoil(statements.last_mut());
+            }
+            if joined && element.as_rule() == Rule::bad_statement {
+                let kind = StatementKind::Bad { declares: None, body: self.blocks_of(element) };
+                statements.push(Statement { kind, at: At::default() });
+                continue;
             }
             statements.extend(self.statement(element));
         }
@@ -492,6 +490,20 @@ impl<'a> Builder<'a> {
         self.diagnostics = inner.diagnostics;
         value
     }
+}
+
+/// Gives up a statement that does not end where it should, unless it is a block.
+fn spoil(statement: Option<&mut Statement>) {
+    let Some(Statement { kind, .. }) = statement else { return };
+    let declares = match kind {
+        StatementKind::Param { name, .. } | StatementKind::Let { name, .. } => Some(name.clone()),
+        StatementKind::Model { .. }
+        | StatementKind::Input { .. }
+        | StatementKind::From { .. }
+        | StatementKind::Invoke { .. } => None,
+        _ => return,
+    };
+    *kind = StatementKind::Bad { declares, body: Vec::new() };
 }
 
 fn flush(text: &mut String, pieces: &mut Vec<Piece>) {

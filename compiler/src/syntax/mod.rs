@@ -32,7 +32,7 @@ mod grammar {
 pub fn parse(source: &str) -> (ast::File, Vec<Diagnostic>) {
     let balanced = match brackets::balance(source) {
         Ok(balanced) => balanced,
-        Err(error) => return (ast::File::default(), vec![error]),
+        Err(error) => return (unreadable(), vec![error]),
     };
     let mut builder = build::Builder::new(&balanced.text, 0, balanced.diagnostics);
     let file = match Grammar::parse(Rule::file, &balanced.text) {
@@ -40,12 +40,18 @@ pub fn parse(source: &str) -> (ast::File, Vec<Diagnostic>) {
         // Any text matches `file`, so only a limit of the parser itself can end up here.
         Err(error) => {
             builder.diagnostics.push(Diagnostic::error("E0101", error.variant.message().into_owned()));
-            ast::File::default()
+            unreadable()
         }
     };
     let mut diagnostics = builder.diagnostics;
     diagnostics.sort_by_key(Diagnostic::position);
     (file, diagnostics)
+}
+
+/// The tree of a source of which nothing can be read.
+fn unreadable() -> ast::File {
+    let kind = ast::StatementKind::Bad { declares: None, body: Vec::new() };
+    ast::File { statements: vec![ast::Statement { kind, at: ast::At::default() }] }
 }
 
 /// Reads one value, as in `--set name=value`. Spans in the result count from the start of `source`.

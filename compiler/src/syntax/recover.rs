@@ -186,6 +186,9 @@ fn hint(found: &str, word: &str, wanted: &str) -> Option<String> {
     if wanted.contains("a name") && is_keyword(found) {
         return Some(format!("`{found}` is a word of the language; choose another name"));
     }
+    if wanted == "`else`" {
+        return Some("write it like `if order == spatial_first then channels else width`".to_owned());
+    }
     let example = match word {
         "model" => "model xception",
         "param" => "param size = 299 in 71..2048",
@@ -209,8 +212,8 @@ fn hint(found: &str, word: &str, wanted: &str) -> Option<String> {
 /// Signs of other languages.
 fn sign_hint(found: &str, word: &str) -> Option<String> {
     let hint = match found {
-        "=" if word.is_empty() || !is_keyword(word) => "attributes are written `name: value`",
-        "=" => "`==` compares two values",
+        "=" if matches!(word, "if" | "residual") => "`==` compares two values",
+        "=" if !matches!(word, "let" | "param" | "for") => "attributes are written `name: value`",
         "&&" | "&" => "write `and`",
         "||" | "|" => "write `or`",
         "!" => "write `not`",
