@@ -4,6 +4,7 @@ mod memory;
 pub mod model;
 pub mod reference;
 mod team;
+pub mod weights;
 
 pub use memory::OutOfMemory;
 pub use model::{Model, ModelError};

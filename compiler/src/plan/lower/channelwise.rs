@@ -2,7 +2,7 @@
 
 use super::place::{Surface, Surfaces, Tile, Widths, call_tile, walk};
 use super::{Operands, Planner, argument};
-use crate::graph::{Activation, BatchNorm, NodeId, Pool, PoolKind, Post};
+use crate::graph::{Activation, BatchNorm, NodeId, Op, Pool, PoolKind, Post};
 use crate::kernels::elementwise::ElementwiseRun;
 use crate::kernels::pool::{GlobalPoolTile, PoolTile};
 use crate::kernels::softmax::SoftmaxPixel;
@@ -35,9 +35,9 @@ impl Planner<'_> {
             for run in block_runs(window, input.shape.h(), out.shape.h(), blocks) {
                 b.share(run.blocks.clone(), blocks, |b, block| {
                     let surfaces = surfaces.block(&run, block, window.strides[0]);
-                    let widths = self.pool_widths(input, out, &node.fusion.post);
+                    let widths = self.pool_widths(input, out, self.post(id));
                     walk(b, window, widths, &run, &surfaces, |b, tile| {
-                        self.pool_tile(b, (pool, &node.fusion.post), out.shape.c(), &surfaces, tile);
+                        self.pool_tile(b, (pool, self.post(id)), out.shape.c(), &surfaces, tile);
                     });
                 });
             }
@@ -94,7 +94,7 @@ impl Planner<'_> {
                 vectors: equal[0],
                 pixels: input.shape.pixels() as u32,
                 step: input.pixel as i32,
-                post: node.fusion.post.clone(),
+                post: self.post(id).to_vec(),
             };
             let kernel = self.kernel(Descriptor::GlobalPool(descriptor));
             let bytes = i64::from(equal[0] * target.vector_bytes());
@@ -129,7 +129,7 @@ impl Planner<'_> {
         let mut operands = self.operands(id, self.added(id));
         operands[Operand::Weights.index()] = Some(scale);
         operands[Operand::Bias.index()] = Some(shift);
-        let run = Run { affine: true, ..self.run(id, node.inputs[0], self.added(id), &node.fusion.post) };
+        let run = Run { affine: true, ..self.run(id, node.inputs[0], self.added(id), self.post(id)) };
         self.elementwise(id, run, operands);
         Ok(())
     }
@@ -137,14 +137,14 @@ impl Planner<'_> {
     /// An activation function that was not fused, and the chain fused into it.
     pub(super) fn activation(&mut self, id: NodeId, function: Activation) -> Result<(), PlanError> {
         let mut post = vec![Post::Activation(function)];
-        post.extend(&self.graph.node(id).fusion.post);
+        post.extend(self.post(id));
         self.from_operand(id, &post);
         Ok(())
     }
 
     /// The first operand, unchanged but for the chain fused into the node.
     pub(super) fn copy_of_operand(&mut self, id: NodeId) -> Result<(), PlanError> {
-        self.from_operand(id, &self.graph.node(id).fusion.post);
+        self.from_operand(id, self.post(id));
         Ok(())
     }
 
@@ -156,22 +156,38 @@ impl Planner<'_> {
     /// A sum, one operand after the other; the chain fused into it runs with the last.
     pub(super) fn add(&mut self, id: NodeId) -> Result<(), PlanError> {
         let node = self.graph.node(id);
-        let mut inputs = node.inputs.iter().copied();
-        let Some(mut from) = inputs.next() else { return Ok(()) };
+        let Some((&first, others)) = node.inputs.split_first() else { return Ok(()) };
         let own = node.inputs.len() - node.fusion.added_inputs();
         let mut chain = vec![Post::Add; own - 1];
         chain.extend(&node.fusion.post);
-        for post in chain.chunk_by(|_, next| *next != Post::Add) {
-            let added = if post[0] == Post::Add { inputs.next() } else { None };
-            let mut operands = self.operands(id, added);
-            operands[Operand::In.index()] = Some(self.value_place(from));
-            self.elementwise(id, self.run(id, from, added, post), operands);
-            from = id;
-        }
         if chain.is_empty() {
             return self.copy_of_operand(id);
         }
+        self.chain(id, first, &chain, others);
         Ok(())
+    }
+
+    /// What [`Planner::post`] leaves of a node's epilogue, over the value that its kernels wrote.
+    pub(super) fn rest_of_epilogue(&mut self, id: NodeId) {
+        let node = self.graph.node(id);
+        if node.op == Op::Add {
+            return;
+        }
+        let rest = &node.fusion.post[self.post(id).len()..];
+        let added = rest.iter().filter(|operation| **operation == Post::Add).count();
+        self.chain(id, id, rest, &node.inputs[node.inputs.len() - added..]);
+    }
+
+    /// Runs a chain over `from` and leaves the result in the value of `id`, with a step for each addition.
+    fn chain(&mut self, id: NodeId, from: NodeId, chain: &[Post], added: &[NodeId]) {
+        let (mut from, mut added) = (from, added.iter().copied());
+        for post in chain.chunk_by(|_, next| *next != Post::Add) {
+            let operand = if post[0] == Post::Add { added.next() } else { None };
+            let mut operands = self.operands(id, operand);
+            operands[Operand::In.index()] = Some(self.value_place(from));
+            self.elementwise(id, self.run(id, from, operand, post), operands);
+            from = id;
+        }
     }
 
     /// Copies those operands of a concatenation that were not written in place.

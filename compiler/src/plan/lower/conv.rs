@@ -237,14 +237,14 @@ impl Planner<'_> {
     /// A convolution that is not fused with another.
     pub(super) fn conv(&mut self, id: NodeId, conv: &Conv) -> Result<(), PlanError> {
         let node = self.graph.node(id);
-        let (load, post) = (node.fusion.load, node.fusion.post.clone());
+        let (load, post) = (node.fusion.load, self.post(id));
         let maps = self.maps(id);
         let mut b = NestBuilder::new();
         let constants = if is_depthwise(conv) {
-            self.depthwise_blocks(&mut b, conv, load, &post, maps);
+            self.depthwise_blocks(&mut b, conv, load, post, maps);
             self.pack(Pack::Depthwise { conv: conv.clone(), lanes: self.program.target.lanes })
         } else {
-            self.panel_blocks(id, &mut b, conv, (load, &post), maps)?
+            self.panel_blocks(id, &mut b, conv, (load, post), maps)?
         };
         let mut operands = self.operands(id, self.added(id));
         set(&mut operands, [Operand::Weights, Operand::Bias], constants);
@@ -436,7 +436,7 @@ impl Planner<'_> {
         let pointwise = Job {
             weights: Operand::PointwiseWeights,
             bias: Operand::PointwiseBias,
-            ..self.job(id, &parts.pointwise, (Activation::Linear, &node.fusion.post), u32::MAX)?
+            ..self.job(id, &parts.pointwise, (Activation::Linear, self.post(id)), u32::MAX)?
         };
         let window = &parts.spatial.window;
         let mut b = NestBuilder::new();

@@ -12,7 +12,7 @@ use super::values::{Values, View, lay_out};
 use super::{
     Driver, DriverId, MEMORY_LIMIT, Packed, Place, PlanError, PlanOptions, Program, Region, Step, arena,
 };
-use crate::graph::{Graph, LinearPart, Node, NodeId, Op, Pads, Partition, Window};
+use crate::graph::{Graph, LinearPart, Node, NodeId, Op, Pads, Partition, Post, Window};
 use crate::kernels::Descriptor;
 use crate::target::Target;
 
@@ -74,6 +74,12 @@ impl<'a> Planner<'a> {
         let graph = self.graph;
         let node = graph.node(id);
         self.check_steps(id)?;
+        self.operation(id, node)?;
+        self.rest_of_epilogue(id);
+        Ok(())
+    }
+
+    fn operation(&mut self, id: NodeId, node: &Node) -> Result<(), PlanError> {
         match &node.op {
             Op::Input => Ok(()),
             Op::Conv(conv) => self.conv(id, conv),
@@ -175,10 +181,18 @@ impl<'a> Planner<'a> {
         operands
     }
 
-    /// The operand that a fused epilogue of `node` adds.
-    fn added(&self, node: NodeId) -> Option<NodeId> {
-        let node = self.graph.node(node);
-        if node.fusion.added_inputs() == 0 { None } else { node.inputs.last().copied() }
+    /// The part of a node's epilogue that its kernels run: up to its second addition, since a kernel adds one operand.
+    fn post(&self, id: NodeId) -> &'a [Post] {
+        let post = &self.graph.node(id).fusion.post;
+        let mut additions = (0..post.len()).filter(|&at| post[at] == Post::Add);
+        &post[..additions.nth(1).unwrap_or(post.len())]
+    }
+
+    /// The operand that [`Planner::post`] adds.
+    fn added(&self, id: NodeId) -> Option<NodeId> {
+        let node = self.graph.node(id);
+        let own = node.inputs.len() - node.fusion.added_inputs();
+        node.inputs.get(own).copied()
     }
 
     /// Reserves packed constants and returns the places of weights and biases.
