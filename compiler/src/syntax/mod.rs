@@ -15,7 +15,7 @@ use pest::Parser;
 use crate::diagnostic::Diagnostic;
 
 pub use brackets::{MAX_NESTING, MAX_SOURCE};
-pub use build::MAX_OPERATORS;
+pub use build::{MAX_ARGUMENTS, MAX_OPERATORS};
 
 use grammar::{Grammar, Rule};
 
@@ -27,6 +27,9 @@ mod grammar {
     #[grammar = "syntax/grammar.pest"]
     pub struct Grammar;
 }
+
+/// How many syntax errors are reported.
+const MAX_ERRORS: usize = 100;
 
 /// Reads a spec. The tree holds what could be read; diagnostics say what could not.
 pub fn parse(source: &str) -> (ast::File, Vec<Diagnostic>) {
@@ -45,6 +48,7 @@ pub fn parse(source: &str) -> (ast::File, Vec<Diagnostic>) {
     };
     let mut diagnostics = builder.diagnostics;
     diagnostics.sort_by_key(Diagnostic::position);
+    diagnostics.truncate(MAX_ERRORS);
     (file, diagnostics)
 }
 
