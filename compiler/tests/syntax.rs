@@ -270,7 +270,7 @@ fn read_or_refuse(name: &str, source: &str) {
 #[test]
 fn hostile_texts_are_refused() {
     let head = "model m\ninput image 8 x 8 x 3\n";
-    let repeated = |piece: &str| piece.repeat(MAX_SOURCE / 2 / piece.len());
+    let repeated = |piece: &str| piece.repeat(MAX_SOURCE / 4 / piece.len());
     let chain = |operator: &str| vec!["1"; MAX_OPERATORS + 1].join(operator);
     let nested =
         (0..31).fold("1".to_owned(), |inner, _| format!("({inner}{})", " + 1".repeat(MAX_OPERATORS)));
@@ -298,8 +298,6 @@ fn hostile_texts_are_refused() {
         "conv 4, 3x3, segments: [4294967295, 4294967295, 2]".to_owned(),
     ]);
     for text in texts {
-        let start = Instant::now();
         read_or_refuse("hostile", &format!("{head}{text}"));
-        if start.elapsed() > Duration::from_millis(500) { eprintln!("{:?} {}", start.elapsed(), &text[..text.len().min(60)]); }
     }
 }

@@ -156,7 +156,7 @@ impl<'a> Builder<'a> {
         Some(Statement { kind, at })
     }
 
-    /// Cuts off arguments that are too many.
+    /// Gives up a statement with too many arguments.
     fn limit_arguments(&mut self, mut statement: Statement, start: usize) -> Statement {
         let count = match &mut statement.kind {
             StatementKind::Block { parameters, .. } => truncate(parameters),
@@ -169,6 +169,7 @@ impl<'a> Builder<'a> {
         if count > MAX_ARGUMENTS {
             let start = self.base + start;
             self.diagnostics.push(recover::too_many_arguments(Span::new(start, start + 1), count));
+            statement.kind = StatementKind::Bad { declares: None, body: Vec::new() };
         }
         statement
     }

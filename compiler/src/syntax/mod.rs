@@ -35,7 +35,7 @@ const MAX_ERRORS: usize = 100;
 pub fn parse(source: &str) -> (ast::File, Vec<Diagnostic>) {
     let balanced = match brackets::balance(source) {
         Ok(balanced) => balanced,
-        Err(error) => return (unreadable(), vec![error]),
+        Err(error) => return (unreadable(), vec![*error]),
     };
     let mut builder = build::Builder::new(&balanced.text, 0, balanced.diagnostics);
     let file = match Grammar::parse(Rule::file, &balanced.text) {
@@ -59,12 +59,12 @@ fn unreadable() -> ast::File {
 }
 
 /// Reads one value, as in `--set name=value`. Spans in the result count from the start of `source`.
-pub fn parse_value(source: &str) -> Result<ast::Expression, Diagnostic> {
+pub fn parse_value(source: &str) -> Result<ast::Expression, Box<Diagnostic>> {
     let balanced = brackets::balance(source)?;
     let mut builder = build::Builder::new(&balanced.text, 0, balanced.diagnostics);
     let value = builder.whole_value();
     match (value, builder.diagnostics.into_iter().next()) {
-        (_, Some(error)) => Err(error),
+        (_, Some(error)) => Err(Box::new(error)),
         (value, None) => Ok(value),
     }
 }
