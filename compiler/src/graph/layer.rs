@@ -55,6 +55,26 @@ pub enum LayerKind {
 }
 
 impl LayerKind {
+    /// Every kind.
+    pub const ALL: [LayerKind; 16] = [
+        LayerKind::Input,
+        LayerKind::Conv,
+        LayerKind::DepthwiseConv,
+        LayerKind::SepConv,
+        LayerKind::BatchNorm,
+        LayerKind::Activation,
+        LayerKind::Softmax,
+        LayerKind::MaxPool,
+        LayerKind::AveragePool,
+        LayerKind::GlobalAveragePool,
+        LayerKind::GlobalMaxPool,
+        LayerKind::Dense,
+        LayerKind::Dropout,
+        LayerKind::Flatten,
+        LayerKind::Add,
+        LayerKind::Concat,
+    ];
+
     /// The class in Keras that does the same.
     pub fn keras_class(self) -> &'static str {
         match self {

@@ -10,6 +10,8 @@
 //! What the user wrote as one layer can be several nodes (a separable convolution is a spatial node, perhaps an
 //! activation, and a pointwise node); the [`Layer`] table keeps the user's view, with names and source spans.
 
+mod infer;
+mod kernel;
 mod layer;
 mod op;
 mod partition;
@@ -18,13 +20,15 @@ pub mod text;
 pub mod verify;
 mod weight;
 
+pub use infer::infer_shape;
+pub use kernel::KernelBlock;
 pub use layer::{ChannelOrder, ImageSpec, Labels, Layer, LayerKind};
 pub use op::{
     Activation, BatchNorm, Conv, Fusion, LinearPart, Op, Pads, Pool, PoolKind, Post, Separable, Window,
 };
 pub use partition::{Partition, PartitionError};
 pub use shape::Shape;
-pub use weight::{Role, Weight};
+pub use weight::{Role, Weight, WeightSource};
 
 /// Declares a typed index into one of the graph's tables, printed with a one-letter prefix.
 macro_rules! entity {

@@ -40,6 +40,64 @@ pub enum Op {
     Flatten,
 }
 
+impl Op {
+    /// The parameter tensors that the operation reads, in the order of its text form.
+    pub fn weights(&self) -> Vec<WeightId> {
+        match self {
+            Op::Conv(conv) => conv.parts.iter().flat_map(LinearPart::weights).collect(),
+            Op::Separable(parts) => {
+                let all = parts.spatial.parts.iter().chain(&parts.pointwise.parts);
+                all.flat_map(LinearPart::weights).collect()
+            }
+            Op::Dense(part) => part.weights(),
+            Op::BatchNorm(norm) => norm.weights(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The window that moves over the operand: the spatial one of a separable convolution.
+    pub fn window(&self) -> Option<&Window> {
+        match self {
+            Op::Conv(conv) => Some(&conv.window),
+            Op::Separable(parts) => Some(&parts.spatial.window),
+            Op::Pool(pool) => Some(&pool.window),
+            _ => None,
+        }
+    }
+
+    /// Whether an activation function may be applied to the operand while it is loaded ([`Fusion::load`]).
+    pub fn can_load(&self) -> bool {
+        matches!(self, Op::Conv(_) | Op::Separable(_))
+    }
+
+    /// Whether an epilogue may follow ([`Fusion::post`]).
+    pub fn has_epilogue(&self) -> bool {
+        matches!(
+            self,
+            Op::Conv(_) | Op::Separable(_) | Op::Dense(_) | Op::Pool(_) | Op::Add | Op::BatchNorm(_)
+        )
+    }
+
+    /// One word for messages, such as `convolution`.
+    pub fn noun(&self) -> &'static str {
+        match self {
+            Op::Input => "input",
+            Op::Conv(_) => "convolution",
+            Op::Separable(_) => "separable convolution",
+            Op::BatchNorm(_) => "batch normalisation",
+            Op::Activation(_) => "activation",
+            Op::Pool(_) => "pool",
+            Op::GlobalPool(_) => "global pool",
+            Op::Dense(_) => "dense layer",
+            Op::Softmax => "softmax",
+            Op::Add => "sum",
+            Op::Concat => "concatenation",
+            Op::Dropout { .. } => "dropout",
+            Op::Flatten => "flatten",
+        }
+    }
+}
+
 /// An activation function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Activation {
@@ -156,6 +214,24 @@ impl Window {
     }
 }
 
+/// Prints `3x3 stride 2x2 dilate 2x2 pads 1,1,1,1` (top, bottom, left, right) without what does nothing.
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Window { kernel, strides, dilation, pads } = self;
+        write!(f, "{}x{}", kernel[0], kernel[1])?;
+        if *strides != [1, 1] {
+            write!(f, " stride {}x{}", strides[0], strides[1])?;
+        }
+        if *dilation != [1, 1] {
+            write!(f, " dilate {}x{}", dilation[0], dilation[1])?;
+        }
+        if *pads != Pads::default() {
+            write!(f, " pads {},{},{},{}", pads.top, pads.bottom, pads.left, pads.right)?;
+        }
+        Ok(())
+    }
+}
+
 /// A convolution: a window, a cut of the channels, and the parameters of its output channels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv {
@@ -185,6 +261,19 @@ pub struct LinearPart {
     pub norms: Vec<BatchNorm>,
 }
 
+impl LinearPart {
+    /// A part with a kernel and nothing else.
+    pub fn new(outputs: u32, kernel: WeightId) -> Self {
+        Self { outputs, kernel, bias: None, norms: Vec::new() }
+    }
+
+    /// Kernel, bias and the tensors of the normalisations.
+    pub fn weights(&self) -> Vec<WeightId> {
+        let norms = self.norms.iter().flat_map(BatchNorm::weights);
+        [self.kernel].into_iter().chain(self.bias).chain(norms).collect()
+    }
+}
+
 /// gamma * (x - mean) / sqrt(variance + epsilon) + beta, channel by channel (Ioffe and Szegedy, arXiv 1502.03167).
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchNorm {
@@ -198,6 +287,13 @@ pub struct BatchNorm {
     pub mean: WeightId,
     /// Stored variances.
     pub variance: WeightId,
+}
+
+impl BatchNorm {
+    /// Mean, variance, gamma and beta as far as they exist.
+    pub fn weights(&self) -> Vec<WeightId> {
+        [self.mean, self.variance].into_iter().chain(self.gamma).chain(self.beta).collect()
+    }
 }
 
 /// The two parts of a fused separable convolution.

@@ -131,14 +131,14 @@ impl Partition {
     }
 }
 
-/// Prints `whole`, `28x26->26` when even, or each segment as in `243->243,243->243,242->242`.
+/// Prints runs of equal segments: `28x26->26` when even, `2x243->243,1x242->242` otherwise.
 impl fmt::Display for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_even() {
-            return write!(f, "{}x{}->{}", self.segments(), self.inputs[0], self.outputs[0]);
-        }
-        for (n, (i, o)) in self.inputs.iter().zip(&self.outputs).enumerate() {
-            write!(f, "{}{i}->{o}", if n == 0 { "" } else { "," })?;
+        let segments: Vec<_> = self.inputs.iter().zip(&self.outputs).collect();
+        for (n, run) in segments.chunk_by(|a, b| a == b).enumerate() {
+            let comma = if n == 0 { "" } else { "," };
+            let (inputs, outputs) = run[0];
+            write!(f, "{comma}{}x{inputs}->{outputs}", run.len())?;
         }
         Ok(())
     }
@@ -159,6 +159,13 @@ mod tests {
             }
         }
         assert_eq!(Partition::even(728, 3).unwrap(), [243, 243, 242]);
+    }
+
+    #[test]
+    fn prints_runs_of_equal_segments() {
+        assert_eq!(Partition::whole(3, 32).to_string(), "1x3->32");
+        assert_eq!(Partition::new(vec![26; 28], vec![26; 28]).to_string(), "28x26->26");
+        assert_eq!(Partition::new(vec![3, 3, 2], vec![6, 6, 4]).to_string(), "2x3->6,1x2->4");
     }
 
     #[test]

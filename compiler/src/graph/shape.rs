@@ -56,6 +56,19 @@ impl Shape {
         }
     }
 
+    /// Whether this is a vector.
+    pub fn is_vector(self) -> bool {
+        matches!(self, Shape::Vector { .. })
+    }
+
+    /// The same extent with another number of channels or elements.
+    pub fn with_channels(self, channels: u32) -> Self {
+        match self {
+            Shape::Map { h, w, .. } => Shape::Map { h, w, c: channels },
+            Shape::Vector { .. } => Shape::Vector { n: channels },
+        }
+    }
+
     /// Number of pixels.
     pub fn pixels(self) -> u64 {
         u64::from(self.h()) * u64::from(self.w())
@@ -64,6 +77,11 @@ impl Shape {
     /// Number of elements.
     pub fn elements(self) -> u64 {
         self.pixels() * u64::from(self.c())
+    }
+
+    /// Number of elements, or `None` when 64 bits cannot count them.
+    pub fn elements_checked(self) -> Option<u64> {
+        self.pixels().checked_mul(u64::from(self.c()))
     }
 
     /// Whether height, width and channels agree, be it a map or a vector.

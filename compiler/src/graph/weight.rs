@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::LayerId;
+use super::{LayerId, WeightId};
 
 /// A parameter tensor: its name, shape and meaning. The numbers are bound by the runtime.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +24,12 @@ impl Weight {
     pub fn elements(&self) -> u64 {
         self.shape.iter().map(|&d| u64::from(d)).product()
     }
+}
+
+/// The numbers of a graph's parameter tensors.
+pub trait WeightSource {
+    /// The elements of a tensor, in the order of its declared shape.
+    fn tensor(&self, id: WeightId) -> &[f32];
 }
 
 /// What a parameter tensor is to its layer.
@@ -48,6 +54,18 @@ pub enum Role {
 }
 
 impl Role {
+    /// Every role.
+    pub const ALL: [Role; 8] = [
+        Role::Kernel,
+        Role::DepthwiseKernel,
+        Role::PointwiseKernel,
+        Role::Bias,
+        Role::Gamma,
+        Role::Beta,
+        Role::MovingMean,
+        Role::MovingVariance,
+    ];
+
     /// Whether training by gradients changes it.
     pub fn is_trainable(self) -> bool {
         !matches!(self, Role::MovingMean | Role::MovingVariance)

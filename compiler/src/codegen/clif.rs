@@ -1,0 +1,209 @@
+//! Vector kernels as CLIF, with four lanes: the lowering that every Cranelift target can run.
+//!
+//! The instruction order of the kernel is kept, so the ISA must compile these functions with `opt_level = none`: the optimising
+//! mid-end moves loads up and multiply-adds down, and the registers no longer suffice.
+
+use cranelift::codegen::ir::{Endianness, Function};
+use cranelift::codegen::isa::TargetFrontendConfig;
+use cranelift::prelude::*;
+
+use crate::vector::{self, BinaryOp, Inst, Kernel, Times};
+
+const VECTOR: Type = types::F32X4;
+const BITS: Type = types::I32X4;
+/// The lanes of [`VECTOR`].
+pub const LANES: u32 = 4;
+
+/// The signature of a kernel: its pointers, then its count.
+pub fn signature(kernel: &Kernel, mut empty: Signature) -> Signature {
+    let parameters = kernel.pointers.len() + usize::from(kernel.counted);
+    empty.params.extend((0..parameters).map(|_| AbiParam::new(types::I64)));
+    empty
+}
+
+/// Writes `kernel`, which has passed the verifier and has [`LANES`] lanes, into `function`, whose signature is set.
+pub fn translate(
+    kernel: &Kernel,
+    fused: bool,
+    function: &mut Function,
+    context: &mut FunctionBuilderContext,
+    config: TargetFrontendConfig,
+) {
+    let mut builder = FunctionBuilder::new(function, context);
+    let entry = builder.create_block();
+    builder.append_block_params_for_function_params(entry);
+    builder.switch_to_block(entry);
+    builder.seal_block(entry);
+    let parameters = builder.block_params(entry).to_vec();
+    let slots = (0..vector::slot_count(kernel)).map(|_| builder.declare_var(VECTOR)).collect();
+    let pointers: Vec<Variable> =
+        (0..vector::pointer_count(kernel)).map(|_| builder.declare_var(types::I64)).collect();
+    for (&pointer, &value) in pointers.iter().zip(&parameters[..kernel.pointers.len()]) {
+        builder.def_var(pointer, value);
+    }
+    let rows = if kernel.counted { parameters.last().copied() } else { None };
+    let mut translator = Translator { builder, slots, pointers, rows, fused };
+    translator.body(&kernel.body);
+    translator.builder.ins().return_(&[]);
+    translator.builder.finalize(config);
+}
+
+struct Translator<'a> {
+    builder: FunctionBuilder<'a>,
+    slots: Vec<Variable>,
+    pointers: Vec<Variable>,
+    rows: Option<Value>,
+    fused: bool,
+}
+
+/// Accesses that the plan's bounds make safe; alignment is not promised.
+fn memory_flags() -> MemFlagsData {
+    MemFlagsData::new().with_notrap()
+}
+
+impl Translator<'_> {
+    fn body(&mut self, body: &[Inst]) {
+        body.iter().for_each(|inst| self.inst(inst));
+    }
+
+    fn inst(&mut self, inst: &Inst) {
+        match *inst {
+            Inst::Load { dst, from, lanes } => {
+                let value = self.load(from, lanes);
+                self.set(dst, value);
+            }
+            Inst::Broadcast { dst, from } => {
+                let value = self.load_scalar(from, 0);
+                let value = self.builder.ins().splat(VECTOR, value);
+                self.set(dst, value);
+            }
+            Inst::Constant { dst, value } => {
+                let value = self.builder.ins().f32const(value);
+                let value = self.builder.ins().splat(VECTOR, value);
+                self.set(dst, value);
+            }
+            Inst::Store { src, to, lanes } => self.store(src, to, lanes),
+            Inst::Fma { acc, a, b } => {
+                let [sum, a, b] = [acc, a, b].map(|slot| self.get(slot));
+                let value = if self.fused {
+                    self.builder.ins().fma(a, b, sum)
+                } else {
+                    let product = self.builder.ins().fmul(a, b);
+                    self.builder.ins().fadd(product, sum)
+                };
+                self.set(acc, value);
+            }
+            Inst::Binary { op, dst, a, b } => {
+                let value = self.binary(op, a, b);
+                self.set(dst, value);
+            }
+            Inst::ShiftLeft { dst, src, bits } => {
+                let src = self.get(src);
+                let src = self.cast(BITS, src);
+                let distance = self.builder.ins().iconst(types::I32, i64::from(bits));
+                let shifted = self.builder.ins().ishl(src, distance);
+                let value = self.cast(VECTOR, shifted);
+                self.set(dst, value);
+            }
+            Inst::Point { dst, base, offset } => {
+                let base = self.builder.use_var(self.pointers[base.index()]);
+                let value = self.builder.ins().iadd_imm_s(base, i64::from(offset));
+                self.builder.def_var(self.pointers[dst.index()], value);
+            }
+            Inst::Loop { times, ref body } => self.repeat(times, body),
+        }
+    }
+
+    fn get(&mut self, slot: vector::Slot) -> Value {
+        self.builder.use_var(self.slots[slot.index()])
+    }
+
+    fn set(&mut self, slot: vector::Slot, value: Value) {
+        self.builder.def_var(self.slots[slot.index()], value);
+    }
+
+    fn cast(&mut self, ty: Type, value: Value) -> Value {
+        let flags = MemFlagsData::new().with_endianness(Endianness::Little);
+        self.builder.ins().bitcast(ty, flags, value)
+    }
+
+    fn load_scalar(&mut self, from: vector::Address, lane: i32) -> Value {
+        let base = self.builder.use_var(self.pointers[from.base.index()]);
+        self.builder.ins().load(types::F32, memory_flags(), base, from.offset + lane * vector::F32)
+    }
+
+    fn load(&mut self, from: vector::Address, lanes: u32) -> Value {
+        if lanes == LANES {
+            let base = self.builder.use_var(self.pointers[from.base.index()]);
+            return self.builder.ins().load(VECTOR, memory_flags(), base, from.offset);
+        }
+        let zero = self.builder.ins().f32const(0.0);
+        let mut value = self.builder.ins().splat(VECTOR, zero);
+        for lane in 0..lanes as u8 {
+            let element = self.load_scalar(from, i32::from(lane));
+            value = self.builder.ins().insertlane(value, element, lane);
+        }
+        value
+    }
+
+    fn store(&mut self, src: vector::Slot, to: vector::Address, lanes: u32) {
+        let value = self.get(src);
+        let base = self.builder.use_var(self.pointers[to.base.index()]);
+        if lanes == LANES {
+            self.builder.ins().store(memory_flags(), value, base, to.offset);
+            return;
+        }
+        for lane in 0..lanes as u8 {
+            let element = self.builder.ins().extractlane(value, lane);
+            let offset = to.offset + i32::from(lane) * vector::F32;
+            self.builder.ins().store(memory_flags(), element, base, offset);
+        }
+    }
+
+    fn binary(&mut self, op: BinaryOp, a: vector::Slot, b: vector::Slot) -> Value {
+        let [a, b] = [a, b].map(|slot| self.get(slot));
+        match op {
+            BinaryOp::Add => self.builder.ins().fadd(a, b),
+            BinaryOp::Sub => self.builder.ins().fsub(a, b),
+            BinaryOp::Mul => self.builder.ins().fmul(a, b),
+            BinaryOp::Div => self.builder.ins().fdiv(a, b),
+            BinaryOp::Max => self.select(FloatCC::LessThan, b, a, [a, b]),
+            BinaryOp::Min => self.select(FloatCC::LessThan, a, b, [a, b]),
+            BinaryOp::AddBits => {
+                let [a, b] = [a, b].map(|value| self.cast(BITS, value));
+                let sum = self.builder.ins().iadd(a, b);
+                self.cast(VECTOR, sum)
+            }
+        }
+    }
+
+    /// `yes` where `x cc y`, else `no`: the form that x64 turns into one `maxps` or `minps`.
+    fn select(&mut self, cc: FloatCC, x: Value, y: Value, [yes, no]: [Value; 2]) -> Value {
+        let mask = self.builder.ins().fcmp(cc, x, y);
+        let mask = self.cast(VECTOR, mask);
+        self.builder.ins().bitselect(mask, yes, no)
+    }
+
+    fn repeat(&mut self, times: Times, body: &[Inst]) {
+        let count = match times {
+            Times::Exactly(count) => self.builder.ins().iconst(types::I64, i64::from(count)),
+            Times::Rows => self.rows.expect("the verifier admits loops over rows only with a count"),
+        };
+        let counter = self.builder.declare_var(types::I64);
+        self.builder.def_var(counter, count);
+        let (head, exit) = (self.builder.create_block(), self.builder.create_block());
+        match times {
+            Times::Exactly(_) => self.builder.ins().jump(head, &[]),
+            Times::Rows => self.builder.ins().brif(count, head, &[], exit, &[]),
+        };
+        self.builder.switch_to_block(head);
+        self.body(body);
+        let left = self.builder.use_var(counter);
+        let left = self.builder.ins().iadd_imm_s(left, -1);
+        self.builder.def_var(counter, left);
+        self.builder.ins().brif(left, head, &[], exit, &[]);
+        self.builder.seal_block(head);
+        self.builder.seal_block(exit);
+        self.builder.switch_to_block(exit);
+    }
+}

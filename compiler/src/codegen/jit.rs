@@ -1,0 +1,154 @@
+//! Programs as executable memory of this process.
+
+use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
+use cranelift_module::FuncId;
+
+use super::{CodegenError, CompiledFunction, Compiler, Context, Isas};
+use crate::plan::Program;
+use crate::target::Target;
+use crate::vector::Kernel;
+
+/// Address space for code: calls between functions reach 2 GiB, and no network comes near this.
+const CODE_BYTES: usize = 256 << 20;
+
+/// A module whose memory is given back when it is dropped.
+struct OwnedModule(Option<JITModule>);
+
+impl Drop for OwnedModule {
+    fn drop(&mut self) {
+        if let Some(module) = self.0.take() {
+            // SAFETY: function pointers into the module live only in `NativeProgram` and `NativeKernel` values, which own it and
+            // call it through borrows of themselves, so none is in use.
+            unsafe { module.free_memory() };
+        }
+    }
+}
+
+fn new_module(isas: &Isas) -> Result<JITModule, CodegenError> {
+    let mut builder = JITBuilder::with_isa(isas.control.clone(), cranelift_module::default_libcall_names());
+    let memory = ArenaMemoryProvider::new_with_size(CODE_BYTES)
+        .map_err(|e| CodegenError::Machine { reason: format!("no memory for code: {e}") })?;
+    builder.memory_provider(Box::new(memory));
+    Ok(JITModule::new(builder))
+}
+
+/// A program that can be run.
+pub struct NativeProgram {
+    entry: extern "C" fn(*const Context, u64, u64),
+    listing: Vec<CompiledFunction>,
+    _module: OwnedModule,
+}
+
+// SAFETY: the code is read-only once it is finalized, and the entry point keeps all its state in the context, the stack and
+// registers.
+unsafe impl Send for NativeProgram {}
+// SAFETY: as above.
+unsafe impl Sync for NativeProgram {}
+
+impl NativeProgram {
+    /// Compiles `program`; with `list` set, the functions' texts are kept for [`NativeProgram::listing`].
+    pub fn compile(program: &Program, list: bool) -> Result<Self, CodegenError> {
+        let define = |compiler: &mut Compiler<'_, JITModule>| compiler.program(program);
+        let (module, address, listing) = finalize(program.target, list, define)?;
+        // SAFETY: the function was declared with the entry signature: three integer arguments, nothing returned.
+        let entry =
+            unsafe { std::mem::transmute::<*const u8, extern "C" fn(*const Context, u64, u64)>(address) };
+        Ok(Self { entry, listing, _module: module })
+    }
+
+    /// Every function's CLIF and code, if they were kept.
+    pub fn listing(&self) -> &[CompiledFunction] {
+        &self.listing
+    }
+
+    /// Runs the part of thread `thread` of `threads`. All threads of a run must call this with the same context.
+    ///
+    /// # Safety
+    ///
+    /// The context's memory must have the sizes that the program states (scratch once for each thread), be aligned to a
+    /// cache line, and not be used by anything else; `wait` must return only when all threads of the run have called it.
+    pub unsafe fn run(&self, context: &Context, thread: u64, threads: u64) {
+        (self.entry)(context, thread, threads);
+    }
+}
+
+fn finalize(
+    target: Target,
+    list: bool,
+    define: impl FnOnce(&mut Compiler<'_, JITModule>) -> Result<FuncId, CodegenError>,
+) -> Result<(OwnedModule, *const u8, Vec<CompiledFunction>), CodegenError> {
+    let isas = Isas::native(target)?;
+    let mut owned = OwnedModule(Some(new_module(&isas)?));
+    let module = owned.0.as_mut().expect("filled above");
+    let mut compiler = Compiler::new(module, isas, target, list);
+    let function = define(&mut compiler)?;
+    let listing = compiler.into_listing();
+    let finished = module.finalize_definitions();
+    finished.map_err(|e| CodegenError::Machine { reason: format!("code cannot be made executable: {e}") })?;
+    let address = module.get_finalized_function(function);
+    Ok((owned, address, listing))
+}
+
+/// A single kernel that can be called: what differential tests and kernel benches use.
+pub struct NativeKernel {
+    address: *const u8,
+    pointers: usize,
+    counted: bool,
+    _module: OwnedModule,
+}
+
+impl NativeKernel {
+    /// Compiles `kernel` for `target`.
+    pub fn compile(kernel: &Kernel, target: Target) -> Result<Self, CodegenError> {
+        let (module, address, _) = finalize(target, false, |compiler| compiler.kernel(kernel))?;
+        let (pointers, counted) = (kernel.pointers.len(), kernel.counted);
+        Ok(Self { address, pointers, counted, _module: module })
+    }
+
+    /// Calls the kernel.
+    ///
+    /// # Safety
+    ///
+    /// The kernel's accesses relative to `pointers` must be inside memory that may be read or written so.
+    ///
+    /// # Panics
+    ///
+    /// When the number of pointers is not the kernel's.
+    pub unsafe fn call(&self, pointers: &[*mut u8], rows: u64) {
+        assert_eq!(pointers.len(), self.pointers, "a kernel is called with all its pointers");
+        let mut arguments: Vec<u64> = pointers.iter().map(|p| *p as u64).collect();
+        if self.counted {
+            arguments.push(rows);
+        }
+        // SAFETY: the function was declared with as many integer arguments as are passed; the accesses are the caller's
+        // promise.
+        unsafe { call_integers(self.address, &arguments) };
+    }
+}
+
+/// Calls a function of up to six integer arguments.
+///
+/// # Safety
+///
+/// `address` must be a function with this many arguments.
+unsafe fn call_integers(address: *const u8, arguments: &[u64]) {
+    macro_rules! call {
+        ($($index:literal),*) => {{
+            // SAFETY: the caller promises a function of this signature.
+            let function = unsafe {
+                std::mem::transmute::<*const u8, extern "C" fn($(call!(@type $index)),*)>(address)
+            };
+            function($(arguments[$index]),*)
+        }};
+        (@type $index:literal) => { u64 };
+    }
+    match arguments.len() {
+        1 => call!(0),
+        2 => call!(0, 1),
+        3 => call!(0, 1, 2),
+        4 => call!(0, 1, 2, 3),
+        5 => call!(0, 1, 2, 3, 4),
+        6 => call!(0, 1, 2, 3, 4, 5),
+        count => unreachable!("kernels take one to six arguments, not {count}"),
+    }
+}

@@ -1,0 +1,189 @@
+//! From planned kernels and loops to machine code.
+//!
+//! A [`Compiler`] fills any Cranelift module: [`jit`] makes one that runs here and now. Kernels become leaf functions,
+//! drivers and the entry point call them; all are local functions of one module.
+
+pub mod clif;
+pub mod driver;
+mod isa;
+pub mod jit;
+
+use cranelift::codegen::Context as CompileContext;
+use cranelift::codegen::control::ControlPlane;
+use cranelift::codegen::ir::{Function, UserFuncName};
+use cranelift::codegen::isa::{CallConv, OwnedTargetIsa};
+use cranelift::prelude::*;
+use cranelift_module::{FuncId, Linkage, Module, ModuleReloc};
+
+use crate::plan::Program;
+use crate::target::Target;
+use crate::vector::{self, Kernel};
+pub use driver::Context;
+pub use isa::Isas;
+
+/// Why no code could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CodegenError {
+    /// Cranelift does not know this machine.
+    #[error("no code can be generated for this machine: {reason}")]
+    Machine {
+        /// Cranelift's reason.
+        reason: String,
+    },
+    /// A kernel does not fit the target.
+    #[error(transparent)]
+    Kernel(#[from] vector::KernelError),
+    /// A function could not be compiled.
+    #[error("cannot compile {function}: {reason}")]
+    Function {
+        /// The function.
+        function: String,
+        /// Cranelift's reason.
+        reason: String,
+    },
+}
+
+/// The machine code of one function, for dumps.
+#[derive(Clone, Debug)]
+pub struct CompiledFunction {
+    /// Its name.
+    pub name: String,
+    /// Its CLIF.
+    pub clif: String,
+    /// Its bytes, constants included.
+    pub code: Vec<u8>,
+}
+
+/// Puts a program's functions into a module.
+pub struct Compiler<'m, M: Module> {
+    module: &'m mut M,
+    isas: Isas,
+    target: Target,
+    context: FunctionBuilderContext,
+    /// Functions in the order in which they were defined, kept only when asked for.
+    listing: Option<Vec<CompiledFunction>>,
+}
+
+impl<'m, M: Module> Compiler<'m, M> {
+    /// A compiler for `target` that fills `module`; with `list` set, every function's text is kept.
+    pub fn new(module: &'m mut M, isas: Isas, target: Target, list: bool) -> Self {
+        let context = FunctionBuilderContext::new();
+        Self { module, isas, target, context, listing: list.then(Vec::new) }
+    }
+
+    /// The functions defined so far, if they were kept.
+    pub fn into_listing(self) -> Vec<CompiledFunction> {
+        self.listing.unwrap_or_default()
+    }
+
+    fn signature(&self) -> Signature {
+        Signature::new(CallConv::triple_default(self.isas.control.triple()))
+    }
+
+    /// Defines all functions of a program and returns its entry point.
+    pub fn program(&mut self, program: &Program) -> Result<FuncId, CodegenError> {
+        let mut kernels = Vec::with_capacity(program.kernels.len());
+        for descriptor in &program.kernels {
+            kernels.push(self.kernel(&descriptor.generate())?);
+        }
+        let mut drivers = Vec::with_capacity(program.drivers.len());
+        for (number, driver) in program.drivers.iter().enumerate() {
+            drivers.push(self.driver(&format!("driver_{number}"), driver, &kernels)?);
+        }
+        self.entry(program, &drivers)
+    }
+
+    /// Defines one kernel.
+    pub fn kernel(&mut self, kernel: &Kernel) -> Result<FuncId, CodegenError> {
+        vector::verify(kernel, self.target.registers)?;
+        let mut function = Function::new();
+        function.signature = clif::signature(kernel, self.signature());
+        let config = self.isas.kernels.frontend_config();
+        clif::translate(kernel, self.target.fused, &mut function, &mut self.context, config);
+        let isa = self.isas.kernels.clone();
+        self.define(&kernel.name, function, isa)
+    }
+
+    fn driver(
+        &mut self,
+        name: &str,
+        driver: &crate::plan::Driver,
+        kernels: &[FuncId],
+    ) -> Result<FuncId, CodegenError> {
+        let mut function = Function::new();
+        function.signature = driver::driver_signature(self.signature());
+        let config = self.isas.control.frontend_config();
+        let module = std::cell::RefCell::new(References::new(&mut *self.module));
+        let import = |function: &mut Function, kernel: crate::plan::nest::KernelId| {
+            module.borrow_mut().import(kernels[kernel.index()], function)
+        };
+        driver::translate_driver(&driver.nest, &import, &mut function, &mut self.context, config);
+        let isa = self.isas.control.clone();
+        self.define(name, function, isa)
+    }
+
+    fn entry(&mut self, program: &Program, drivers: &[FuncId]) -> Result<FuncId, CodegenError> {
+        let mut function = Function::new();
+        function.signature = driver::entry_signature(self.signature());
+        let config = self.isas.control.frontend_config();
+        let module = std::cell::RefCell::new(References::new(&mut *self.module));
+        let import = |function: &mut Function, driver: crate::plan::DriverId| {
+            module.borrow_mut().import(drivers[driver.index()], function)
+        };
+        let (steps, scratch) = (&program.steps, program.scratch_bytes);
+        driver::translate_entry(steps, scratch, &import, &mut function, &mut self.context, config);
+        let isa = self.isas.control.clone();
+        self.define("run", function, isa)
+    }
+
+    /// Compiles a function with one of the two instruction set architectures and puts its bytes into the module.
+    fn define(
+        &mut self,
+        name: &str,
+        function: Function,
+        isa: OwnedTargetIsa,
+    ) -> Result<FuncId, CodegenError> {
+        let failed = |reason: String| CodegenError::Function { function: name.to_owned(), reason };
+        let declared = self.module.declare_function(name, Linkage::Local, &function.signature);
+        let id = declared.map_err(|e| failed(e.to_string()))?;
+        let mut context = CompileContext::for_function(function);
+        context.func.name = UserFuncName::user(0, id.as_u32());
+        if let Err(error) = context.compile(isa.as_ref(), &mut ControlPlane::default()) {
+            return Err(failed(format!("{:?}", error.inner)));
+        }
+        let Some(compiled) = context.compiled_code() else {
+            return Err(failed("no code was made".to_owned()));
+        };
+        let code = compiled.code_buffer().to_vec();
+        let alignment = u64::from(compiled.buffer.alignment).max(64);
+        let relocations: Vec<ModuleReloc> = compiled
+            .buffer
+            .relocs()
+            .iter()
+            .map(|reloc| ModuleReloc::from_mach_reloc(reloc, &context.func, id))
+            .collect();
+        let defined = self.module.define_function_bytes(id, alignment, &code, &relocations);
+        defined.map_err(|e| failed(e.to_string()))?;
+        if let Some(listing) = &mut self.listing {
+            let clif = context.func.display().to_string();
+            listing.push(CompiledFunction { name: name.to_owned(), clif, code });
+        }
+        Ok(id)
+    }
+}
+
+/// Imports functions of a module into a function under construction, each once.
+struct References<'m, M: Module> {
+    module: &'m mut M,
+    imported: std::collections::HashMap<FuncId, codegen::ir::FuncRef>,
+}
+
+impl<'m, M: Module> References<'m, M> {
+    fn new(module: &'m mut M) -> Self {
+        Self { module, imported: std::collections::HashMap::new() }
+    }
+
+    fn import(&mut self, id: FuncId, function: &mut Function) -> codegen::ir::FuncRef {
+        *self.imported.entry(id).or_insert_with(|| self.module.declare_func_in_func(id, function))
+    }
+}

@@ -1,0 +1,205 @@
+//! Tiles of a convolution: some pixels by some vectors of output channels, all taps and input channels of a segment.
+//!
+//! Each input value is broadcast and multiplied by vectors of weights, which are packed in the order in which the
+//! kernel reads them (tap row, tap, input channel, output channel). Pointwise and dense layers are the case of one tap.
+//!
+//! The `in` pointer says where tap 0 of the first pixel's first valid row of taps would be, even if that tap is outside the image
+//! (the clip then keeps the kernel from reading it); `weights` points at the same row of taps. The `rows` count says how many rows of taps are inside the
+//! image, so one kernel serves all vertical positions.
+
+use std::fmt;
+
+use super::{Clip, TileSteps, epilogue, name_fusion};
+use crate::graph::{Activation, Post};
+use crate::vector::{Builder, F32, Kernel, Pointer, Slot, Times};
+
+/// Input channels that one trip of the inner loop covers.
+const UNROLL: u32 = 8;
+
+/// What a convolution tile depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ConvTile {
+    /// f32 values in a vector.
+    pub lanes: u32,
+    /// Vectors of output channels.
+    pub vectors: u32,
+    /// Lanes stored of the last vector.
+    pub last_lanes: u32,
+    /// Input channels of the segment.
+    pub ic: u32,
+    /// Taps of a row.
+    pub kw: u32,
+    /// Whether there can be more than one row of taps.
+    pub tall: bool,
+    /// Distances in memory.
+    pub steps: TileSteps,
+    /// Pixels, and which taps each has.
+    pub clip: Clip,
+    /// Applied to the input.
+    pub load: Activation,
+    /// Applied to the result; at most one operand is added.
+    pub post: Vec<Post>,
+}
+
+/// Slots that a tile of `pixels` x `vectors` takes.
+pub fn slots(pixels: u32, vectors: u32, load: Activation, post: &[Post]) -> usize {
+    let accumulators = (pixels * vectors) as usize;
+    let panel = if pixels == 1 { 1 } else { vectors as usize };
+    accumulators + (panel + 1 + epilogue::activation_slots(load)).max(epilogue::slots(post))
+}
+
+impl fmt::Display for ConvTile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = if self.tall { "n" } else { "1" };
+        write!(f, "conv_{rows}x{}_c{}_v{}", self.kw, self.ic, self.lanes)?;
+        write!(f, "_{}x{}", self.clip.pixels(), self.vectors)?;
+        if self.last_lanes != self.lanes {
+            write!(f, "_l{}", self.last_lanes)?;
+        }
+        self.steps.fmt(f)?;
+        self.clip.name(self.kw, f)?;
+        name_fusion(self.load, &self.post, f)
+    }
+}
+
+/// Registers of a tile under construction.
+struct Registers {
+    /// `accumulators[pixel][vector]`
+    accumulators: Vec<Vec<Slot>>,
+    panel: Vec<Slot>,
+    value: Slot,
+    /// For the activation of inputs; shared with the epilogue.
+    temporaries: Vec<Slot>,
+    input: Pointer,
+    weights: Pointer,
+    tap: Pointer,
+}
+
+impl ConvTile {
+    /// Writes the kernel.
+    pub fn generate(&self) -> Kernel {
+        let mut b = Builder::new(self.lanes, &["in", "weights", "bias", "out", "add"], self.tall);
+        let registers = self.registers(&mut b);
+        self.start_from_bias(&mut b, &registers);
+        let times = if self.tall { Times::Rows } else { Times::Exactly(1) };
+        b.repeat(times, |b| self.row(b, &registers));
+        self.finish(&mut b, &registers);
+        b.finish(self.to_string())
+    }
+
+    fn registers(&self, b: &mut Builder) -> Registers {
+        let pixels = self.clip.pixels();
+        let accumulators = (0..pixels).map(|_| b.slots(self.vectors as usize)).collect();
+        let panel = b.slots(if pixels == 1 { 1 } else { self.vectors as usize });
+        let value = b.slot();
+        let temporaries = b.slots(epilogue::activation_slots(self.load));
+        Registers {
+            accumulators,
+            panel,
+            value,
+            temporaries,
+            input: b.parameter("in"),
+            weights: b.parameter("weights"),
+            tap: b.pointer(),
+        }
+    }
+
+    fn start_from_bias(&self, b: &mut Builder, r: &Registers) {
+        let bias = b.parameter("bias");
+        for pixel in &r.accumulators {
+            for (vector, &slot) in pixel.iter().enumerate() {
+                b.load(slot, bias, vector as i32 * b.vector_bytes());
+            }
+        }
+    }
+
+    /// One row of taps; leaves the pointers at the next one.
+    fn row(&self, b: &mut Builder, r: &Registers) {
+        for tap in 0..self.kw {
+            let pixels = self.clip.pixels_with(tap);
+            if pixels.is_empty() {
+                b.advance(r.weights, self.ic as i32 * self.weight_step());
+            } else {
+                b.point(r.tap, r.input, tap as i32 * self.steps.tap);
+                self.channels(b, r, &pixels);
+            }
+        }
+        if self.tall {
+            b.advance(r.input, self.steps.row);
+        }
+    }
+
+    /// Bytes of weights for one input channel and tap.
+    fn weight_step(&self) -> i32 {
+        (self.vectors * self.lanes) as i32 * F32
+    }
+
+    /// All input channels of one tap.
+    fn channels(&self, b: &mut Builder, r: &Registers, pixels: &[usize]) {
+        let (trips, rest) = (self.ic / UNROLL, self.ic % UNROLL);
+        if trips > 0 {
+            b.repeat(Times::Exactly(trips), |b| self.run_of_channels(b, r, pixels, UNROLL));
+        }
+        if rest > 0 {
+            self.run_of_channels(b, r, pixels, rest);
+        }
+    }
+
+    fn run_of_channels(&self, b: &mut Builder, r: &Registers, pixels: &[usize], count: u32) {
+        for channel in 0..count as i32 {
+            if r.panel.len() == r.accumulators[0].len() {
+                self.channel(b, r, pixels, channel);
+            } else {
+                self.channel_of_one_pixel(b, r, channel);
+            }
+        }
+        b.advance(r.tap, count as i32 * F32);
+        b.advance(r.weights, count as i32 * self.weight_step());
+    }
+
+    /// One input channel of several pixels: the weights stay in slots.
+    fn channel(&self, b: &mut Builder, r: &Registers, pixels: &[usize], channel: i32) {
+        for (vector, &slot) in r.panel.iter().enumerate() {
+            b.load(slot, r.weights, channel * self.weight_step() + vector as i32 * b.vector_bytes());
+        }
+        for &pixel in pixels {
+            b.broadcast(r.value, r.tap, pixel as i32 * self.steps.pixel + channel * F32);
+            epilogue::activate(b, self.load, &[r.value], &r.temporaries);
+            for (&accumulator, &weights) in r.accumulators[pixel].iter().zip(&r.panel) {
+                b.fma(accumulator, weights, r.value);
+            }
+        }
+    }
+
+    /// One input channel of a single pixel: each vector of weights is used once.
+    fn channel_of_one_pixel(&self, b: &mut Builder, r: &Registers, channel: i32) {
+        b.broadcast(r.value, r.tap, channel * F32);
+        epilogue::activate(b, self.load, &[r.value], &r.temporaries);
+        for (vector, &accumulator) in r.accumulators[0].iter().enumerate() {
+            let offset = channel * self.weight_step() + vector as i32 * b.vector_bytes();
+            b.load(r.panel[0], r.weights, offset);
+            b.fma(accumulator, r.panel[0], r.value);
+        }
+    }
+
+    fn finish(&self, b: &mut Builder, r: &Registers) {
+        let mut temporaries: Vec<Slot> =
+            r.panel.iter().chain([&r.value]).chain(&r.temporaries).copied().collect();
+        temporaries.extend(b.slots(epilogue::slots(&self.post).saturating_sub(temporaries.len())));
+        let mut results = Vec::new();
+        for (pixel, slots) in r.accumulators.iter().enumerate() {
+            for (vector, &value) in slots.iter().enumerate() {
+                let (pixel, channel) = (pixel as i32, vector as i32 * b.vector_bytes());
+                let last = vector + 1 == slots.len();
+                results.push(epilogue::Result {
+                    value,
+                    out: pixel * self.steps.out + channel,
+                    add: pixel * self.steps.add + channel,
+                    lanes: if last { self.last_lanes } else { self.lanes },
+                });
+            }
+        }
+        let pointers = [b.parameter("out"), b.parameter("add")];
+        epilogue::finish(b, &self.post, &results, pointers, &temporaries);
+    }
+}

@@ -1,0 +1,151 @@
+//! Tiles of a depthwise convolution: some pixels of a row, all channels.
+//!
+//! A vector holds neighbouring channels of one pixel. For each row of taps the weights stay in slots and every input column is
+//! loaded once, whatever the number of taps that read it. Weights are packed by vector of channels, then tap row, then tap.
+
+use std::fmt;
+
+use super::{Clip, TileSteps, epilogue, name_fusion};
+use crate::graph::{Activation, Post};
+use crate::vector::{Builder, F32, Kernel, Pointer, Slot, Times};
+
+/// What a depthwise tile depends on. `in` and `weights` point as those of a convolution tile do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DepthwiseTile {
+    /// f32 values in a vector.
+    pub lanes: u32,
+    /// Vectors of channels.
+    pub vectors: u32,
+    /// Rows of taps of the whole kernel (how far the weights of two vectors lie apart).
+    pub kh: u32,
+    /// Taps of a row.
+    pub kw: u32,
+    /// Distances in memory.
+    pub steps: TileSteps,
+    /// Pixels, and which taps each has.
+    pub clip: Clip,
+    /// Applied to the input.
+    pub load: Activation,
+    /// Applied to the result; at most one operand is added.
+    pub post: Vec<Post>,
+}
+
+/// Slots that a tile of `pixels` takes with `kw` taps a row.
+pub fn slots(pixels: u32, kw: u32, load: Activation, post: &[Post]) -> usize {
+    pixels as usize + (kw as usize + 1 + epilogue::activation_slots(load)).max(epilogue::slots(post))
+}
+
+impl fmt::Display for DepthwiseTile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "depthwise_{}x{}_v{}x{}", self.kh, self.kw, self.lanes, self.vectors)?;
+        write!(f, "_{}", self.clip.pixels())?;
+        self.steps.fmt(f)?;
+        self.clip.name(self.kw, f)?;
+        name_fusion(self.load, &self.post, f)
+    }
+}
+
+/// Registers of a tile under construction.
+struct Registers {
+    accumulators: Vec<Slot>,
+    weights: Vec<Slot>,
+    column: Slot,
+    temporaries: Vec<Slot>,
+    /// Where the current row of taps is read.
+    row: Pointer,
+    /// Where the weights of the current row of taps are read.
+    taps: Pointer,
+}
+
+impl DepthwiseTile {
+    /// Writes the kernel.
+    pub fn generate(&self) -> Kernel {
+        let mut b = Builder::new(self.lanes, &["in", "weights", "bias", "out", "add"], true);
+        let registers = Registers {
+            accumulators: b.slots(self.clip.pixels()),
+            weights: b.slots(self.kw as usize),
+            column: b.slot(),
+            temporaries: b.slots(epilogue::activation_slots(self.load)),
+            row: b.pointer(),
+            taps: b.pointer(),
+        };
+        b.repeat(Times::Exactly(self.vectors), |b| self.vector(b, &registers));
+        b.finish(self.to_string())
+    }
+
+    /// One vector of channels of all pixels; leaves the pointers at the next one.
+    fn vector(&self, b: &mut Builder, r: &Registers) {
+        let [input, weights, bias] = ["in", "weights", "bias"].map(|name| b.parameter(name));
+        for &accumulator in &r.accumulators {
+            b.load(accumulator, bias, 0);
+        }
+        b.point(r.row, input, 0);
+        b.point(r.taps, weights, 0);
+        b.repeat(Times::Rows, |b| self.row(b, r));
+        self.finish(b, r);
+        let bytes = b.vector_bytes();
+        for name in ["in", "bias", "out", "add"] {
+            b.advance(b.parameter(name), bytes);
+        }
+        b.advance(weights, (self.kh * self.kw) as i32 * bytes);
+    }
+
+    fn row(&self, b: &mut Builder, r: &Registers) {
+        let bytes = b.vector_bytes();
+        for (tap, &slot) in r.weights.iter().enumerate() {
+            b.load(slot, r.taps, tap as i32 * bytes);
+        }
+        for (offset, uses) in columns(&self.clip, self.kw, &self.steps) {
+            b.load(r.column, r.row, offset);
+            epilogue::activate(b, self.load, &[r.column], &r.temporaries);
+            for (pixel, tap) in uses {
+                b.fma(r.accumulators[pixel], r.column, r.weights[tap as usize]);
+            }
+        }
+        b.advance(r.row, self.steps.row);
+        b.advance(r.taps, self.kw as i32 * bytes);
+    }
+
+    fn finish(&self, b: &mut Builder, r: &Registers) {
+        let mut temporaries: Vec<Slot> =
+            r.weights.iter().chain([&r.column]).chain(&r.temporaries).copied().collect();
+        temporaries.extend(b.slots(epilogue::slots(&self.post).saturating_sub(temporaries.len())));
+        finish_pixels(b, &self.post, &r.accumulators, &self.steps, &temporaries);
+    }
+}
+
+/// Ends a kernel whose results are one vector for each pixel.
+pub(super) fn finish_pixels(
+    b: &mut Builder,
+    post: &[Post],
+    values: &[Slot],
+    steps: &TileSteps,
+    temporaries: &[Slot],
+) {
+    let result = |(pixel, &value): (usize, &Slot)| epilogue::Result {
+        value,
+        out: pixel as i32 * steps.out,
+        add: pixel as i32 * steps.add,
+        lanes: b.lanes(),
+    };
+    let results: Vec<_> = values.iter().enumerate().map(result).collect();
+    let pointers = [b.parameter("out"), b.parameter("add")];
+    epilogue::finish(b, post, &results, pointers, temporaries);
+}
+
+/// The input columns that the pixels of a tile read, by byte offset, each with the pixels and taps that read it.
+pub(super) fn columns(clip: &Clip, kw: u32, steps: &TileSteps) -> Vec<(i32, Vec<(usize, u32)>)> {
+    let mut columns = std::collections::BTreeMap::<i32, Vec<(usize, u32)>>::new();
+    for tap in 0..kw {
+        for pixel in clip.pixels_with(tap) {
+            let offset = pixel as i32 * steps.pixel + tap as i32 * steps.tap;
+            columns.entry(offset).or_default().push((pixel, tap));
+        }
+    }
+    columns.into_iter().collect()
+}
+
+/// Bytes between the packed weights of two vectors of channels.
+pub fn weight_step(lanes: u32, kh: u32, kw: u32) -> i64 {
+    i64::from(lanes * kh * kw) * i64::from(F32)
+}

@@ -1,0 +1,160 @@
+//! Pools: tiles over windows, and whole maps.
+
+use std::fmt;
+
+use super::depthwise::{columns, finish_pixels};
+use super::{Clip, TileSteps, epilogue, name_fusion};
+use crate::graph::{Activation, PoolKind, Post};
+use crate::vector::{BinaryOp, Builder, Kernel, Slot, Times};
+
+/// What a pool tile depends on: some pixels of a row, all channels. `in` points as that of a convolution tile does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PoolTile {
+    /// Maximum or mean.
+    pub kind: PoolKind,
+    /// f32 values in a vector.
+    pub lanes: u32,
+    /// Vectors of channels.
+    pub vectors: u32,
+    /// Taps of a row.
+    pub kw: u32,
+    /// For a mean, how many rows of taps are inside the image; it must equal the count that is passed. 0 for a maximum.
+    pub mean_rows: u32,
+    /// Distances in memory.
+    pub steps: TileSteps,
+    /// Pixels, and which taps each has.
+    pub clip: Clip,
+    /// Applied to the result; at most one operand is added.
+    pub post: Vec<Post>,
+}
+
+/// Slots that a tile of `pixels` takes.
+pub fn slots(pixels: u32, post: &[Post]) -> usize {
+    pixels as usize + 1 + temporaries(post)
+}
+
+/// At least one, for the factor that turns a sum into a mean.
+fn temporaries(post: &[Post]) -> usize {
+    epilogue::slots(post).max(1)
+}
+
+impl fmt::Display for PoolTile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}pool_nx{}_v{}x{}", self.kind, self.kw, self.lanes, self.vectors)?;
+        write!(f, "_{}", self.clip.pixels())?;
+        if self.mean_rows > 0 {
+            write!(f, "_r{}", self.mean_rows)?;
+        }
+        self.steps.fmt(f)?;
+        self.clip.name(self.kw, f)?;
+        name_fusion(Activation::Linear, &self.post, f)
+    }
+}
+
+/// The neutral element and the operation that joins two values.
+fn reduction(kind: PoolKind) -> (f32, BinaryOp) {
+    match kind {
+        PoolKind::Max => (f32::NEG_INFINITY, BinaryOp::Max),
+        PoolKind::Average => (0.0, BinaryOp::Add),
+    }
+}
+
+impl PoolTile {
+    /// Writes the kernel.
+    pub fn generate(&self) -> Kernel {
+        let mut b = Builder::new(self.lanes, &["in", "out", "add"], true);
+        let accumulators = b.slots(self.clip.pixels());
+        let column = b.slot();
+        let temporaries = b.slots(temporaries(&self.post));
+        let row = b.pointer();
+        b.repeat(Times::Exactly(self.vectors), |b| {
+            let (neutral, op) = reduction(self.kind);
+            for &accumulator in &accumulators {
+                b.constant(accumulator, neutral);
+            }
+            b.point(row, b.parameter("in"), 0);
+            b.repeat(Times::Rows, |b| {
+                for (offset, uses) in columns(&self.clip, self.kw, &self.steps) {
+                    b.load(column, row, offset);
+                    for (pixel, _) in uses {
+                        b.binary(op, accumulators[pixel], accumulators[pixel], column);
+                    }
+                }
+                b.advance(row, self.steps.row);
+            });
+            self.divide(b, &accumulators, temporaries[0]);
+            finish_pixels(b, &self.post, &accumulators, &self.steps, &temporaries);
+            for name in ["in", "out", "add"] {
+                b.advance(b.parameter(name), b.vector_bytes());
+            }
+        });
+        b.finish(self.to_string())
+    }
+
+    /// Turns sums into means.
+    fn divide(&self, b: &mut Builder, sums: &[Slot], temporary: Slot) {
+        if self.kind == PoolKind::Max {
+            return;
+        }
+        for (&sum, taps) in sums.iter().zip(&self.clip.0) {
+            let count = self.mean_rows * taps.len() as u32;
+            b.constant(temporary, 1.0 / count as f32);
+            b.binary(BinaryOp::Mul, sum, sum, temporary);
+        }
+    }
+}
+
+/// Pools neighbouring vectors of channels over all pixels of a map.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct GlobalPoolTile {
+    /// Maximum or mean.
+    pub kind: PoolKind,
+    /// f32 values in a vector.
+    pub lanes: u32,
+    /// Vectors of channels, each in a slot of its own.
+    pub vectors: u32,
+    /// Pixels.
+    pub pixels: u32,
+    /// Bytes between pixels.
+    pub step: i32,
+    /// Applied to the result; at most one operand is added.
+    pub post: Vec<Post>,
+}
+
+impl fmt::Display for GlobalPoolTile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "global_{}pool_v{}x{}", self.kind, self.lanes, self.vectors)?;
+        write!(f, "_{}_i{}", self.pixels, self.step)?;
+        name_fusion(Activation::Linear, &self.post, f)
+    }
+}
+
+impl GlobalPoolTile {
+    /// Writes the kernel.
+    pub fn generate(&self) -> Kernel {
+        let mut b = Builder::new(self.lanes, &["in", "out", "add"], false);
+        let accumulators = b.slots(self.vectors as usize);
+        let temporaries = b.slots(temporaries(&self.post));
+        let (neutral, op) = reduction(self.kind);
+        for &accumulator in &accumulators {
+            b.constant(accumulator, neutral);
+        }
+        b.repeat(Times::Exactly(self.pixels), |b| {
+            for (vector, &accumulator) in accumulators.iter().enumerate() {
+                b.load(temporaries[0], b.parameter("in"), vector as i32 * b.vector_bytes());
+                b.binary(op, accumulator, accumulator, temporaries[0]);
+            }
+            b.advance(b.parameter("in"), self.step);
+        });
+        if self.kind == PoolKind::Average {
+            b.constant(temporaries[0], 1.0 / self.pixels as f32);
+            for &sum in &accumulators {
+                b.binary(BinaryOp::Mul, sum, sum, temporaries[0]);
+            }
+        }
+        let bytes = b.vector_bytes();
+        let steps = TileSteps { pixel: 0, tap: 0, row: 0, out: bytes, add: bytes };
+        finish_pixels(&mut b, &self.post, &accumulators, &steps, &temporaries);
+        b.finish(self.to_string())
+    }
+}

@@ -1,0 +1,301 @@
+//! Nodes that treat every channel by itself, softmax, and copies.
+
+use super::place::{Surface, Surfaces, Tile, Widths, call_tile, walk};
+use super::{Operands, Planner, argument};
+use crate::graph::{Activation, BatchNorm, NodeId, Op, Pool, PoolKind, Post};
+use crate::kernels::elementwise::ElementwiseRun;
+use crate::kernels::pool::{GlobalPoolTile, PoolTile};
+use crate::kernels::softmax::SoftmaxPixel;
+use crate::kernels::{Descriptor, pool};
+use crate::plan::PlanError;
+use crate::plan::nest::{NestBuilder, Offset, Operand};
+use crate::plan::pack::Pack;
+use crate::plan::values::View;
+use crate::plan::windows::{block_count, block_runs, even_tiles};
+
+impl Planner<'_> {
+    /// A pool over windows, in blocks of rows of all images.
+    pub(super) fn pool(&mut self, id: NodeId, pool: &Pool) -> Result<(), PlanError> {
+        let node = self.graph.node(id);
+        let (input, out) = (self.view(node.inputs[0]), self.view(id));
+        let added = self.added(id);
+        let add = added.map_or(out, |added| self.view(added));
+        let window = &pool.window;
+        let target = self.program.target;
+        let row = input.row() * u64::from(window.strides[0]);
+        let blocks = block_count(out.shape.h(), row, target.cache_bytes, self.program.options.threads);
+        let surfaces = Surfaces {
+            input: Surface::of(Operand::In, input),
+            out: Surface::of(Operand::Out, out),
+            add: Surface::of(Operand::Add, add),
+        };
+        let mut b = NestBuilder::new();
+        b.repeat(0..self.program.options.batch, |b, image| {
+            let surfaces = surfaces.image(image, [input.image, out.image, add.image]);
+            for run in block_runs(window, input.shape.h(), out.shape.h(), blocks) {
+                b.share(run.blocks.clone(), blocks, |b, block| {
+                    let surfaces = surfaces.block(&run, block, window.strides[0]);
+                    let widths = self.pool_widths(input, out, self.post(id));
+                    walk(b, window, widths, &run, &surfaces, |b, tile| {
+                        self.pool_tile(b, (pool, self.post(id)), out.shape.c(), &surfaces, tile);
+                    });
+                });
+            }
+        });
+        self.step(id, b, self.operands(id, added));
+        Ok(())
+    }
+
+    fn pool_widths(&self, input: View, out: View, post: &[Post]) -> Widths {
+        let fits = |pixels: &u32| pool::slots(*pixels, post) < self.program.target.registers;
+        let tile = (1..=out.shape.w().min(8)).take_while(fits).last().unwrap_or(1);
+        Widths { input: input.shape.w(), output: out.shape.w(), tile }
+    }
+
+    fn pool_tile(
+        &mut self,
+        b: &mut NestBuilder,
+        (pool, post): (&Pool, &[Post]),
+        channels: u32,
+        surfaces: &Surfaces,
+        tile: Tile<'_>,
+    ) {
+        let rows = tile.taps.len() as u32;
+        let descriptor = PoolTile {
+            kind: pool.kind,
+            lanes: self.program.target.lanes,
+            vectors: channels.div_ceil(self.program.target.lanes),
+            kw: pool.window.kernel[1],
+            mean_rows: if pool.kind == PoolKind::Average { rows } else { 0 },
+            steps: surfaces.steps(&pool.window, post.contains(&Post::Add)),
+            clip: tile.clip.clone(),
+            post: post.to_vec(),
+        };
+        let kernel = self.kernel(Descriptor::Pool(descriptor));
+        call_tile(b, kernel, tile, Vec::new(), Some(rows));
+    }
+
+    /// A pool over all pixels, shared out by groups of channels.
+    pub(super) fn global_pool(&mut self, id: NodeId, kind: PoolKind) -> Result<(), PlanError> {
+        let node = self.graph.node(id);
+        let (input, out) = (self.view(node.inputs[0]), self.view(id));
+        let added = self.added(id);
+        let add_image = added.map_or(0, |added| self.view(added).image);
+        let target = self.program.target;
+        let groups = even_tiles(input.shape.c().div_ceil(target.lanes), 8);
+        let units = groups.len() as u32;
+        let mut b = NestBuilder::new();
+        let mut first = 0;
+        for equal in groups.chunk_by(|a, b| a == b) {
+            let range = first..first + equal.len() as u32;
+            let descriptor = GlobalPoolTile {
+                kind,
+                lanes: target.lanes,
+                vectors: equal[0],
+                pixels: input.shape.pixels() as u32,
+                step: input.pixel as i32,
+                post: self.post(id).to_vec(),
+            };
+            let kernel = self.kernel(Descriptor::GlobalPool(descriptor));
+            let bytes = i64::from(equal[0] * target.vector_bytes());
+            // Larger groups come first, so the bytes before this run are those of the groups before it.
+            let before: u32 = groups[..first as usize].iter().sum();
+            let start = i64::from(before * target.vector_bytes()) - i64::from(first) * bytes;
+            b.repeat(0..self.program.options.batch, |b, image| {
+                b.share(range.clone(), units, |b, group| {
+                    let at = |operand, image_bytes: u64| {
+                        let offset = Offset::bytes(start).along(group, bytes);
+                        argument(operand, offset.along(image, image_bytes as i64))
+                    };
+                    let pointers = vec![
+                        at(Operand::In, input.image),
+                        at(Operand::Out, out.image),
+                        at(Operand::Add, add_image),
+                    ];
+                    b.call(kernel, pointers, None);
+                });
+            });
+            first = range.end;
+        }
+        self.step(id, b, self.operands(id, added));
+        Ok(())
+    }
+
+    /// A normalisation that was not folded.
+    pub(super) fn affine(&mut self, id: NodeId, norm: &BatchNorm) -> Result<(), PlanError> {
+        let node = self.graph.node(id);
+        let channels = node.shape.c();
+        let [scale, shift] = self.pack(Pack::Affine { norm: norm.clone(), channels });
+        let mut operands = self.operands(id, self.added(id));
+        operands[Operand::Weights.index()] = Some(scale);
+        operands[Operand::Bias.index()] = Some(shift);
+        let run = Run { affine: true, ..self.run(id, node.inputs[0], self.added(id), self.post(id)) };
+        self.elementwise(id, run, operands);
+        Ok(())
+    }
+
+    /// An activation function that was not fused, and the chain fused into it.
+    pub(super) fn activation(&mut self, id: NodeId, function: Activation) -> Result<(), PlanError> {
+        let mut post = vec![Post::Activation(function)];
+        post.extend(self.post(id));
+        self.from_operand(id, &post);
+        Ok(())
+    }
+
+    /// The first operand, unchanged but for the chain fused into the node.
+    pub(super) fn copy_of_operand(&mut self, id: NodeId) -> Result<(), PlanError> {
+        self.from_operand(id, self.post(id));
+        Ok(())
+    }
+
+    fn from_operand(&mut self, id: NodeId, post: &[Post]) {
+        let (from, added) = (self.graph.node(id).inputs[0], self.added(id));
+        self.elementwise(id, self.run(id, from, added, post), self.operands(id, added));
+    }
+
+    /// A sum, one operand after the other; the chain fused into it runs with the last.
+    pub(super) fn add(&mut self, id: NodeId) -> Result<(), PlanError> {
+        let node = self.graph.node(id);
+        let Some((&first, others)) = node.inputs.split_first() else { return Ok(()) };
+        let own = node.inputs.len() - node.fusion.added_inputs();
+        let mut chain = vec![Post::Add; own - 1];
+        chain.extend(&node.fusion.post);
+        if chain.is_empty() {
+            return self.copy_of_operand(id);
+        }
+        self.chain(id, first, &chain, others);
+        Ok(())
+    }
+
+    /// What [`Planner::post`] leaves of a node's epilogue, over the value that its kernels wrote.
+    pub(super) fn rest_of_epilogue(&mut self, id: NodeId) {
+        let node = self.graph.node(id);
+        if node.op == Op::Add {
+            return;
+        }
+        let rest = &node.fusion.post[self.post(id).len()..];
+        let added = rest.iter().filter(|operation| **operation == Post::Add).count();
+        self.chain(id, id, rest, &node.inputs[node.inputs.len() - added..]);
+    }
+
+    /// Runs a chain over `from` and leaves the result in the value of `id`, with a step for each addition.
+    fn chain(&mut self, id: NodeId, from: NodeId, chain: &[Post], added: &[NodeId]) {
+        let (mut from, mut added) = (from, added.iter().copied());
+        for post in chain.chunk_by(|_, next| *next != Post::Add) {
+            let operand = if post[0] == Post::Add { added.next() } else { None };
+            let mut operands = self.operands(id, operand);
+            operands[Operand::In.index()] = Some(self.value_place(from));
+            self.elementwise(id, self.run(id, from, operand, post), operands);
+            from = id;
+        }
+    }
+
+    /// Copies those operands of a concatenation that were not written in place.
+    pub(super) fn concat(&mut self, id: NodeId) -> Result<(), PlanError> {
+        let graph = self.graph;
+        let mut channel = 0;
+        for (position, &from) in graph.node(id).inputs.iter().enumerate() {
+            let first = !graph.node(id).inputs[..position].contains(&from);
+            if !(first && self.values.in_place.get(&from) == Some(&id)) {
+                let mut operands = self.operands(id, None);
+                operands[Operand::In.index()] = Some(self.value_place(from));
+                let run = Run { channel, ..self.run(id, from, None, &[]) };
+                self.elementwise(id, run, operands);
+            }
+            channel += graph.node(from).shape.c();
+        }
+        Ok(())
+    }
+
+    /// Copies a map's pixels behind each other, unless its memory already is the vector.
+    pub(super) fn flatten(&mut self, id: NodeId) -> Result<(), PlanError> {
+        if self.values.is_view_of_operand(self.graph, id) {
+            return Ok(());
+        }
+        let from = self.graph.node(id).inputs[0];
+        let run = self.run(id, from, None, &[]);
+        let pixel = u64::from(run.input.shape.c()) * 4;
+        let out = View { pixel, shape: run.input.shape, ..run.out };
+        self.elementwise(id, Run { out, ..run }, self.operands(id, None));
+        Ok(())
+    }
+
+    /// Softmax, shared out by pixels.
+    pub(super) fn softmax(&mut self, id: NodeId) -> Result<(), PlanError> {
+        let (input, out) = (self.view(self.graph.node(id).inputs[0]), self.view(id));
+        let lanes = self.program.target.lanes;
+        let kernel = self.kernel(Descriptor::Softmax(SoftmaxPixel { lanes, channels: out.shape.c() }));
+        let pixels = out.shape.pixels() as u32;
+        let mut b = NestBuilder::new();
+        b.repeat(0..self.program.options.batch, |b, image| {
+            b.share(0..pixels, pixels, |b, pixel| {
+                let at = |operand, view: View| {
+                    let offset = Offset::default().along(image, view.image as i64);
+                    argument(operand, offset.along(pixel, view.pixel as i64))
+                };
+                let scratch = argument(Operand::Scratch, Offset::default());
+                b.call(kernel, vec![at(Operand::In, input), at(Operand::Out, out), scratch], None);
+            });
+        });
+        let mut operands = self.operands(id, None);
+        operands[Operand::Scratch.index()] = Some(self.scratch(u64::from(lanes) * 4));
+        self.step(id, b, operands);
+        Ok(())
+    }
+
+    /// A pass from `from` to the value of `id`.
+    fn run<'p>(&self, id: NodeId, from: NodeId, added: Option<NodeId>, post: &'p [Post]) -> Run<'p> {
+        let out = self.view(id);
+        let add = added.map_or(out, |added| self.view(added));
+        Run { input: self.view(from), out, add, channel: 0, affine: false, post }
+    }
+
+    /// One step over all pixels, shared out in rows.
+    fn elementwise(&mut self, id: NodeId, run: Run<'_>, operands: Operands) {
+        let Run { input, out, add, .. } = run;
+        let descriptor = ElementwiseRun {
+            lanes: self.program.target.lanes,
+            channels: input.shape.c(),
+            in_step: input.pixel as i32,
+            out_step: out.pixel as i32,
+            add_step: if run.post.contains(&Post::Add) { add.pixel as i32 } else { 0 },
+            affine: run.affine,
+            post: run.post.to_vec(),
+        };
+        let kernel = self.kernel(Descriptor::Elementwise(descriptor));
+        let (rows, width) = (input.shape.h(), input.shape.w());
+        let mut b = NestBuilder::new();
+        b.repeat(0..self.program.options.batch, |b, image| {
+            b.share(0..rows, rows, |b, row| {
+                let at = |operand, view: View, channel: u32| {
+                    let start = Offset::bytes(i64::from(channel) * 4).along(image, view.image as i64);
+                    argument(operand, start.along(row, view.row() as i64))
+                };
+                let target = at(Operand::Out, out, run.channel);
+                let constant = |operand| match run.affine {
+                    true => argument(operand, Offset::default()),
+                    false => target.clone(),
+                };
+                let pointers = vec![
+                    at(Operand::In, input, 0),
+                    target.clone(),
+                    at(Operand::Add, add, 0),
+                    constant(Operand::Weights),
+                    constant(Operand::Bias),
+                ];
+                b.call(kernel, pointers, Some(width));
+            });
+        });
+        self.step(id, b, operands);
+    }
+}
+
+/// An elementwise pass over a map, into the channels of a result from `channel` on.
+struct Run<'a> {
+    input: View,
+    out: View,
+    add: View,
+    channel: u32,
+    affine: bool,
+    post: &'a [Post],
+}

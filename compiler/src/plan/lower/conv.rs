@@ -1,0 +1,501 @@
+//! Convolutions: pointwise over runs of pixels, depthwise, segmented over blocks of rows, and separable in two stages.
+
+use super::place::{Surface, Surfaces, Tile, Widths, call_tile, walk};
+use super::{Planner, argument};
+use crate::graph::{Activation, Conv, Node, NodeId, Op, Post, Separable, Window};
+use crate::kernels::conv::ConvTile;
+use crate::kernels::depthwise::DepthwiseTile;
+use crate::kernels::{Descriptor, conv, depthwise};
+use crate::plan::nest::{Argument, Index, NestBuilder, Offset, Operand};
+use crate::plan::pack::Pack;
+use crate::plan::values::View;
+use crate::plan::windows::{BlockRun, RowRun, block_count, block_runs};
+use crate::plan::{Place, PlanError};
+use crate::target::Target;
+
+/// Whether kernels for this node read their first input by whole vectors rather than value by value.
+pub(super) fn reads_vectors(node: &Node) -> bool {
+    match &node.op {
+        Op::Conv(conv) => is_depthwise(conv),
+        Op::Separable(parts) => is_depthwise(&parts.spatial),
+        Op::Dense(_) => false,
+        _ => true,
+    }
+}
+
+/// Whether each output channel is made of the input channel at the same place, so that the depthwise kernels serve.
+fn is_depthwise(conv: &Conv) -> bool {
+    conv.partition.is_depthwise() && conv.partition.outputs().iter().all(|&o| o == 1)
+}
+
+/// Everything about a convolution but where it runs.
+struct Job<'a> {
+    conv: &'a Conv,
+    load: Activation,
+    post: &'a [Post],
+    weights: Operand,
+    bias: Operand,
+    shape: TileShape,
+}
+
+/// The most pixels, and the vectors, of a convolution's tiles.
+#[derive(Clone, Copy, Debug)]
+struct TileShape {
+    pixels: u32,
+    vectors: u32,
+}
+
+/// Picks a tile for segments of `oc` channels in rows of `pixels`: two vectors wide where there are two, and as many pixels as
+/// the registers hold; a single pixel takes more vectors, to keep enough sums going at once.
+fn tile_shape(target: Target, oc: u32, pixels: u32, load: Activation, post: &[Post]) -> TileShape {
+    let vectors = oc.div_ceil(target.lanes);
+    let vectors = if pixels == 1 { vectors.min(8) } else { vectors.min(2) };
+    // One register stays free: compiled code moves sums through it.
+    let fits = |pixels: &u32| conv::slots(*pixels, vectors, load, post) < target.registers;
+    let most = if pixels == 1 { 1 } else { (1..=pixels.min(32)).take_while(fits).last().unwrap_or(1) };
+    TileShape { pixels: most, vectors }
+}
+
+/// Panels of equal width: in each of some equal segments, one behind the other.
+struct PanelRun {
+    segments: u32,
+    panels: u32,
+    vectors: u32,
+    last_lanes: u32,
+    ic: u32,
+    /// First input channel, and channels between segments.
+    input: (i64, i64),
+    /// First output channel, channels between segments, and between panels.
+    output: (i64, i64, i64),
+    /// First packed weight, values between segments, and between panels.
+    weights: (i64, i64, i64),
+    /// First packed bias, values between segments, and between panels.
+    bias: (i64, i64, i64),
+}
+
+impl Job<'_> {
+    /// The panels of the convolution in the order in which [`Pack::Panels`] writes them, equal segments together.
+    ///
+    /// The only segment may write whole vectors, since every value has room for them behind its channels; one of several must not touch
+    /// the next one's channels.
+    fn panel_runs(&self, lanes: u32) -> Vec<PanelRun> {
+        let partition = &self.conv.partition;
+        let segments: Vec<_> = partition.inputs().iter().zip(partition.outputs()).collect();
+        let (mut input, mut output, mut weights, mut bias) = (0i64, 0i64, 0i64, 0i64);
+        let mut runs = Vec::new();
+        for equal in segments.chunk_by(|a, b| a == b) {
+            let (ic, oc) = (*equal[0].0, *equal[0].1);
+            let padded = i64::from(oc.next_multiple_of(lanes));
+            let products = i64::from(ic) * self.conv.window.taps() as i64;
+            let width = self.shape.vectors * lanes;
+            let pieces =
+                [(0, oc / width, width), (oc / width * width, u32::from(oc % width > 0), oc % width)];
+            for (start, panels, channels) in pieces.into_iter().filter(|piece| piece.1 > 0) {
+                let last = (channels - 1) % lanes + 1;
+                let start = i64::from(start);
+                let vectors = channels.div_ceil(lanes);
+                let panel = i64::from(vectors * lanes);
+                runs.push(PanelRun {
+                    segments: equal.len() as u32,
+                    panels,
+                    vectors,
+                    last_lanes: if segments.len() == 1 { lanes } else { last },
+                    ic,
+                    input: (input, i64::from(ic)),
+                    output: (output + start, i64::from(oc), panel),
+                    weights: (weights + start * products, padded * products, panel * products),
+                    bias: (bias + start, padded, panel),
+                });
+            }
+            let count = equal.len() as i64;
+            input += count * i64::from(ic);
+            output += count * i64::from(oc);
+            weights += count * padded * products;
+            bias += count * padded;
+        }
+        runs
+    }
+
+    /// Calls the tiles of one panel in a block of rows.
+    fn panel(
+        &self,
+        planner: &mut Planner<'_>,
+        b: &mut NestBuilder,
+        run: &PanelRun,
+        (segment, panel): (Index, Index),
+        (widths, block, surfaces): (Widths, &BlockRun, &Surfaces),
+    ) {
+        let window = &self.conv.window;
+        let shift = |surface: &Surface, (start, by_segment, by_panel): (i64, i64, i64)| {
+            let moved = surface.channel(start);
+            let origin = moved.origin.along(segment, by_segment * 4).along(panel, by_panel * 4);
+            Surface { origin, ..moved }
+        };
+        let surfaces = Surfaces {
+            input: shift(&surfaces.input, (run.input.0, run.input.1, 0)),
+            out: shift(&surfaces.out, run.output),
+            add: shift(&surfaces.add, run.output),
+        };
+        let constant = |operand, (start, by_segment, by_panel): (i64, i64, i64), more: i64| -> Argument {
+            let offset = Offset::bytes((start + more) * 4).along(segment, by_segment * 4);
+            argument(operand, offset.along(panel, by_panel * 4))
+        };
+        let row_of_taps = i64::from(window.kernel[1] * run.ic * run.vectors * planner.program.target.lanes);
+        walk(b, window, widths, block, &surfaces, |b, tile: Tile<'_>| {
+            let skipped = i64::from(tile.taps.start) * row_of_taps;
+            let constants =
+                vec![constant(self.weights, run.weights, skipped), constant(self.bias, run.bias, 0)];
+            let tall = window.kernel[0] > 1;
+            let descriptor = ConvTile {
+                lanes: planner.program.target.lanes,
+                vectors: run.vectors,
+                last_lanes: run.last_lanes,
+                ic: run.ic,
+                kw: window.kernel[1],
+                tall,
+                steps: surfaces.steps(window, self.post.contains(&Post::Add)),
+                clip: tile.clip.clone(),
+                load: self.load,
+                post: self.post.to_vec(),
+            };
+            let kernel = planner.kernel(Descriptor::Conv(descriptor));
+            let rows = tall.then_some(tile.taps.len() as u32);
+            call_tile(b, kernel, tile, constants, rows);
+        });
+    }
+
+    /// All panels of a block of rows.
+    fn block(&self, planner: &mut Planner<'_>, b: &mut NestBuilder, place: (Widths, &BlockRun, &Surfaces)) {
+        for run in self.panel_runs(planner.program.target.lanes) {
+            b.repeat(0..run.segments, |b, segment| {
+                b.repeat(0..run.panels, |b, panel| {
+                    self.panel(planner, b, &run, (segment, panel), place);
+                });
+            });
+        }
+    }
+
+    /// All panels of the only segment, shared out to threads panel by panel.
+    fn shared_panels(
+        &self,
+        planner: &mut Planner<'_>,
+        b: &mut NestBuilder,
+        place: (Widths, &BlockRun, &Surfaces),
+    ) {
+        let runs = self.panel_runs(planner.program.target.lanes);
+        let units = runs.iter().map(|run| run.panels).sum();
+        let mut first = 0;
+        for mut run in runs {
+            let panels = first..first + run.panels;
+            // The loop counts panels from the first run's, so strides begin before this run's first panel.
+            let before = i64::from(first);
+            run.output.0 -= before * run.output.2;
+            run.weights.0 -= before * run.weights.2;
+            run.bias.0 -= before * run.bias.2;
+            b.share(panels.clone(), units, |b, panel| {
+                self.panel(planner, b, &run, (Index::Constant(0), panel), place);
+            });
+            first = panels.end;
+        }
+    }
+}
+
+/// The maps of a step: views of input, result and added operand.
+#[derive(Clone, Copy)]
+struct Maps {
+    input: View,
+    out: View,
+    add: View,
+}
+
+impl Maps {
+    fn surfaces(&self) -> Surfaces {
+        Surfaces {
+            input: Surface::of(Operand::In, self.input),
+            out: Surface::of(Operand::Out, self.out),
+            add: Surface::of(Operand::Add, self.add),
+        }
+    }
+
+    fn images(&self) -> [u64; 3] {
+        [self.input.image, self.out.image, self.add.image]
+    }
+
+    /// Whether the pixels of all images lie behind each other in every map.
+    fn is_one_run(&self) -> bool {
+        [self.input, self.out, self.add].iter().all(|view| view.image == view.shape.pixels() * view.pixel)
+    }
+}
+
+impl Planner<'_> {
+    fn maps(&self, id: NodeId) -> Maps {
+        let out = self.view(id);
+        let add = self.added(id).map_or(out, |added| self.view(added));
+        Maps { input: self.view(self.graph.node(id).inputs[0]), out, add }
+    }
+
+    /// A convolution that is not fused with another.
+    pub(super) fn conv(&mut self, id: NodeId, conv: &Conv) -> Result<(), PlanError> {
+        let node = self.graph.node(id);
+        let (load, post) = (node.fusion.load, self.post(id));
+        let maps = self.maps(id);
+        let mut b = NestBuilder::new();
+        let constants = if is_depthwise(conv) {
+            self.depthwise_blocks(&mut b, conv, load, post, maps);
+            self.pack(Pack::Depthwise { conv: conv.clone(), lanes: self.program.target.lanes })
+        } else {
+            self.panel_blocks(id, &mut b, conv, (load, post), maps)?
+        };
+        let mut operands = self.operands(id, self.added(id));
+        set(&mut operands, [Operand::Weights, Operand::Bias], constants);
+        self.step(id, b, operands);
+        Ok(())
+    }
+
+    fn job<'a>(
+        &self,
+        id: NodeId,
+        conv: &'a Conv,
+        (load, post): (Activation, &'a [Post]),
+        row: u32,
+    ) -> Result<Job<'a>, PlanError> {
+        let widest = conv.partition.outputs().iter().max().copied().unwrap_or(1);
+        let shape = tile_shape(self.program.target, widest, row, load, post);
+        let ic = conv.partition.inputs().iter().max().copied().unwrap_or(1);
+        let weights = u64::from(ic) * u64::from(shape.vectors * self.program.target.vector_bytes());
+        self.limit(self.graph.node(id), "a panel of weights", weights)?;
+        Ok(Job { conv, load, post, weights: Operand::Weights, bias: Operand::Bias, shape })
+    }
+
+    /// Any convolution by panels; returns the places of its constants.
+    fn panel_blocks(
+        &mut self,
+        id: NodeId,
+        b: &mut NestBuilder,
+        conv: &Conv,
+        fusion: (Activation, &[Post]),
+        maps: Maps,
+    ) -> Result<[Place; 2], PlanError> {
+        let batch = self.program.options.batch;
+        let (input, out) = (maps.input.shape, maps.out.shape);
+        let pixels = u32::try_from(out.pixels() * u64::from(batch)).unwrap_or(u32::MAX);
+        let flat = conv.window.is_point() && maps.is_one_run();
+        let job = self.job(id, conv, fusion, if flat { pixels } else { out.w() })?;
+        let lanes = self.program.target.lanes;
+        if flat {
+            self.runs_of_pixels(b, &job, pixels, &maps.surfaces());
+        } else {
+            b.repeat(0..batch, |b, image| {
+                let surfaces = maps.surfaces().image(image, maps.images());
+                self.blocks_of_rows(b, &job, (input.h(), out.h()), (input.w(), out.w()), &surfaces);
+            });
+        }
+        Ok(self.pack(Pack::Panels { conv: conv.clone(), lanes, vectors: job.shape.vectors }))
+    }
+
+    /// A pointwise convolution over all pixels as if they were one row, cut into blocks that stay in the cache.
+    fn runs_of_pixels(&mut self, b: &mut NestBuilder, job: &Job<'_>, pixels: u32, surfaces: &Surfaces) {
+        let Target { cache_bytes, .. } = self.program.target;
+        let threads = self.program.options.threads;
+        if pixels < 2 * threads * job.shape.pixels && job.conv.partition.segments() == 1 {
+            let (widths, block) = one_row(pixels, job.shape.pixels);
+            job.shared_panels(self, b, (widths, &block, surfaces));
+            return;
+        }
+        let blocks = block_count(pixels, surfaces.input.pixel as u64, cache_bytes / 2, threads);
+        for run in block_runs(&Window::POINT, pixels, pixels, blocks) {
+            b.share(run.blocks.clone(), blocks, |b, block| {
+                let along = |surface: &Surface| {
+                    Surface { row: surface.pixel, ..surface.clone() }.block(&run, block, 1)
+                };
+                let surfaces = Surfaces {
+                    input: along(&surfaces.input),
+                    out: along(&surfaces.out),
+                    add: along(&surfaces.add),
+                };
+                let (widths, inner) = one_row(run.rows, job.shape.pixels);
+                job.block(self, b, (widths, &inner, &surfaces));
+            });
+        }
+    }
+
+    /// A convolution over blocks of rows of one image.
+    fn blocks_of_rows(
+        &mut self,
+        b: &mut NestBuilder,
+        job: &Job<'_>,
+        (h, oh): (u32, u32),
+        (w, ow): (u32, u32),
+        surfaces: &Surfaces,
+    ) {
+        let window = &job.conv.window;
+        let widths = Widths { input: w, output: ow, tile: job.shape.pixels };
+        let threads = self.program.options.threads;
+        if u64::from(oh) < u64::from(threads) * 2 && job.conv.partition.segments() == 1 {
+            for run in block_runs(window, h, oh, 1) {
+                let place = surfaces.block(&run, Index::Constant(0), window.strides[0]);
+                job.shared_panels(self, b, (widths, &run, &place));
+            }
+            return;
+        }
+        let row = surfaces.input.row as u64 * u64::from(window.strides[0]);
+        let blocks = block_count(oh, row, self.program.target.cache_bytes / 2, threads);
+        for run in block_runs(window, h, oh, blocks) {
+            b.share(run.blocks.clone(), blocks, |b, block| {
+                let surfaces = surfaces.block(&run, block, window.strides[0]);
+                job.block(self, b, (widths, &run, &surfaces));
+            });
+        }
+    }
+
+    /// A depthwise convolution over blocks of rows of all images.
+    fn depthwise_blocks(
+        &mut self,
+        b: &mut NestBuilder,
+        conv: &Conv,
+        load: Activation,
+        post: &[Post],
+        maps: Maps,
+    ) {
+        let window = &conv.window;
+        let (input, out) = (maps.input.shape, maps.out.shape);
+        let row = maps.input.row() * u64::from(window.strides[0]);
+        let Target { cache_bytes, .. } = self.program.target;
+        let blocks = block_count(out.h(), row, cache_bytes, self.program.options.threads);
+        b.repeat(0..self.program.options.batch, |b, image| {
+            let surfaces = maps.surfaces().image(image, maps.images());
+            for run in block_runs(window, input.h(), out.h(), blocks) {
+                b.share(run.blocks.clone(), blocks, |b, block| {
+                    let surfaces = surfaces.block(&run, block, window.strides[0]);
+                    self.depthwise_rows(b, conv, (load, post), (input.w(), out.w()), &run, &surfaces);
+                });
+            }
+        });
+    }
+
+    /// The tiles of a depthwise convolution in a block of rows.
+    fn depthwise_rows(
+        &mut self,
+        b: &mut NestBuilder,
+        conv: &Conv,
+        (load, post): (Activation, &[Post]),
+        (w, ow): (u32, u32),
+        block: &BlockRun,
+        surfaces: &Surfaces,
+    ) {
+        let target = self.program.target;
+        let window = &conv.window;
+        let [kh, kw] = window.kernel;
+        let fits = |pixels: &u32| depthwise::slots(*pixels, kw, load, post) < target.registers;
+        let tile = (1..=ow.min(12)).take_while(fits).last().unwrap_or(1);
+        let row_of_taps = i64::from(kw * target.vector_bytes());
+        walk(b, window, Widths { input: w, output: ow, tile }, block, surfaces, |b, tile: Tile<'_>| {
+            let skipped = i64::from(tile.taps.start) * row_of_taps;
+            let descriptor = DepthwiseTile {
+                lanes: target.lanes,
+                vectors: conv.partition.oc().div_ceil(target.lanes),
+                kh,
+                kw,
+                steps: surfaces.steps(window, post.contains(&Post::Add)),
+                clip: tile.clip.clone(),
+                load,
+                post: post.to_vec(),
+            };
+            let kernel = self.kernel(Descriptor::Depthwise(descriptor));
+            let constants = vec![
+                argument(Operand::Weights, Offset::bytes(skipped)),
+                argument(Operand::Bias, Offset::default()),
+            ];
+            let rows = Some(tile.taps.len() as u32);
+            call_tile(b, kernel, tile, constants, rows);
+        });
+    }
+
+    /// A spatial convolution into scratch memory and a pointwise one from there, block of rows by block of rows.
+    pub(super) fn separable(&mut self, id: NodeId, parts: &Separable) -> Result<(), PlanError> {
+        let node = self.graph.node(id);
+        let maps = self.maps(id);
+        let (input, out) = (maps.input.shape, maps.out.shape);
+        let between: Vec<Post> = match parts.between {
+            Activation::Linear => Vec::new(),
+            function => vec![Post::Activation(function)],
+        };
+        let target = self.program.target;
+        let pixel = u64::from(target.padded(parts.spatial.partition.oc())) * 4;
+        let row = u64::from(out.w()) * pixel;
+        self.limit(node, "a row of the intermediate map", row)?;
+        let threads = self.program.options.threads;
+        let blocks = block_count(out.h(), row, target.cache_bytes, threads);
+        let scratch = Surface {
+            operand: Operand::Scratch,
+            origin: Offset::default(),
+            pixel: pixel as i64,
+            row: row as i64,
+        };
+        let spatial = self.job(id, &parts.spatial, (node.fusion.load, &between), out.w())?;
+        let pointwise = Job {
+            weights: Operand::PointwiseWeights,
+            bias: Operand::PointwiseBias,
+            ..self.job(id, &parts.pointwise, (Activation::Linear, self.post(id)), u32::MAX)?
+        };
+        let window = &parts.spatial.window;
+        let mut b = NestBuilder::new();
+        b.repeat(0..self.program.options.batch, |b, image| {
+            let surfaces = maps.surfaces().image(image, maps.images());
+            for run in block_runs(window, input.h(), out.h(), blocks) {
+                b.share(run.blocks.clone(), blocks, |b, block| {
+                    let here = surfaces.block(&run, block, window.strides[0]);
+                    let first = Surfaces { out: scratch.clone(), add: scratch.clone(), ..here.clone() };
+                    self.spatial_rows(b, &spatial, (input.w(), out.w()), &run, &first);
+                    let second = Surfaces { input: scratch.clone(), ..here };
+                    let pixels = run.rows * out.w();
+                    let (widths, inner) = one_row(pixels, pointwise.shape.pixels);
+                    pointwise.block(self, b, (widths, &inner, &second));
+                });
+            }
+        });
+        let lanes = target.lanes;
+        let first = match is_depthwise(&parts.spatial) {
+            true => Pack::Depthwise { conv: parts.spatial.clone(), lanes },
+            false => Pack::Panels { conv: parts.spatial.clone(), lanes, vectors: spatial.shape.vectors },
+        };
+        let second = Pack::Panels { conv: parts.pointwise.clone(), lanes, vectors: pointwise.shape.vectors };
+        let mut operands = self.operands(id, self.added(id));
+        set(&mut operands, [Operand::Weights, Operand::Bias], self.pack(first));
+        set(&mut operands, [Operand::PointwiseWeights, Operand::PointwiseBias], self.pack(second));
+        let rows = u64::from(out.h().div_ceil(blocks));
+        operands[Operand::Scratch.index()] =
+            Some(self.scratch(rows * row + u64::from(target.vector_bytes())));
+        self.step(id, b, operands);
+        Ok(())
+    }
+
+    fn spatial_rows(
+        &mut self,
+        b: &mut NestBuilder,
+        job: &Job<'_>,
+        widths: (u32, u32),
+        run: &BlockRun,
+        surfaces: &Surfaces,
+    ) {
+        if is_depthwise(job.conv) {
+            self.depthwise_rows(b, job.conv, (job.load, job.post), widths, run, surfaces);
+        } else {
+            let widths = Widths { input: widths.0, output: widths.1, tile: job.shape.pixels };
+            job.block(self, b, (widths, run, surfaces));
+        }
+    }
+}
+
+/// A run of pixels as the only row of a block.
+fn one_row(pixels: u32, tile: u32) -> (Widths, BlockRun) {
+    let runs = vec![RowRun { first: 0, count: 1, taps: 0..1 }];
+    let block = BlockRun { blocks: 0..1, first_row: 0, rows: 1, runs };
+    (Widths { input: pixels, output: pixels, tile }, block)
+}
+
+fn set(operands: &mut super::Operands, names: [Operand; 2], places: [Place; 2]) {
+    for (name, place) in names.into_iter().zip(places) {
+        operands[name.index()] = Some(place);
+    }
+}

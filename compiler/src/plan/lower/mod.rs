@@ -1,0 +1,226 @@
+//! From graph nodes to steps, one file a family of nodes.
+
+mod channelwise;
+mod conv;
+mod place;
+
+use std::collections::HashMap;
+
+use super::nest::{Argument, KernelId, NestBuilder, Operand};
+use super::pack::Pack;
+use super::values::{Values, View, lay_out};
+use super::{
+    Driver, DriverId, MEMORY_LIMIT, Packed, Place, PlanError, PlanOptions, Program, Region, Step, arena,
+};
+use crate::graph::{Graph, LinearPart, Node, NodeId, Op, Pads, Partition, Post, Window};
+use crate::kernels::Descriptor;
+use crate::target::Target;
+
+/// Largest distance that a kernel may move between neighbouring rows, pixels or taps, in bytes. Kernels add up to a dozen such distances in
+/// 32 bits.
+const STEP_LIMIT: u64 = 1 << 27;
+
+/// Lowers all nodes.
+pub fn lower(graph: &Graph, target: Target, options: PlanOptions) -> Result<Program, PlanError> {
+    let values = lay_out(graph, target, &options, |node| conv::reads_vectors(graph.node(node)));
+    let mut planner = Planner::new(graph, target, options, values);
+    for &node in graph.order() {
+        planner.node(node)?;
+    }
+    planner.finish()
+}
+
+/// The operands of a step under construction.
+type Operands = [Option<Place>; Operand::ALL.len()];
+
+/// A program under construction.
+struct Planner<'a> {
+    graph: &'a Graph,
+    values: Values,
+    program: Program,
+    kernel_ids: HashMap<Descriptor, KernelId>,
+    driver_ids: HashMap<Driver, DriverId>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(graph: &'a Graph, target: Target, options: PlanOptions, values: Values) -> Self {
+        let program = Program {
+            target,
+            options,
+            kernels: Vec::new(),
+            drivers: Vec::new(),
+            steps: Vec::new(),
+            constants: Vec::new(),
+            constant_bytes: 0,
+            arena_bytes: values.arena_bytes,
+            scratch_bytes: 0,
+            input: values.views[&graph.input],
+            outputs: graph.outputs.iter().map(|output| values.views[output]).collect(),
+            values: values.views.clone(),
+        };
+        Self { graph, values, program, kernel_ids: HashMap::new(), driver_ids: HashMap::new() }
+    }
+
+    fn finish(self) -> Result<Program, PlanError> {
+        let program = self.program;
+        let bytes = program.arena_bytes.max(program.constant_bytes).max(program.scratch_bytes);
+        if bytes > MEMORY_LIMIT {
+            return Err(PlanError::Memory { bytes, batch: program.options.batch, limit: MEMORY_LIMIT });
+        }
+        Ok(program)
+    }
+
+    fn node(&mut self, id: NodeId) -> Result<(), PlanError> {
+        let graph = self.graph;
+        let node = graph.node(id);
+        self.check_steps(id)?;
+        self.operation(id, node)?;
+        self.rest_of_epilogue(id);
+        Ok(())
+    }
+
+    fn operation(&mut self, id: NodeId, node: &Node) -> Result<(), PlanError> {
+        match &node.op {
+            Op::Input => Ok(()),
+            Op::Conv(conv) => self.conv(id, conv),
+            Op::Separable(parts) => self.separable(id, parts),
+            Op::Dense(part) => self.dense(id, part),
+            Op::Pool(pool) => self.pool(id, pool),
+            Op::GlobalPool(kind) => self.global_pool(id, *kind),
+            Op::BatchNorm(norm) => self.affine(id, norm),
+            Op::Activation(function) => self.activation(id, *function),
+            Op::Softmax => self.softmax(id),
+            Op::Add => self.add(id),
+            Op::Concat => self.concat(id),
+            Op::Dropout { .. } => self.copy_of_operand(id),
+            Op::Flatten => self.flatten(id),
+        }
+    }
+
+    /// A dense layer is a convolution whose window is the whole map.
+    fn dense(&mut self, id: NodeId, part: &LinearPart) -> Result<(), PlanError> {
+        let input = self.view(self.graph.node(id).inputs[0]).shape;
+        let kernel = [input.h(), input.w()];
+        let conv = crate::graph::Conv {
+            window: Window { kernel, pads: Pads::default(), ..Window::POINT },
+            partition: Partition::whole(input.c(), part.outputs),
+            parts: vec![part.clone()],
+        };
+        self.conv(id, &conv)
+    }
+
+    fn view(&self, node: NodeId) -> View {
+        self.values.views[&node]
+    }
+
+    /// Checks that the distances of a node's operands and result fit into kernels.
+    fn check_steps(&self, id: NodeId) -> Result<(), PlanError> {
+        let node = self.graph.node(id);
+        let [down, right] = match &node.op {
+            Op::Conv(conv) => reach(&conv.window),
+            Op::Separable(parts) => reach(&parts.spatial.window),
+            Op::Pool(pool) => reach(&pool.window),
+            _ => [1, 1],
+        };
+        for &value in node.inputs.iter().chain([&id]) {
+            let view = self.view(value);
+            let distances = [("a row", view.row() * down), ("a pixel", view.pixel * right)];
+            for (what, bytes) in distances {
+                self.limit(node, what, bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn limit(&self, node: &Node, what: &str, bytes: u64) -> Result<(), PlanError> {
+        if bytes <= STEP_LIMIT {
+            return Ok(());
+        }
+        let layer = self.graph.layer(node.layer).name.clone();
+        Err(PlanError::TooLarge { layer, what: what.to_owned(), bytes, limit: STEP_LIMIT })
+    }
+
+    fn kernel(&mut self, descriptor: Descriptor) -> KernelId {
+        let kernels = &mut self.program.kernels;
+        *self.kernel_ids.entry(descriptor).or_insert_with_key(|descriptor| {
+            kernels.push(descriptor.clone());
+            KernelId::new(kernels.len() - 1)
+        })
+    }
+
+    /// Appends a step that runs `nest` on `operands`.
+    fn step(&mut self, node: NodeId, nest: NestBuilder, operands: Operands) {
+        let drivers = &mut self.program.drivers;
+        let driver = Driver { nest: nest.finish() };
+        let driver = *self.driver_ids.entry(driver).or_insert_with_key(|driver| {
+            drivers.push(driver.clone());
+            DriverId::new(drivers.len() - 1)
+        });
+        let layer = self.graph.layer(self.graph.node(node).layer).name.clone();
+        self.program.steps.push(Step { node, layer, driver, operands });
+    }
+
+    /// The place of a whole value, vectors that start in it included.
+    fn value_place(&self, node: NodeId) -> Place {
+        let view = self.view(node);
+        let slack = u64::from(self.program.target.vector_bytes());
+        let used = u64::from(self.program.options.batch - 1) * view.image
+            + (view.shape.pixels() - 1) * view.pixel
+            + u64::from(view.shape.c()) * 4;
+        let bytes = used.next_multiple_of(slack).min(self.values.arena_bytes - view.offset);
+        Place { region: Region::Arena, offset: view.offset, bytes }
+    }
+
+    /// Operands with the first input, the result, and the added input of a node where it has one. Nodes that add nothing get the
+    /// result in its place, which their kernels never read.
+    fn operands(&self, node: NodeId, added: Option<NodeId>) -> Operands {
+        let mut operands = Operands::default();
+        operands[Operand::In.index()] = Some(self.value_place(self.graph.node(node).inputs[0]));
+        operands[Operand::Out.index()] = Some(self.value_place(node));
+        operands[Operand::Add.index()] = Some(self.value_place(added.unwrap_or(node)));
+        operands
+    }
+
+    /// The part of a node's epilogue that its kernels run: up to its second addition, since a kernel adds one operand.
+    fn post(&self, id: NodeId) -> &'a [Post] {
+        let post = &self.graph.node(id).fusion.post;
+        let mut additions = (0..post.len()).filter(|&at| post[at] == Post::Add);
+        &post[..additions.nth(1).unwrap_or(post.len())]
+    }
+
+    /// The operand that [`Planner::post`] adds.
+    fn added(&self, id: NodeId) -> Option<NodeId> {
+        let node = self.graph.node(id);
+        let own = node.inputs.len() - node.fusion.added_inputs();
+        node.inputs.get(own).copied()
+    }
+
+    /// Reserves packed constants and returns the places of weights and biases.
+    fn pack(&mut self, pack: Pack) -> [Place; 2] {
+        let (weights, bias) = pack.sizes();
+        let [weights, bias] = [weights, bias].map(|values| {
+            let offset = self.program.constant_bytes;
+            self.program.constant_bytes += (values * 4).next_multiple_of(arena::ALIGNMENT);
+            Place { region: Region::Constants, offset, bytes: values * 4 }
+        });
+        self.program.constants.push(Packed { pack, weights: weights.offset, bias: bias.offset });
+        [weights, bias]
+    }
+
+    /// Reserves scratch memory of every thread.
+    fn scratch(&mut self, bytes: u64) -> Place {
+        let bytes = bytes.next_multiple_of(arena::ALIGNMENT);
+        self.program.scratch_bytes = self.program.scratch_bytes.max(bytes);
+        Place { region: Region::Scratch, offset: 0, bytes }
+    }
+}
+
+/// How many rows and pixels a window steps or its taps are apart, whichever is more.
+fn reach(window: &Window) -> [u64; 2] {
+    [0, 1].map(|axis| u64::from(window.strides[axis].max(window.dilation[axis])))
+}
+
+/// Shorthand for an argument.
+fn argument(operand: Operand, offset: super::nest::Offset) -> Argument {
+    Argument { operand, offset }
+}

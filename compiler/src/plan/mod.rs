@@ -1,0 +1,163 @@
+//! The plan: which kernels run in which loops on which memory.
+//!
+//! A [`Program`] is all that code generation and the runtime need: kernels by descriptor, drivers (loop nests that
+//! several steps may share), steps (a driver and its operands), recipes for packed weights, and views of values in one arena.
+
+pub mod arena;
+
+pub mod interpret;
+mod lower;
+pub mod nest;
+pub mod pack;
+mod text;
+pub mod values;
+pub mod windows;
+
+use std::collections::HashMap;
+
+use crate::graph::{Graph, NodeId, entity};
+use crate::kernels::Descriptor;
+use crate::target::Target;
+use nest::{Nest, Operand};
+use pack::Pack;
+
+pub use values::View;
+
+entity!(
+    /// A driver of the program; prints as `d7`.
+    DriverId, "d"
+);
+
+/// How a plan is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Images in a run, at least one.
+    pub batch: u32,
+    /// Threads that work is divided for; any number can run the program.
+    pub threads: u32,
+    /// Whether every value keeps memory of its own to the end of a run, to be looked at.
+    pub keep_all: bool,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self { batch: 1, threads: 1, keep_all: false }
+    }
+}
+
+/// Why a graph cannot be planned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A distance in memory does not fit into a kernel's 32-bit offsets.
+    #[error("{layer} is too large: {what} is {bytes} bytes, the limit is {limit}")]
+    TooLarge {
+        /// The layer.
+        layer: String,
+        /// What is too large.
+        what: String,
+        /// Its size.
+        bytes: u64,
+        /// The largest possible size.
+        limit: u64,
+    },
+    /// All values together need more memory than can be addressed.
+    #[error("the network needs {bytes} bytes for its values at batch {batch}, the limit is {limit}")]
+    Memory {
+        /// Bytes needed.
+        bytes: u64,
+        /// Images in a run.
+        batch: u32,
+        /// The largest possible size.
+        limit: u64,
+    },
+}
+
+/// Memory that steps work on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Region {
+    /// Values of one run.
+    Arena,
+    /// Packed constants, shared by all runs.
+    Constants,
+    /// Memory of one thread in one run.
+    Scratch,
+}
+
+/// A place in a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The region.
+    pub region: Region,
+    /// Bytes from its start.
+    pub offset: u64,
+    /// Bytes from there that belong to the operand.
+    pub bytes: u64,
+}
+
+/// A loop nest that one or more steps run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Driver {
+    /// The loops and calls.
+    pub nest: Vec<Nest>,
+}
+
+/// One step of a run: when all threads have ended it, the next one begins.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The node whose value it computes (or a part of it).
+    pub node: NodeId,
+    /// The layer's name.
+    pub layer: String,
+    /// What runs.
+    pub driver: DriverId,
+    /// On what, by [`Operand::index`].
+    pub operands: [Option<Place>; Operand::ALL.len()],
+}
+
+/// Packed constants of a step: where they lie, in bytes from the start of the constants.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// How they are made.
+    pub pack: Pack,
+    /// Start of the weights.
+    pub weights: u64,
+    /// Start of the biases.
+    pub bias: u64,
+}
+
+/// A planned network.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// What it is planned for.
+    pub target: Target,
+    /// How it was planned.
+    pub options: PlanOptions,
+    /// Kernels, by [`nest::KernelId`].
+    pub kernels: Vec<Descriptor>,
+    /// Drivers, by [`DriverId`].
+    pub drivers: Vec<Driver>,
+    /// Steps, in order.
+    pub steps: Vec<Step>,
+    /// Packed constants.
+    pub constants: Vec<Packed>,
+    /// Size of the packed constants in bytes.
+    pub constant_bytes: u64,
+    /// Size of the arena in bytes.
+    pub arena_bytes: u64,
+    /// Size of each thread's scratch memory in bytes.
+    pub scratch_bytes: u64,
+    /// Where the input is to be put.
+    pub input: View,
+    /// Where results are found, in the order of [`Graph::outputs`].
+    pub outputs: Vec<View>,
+    /// Where every value is found; after a run they still hold only with [`PlanOptions::keep_all`].
+    pub values: HashMap<NodeId, View>,
+}
+
+/// Largest arena, constants or scratch, in bytes: far below what signed 64-bit addresses span.
+pub const MEMORY_LIMIT: u64 = 1 << 40;
+
+/// Plans `graph` for `target`.
+pub fn plan(graph: &Graph, target: Target, options: PlanOptions) -> Result<Program, PlanError> {
+    lower::lower(graph, target, options)
+}

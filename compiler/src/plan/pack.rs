@@ -1,0 +1,186 @@
+//! How parameters become the constants that kernels read: normalisations folded in, panels in reading order.
+
+use crate::graph::{BatchNorm, Conv, LinearPart, WeightSource};
+
+/// A recipe for the packed constants of one step: `weights` (or scales) and `bias` (or shifts).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pack {
+    /// Panels of a convolution: segment by segment, panel by panel; in each panel tap by tap, input by input,
+    /// `vectors` vectors of outputs, the last panel of a segment as many as it needs; zeros where there is no output.
+    Panels {
+        /// The convolution.
+        conv: Conv,
+        /// f32 values in a vector.
+        lanes: u32,
+        /// Vectors of a whole panel.
+        vectors: u32,
+    },
+    /// A depthwise convolution: vector of channels by vector, then tap by tap.
+    Depthwise {
+        /// The convolution.
+        conv: Conv,
+        /// f32 values in a vector.
+        lanes: u32,
+    },
+    /// A normalisation by itself: scales and shifts.
+    Affine {
+        /// The normalisation.
+        norm: BatchNorm,
+        /// Channels.
+        channels: u32,
+    },
+}
+
+/// What a linear operation's output channel is multiplied by and then shifted by.
+struct Folded {
+    scale: Vec<f64>,
+    shift: Vec<f64>,
+}
+
+impl Pack {
+    /// f32 values of weights and of biases.
+    pub fn sizes(&self) -> (u64, u64) {
+        match self {
+            Pack::Panels { conv, lanes, .. } => {
+                let padded = |oc: u32| u64::from(oc.next_multiple_of(*lanes));
+                let segments = || conv.partition.inputs().iter().zip(conv.partition.outputs());
+                let products: u64 = segments().map(|(&i, &o)| u64::from(i) * padded(o)).sum();
+                (products * conv.window.taps(), segments().map(|(_, &o)| padded(o)).sum())
+            }
+            Pack::Depthwise { conv, lanes } => {
+                let channels = u64::from(conv.partition.oc().next_multiple_of(*lanes));
+                (channels * conv.window.taps(), channels)
+            }
+            Pack::Affine { channels, .. } => (u64::from(*channels), u64::from(*channels)),
+        }
+    }
+
+    /// Writes the packed constants; `weights` and `bias` have the lengths of [`Pack::sizes`] and are zero.
+    pub fn write(&self, source: &dyn WeightSource, weights: &mut [f32], bias: &mut [f32]) {
+        match self {
+            Pack::Panels { conv, lanes, vectors } => {
+                panels(conv, *lanes as usize, *vectors as usize, source, weights, bias);
+            }
+            Pack::Depthwise { conv, lanes } => depthwise(conv, *lanes as usize, source, weights, bias),
+            Pack::Affine { norm, channels } => {
+                let folded = fold(std::slice::from_ref(norm), None, *channels as usize, source);
+                copy(&folded.scale, weights);
+                copy(&folded.shift, bias);
+            }
+        }
+    }
+}
+
+fn copy(from: &[f64], to: &mut [f32]) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = from as f32;
+    }
+}
+
+/// Joins a bias and the normalisations after it into one scale and one shift a channel.
+fn fold(norms: &[BatchNorm], bias: Option<&[f32]>, channels: usize, source: &dyn WeightSource) -> Folded {
+    let mut folded = Folded { scale: vec![1.0; channels], shift: vec![0.0; channels] };
+    if let Some(bias) = bias {
+        folded.shift = bias.iter().map(|&b| f64::from(b)).collect();
+    }
+    for norm in norms {
+        let [mean, variance] = [norm.mean, norm.variance].map(|id| source.tensor(id));
+        let [gamma, beta] = [norm.gamma, norm.beta].map(|id| id.map(|id| source.tensor(id)));
+        for c in 0..channels {
+            let gamma = gamma.map_or(1.0, |gamma| f64::from(gamma[c]));
+            let beta = beta.map_or(0.0, |beta| f64::from(beta[c]));
+            let factor = gamma / (f64::from(variance[c]) + norm.epsilon).sqrt();
+            folded.scale[c] *= factor;
+            folded.shift[c] = (folded.shift[c] - f64::from(mean[c])) * factor + beta;
+        }
+    }
+    folded
+}
+
+/// The scale and shift of every output channel of a convolution.
+fn fold_parts(parts: &[LinearPart], source: &dyn WeightSource) -> Folded {
+    let mut all = Folded { scale: Vec::new(), shift: Vec::new() };
+    for part in parts {
+        let bias = part.bias.map(|id| source.tensor(id));
+        let folded = fold(&part.norms, bias, part.outputs as usize, source);
+        all.scale.extend(folded.scale);
+        all.shift.extend(folded.shift);
+    }
+    all
+}
+
+/// The kernel elements and folded scales of a convolution, by tap and channel.
+struct Elements<'a> {
+    folded: Folded,
+    blocks: Vec<crate::graph::KernelBlock>,
+    kernels: Vec<&'a [f32]>,
+    /// For each output channel, the block it belongs to.
+    block_of: Vec<u32>,
+}
+
+impl<'a> Elements<'a> {
+    fn new(conv: &Conv, source: &'a dyn WeightSource) -> Self {
+        let blocks = conv.kernel_blocks();
+        let of = |(number, block): (u32, &crate::graph::KernelBlock)| {
+            std::iter::repeat_n(number, block.outputs.len())
+        };
+        Self {
+            folded: fold_parts(&conv.parts, source),
+            block_of: (0..).zip(&blocks).flat_map(of).collect(),
+            kernels: conv.parts.iter().map(|part| source.tensor(part.kernel)).collect(),
+            blocks,
+        }
+    }
+
+    /// The scaled weight of a tap, the `input`-th input channel of the segment, and an output channel.
+    fn weight(&self, tap: usize, input: usize, output: usize) -> f32 {
+        let block = &self.blocks[self.block_of[output] as usize];
+        let column = output - block.outputs.start as usize;
+        let at = block.offset + tap * block.tap_stride + input * block.input_stride + column;
+        (f64::from(self.kernels[block.part][at]) * self.folded.scale[output]) as f32
+    }
+}
+
+fn panels(
+    conv: &Conv,
+    lanes: usize,
+    vectors: usize,
+    source: &dyn WeightSource,
+    weights: &mut [f32],
+    bias: &mut [f32],
+) {
+    let elements = Elements::new(conv, source);
+    let (mut weights, mut bias) = (weights, bias);
+    for (inputs, outputs) in conv.partition.ranges() {
+        let (first, last) = (outputs.start as usize, outputs.end as usize);
+        for start in (first..last).step_by(vectors * lanes) {
+            let outputs = start..last.min(start + vectors * lanes);
+            let width = outputs.len().next_multiple_of(lanes);
+            let values = conv.window.taps() as usize * inputs.len() * width;
+            let (panel, rest) = std::mem::take(&mut weights).split_at_mut(values);
+            let (shifts, rest_of_bias) = std::mem::take(&mut bias).split_at_mut(width);
+            copy(&elements.folded.shift[outputs.clone()], shifts);
+            for (row, values) in panel.chunks_exact_mut(width).enumerate() {
+                let (tap, input) = (row / inputs.len(), row % inputs.len());
+                for (value, output) in values.iter_mut().zip(outputs.clone()) {
+                    *value = elements.weight(tap, input, output);
+                }
+            }
+            (weights, bias) = (rest, rest_of_bias);
+        }
+    }
+}
+
+fn depthwise(conv: &Conv, lanes: usize, source: &dyn WeightSource, weights: &mut [f32], bias: &mut [f32]) {
+    let elements = Elements::new(conv, source);
+    let (channels, taps) = (conv.partition.oc() as usize, conv.window.taps() as usize);
+    copy(&elements.folded.shift, bias);
+    for (vector, values) in weights.chunks_exact_mut(taps * lanes).enumerate() {
+        for (at, value) in values.iter_mut().enumerate() {
+            let (tap, channel) = (at / lanes, vector * lanes + at % lanes);
+            if channel < channels {
+                *value = elements.weight(tap, 0, channel);
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Where each value of the graph is kept: buffers, strides, and views into the buffers of concatenations.
+
+use std::collections::HashMap;
+
+use super::PlanOptions;
+use super::arena::{self, Lifetime};
+use crate::graph::{Graph, NodeId, Op, Shape};
+use crate::target::Target;
+
+/// A value in the arena. Distances are in bytes; a row follows the previous one without a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// The first channel of the first pixel of the first image.
+    pub offset: u64,
+    /// Between pixels.
+    pub pixel: u64,
+    /// Between images.
+    pub image: u64,
+    /// Extents.
+    pub shape: Shape,
+}
+
+impl View {
+    /// Bytes between rows.
+    pub fn row(&self) -> u64 {
+        u64::from(self.shape.w()) * self.pixel
+    }
+
+    /// The index, in f32 values from the start of the arena, of a pixel's first channel.
+    pub fn index(&self, image: u64, pixel: u64) -> usize {
+        ((self.offset + image * self.image + pixel * self.pixel) / 4) as usize
+    }
+}
+
+/// The view of every live value, and the size of the arena in bytes.
+pub struct Values {
+    /// By node.
+    pub views: HashMap<NodeId, View>,
+    /// Concatenation operands that their producers write in place, with the concatenation.
+    pub in_place: HashMap<NodeId, NodeId>,
+    /// Size of the arena.
+    pub arena_bytes: u64,
+}
+
+impl Values {
+    /// Whether `node` is only another view of its operand's memory.
+    pub fn is_view_of_operand(&self, graph: &Graph, node: NodeId) -> bool {
+        match graph.node(node).inputs[..] {
+            [operand] if graph.node(node).op == Op::Flatten => {
+                self.views[&operand].offset == self.views[&node].offset
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A buffer and the part of it that a value takes.
+#[derive(Clone, Copy)]
+struct Home {
+    buffer: usize,
+    view: View,
+}
+
+struct Layout<'a> {
+    graph: &'a Graph,
+    target: Target,
+    batch: u64,
+    in_place: HashMap<NodeId, NodeId>,
+    homes: HashMap<NodeId, Home>,
+    buffers: Vec<Lifetime>,
+}
+
+/// Lays out all live values of `graph`. `reads_vectors` says whether a node reads its first operand by whole vectors.
+pub fn lay_out(
+    graph: &Graph,
+    target: Target,
+    options: &PlanOptions,
+    reads_vectors: impl Fn(NodeId) -> bool,
+) -> Values {
+    let mut layout = Layout {
+        graph,
+        target,
+        batch: u64::from(options.batch),
+        in_place: in_place_operands(graph, target),
+        homes: HashMap::new(),
+        buffers: Vec::new(),
+    };
+    for &node in graph.order().iter().rev() {
+        layout.settle(node, &reads_vectors);
+    }
+    layout.lifetimes(options.keep_all);
+    let (offsets, arena_bytes) = arena::place(&layout.buffers);
+    let resolve = |(&node, home): (&NodeId, &Home)| {
+        (node, View { offset: home.view.offset + offsets[home.buffer], ..home.view })
+    };
+    Values { views: layout.homes.iter().map(resolve).collect(), in_place: layout.in_place, arena_bytes }
+}
+
+/// The operands of concatenations that can be written where the concatenation wants them: those whose channels start at a
+/// whole vector and end at one, or at the end of the concatenation. Each value goes to one place only.
+fn in_place_operands(graph: &Graph, target: Target) -> HashMap<NodeId, NodeId> {
+    let mut places = HashMap::new();
+    for &concat in graph.order() {
+        if graph.node(concat).op != Op::Concat {
+            continue;
+        }
+        let mut channel = 0;
+        for &operand in &graph.node(concat).inputs {
+            let shape = graph.node(operand).shape;
+            let end = channel + shape.c();
+            let aligned = channel.is_multiple_of(target.lanes)
+                && (end.is_multiple_of(target.lanes) || end == graph.node(concat).shape.c());
+            let movable = !matches!(graph.node(operand).op, Op::Input | Op::Flatten);
+            if aligned && movable && !places.contains_key(&operand) {
+                places.insert(operand, concat);
+            }
+            channel = end;
+        }
+    }
+    places
+}
+
+impl Layout<'_> {
+    /// Gives `node` a home. Concatenations come before their operands, and flattened maps before flattening, since nodes are visited
+    /// from the last to the first.
+    fn settle(&mut self, node: NodeId, reads_vectors: &impl Fn(NodeId) -> bool) {
+        if let Some(&concat) = self.in_place.get(&node) {
+            let home = self.slice(node, concat);
+            self.homes.insert(node, home);
+            return;
+        }
+        let pixel = self.pixel_bytes(node, reads_vectors);
+        let home = self.flattened_home(node, pixel).unwrap_or_else(|| self.fresh(node, pixel));
+        self.homes.insert(node, home);
+    }
+
+    /// The home of a map that a flatten reads, when both can be one: its pixels must lie without padding between them.
+    fn flattened_home(&self, node: NodeId, pixel: u64) -> Option<Home> {
+        let shape = self.graph.node(node).shape;
+        let flattens =
+            |&&user: &&NodeId| self.graph.node(user).op == Op::Flatten && !self.in_place.contains_key(&user);
+        let users = self.graph.users(node);
+        let flatten = *users.iter().find(flattens)?;
+        if pixel != u64::from(shape.c()) * 4 {
+            return None;
+        }
+        let home = self.homes[&flatten];
+        Some(Home { view: View { pixel, shape, ..home.view }, ..home })
+    }
+
+    fn pixel_bytes(&self, node: NodeId, reads_vectors: &impl Fn(NodeId) -> bool) -> u64 {
+        let c = self.graph.node(node).shape.c();
+        let compact = self.graph.node(node).op == Op::Input
+            && !self.graph.is_output(node)
+            && self.graph.users(node).into_iter().all(|user| self.broadcasts(user, node, reads_vectors));
+        u64::from(if compact { c } else { self.target.padded(c) }) * 4
+    }
+
+    /// Whether `user` reads `node` value by value only.
+    fn broadcasts(&self, user: NodeId, node: NodeId, reads_vectors: &impl Fn(NodeId) -> bool) -> bool {
+        let inputs = &self.graph.node(user).inputs;
+        inputs[0] == node && !inputs[1..].contains(&node) && !reads_vectors(user)
+    }
+
+    fn fresh(&mut self, node: NodeId, pixel: u64) -> Home {
+        let shape = self.graph.node(node).shape;
+        let image = shape.pixels() * pixel;
+        let bytes = self.batch * image + u64::from(self.target.vector_bytes());
+        self.buffers.push(Lifetime { bytes, steps: 0..=0 });
+        Home { buffer: self.buffers.len() - 1, view: View { offset: 0, pixel, image, shape } }
+    }
+
+    /// The part of a concatenation's home that an operand takes.
+    fn slice(&self, node: NodeId, concat: NodeId) -> Home {
+        let before = self.graph.node(concat).inputs.iter().take_while(|&&input| input != node);
+        let channel: u64 = before.map(|&input| u64::from(self.graph.node(input).shape.c())).sum();
+        let home = self.homes[&concat];
+        let shape = self.graph.node(node).shape;
+        Home { view: View { offset: home.view.offset + channel * 4, shape, ..home.view }, ..home }
+    }
+
+    /// A buffer lives from the first node that writes it to the last that reads it.
+    fn lifetimes(&mut self, keep_all: bool) {
+        let last = self.graph.order().len();
+        let mut spans: Vec<Option<(usize, usize)>> = vec![None; self.buffers.len()];
+        let mut touch = |buffer: usize, step: usize| {
+            let (first, end) = spans[buffer].unwrap_or((step, step));
+            spans[buffer] = Some((first.min(step), end.max(step)));
+        };
+        for (step, &node) in self.graph.order().iter().enumerate() {
+            touch(self.homes[&node].buffer, step);
+            for input in &self.graph.node(node).inputs {
+                touch(self.homes[input].buffer, step);
+            }
+            if self.graph.is_output(node) {
+                touch(self.homes[&node].buffer, last);
+            }
+        }
+        for (buffer, span) in self.buffers.iter_mut().zip(spans) {
+            let (first, end) = span.unwrap_or((0, 0));
+            buffer.steps = if keep_all { 0..=last } else { first..=end };
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! How the windows of a map are cut into blocks of rows, runs of rows with the same taps, and tiles of pixels.
+
+use std::ops::Range;
+
+use crate::graph::{Partition, Window};
+use crate::kernels::Clip;
+
+/// Equal tiles next to each other in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TileRun {
+    /// First pixel of the first tile.
+    pub first: u32,
+    /// Number of tiles.
+    pub count: u32,
+    /// Pixels of each tile, and the taps that each has.
+    pub clip: Clip,
+}
+
+impl TileRun {
+    /// Pixels of each tile.
+    pub fn pixels(&self) -> u32 {
+        self.clip.pixels() as u32
+    }
+}
+
+/// Cuts `pixels` into as few tiles of at most `limit` pixels as possible, as evenly as possible, larger ones first.
+pub fn even_tiles(pixels: u32, limit: u32) -> Vec<u32> {
+    let tiles = pixels.div_ceil(limit.max(1));
+    Partition::even(pixels, tiles).unwrap_or_default()
+}
+
+/// The tiles of a row of `ow` pixels with at most `limit` pixels each, for windows over an input row of `w` pixels.
+pub fn tile_runs(window: &Window, w: u32, ow: u32, limit: u32) -> Vec<TileRun> {
+    let mut runs: Vec<TileRun> = Vec::new();
+    let mut first = 0;
+    for pixels in even_tiles(ow, limit) {
+        let clip = Clip((first..first + pixels).map(|x| window.valid_taps(1, x, w)).collect());
+        match runs.last_mut() {
+            Some(run) if run.clip == clip => run.count += 1,
+            _ => runs.push(TileRun { first, count: 1, clip }),
+        }
+        first += pixels;
+    }
+    runs
+}
+
+/// Rows next to each other whose windows have the same rows of taps inside the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowRun {
+    /// First row, counted from the start of its block.
+    pub first: u32,
+    /// Number of rows.
+    pub count: u32,
+    /// The rows of taps inside the image.
+    pub taps: Range<u32>,
+}
+
+/// The rows `rows` of the output as runs, for windows over an input of `h` rows.
+pub fn row_runs(window: &Window, h: u32, rows: Range<u32>) -> Vec<RowRun> {
+    let mut runs: Vec<RowRun> = Vec::new();
+    for row in rows.clone() {
+        let taps = window.valid_taps(0, row, h);
+        match runs.last_mut() {
+            Some(run) if run.taps == taps => run.count += 1,
+            _ => runs.push(RowRun { first: row - rows.start, count: 1, taps }),
+        }
+    }
+    runs
+}
+
+/// Blocks of rows next to each other that do the same work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockRun {
+    /// The blocks.
+    pub blocks: Range<u32>,
+    /// First row of the first block.
+    pub first_row: u32,
+    /// Rows of each block.
+    pub rows: u32,
+    /// Those rows, by their taps.
+    pub runs: Vec<RowRun>,
+}
+
+/// Cuts the `oh` rows of an output into `blocks` blocks as evenly as possible, for windows over an input of `h` rows.
+pub fn block_runs(window: &Window, h: u32, oh: u32, blocks: u32) -> Vec<BlockRun> {
+    let mut found: Vec<BlockRun> = Vec::new();
+    let mut first_row = 0;
+    for (block, rows) in (0..).zip(Partition::even(oh, blocks).unwrap_or_default()) {
+        let runs = row_runs(window, h, first_row..first_row + rows);
+        match found.last_mut() {
+            Some(last) if last.runs == runs => last.blocks.end += 1,
+            _ => found.push(BlockRun { blocks: block..block + 1, first_row, rows, runs }),
+        }
+        first_row += rows;
+    }
+    found
+}
+
+/// How many blocks to cut `rows` into so that a block fills at most `cache_bytes`, every thread has an equal number of
+/// blocks where there are rows enough, and no block is empty.
+pub fn block_count(rows: u32, row_bytes: u64, cache_bytes: u32, threads: u32) -> u32 {
+    let fitting = u64::from(cache_bytes) / row_bytes.max(1);
+    let wanted = u64::from(rows).div_ceil(fitting.max(1));
+    let even = wanted.next_multiple_of(u64::from(threads.max(1)));
+    even.clamp(1, u64::from(rows.max(1))) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Pads;
+    use proptest::prelude::*;
+
+    fn window() -> impl Strategy<Value = Window> {
+        ([1u32..5, 1u32..5], [1u32..4, 1u32..4], [1u32..4, 1u32..4], [0u32..4, 0..4, 0..4, 0..4]).prop_map(
+            |(kernel, strides, dilation, pads)| {
+                let mut window = Window { kernel, strides, dilation, ..Window::POINT };
+                let [vertical, horizontal] = window.extent().map(|extent| extent - 1);
+                window.pads = Pads {
+                    top: pads[0].min(vertical),
+                    bottom: pads[1].min(vertical),
+                    left: pads[2].min(horizontal),
+                    right: pads[3].min(horizontal),
+                };
+                window
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn tiles_cover_a_row_once_with_the_taps_of_each_pixel(
+            window in window(), w in 1u32..40, limit in 1u32..15,
+        ) {
+            let Some(ow) = window.output(1, w) else { return Ok(()) };
+            let mut next = 0;
+            for run in tile_runs(&window, w, ow, limit) {
+                prop_assert_eq!(run.first, next);
+                prop_assert!(run.pixels() >= 1 && run.pixels() <= limit);
+                for _ in 0..run.count {
+                    for taps in &run.clip.0 {
+                        prop_assert_eq!(taps.clone(), window.valid_taps(1, next, w));
+                        next += 1;
+                    }
+                }
+            }
+            prop_assert_eq!(next, ow);
+        }
+
+        #[test]
+        fn blocks_cover_all_rows_once_with_the_taps_of_each(window in window(), h in 1u32..40, blocks in 1u32..9) {
+            let Some(oh) = window.output(0, h) else { return Ok(()) };
+            let mut next = 0;
+            for block in block_runs(&window, h, oh, blocks.min(oh)) {
+                for number in 0..block.blocks.len() as u32 {
+                    prop_assert_eq!(block.first_row + number * block.rows, next);
+                    for run in &block.runs {
+                        prop_assert_eq!(block.first_row + number * block.rows + run.first, next);
+                        for _ in 0..run.count {
+                            prop_assert_eq!(run.taps.clone(), window.valid_taps(0, next, h));
+                            next += 1;
+                        }
+                    }
+                }
+            }
+            prop_assert_eq!(next, oh);
+        }
+    }
+
+    #[test]
+    fn blocks_fit_the_cache_and_divide_by_threads() {
+        assert_eq!(block_count(147, 75_264, 1 << 20, 2), 12);
+        assert_eq!(block_count(19, 53_248, 1 << 20, 2), 2);
+        assert_eq!(block_count(19, 53_248, 1 << 20, 1), 1);
+        assert_eq!(block_count(3, 10, 1 << 20, 8), 3);
+        assert_eq!(block_count(5, 1 << 30, 1 << 20, 2), 5);
+    }
+}

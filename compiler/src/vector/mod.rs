@@ -1,0 +1,334 @@
+//! The vector kernel IR: what a leaf kernel does, one vector instruction at a time.
+//!
+//! A kernel is a straight program over numbered **slots** (vector registers of `lanes` f32 values), **pointers**
+//! (byte addresses) and counted loops. Slots and pointers are mutable, so there is no register allocation: a
+//! generator chooses its slots when it chooses its tile, and a kernel that needs more slots than the target has is
+//! refused by the [`verify`](fn@verify) function rather than spilled.
+//!
+//! The same kernel has three executions that keep each other honest: the interpreter ([`interpret`]), which is the
+//! oracle, the lowering to CLIF with four lanes, and wide lowerings to machine code.
+//!
+//! Arithmetic is IEEE f32. [`Inst::Fma`] rounds once on targets with fused multiply-add and twice on others;
+//! [`BinaryOp::Max`] and [`BinaryOp::Min`] give the second operand when the operands are unordered, as x86's `maxps` does.
+
+pub mod interpret;
+mod text;
+mod verify;
+
+pub use verify::{KernelError, pointers as pointer_count, slots as slot_count, verify};
+
+use crate::graph::entity;
+
+entity!(
+    /// A vector register; prints as `x7`.
+    Slot, "x"
+);
+entity!(
+    /// A pointer register; the first ones are the kernel's pointer parameters. Prints as `p7`.
+    Pointer, "p"
+);
+
+/// A leaf kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kernel {
+    /// The descriptor's name.
+    pub name: String,
+    /// f32 values in a slot.
+    pub lanes: u32,
+    /// What the pointer parameters mean, for dumps; parameter `i` arrives in [`Pointer`] `i`.
+    pub pointers: Vec<&'static str>,
+    /// Whether one more parameter follows the pointers: a number of rows, read by [`Times::Rows`].
+    pub counted: bool,
+    /// The instructions.
+    pub body: Vec<Inst>,
+}
+
+/// A memory operand: `offset` bytes from where `base` points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The pointer.
+    pub base: Pointer,
+    /// Bytes.
+    pub offset: i32,
+}
+
+/// How often a loop runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// A constant, at least one.
+    Exactly(u32),
+    /// The kernel's count parameter, which may be zero.
+    Rows,
+}
+
+/// Lane-wise operations with two operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BinaryOp {
+    /// a + b
+    Add,
+    /// a - b
+    Sub,
+    /// a * b
+    Mul,
+    /// a / b
+    Div,
+    /// a where a > b, else b
+    Max,
+    /// a where a < b, else b
+    Min,
+    /// The sum of the bit patterns as 32-bit integers, modulo 2^32.
+    AddBits,
+}
+
+/// One instruction.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Inst {
+    /// Reads the first `lanes` lanes from consecutive f32 values; the others become zero.
+    Load {
+        /// Written.
+        dst: Slot,
+        /// First value.
+        from: Address,
+        /// Lanes read, from 1 to the kernel's `lanes`.
+        lanes: u32,
+    },
+    /// Reads one f32 into every lane.
+    Broadcast {
+        /// Written.
+        dst: Slot,
+        /// The value.
+        from: Address,
+    },
+    /// Puts a constant into every lane.
+    Constant {
+        /// Written.
+        dst: Slot,
+        /// The constant.
+        value: f32,
+    },
+    /// Writes the first `lanes` lanes to consecutive f32 values.
+    Store {
+        /// Read.
+        src: Slot,
+        /// First value.
+        to: Address,
+        /// Lanes written, from 1 to the kernel's `lanes`.
+        lanes: u32,
+    },
+    /// acc = a * b + acc
+    Fma {
+        /// Read and written.
+        acc: Slot,
+        /// Factor; the one that comes from a vector load, where there is one.
+        a: Slot,
+        /// Factor.
+        b: Slot,
+    },
+    /// dst = a op b
+    Binary {
+        /// The operation.
+        op: BinaryOp,
+        /// Written.
+        dst: Slot,
+        /// First operand.
+        a: Slot,
+        /// Second operand.
+        b: Slot,
+    },
+    /// Shifts the bit pattern of each lane to the left.
+    ShiftLeft {
+        /// Written.
+        dst: Slot,
+        /// Read.
+        src: Slot,
+        /// Distance, less than 32.
+        bits: u32,
+    },
+    /// dst = base + offset bytes; moves a pointer when `dst` is `base`.
+    Point {
+        /// Written.
+        dst: Pointer,
+        /// Read.
+        base: Pointer,
+        /// Bytes.
+        offset: i32,
+    },
+    /// Runs `body` several times.
+    Loop {
+        /// How often.
+        times: Times,
+        /// What.
+        body: Vec<Inst>,
+    },
+}
+
+/// Bytes of an f32.
+pub const F32: i32 = 4;
+
+/// Builds a kernel: hands out slots and pointers, and appends instructions.
+#[derive(Debug)]
+pub struct Builder {
+    lanes: u32,
+    pointers: Vec<&'static str>,
+    counted: bool,
+    next_slot: usize,
+    next_pointer: usize,
+    /// The bodies under construction, the innermost loop's last.
+    bodies: Vec<Vec<Inst>>,
+}
+
+impl Builder {
+    /// A kernel with the given pointer parameters, and a count after them if `counted`.
+    pub fn new(lanes: u32, pointers: &[&'static str], counted: bool) -> Self {
+        Self {
+            lanes,
+            pointers: pointers.to_vec(),
+            counted,
+            next_slot: 0,
+            next_pointer: pointers.len(),
+            bodies: vec![Vec::new()],
+        }
+    }
+
+    /// f32 values in a slot.
+    pub fn lanes(&self) -> u32 {
+        self.lanes
+    }
+
+    /// Bytes of a slot.
+    pub fn vector_bytes(&self) -> i32 {
+        self.lanes as i32 * F32
+    }
+
+    /// The pointer parameter with this name.
+    pub fn parameter(&self, name: &str) -> Pointer {
+        let index = self.pointers.iter().position(|p| *p == name);
+        Pointer::new(index.expect("generators ask for parameters that they declared"))
+    }
+
+    /// A slot not used before.
+    pub fn slot(&mut self) -> Slot {
+        self.next_slot += 1;
+        Slot::new(self.next_slot - 1)
+    }
+
+    /// `count` slots not used before.
+    pub fn slots(&mut self, count: usize) -> Vec<Slot> {
+        (0..count).map(|_| self.slot()).collect()
+    }
+
+    /// A pointer not used before.
+    pub fn pointer(&mut self) -> Pointer {
+        self.next_pointer += 1;
+        Pointer::new(self.next_pointer - 1)
+    }
+
+    fn push(&mut self, inst: Inst) {
+        self.bodies.last_mut().expect("the outermost body stays until the kernel is finished").push(inst);
+    }
+
+    /// Reads a whole slot.
+    pub fn load(&mut self, dst: Slot, base: Pointer, offset: i32) {
+        self.load_lanes(dst, base, offset, self.lanes);
+    }
+
+    /// Reads the first `lanes` lanes; the others become zero.
+    pub fn load_lanes(&mut self, dst: Slot, base: Pointer, offset: i32, lanes: u32) {
+        self.push(Inst::Load { dst, from: Address { base, offset }, lanes });
+    }
+
+    /// Reads one value into every lane.
+    pub fn broadcast(&mut self, dst: Slot, base: Pointer, offset: i32) {
+        self.push(Inst::Broadcast { dst, from: Address { base, offset } });
+    }
+
+    /// Puts a constant into every lane.
+    pub fn constant(&mut self, dst: Slot, value: f32) {
+        self.push(Inst::Constant { dst, value });
+    }
+
+    /// Writes the first `lanes` lanes.
+    pub fn store_lanes(&mut self, src: Slot, base: Pointer, offset: i32, lanes: u32) {
+        self.push(Inst::Store { src, to: Address { base, offset }, lanes });
+    }
+
+    /// acc = a * b + acc
+    pub fn fma(&mut self, acc: Slot, a: Slot, b: Slot) {
+        self.push(Inst::Fma { acc, a, b });
+    }
+
+    /// dst = a op b
+    pub fn binary(&mut self, op: BinaryOp, dst: Slot, a: Slot, b: Slot) {
+        self.push(Inst::Binary { op, dst, a, b });
+    }
+
+    /// Shifts the bit pattern of each lane to the left.
+    pub fn shift_left(&mut self, dst: Slot, src: Slot, bits: u32) {
+        self.push(Inst::ShiftLeft { dst, src, bits });
+    }
+
+    /// dst = base + offset bytes
+    pub fn point(&mut self, dst: Pointer, base: Pointer, offset: i32) {
+        self.push(Inst::Point { dst, base, offset });
+    }
+
+    /// Moves a pointer by `offset` bytes.
+    pub fn advance(&mut self, pointer: Pointer, offset: i32) {
+        if offset != 0 {
+            self.point(pointer, pointer, offset);
+        }
+    }
+
+    /// Appends `body` as a loop; a loop that runs exactly once leaves no loop behind.
+    pub fn repeat(&mut self, times: Times, body: impl FnOnce(&mut Self)) {
+        self.bodies.push(Vec::new());
+        body(self);
+        let body = self.bodies.pop().expect("pushed above");
+        match times {
+            Times::Exactly(0) => {}
+            Times::Exactly(1) => self.bodies.last_mut().expect("the outermost body stays").extend(body),
+            times => self.push(Inst::Loop { times, body }),
+        }
+    }
+
+    /// The finished kernel.
+    pub fn finish(mut self, name: String) -> Kernel {
+        let body = self.bodies.pop().expect("the outermost body stays until here");
+        Kernel { name, lanes: self.lanes, pointers: self.pointers, counted: self.counted, body }
+    }
+}
+
+/// Calls `visit` on every instruction, loops before their bodies.
+pub fn for_each_inst(body: &[Inst], visit: &mut impl FnMut(&Inst)) {
+    for inst in body {
+        visit(inst);
+        if let Inst::Loop { body, .. } = inst {
+            for_each_inst(body, visit);
+        }
+    }
+}
+
+impl Inst {
+    /// The slots that the instruction itself reads.
+    pub fn reads(&self) -> Vec<Slot> {
+        match *self {
+            Inst::Store { src, .. } | Inst::ShiftLeft { src, .. } => vec![src],
+            Inst::Fma { acc, a, b } => vec![acc, a, b],
+            Inst::Binary { a, b, .. } => vec![a, b],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The slot that the instruction itself writes.
+    pub fn writes(&self) -> Option<Slot> {
+        match *self {
+            Inst::Load { dst, .. }
+            | Inst::Broadcast { dst, .. }
+            | Inst::Constant { dst, .. }
+            | Inst::Binary { dst, .. }
+            | Inst::ShiftLeft { dst, .. } => Some(dst),
+            Inst::Fma { acc, .. } => Some(acc),
+            Inst::Store { .. } | Inst::Point { .. } | Inst::Loop { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The two number formats that the evaluator computes in.
+
+use std::ops::{Add, AddAssign, Div, Mul, Sub};
+
+/// `f32` or `f64`.
+pub trait Float:
+    Copy
+    + PartialOrd
+    + Send
+    + Sync
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + AddAssign
+    + 'static
+{
+    /// The number nearest to `value`.
+    fn from_f64(value: f64) -> Self;
+    /// Exactly `value`.
+    fn from_f32(value: f32) -> Self;
+    /// Exactly this number.
+    fn to_f64(self) -> f64;
+    /// e to the power of this number.
+    fn exp(self) -> Self;
+    /// e to the power of this number, less 1, exact also near zero.
+    fn exp_m1(self) -> Self;
+    /// The square root.
+    fn sqrt(self) -> Self;
+}
+
+macro_rules! float {
+    ($type:ident) => {
+        impl Float for $type {
+            fn from_f64(value: f64) -> Self {
+                value as $type
+            }
+
+            fn from_f32(value: f32) -> Self {
+                $type::from(value)
+            }
+
+            fn to_f64(self) -> f64 {
+                f64::from(self)
+            }
+
+            fn exp(self) -> Self {
+                $type::exp(self)
+            }
+
+            fn exp_m1(self) -> Self {
+                $type::exp_m1(self)
+            }
+
+            fn sqrt(self) -> Self {
+                $type::sqrt(self)
+            }
+        }
+    };
+}
+
+float!(f32);
+float!(f64);

@@ -1,0 +1,165 @@
+//! Convolutions, dense layers and the normalisations that were folded into them.
+
+use rayon::prelude::*;
+use xcc_compiler::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightSource, Window};
+
+use super::ops::CHUNK;
+use super::{Float, Tensor};
+
+/// The element of an axis of `size` that tap `tap` of window `at` reads; `None` in the padding.
+pub(super) fn element_read(window: &Window, axis: usize, at: usize, tap: usize, size: u32) -> Option<usize> {
+    let padded = at * window.strides[axis] as usize + tap * window.dilation[axis] as usize;
+    padded.checked_sub(window.pads_of(axis).0 as usize).filter(|&element| element < size as usize)
+}
+
+/// A convolution with bias and normalisations; padding is zero.
+pub(super) fn convolve<F: Float>(
+    conv: &Conv,
+    weights: &dyn WeightSource,
+    x: Tensor<'_, F>,
+    batch: usize,
+) -> Vec<F> {
+    let size = |axis, extent| conv.window.output(axis, extent).expect("the window fits") as usize;
+    let (oh, ow) = (size(0, x.shape.h()), size(1, x.shape.w()));
+    let job = Convolution {
+        conv,
+        x,
+        blocks: conv.kernel_blocks(),
+        kernels: conv.parts.iter().map(|part| weights.tensor(part.kernel)).collect(),
+        columns: columns(&conv.window, x.shape.w(), ow),
+    };
+    let mut result = vec![F::from_f32(0.0); batch * oh * ow * job.oc()];
+    let rows = result.par_chunks_mut(ow * job.oc()).enumerate();
+    rows.for_each(|(row, pixels)| job.row(row / oh, row % oh, pixels));
+    finish(&conv.parts, weights, &mut result, job.oc());
+    result
+}
+
+/// For each horizontal tap the pairs of output column and input column that it connects.
+fn columns(window: &Window, width: u32, ow: usize) -> Vec<Vec<(usize, usize)>> {
+    let connected = |tap| (0..ow).filter_map(move |at| Some((at, element_read(window, 1, at, tap, width)?)));
+    (0..window.kernel[1] as usize).map(|tap| connected(tap).collect()).collect()
+}
+
+struct Convolution<'a, F> {
+    conv: &'a Conv,
+    x: Tensor<'a, F>,
+    blocks: Vec<KernelBlock>,
+    kernels: Vec<&'a [f32]>,
+    columns: Vec<Vec<(usize, usize)>>,
+}
+
+impl<F: Float> Convolution<'_, F> {
+    fn oc(&self) -> usize {
+        self.conv.partition.oc() as usize
+    }
+
+    /// Sums up one row of the result. Pixels are the innermost loop but one, so that a row of the kernel serves all of
+    /// them while it is in the cache.
+    fn row(&self, image: usize, oy: usize, pixels: &mut [F]) {
+        let (h, w, ic) = (self.x.shape.h(), self.x.shape.w() as usize, self.x.shape.c() as usize);
+        let [kh, kw] = self.conv.window.kernel.map(|k| k as usize);
+        for ky in 0..kh {
+            let Some(iy) = element_read(&self.conv.window, 0, oy, ky, h) else { continue };
+            let start = (image * h as usize + iy) * w * ic;
+            let row = &self.x.data[start..start + w * ic];
+            for kx in 0..kw {
+                self.blocks.iter().for_each(|block| self.block(block, ky * kw + kx, row, kx, pixels));
+            }
+        }
+    }
+
+    /// Adds the products of one tap and one block of the kernel to a row of pixels.
+    fn block(&self, block: &KernelBlock, tap: usize, row: &[F], kx: usize, pixels: &mut [F]) {
+        let (ic, oc) = (self.x.shape.c() as usize, self.oc());
+        let outputs = block.outputs.start as usize..block.outputs.end as usize;
+        for (i, channel) in (block.inputs.start as usize..block.inputs.end as usize).enumerate() {
+            let at = block.offset + tap * block.tap_stride + i * block.input_stride;
+            let kernel = &self.kernels[block.part][at..at + outputs.len()];
+            for &(ox, ix) in &self.columns[kx] {
+                let sums = &mut pixels[ox * oc + outputs.start..ox * oc + outputs.end];
+                add_products(sums, row[ix * ic + channel], kernel);
+            }
+        }
+    }
+}
+
+/// sums[o] += x * kernel[o]
+fn add_products<F: Float>(sums: &mut [F], x: F, kernel: &[f32]) {
+    for (sum, &k) in sums.iter_mut().zip(kernel) {
+        *sum += x * F::from_f32(k);
+    }
+}
+
+/// A fully connected layer with bias and normalisations, on the elements of each image in memory order.
+pub(super) fn dense<F: Float>(
+    part: &LinearPart,
+    weights: &dyn WeightSource,
+    x: Tensor<'_, F>,
+    batch: usize,
+) -> Vec<F> {
+    const UNITS: usize = 256;
+    let (inputs, units) = (x.shape.elements() as usize, part.outputs as usize);
+    let kernel = weights.tensor(part.kernel);
+    let mut result = vec![F::from_f32(0.0); batch * units];
+    for (image, result) in x.data.chunks(inputs).zip(result.chunks_mut(units)) {
+        result.par_chunks_mut(UNITS).enumerate().for_each(|(chunk, sums)| {
+            for (i, &value) in image.iter().enumerate() {
+                let at = i * units + chunk * UNITS;
+                add_products(sums, value, &kernel[at..at + sums.len()]);
+            }
+        });
+    }
+    finish(std::slice::from_ref(part), weights, &mut result, units);
+    result
+}
+
+/// Adds the biases of all parts and applies their normalisations to pixels of `channels` elements.
+fn finish<F: Float>(parts: &[LinearPart], weights: &dyn WeightSource, result: &mut [F], channels: usize) {
+    let mut start = 0;
+    for part in parts {
+        let covered = start..start + part.outputs as usize;
+        if let Some(bias) = part.bias {
+            let bias = weights.tensor(bias);
+            for pixel in result.chunks_mut(channels) {
+                add_products(&mut pixel[covered.clone()], F::from_f32(1.0), bias);
+            }
+        }
+        for norm in &part.norms {
+            normalise_channels(norm, weights, result, channels, covered.start);
+        }
+        start = covered.end;
+    }
+}
+
+/// Normalises pixels of `channels` elements.
+pub(super) fn normalise<F: Float>(
+    norm: &BatchNorm,
+    weights: &dyn WeightSource,
+    data: &mut [F],
+    channels: usize,
+) {
+    normalise_channels(norm, weights, data, channels, 0);
+}
+
+/// Normalises the channels of each pixel from `first` on, as many as the normalisation has statistics.
+fn normalise_channels<F: Float>(
+    norm: &BatchNorm,
+    weights: &dyn WeightSource,
+    data: &mut [F],
+    channels: usize,
+    first: usize,
+) {
+    let numbers = |id| weights.tensor(id).iter().map(|&v| F::from_f32(v)).collect::<Vec<F>>();
+    let mean = numbers(norm.mean);
+    let deviation: Vec<F> =
+        numbers(norm.variance).iter().map(|&v| (v + F::from_f64(norm.epsilon)).sqrt()).collect();
+    let or_else = |id: Option<_>, default| id.map_or(vec![F::from_f32(default); mean.len()], numbers);
+    let (gamma, beta) = (or_else(norm.gamma, 1.0), or_else(norm.beta, 0.0));
+    let whole_pixels = (CHUNK / channels).max(1) * channels;
+    data.par_chunks_mut(whole_pixels).flat_map_iter(|pixels| pixels.chunks_mut(channels)).for_each(|pixel| {
+        for (c, x) in pixel[first..first + mean.len()].iter_mut().enumerate() {
+            *x = gamma[c] * (*x - mean[c]) / deviation[c] + beta[c];
+        }
+    });
+}

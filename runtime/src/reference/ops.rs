@@ -1,0 +1,127 @@
+//! Operations without parameters.
+
+use rayon::prelude::*;
+use xcc_compiler::graph::{Activation, Pool, PoolKind, Shape};
+
+use super::linear::element_read;
+use super::{Float, Tensor};
+
+/// Elements that one task works on where every element stands for itself.
+pub(super) const CHUNK: usize = 1 << 14;
+
+fn apply<F: Float>(activation: Activation, x: F) -> F {
+    let (zero, one) = (F::from_f32(0.0), F::from_f32(1.0));
+    match activation {
+        Activation::Linear => x,
+        Activation::Relu => larger(x, zero),
+        Activation::Relu6 => smaller(larger(x, zero), F::from_f32(6.0)),
+        Activation::Elu if x > zero => x,
+        Activation::Elu => x.exp_m1(),
+        Activation::Sigmoid => one / (one + (zero - x).exp()),
+    }
+}
+
+fn larger<F: Float>(a: F, b: F) -> F {
+    if b > a { b } else { a }
+}
+
+fn smaller<F: Float>(a: F, b: F) -> F {
+    if b < a { b } else { a }
+}
+
+/// Applies the function to each element.
+pub(super) fn activate<F: Float>(activation: Activation, data: &mut [F]) {
+    if activation != Activation::Linear {
+        data.par_iter_mut().with_min_len(CHUNK).for_each(|x| *x = apply(activation, *x));
+    }
+}
+
+/// Adds element by element.
+pub(super) fn add<F: Float>(sums: &mut [F], operand: &[F]) {
+    sums.iter_mut().zip(operand).for_each(|(sum, &x)| *sum += x);
+}
+
+/// The sum of all operands, first to last.
+pub(super) fn sum<F: Float>(operands: &[Tensor<'_, F>]) -> Vec<F> {
+    let mut result = operands[0].data.to_vec();
+    operands[1..].iter().for_each(|operand| add(&mut result, operand.data));
+    result
+}
+
+/// The operands' pixels behind each other; a vector is one pixel.
+pub(super) fn concat<F: Float>(operands: &[Tensor<'_, F>], batch: usize) -> Vec<F> {
+    let pixels = batch * operands[0].shape.pixels() as usize;
+    let channels = |tensor: &Tensor<'_, F>| tensor.shape.c() as usize;
+    let mut result = Vec::with_capacity(pixels * operands.iter().map(channels).sum::<usize>());
+    for pixel in 0..pixels {
+        for operand in operands {
+            let c = channels(operand);
+            result.extend_from_slice(&operand.data[pixel * c..(pixel + 1) * c]);
+        }
+    }
+    result
+}
+
+/// exp(x) / sum(exp(x)) over the channels of each pixel; the largest x is subtracted first, which changes nothing but
+/// keeps the exponentials finite.
+pub(super) fn softmax<F: Float>(x: Tensor<'_, F>) -> Vec<F> {
+    let mut result = x.data.to_vec();
+    for pixel in result.chunks_mut(x.shape.c() as usize) {
+        let top = pixel.iter().copied().fold(pixel[0], larger);
+        let mut sum = F::from_f32(0.0);
+        for x in pixel.iter_mut() {
+            *x = (*x - top).exp();
+            sum += *x;
+        }
+        pixel.iter_mut().for_each(|x| *x = *x / sum);
+    }
+    result
+}
+
+/// The maximum or mean of some elements.
+fn reduce<F: Float>(kind: PoolKind, mut elements: impl Iterator<Item = F>) -> F {
+    let mut result = elements.next().expect("a window has at least one real element");
+    let mut count = 1;
+    for x in elements {
+        count += 1;
+        match kind {
+            PoolKind::Max => result = larger(result, x),
+            PoolKind::Average => result += x,
+        }
+    }
+    match kind {
+        PoolKind::Max => result,
+        PoolKind::Average => result / F::from_f64(f64::from(count)),
+    }
+}
+
+/// Pools windows over the real elements in them.
+pub(super) fn pool<F: Float>(pool: &Pool, x: Tensor<'_, F>, result: Shape) -> Vec<F> {
+    let (h, w, c) = (x.shape.h(), x.shape.w(), x.shape.c() as usize);
+    let (oh, row) = (result.h() as usize, result.w() as usize * c);
+    let read = |axis: usize, at, size| {
+        let taps = 0..pool.window.kernel[axis] as usize;
+        taps.filter_map(move |tap| element_read(&pool.window, axis, at, tap, size))
+    };
+    let rows = x.data.len() / x.shape.elements().max(1) as usize * oh;
+    let mut values = vec![F::from_f32(0.0); rows * row];
+    values.par_chunks_mut(row).enumerate().for_each(|(n, values)| {
+        let image = &x.data[n / oh * x.shape.elements() as usize..];
+        for (at, value) in values.iter_mut().enumerate() {
+            let (ox, channel) = (at / c, at % c);
+            let ys = read(0, n % oh, h);
+            let element = |iy, ix| image[(iy * w as usize + ix) * c + channel];
+            let elements = ys.flat_map(|iy| read(1, ox, w).map(move |ix| element(iy, ix)));
+            *value = reduce(pool.kind, elements);
+        }
+    });
+    values
+}
+
+/// Pools each channel of an image over all pixels.
+pub(super) fn global_pool<F: Float>(kind: PoolKind, x: Tensor<'_, F>) -> Vec<F> {
+    let c = x.shape.c() as usize;
+    let images = x.data.chunks(x.shape.elements() as usize);
+    let pooled = |image: &[F], channel| reduce(kind, image.iter().skip(channel).step_by(c).copied());
+    images.flat_map(|image| (0..c).map(move |channel| pooled(image, channel))).collect()
+}

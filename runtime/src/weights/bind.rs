@@ -1,0 +1,181 @@
+//! Binds tensors of a file to those of a network by name, checks shapes, and reads the numbers.
+
+use std::collections::HashMap;
+
+use memmap2::Mmap;
+use rayon::prelude::*;
+use xcc_compiler::graph::{Graph, Role, Weight, WeightId};
+
+use super::Tensor;
+use super::error::{Extents, Mismatch, nearest};
+use super::name_map::{NameMap, Translation};
+use super::stored::{Data, Stored, transpose};
+
+/// Files with more tensors than this get no hints about similar names: comparing all of them would take minutes.
+const HINTED: usize = 5000;
+
+/// A tensor of the network and the tensor of the file that has its numbers.
+pub(super) struct Binding<'a> {
+    /// The network's tensor.
+    pub weight: WeightId,
+    /// The file's tensor.
+    pub stored: &'a Stored,
+    /// Permutation of the file's axes that gives the network's.
+    pub transpose: Option<Vec<usize>>,
+}
+
+/// What was bound, and what did not fit.
+#[derive(Default)]
+pub(super) struct Outcome<'a> {
+    /// Fitting tensors.
+    pub bindings: Vec<Binding<'a>>,
+    /// Everything else.
+    pub mismatches: Vec<Mismatch>,
+}
+
+impl<'a> Outcome<'a> {
+    /// Binds a tensor if its shape and elements fit, else notes why not.
+    pub fn bind(&mut self, graph: &Graph, binding: Binding<'a>) {
+        match misfit(graph.weight(binding.weight), binding.stored, binding.transpose.as_deref()) {
+            None => self.bindings.push(binding),
+            Some(mismatch) => self.mismatches.push(mismatch),
+        }
+    }
+
+    /// Notes tensors without a partner on the other side, each with the most similar name there.
+    pub fn lonely(&mut self, graph: &Graph, missing: &[WeightId], surplus: &[&Stored]) {
+        let hinted = missing.len().max(surplus.len()) <= HINTED;
+        let ours = || missing.iter().map(|&id| graph.weight(id).name.as_str()).filter(|_| hinted);
+        let theirs = || surplus.iter().map(|stored| stored.name.as_str()).filter(|_| hinted);
+        self.mismatches.extend(missing.iter().map(|&id| {
+            let weight = graph.weight(id);
+            Mismatch::Missing {
+                tensor: weight.name.clone(),
+                shape: Extents::from(&weight.shape[..]),
+                nearest: nearest(&weight.name, theirs()),
+            }
+        }));
+        self.mismatches.extend(surplus.iter().map(|stored| Mismatch::Surplus {
+            stored: stored.name.clone(),
+            shape: stored.extents(),
+            nearest: nearest(&stored.name, ours()),
+        }));
+    }
+}
+
+/// Binds by name, after translation by `map`.
+pub(super) fn by_name<'a>(graph: &Graph, stored: &'a [Stored], map: Option<&NameMap>) -> Outcome<'a> {
+    let ids: HashMap<&str, usize> =
+        graph.weights.iter().enumerate().map(|(id, weight)| (weight.name.as_str(), id)).collect();
+    let mut outcome = Outcome::default();
+    let mut found: Vec<Option<&Stored>> = vec![None; graph.weights.len()];
+    let mut surplus = Vec::new();
+    for stored in stored {
+        let (name, transpose) = match map.map_or(Translation::Unchanged, |map| map.translate(&stored.name)) {
+            Translation::Ignored => continue,
+            Translation::Unchanged => (stored.name.clone(), None),
+            Translation::Renamed { name, transpose } => (name, transpose.map(<[usize]>::to_vec)),
+        };
+        let Some(&id) = ids.get(name.as_str()) else {
+            surplus.push(stored);
+            continue;
+        };
+        if let Some(first) = found[id].replace(stored) {
+            let stored = [first.name.clone(), stored.name.clone()];
+            outcome.mismatches.push(Mismatch::Twice { tensor: name, stored });
+            continue;
+        }
+        outcome.bind(graph, Binding { weight: WeightId::new(id), stored, transpose });
+    }
+    let missing: Vec<_> = (0..found.len()).filter(|&id| found[id].is_none()).map(WeightId::new).collect();
+    outcome.lonely(graph, &missing, &surplus);
+    outcome
+}
+
+/// Why a tensor of a file cannot be `weight`, if it cannot.
+fn misfit(weight: &Weight, stored: &Stored, transpose: Option<&[usize]>) -> Option<Mismatch> {
+    if let Data::Unreadable(found) = &stored.data {
+        return Some(Mismatch::Element { stored: stored.name.clone(), found: found.clone() });
+    }
+    let shape = match transpose {
+        None => stored.shape.clone(),
+        Some(axes) if axes.len() == stored.shape.len() => {
+            axes.iter().map(|&axis| stored.shape[axis]).collect()
+        }
+        Some(axes) => {
+            return Some(Mismatch::Transpose {
+                stored: stored.name.clone(),
+                shape: stored.extents(),
+                permutation: axes.to_vec(),
+            });
+        }
+    };
+    if fits(weight, &shape) {
+        return None;
+    }
+    let permutation = if transpose.is_none() { fitting_permutation(weight, &shape) } else { None };
+    Some(Mismatch::Shape {
+        tensor: weight.name.clone(),
+        stored: stored.name.clone(),
+        expected: Extents::from(&weight.shape[..]),
+        found: Extents(shape),
+        permutation,
+    })
+}
+
+/// Whether numbers of this shape are the weight's numbers in its order.
+///
+/// A depthwise kernel is `kh x kw x channels x multiplier` in Keras and `kh x kw x 1 x (channels * multiplier)` as
+/// a grouped convolution: the same numbers in the same order.
+pub(super) fn fits(weight: &Weight, shape: &[u64]) -> bool {
+    let expected: Vec<u64> = weight.shape.iter().map(|&extent| u64::from(extent)).collect();
+    if expected == shape {
+        return true;
+    }
+    let outputs = |shape: &[u64]| shape[2].checked_mul(shape[3]);
+    weight.role == Role::DepthwiseKernel
+        && expected.len() == 4
+        && shape.len() == 4
+        && expected[..2] == shape[..2]
+        && (expected[2] == 1 || shape[2] == 1)
+        && outputs(&expected) == outputs(shape)
+}
+
+/// The permutation of axes that turns `shape` into the weight's, the usual ones of other tools first.
+fn fitting_permutation(weight: &Weight, shape: &[u64]) -> Option<Vec<usize>> {
+    // Kernels as output x input x rows x columns (PyTorch, ONNX), depthwise ones, dense ones.
+    const USUAL: [&[usize]; 4] = [&[2, 3, 1, 0], &[2, 3, 0, 1], &[3, 2, 1, 0], &[1, 0]];
+    let turns = |axes: &&[usize]| {
+        let moved: Option<Vec<u64>> = axes.iter().map(|&axis| shape.get(axis).copied()).collect();
+        axes.len() == shape.len() && moved.is_some_and(|moved| fits(weight, &moved))
+    };
+    USUAL.into_iter().find(turns).map(<[usize]>::to_vec)
+}
+
+/// Reads the numbers of every binding, in the order of the network's weight table. The error says which tensor is
+/// damaged and how.
+pub(super) fn read(
+    graph: &Graph,
+    mut bindings: Vec<Binding>,
+    map: Option<&Mmap>,
+) -> Result<Vec<Tensor>, String> {
+    bindings.sort_by_key(|binding| binding.weight);
+    bindings.par_iter().map(|binding| read_one(graph, binding, map)).collect()
+}
+
+fn read_one(graph: &Graph, binding: &Binding, map: Option<&Mmap>) -> Result<Tensor, String> {
+    let stored = binding.stored;
+    if let (None, Some(bytes)) = (&binding.transpose, map.and_then(|map| stored.in_place(map))) {
+        return Ok(Tensor::Mapped(bytes));
+    }
+    let expected = graph.weight(binding.weight).elements();
+    let values = stored.read(map).map_err(|reason| format!("tensor {}: {reason}", stored.name))?;
+    if values.len() as u64 != expected {
+        let found = values.len();
+        return Err(format!("tensor {}: {found} numbers where its shape says {expected}", stored.name));
+    }
+    Ok(Tensor::Owned(match &binding.transpose {
+        Some(axes) => transpose(&values, &stored.shape, axes),
+        None => values,
+    }))
+}

@@ -1,0 +1,116 @@
+//! Opens a file of weights, whatever its format: content decides, not the name.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use memmap2::Mmap;
+use xcc_compiler::graph::Graph;
+
+use super::bind::{self, Outcome};
+use super::error::WeightsError;
+use super::{Matching, NameMap, Origin, Weights, keras, safetensors};
+
+/// Formats of files of weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// safetensors.
+    Safetensors,
+    /// HDF5, as Keras writes it: `.h5` or `.weights.h5`.
+    Hdf5,
+    /// A zip archive with a configuration and an HDF5 file, as Keras 3 writes it: `.keras`.
+    KerasArchive,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Format::Safetensors => "safetensors",
+            Format::Hdf5 => "HDF5",
+            Format::KerasArchive => "Keras archive",
+        })
+    }
+}
+
+/// Reads the weights of `graph`, which is one that was elaborated, from a file in any format.
+///
+/// Without `map`, safetensors are bound by name and Keras' files as Keras does it: by the order of layers, confirmed by
+/// names where both sides have them. With `map`, every tensor of the file is bound by its translated name; in HDF5 files that
+/// is the path of its dataset without the leading `/` and without `:0`.
+pub fn load(graph: &Graph, path: &Path, map: Option<&NameMap>) -> Result<Weights, WeightsError> {
+    match format_of(path)? {
+        Format::Safetensors => load_safetensors(graph, path, map),
+        format => load_keras(graph, path, format, map),
+    }
+}
+
+fn load_safetensors(graph: &Graph, path: &Path, names: Option<&NameMap>) -> Result<Weights, WeightsError> {
+    let corrupt = |reason| WeightsError::Corrupt { path: path.to_owned(), reason };
+    let file = File::open(path).map_err(|source| io(path, source))?;
+    // SAFETY: the mapping is read-only and private to `Weights`. Nothing here writes to files in place, and the
+    // documentation of `Weights` asks users not to change the file meanwhile.
+    let map = unsafe { Mmap::map(&file) }.map_err(|source| io(path, source))?;
+    let stored = safetensors::tensors(&map).map_err(corrupt)?;
+    let bindings = accept(path, bind::by_name(graph, &stored, names))?;
+    let tensors = bind::read(graph, bindings, Some(&map)).map_err(corrupt)?;
+    let origin = Origin::File { format: Format::Safetensors, matching: Matching::Names };
+    Ok(Weights { tensors, map: Some(map), origin })
+}
+
+fn load_keras(
+    graph: &Graph,
+    path: &Path,
+    format: Format,
+    names: Option<&NameMap>,
+) -> Result<Weights, WeightsError> {
+    let corrupt = |reason| WeightsError::Corrupt { path: path.to_owned(), reason };
+    let file = match format {
+        Format::KerasArchive => keras::open_archive(path, keras::member_limit(graph)),
+        _ => keras::open_hdf5(path),
+    };
+    let file = file.map_err(corrupt)?;
+    let (outcome, matching) = match names {
+        Some(_) => (bind::by_name(graph, &file.tensors, names), Matching::Names),
+        None => keras::by_order(graph, &file),
+    };
+    let bindings = accept(path, outcome)?;
+    let tensors = bind::read(graph, bindings, None).map_err(corrupt)?;
+    Ok(Weights { tensors, map: None, origin: Origin::File { format, matching } })
+}
+
+/// The bindings, if nothing is amiss.
+fn accept<'a>(path: &Path, outcome: Outcome<'a>) -> Result<Vec<bind::Binding<'a>>, WeightsError> {
+    match outcome.mismatches {
+        mismatches if mismatches.is_empty() => Ok(outcome.bindings),
+        mismatches => Err(WeightsError::Mismatch { path: path.to_owned(), mismatches }),
+    }
+}
+
+fn format_of(path: &Path) -> Result<Format, WeightsError> {
+    let mut start = Vec::new();
+    let file = File::open(path).map_err(|source| io(path, source))?;
+    file.take(16).read_to_end(&mut start).map_err(|source| io(path, source))?;
+    if start.starts_with(b"\x89HDF\r\n\x1a\n") {
+        Ok(Format::Hdf5)
+    } else if start.starts_with(b"PK\x03\x04") {
+        Ok(Format::KerasArchive)
+    } else if start.get(8) == Some(&b'{') {
+        // Eight bytes of length, then JSON.
+        Ok(Format::Safetensors)
+    } else {
+        Err(WeightsError::UnknownFormat { path: path.to_owned(), found: describe_start(&start) })
+    }
+}
+
+fn describe_start(start: &[u8]) -> String {
+    if start.is_empty() {
+        return "the file is empty".to_owned();
+    }
+    let hex: Vec<String> = start.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("it starts with the bytes {}", hex.join(" "))
+}
+
+fn io(path: &Path, source: std::io::Error) -> WeightsError {
+    WeightsError::Io { path: path.to_owned(), source }
+}

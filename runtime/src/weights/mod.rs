@@ -1,0 +1,128 @@
+//! The numbers of a network's parameter tensors: random ones from a seed, and the files of several tools.
+//!
+//! A file is read in three steps: its list of tensors ([`stored`]), the binding of each to a tensor of the network (by name
+//! in [`bind`], by Keras' order in [`keras`]), and the numbers. The second step ends with every mismatch there is, so that
+//! nothing is read from a file that is not for the network.
+
+mod bind;
+mod error;
+mod file;
+mod keras;
+mod name_map;
+mod random;
+mod safetensors;
+mod stored;
+
+use std::ops::Range;
+use std::path::Path;
+
+use memmap2::Mmap;
+use xcc_compiler::graph::{Graph, WeightId, WeightSource};
+
+pub use error::{Extents, Mismatch, WeightsError};
+pub use file::{Format, load};
+pub use keras::keras_order;
+pub use name_map::{NameMap, NameMapError, Translation};
+pub use safetensors::save_safetensors;
+
+/// Numbers for every parameter tensor of a graph.
+///
+/// Tensors of a safetensors file stay in the file, which is mapped: it must not be changed while the weights are in use
+/// (replacing it by another file of the same name is harmless).
+#[derive(Debug)]
+pub struct Weights {
+    tensors: Vec<Tensor>,
+    map: Option<Mmap>,
+    origin: Origin,
+}
+
+/// Where the numbers of a tensor are.
+#[derive(Clone, Debug)]
+enum Tensor {
+    /// In memory of its own.
+    Owned(Vec<f32>),
+    /// In these bytes of the mapped file, which were found to be aligned and to lie inside it.
+    Mapped(Range<usize>),
+}
+
+/// Where weights come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Drawn at random.
+    Seed(u64),
+    /// Read from a file.
+    File {
+        /// Its format.
+        format: Format,
+        /// How tensors of the file were told apart.
+        matching: Matching,
+    },
+}
+
+/// How tensors of a file were bound to those of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matching {
+    /// By their names, perhaps translated by a map.
+    Names,
+    /// By the order of layers; `confirmed` of `layers` layers with weights have the same name in the file.
+    Order {
+        /// Layers with the same name on both sides.
+        confirmed: usize,
+        /// Layers with weights.
+        layers: usize,
+    },
+}
+
+/// What a conversion wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Converted {
+    /// Tensors written.
+    pub tensors: usize,
+    /// Numbers written.
+    pub elements: u64,
+    /// Where they came from.
+    pub origin: Origin,
+}
+
+impl Weights {
+    /// Random numbers, the same on every machine for the same names, roles, fan-ins and `seed`, of a size that keeps
+    /// the activations of deep networks within a few orders of magnitude of the input's.
+    pub fn random(graph: &Graph, seed: u64) -> Weights {
+        let tensors = random::tensors(graph, seed).into_iter().map(Tensor::Owned).collect();
+        Weights { tensors, map: None, origin: Origin::Seed(seed) }
+    }
+
+    /// Where the numbers come from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
+
+impl WeightSource for Weights {
+    /// The numbers of tensor `id` of the graph that these weights were made or loaded for.
+    fn tensor(&self, id: WeightId) -> &[f32] {
+        match (&self.tensors[id.index()], &self.map) {
+            (Tensor::Owned(values), _) => values,
+            (Tensor::Mapped(bytes), Some(map)) => bytemuck::cast_slice(&map[bytes.clone()]),
+            (Tensor::Mapped(_), None) => &[],
+        }
+    }
+}
+
+/// Reads the weights of `graph` from `input` in any format and writes them to `output` as safetensors.
+///
+/// `output` is written whole or not at all; it may be `input`.
+pub fn convert(
+    graph: &Graph,
+    input: &Path,
+    map: Option<&NameMap>,
+    output: &Path,
+) -> Result<Converted, WeightsError> {
+    let weights = load(graph, input, map)?;
+    save_safetensors(graph, &weights, output)?;
+    Ok(Converted {
+        tensors: graph.weights.len(),
+        elements: graph.weights.iter().map(|weight| weight.elements()).sum(),
+        origin: weights.origin,
+    })
+}

@@ -1,0 +1,105 @@
+//! The native format: safetensors, read through a mapping and written whole or not at all.
+
+use std::borrow::Cow;
+use std::io::Write;
+use std::path::Path;
+
+use memmap2::Mmap;
+use safetensors::tensor::{Dtype, SafeTensors, View};
+use xcc_compiler::graph::{Graph, WeightId, WeightSource};
+
+use super::Weights;
+use super::error::WeightsError;
+use super::stored::{Data, Element, Stored};
+
+/// The tensors of a mapped safetensors file; the error is a reason in words.
+pub(super) fn tensors(map: &Mmap) -> Result<Vec<Stored>, String> {
+    let (header, metadata) = SafeTensors::read_metadata(map).map_err(|error| error.to_string())?;
+    let data = header + size_of::<u64>();
+    let infos = metadata.tensors();
+    let mut stored: Vec<Stored> = infos
+        .into_iter()
+        .map(|(name, info)| {
+            let (start, end) = info.data_offsets;
+            let shape = info.shape.iter().map(|&extent| extent as u64).collect();
+            let data = match element(info.dtype) {
+                Some(element) => Data::Mapped { element, bytes: data + start..data + end },
+                None => Data::Unreadable(format!("{:?}", info.dtype)),
+            };
+            Stored { name, shape, data }
+        })
+        .collect();
+    stored.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(stored)
+}
+
+fn element(dtype: Dtype) -> Option<Element> {
+    match dtype {
+        Dtype::F16 => Some(Element::F16),
+        Dtype::BF16 => Some(Element::BF16),
+        Dtype::F32 => Some(Element::F32),
+        Dtype::F64 => Some(Element::F64),
+        _ => None,
+    }
+}
+
+/// Writes every tensor of `graph` as f32 under its name.
+///
+/// The file appears whole or not at all: it is written beside its place and then renamed.
+pub fn save_safetensors(graph: &Graph, weights: &Weights, path: &Path) -> Result<(), WeightsError> {
+    let views: Vec<(&str, TensorView)> = graph
+        .weights
+        .iter()
+        .enumerate()
+        .map(|(id, weight)| {
+            let shape = weight.shape.iter().map(|&extent| extent as usize).collect();
+            (weight.name.as_str(), TensorView { shape, values: weights.tensor(WeightId::new(id)) })
+        })
+        .collect();
+    let io = |source| WeightsError::Io { path: path.to_owned(), source };
+    let bytes = safetensors::serialize(views, None).map_err(|error| io(std::io::Error::other(error)))?;
+    replace(path, &bytes).map_err(io)
+}
+
+/// Puts `bytes` in the place of `path`, whole or not at all.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // What a file that is simply created would have; the system takes away what the user's mask says.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.prefix(".weights").tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// A tensor as the library that writes files wants to see it.
+struct TensorView<'a> {
+    shape: Vec<usize>,
+    values: &'a [f32],
+}
+
+impl View for TensorView<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        if cfg!(target_endian = "little") {
+            return Cow::Borrowed(bytemuck::cast_slice(self.values));
+        }
+        Cow::Owned(self.values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.values)
+    }
+}

@@ -1,0 +1,171 @@
+//! Compiled networks against the kernel interpreter (bit for bit) and the reference evaluator (to rounding).
+
+mod common;
+
+use std::collections::HashMap;
+
+use common::compiled::{bits, constants, read_values, write_input};
+use common::graphs::{Builder, cut, random_graph};
+use common::{Random, RandomWeights};
+use proptest::prelude::*;
+use xcc_compiler::graph::{Activation, Graph, NodeId, Pads, Partition, PoolKind, Shape, WeightSource, Window};
+use xcc_compiler::passes::{PassOptions, optimize};
+use xcc_compiler::plan::{PlanOptions, Program, interpret};
+use xcc_compiler::target::Target;
+use xcc_runtime::Model;
+use xcc_runtime::reference::evaluate;
+
+/// Every value of a compiled run.
+fn compiled_values(model: &Model, graph: &Graph, input: &[f32]) -> HashMap<NodeId, Vec<f32>> {
+    let mut values = HashMap::new();
+    let mut keep = |node, value| {
+        values.insert(node, value);
+    };
+    model.run_and_visit(input, graph.order(), &mut keep).unwrap();
+    values
+}
+
+/// Every value of an interpreted run in memory that was poisoned with NaN, so that padding which reaches a result shows.
+fn interpreted_values(
+    program: &Program,
+    graph: &Graph,
+    weights: &dyn WeightSource,
+    input: &[f32],
+    threads: u32,
+) -> HashMap<NodeId, Vec<f32>> {
+    let mut arena = vec![f32::NAN; program.arena_bytes as usize / 4];
+    write_input(program, input, &mut arena);
+    interpret::run(program, &constants(program, weights), &mut arena, threads).unwrap();
+    read_values(program, graph, &arena)
+}
+
+/// The largest error of `found` against `expected`, relative to the largest element of the value.
+fn worst_error(expected: &[f64], found: &[f32]) -> f64 {
+    let scale = expected.iter().fold(1e-3f64, |scale, e| scale.max(e.abs()));
+    let errors = expected.iter().zip(found).map(|(e, f)| {
+        let error = (e - f64::from(*f)).abs() / scale;
+        if error.is_nan() { f64::INFINITY } else { error }
+    });
+    errors.fold(0.0, f64::max)
+}
+
+fn check(graph: &Graph, seed: u64, batch: u32) {
+    let mut graph = graph.clone();
+    optimize(&mut graph, &PassOptions::default());
+    let weights = RandomWeights::new(&graph, seed);
+    let length = graph.node(graph.input).shape.elements() as usize * batch as usize;
+    let exact: Vec<f64> = Random::new(seed).vector(length).iter().map(|&x| f64::from(x as f32)).collect();
+    let input: Vec<f32> = exact.iter().map(|&x| x as f32).collect();
+    let reference = evaluate(&graph, &weights, &exact, batch as usize).unwrap();
+    let options = PlanOptions { batch, threads: 1, keep_all: true };
+    let model = Model::compile(&graph, &weights, Target::baseline(), options).unwrap();
+    let values = compiled_values(&model, &graph, &input);
+    let interpreted = interpreted_values(model.program(), &graph, &weights, &input, 2);
+    let text = || xcc_compiler::graph::text::write(&graph);
+    for &node in graph.order() {
+        let error = worst_error(reference.get(node).unwrap(), &values[&node]);
+        assert!(error < 2e-5, "{node}: error {error:e} against the reference\n{}", text());
+        assert_eq!(bits(&values[&node]), bits(&interpreted[&node]), "{node} interpreted\n{}", text());
+    }
+    let outputs: Vec<Vec<u32>> = graph.outputs.iter().map(|output| bits(&values[output])).collect();
+    for threads in 1..=4 {
+        let options = PlanOptions { batch, threads, keep_all: false };
+        let model = Model::compile(&graph, &weights, Target::baseline(), options).unwrap();
+        for run in 0..2 {
+            let found: Vec<_> = model.run(&input).unwrap().iter().map(|v| bits(v)).collect();
+            assert_eq!(found, outputs, "run {run} with {threads} threads\n{}", text());
+        }
+    }
+}
+
+/// A window and padding that every map of at least `kernel` pixels can take.
+fn any_window() -> impl Strategy<Value = Window> {
+    let pair = |range: std::ops::Range<u32>| [range.clone(), range];
+    (pair(1..5), pair(1..4), pair(1..3), [0u32..4, 0..4, 0..4, 0..4]).prop_map(
+        |(kernel, strides, dilation, pads)| {
+            let window = Window { kernel, strides, dilation, ..Window::POINT };
+            let [rows, columns] = window.extent().map(|extent| extent - 1);
+            let pads = Pads {
+                top: pads[0].min(rows),
+                bottom: pads[1].min(rows),
+                left: pads[2].min(columns),
+                right: pads[3].min(columns),
+            };
+            Window { pads, ..window }
+        },
+    )
+}
+
+/// Sizes of segments: an even cut, or any list.
+fn any_segments() -> impl Strategy<Value = Vec<u32>> {
+    let even = (1u32..20, 1u32..20).prop_map(|(a, b)| cut(a.max(b), a.max(b), a.min(b)).inputs().to_vec());
+    prop_oneof![even, proptest::collection::vec(1u32..8, 1..6)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_networks_agree_in_all_executions(
+        genes in proptest::collection::vec(any::<u8>(), 0..100),
+        seed in any::<u64>(),
+        batch in 1u32..4,
+    ) {
+        check(&random_graph(&genes), seed, batch);
+    }
+
+    #[test]
+    fn convolutions_of_any_window_and_partition_agree(
+        window in any_window(),
+        inputs in any_segments(),
+        multiplier in 1u32..3,
+        (h, w) in (1u32..12, 1u32..24),
+        activation in 0usize..5,
+        bias in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let outputs = inputs.iter().map(|i| i * multiplier).collect();
+        let partition = Partition::new(inputs, outputs);
+        prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
+        let mut builder = Builder::new(Shape::map(h, w, partition.ic()));
+        let conv = builder.conv(builder.input(), window, partition, bias);
+        let result = builder.activation(conv, Activation::ALL[activation]);
+        check(&builder.finish(&[result]), seed, 1);
+    }
+
+    #[test]
+    fn separable_layers_of_any_tail_agree(
+        window in any_window(),
+        inputs in any_segments(),
+        outputs in 1u32..18,
+        (h, w) in (4u32..12, 4u32..24),
+        (load, between) in (0usize..5, 0usize..5),
+        seed in any::<u64>(),
+    ) {
+        let partition = Partition::new(inputs.clone(), inputs);
+        prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
+        let mut builder = Builder::new(Shape::map(h, w, partition.ic()));
+        let loaded = builder.activation(builder.input(), Activation::ALL[load]);
+        let result = builder.separable(loaded, window, partition, Activation::ALL[between], outputs);
+        let result = builder.norm(result);
+        check(&builder.finish(&[result]), seed, 2);
+    }
+
+    #[test]
+    fn pools_of_any_window_agree(
+        window in any_window(),
+        channels in 1u32..18,
+        (h, w) in (1u32..12, 1u32..24),
+        average in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let window = Window { dilation: [1, 1], pads: Pads::default(), ..window };
+        prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
+        let kind = if average { PoolKind::Average } else { PoolKind::Max };
+        let mut builder = Builder::new(Shape::map(h, w, channels));
+        let pool = builder.pool(builder.input(), kind, window);
+        let global = builder.global_pool(pool, kind);
+        let dense = builder.dense(global, channels);
+        check(&builder.finish(&[dense, pool]), seed, 2);
+    }
+}

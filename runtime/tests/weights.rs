@@ -1,0 +1,389 @@
+//! Files of weights in every layout against the seeded numbers that were written into them, and what is said when a file
+//! is not for the network.
+
+mod listing;
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+use listing::{Line, fixture, graph, lines};
+use xcc_compiler::graph::{Graph, WeightId, WeightSource};
+use xcc_runtime::weights::{
+    self, Matching, NameMap, Origin, Translation, Weights, WeightsError, keras_order,
+};
+
+/// What keras_files.py writes, in every layout.
+const KERAS_FILES: [&str; 7] = [
+    "keras1_weights.h5",
+    "keras2_weights.h5",
+    "keras2_model.h5",
+    "keras3_model.h5",
+    "keras3.weights.h5",
+    "keras3.keras",
+    "tf_keras.keras",
+];
+
+fn tiny() -> Graph {
+    graph(&lines("tiny.layers"))
+}
+
+fn assert_same(graph: &Graph, found: &Weights, expected: &Weights) {
+    for (id, weight) in graph.weights.iter().enumerate() {
+        let id = WeightId::new(id);
+        assert_eq!(found.tensor(id), expected.tensor(id), "{}", weight.name);
+        assert_eq!(found.tensor(id).len() as u64, weight.elements(), "{}", weight.name);
+    }
+}
+
+fn refusal(graph: &Graph, path: &Path) -> String {
+    let text = weights::load(graph, path, None).unwrap_err().to_string();
+    text.replace(&format!("{}", path.parent().unwrap().display()), "")
+}
+
+#[test]
+fn every_layout_of_keras_gives_the_numbers_that_were_saved() {
+    let graph = tiny();
+    let expected = Weights::random(&graph, 5);
+    for file in KERAS_FILES {
+        let found = weights::load(&graph, &fixture(file), None).unwrap_or_else(|e| panic!("{e}"));
+        println!("{file}: {:?}", found.origin());
+        assert_same(&graph, &found, &expected);
+    }
+}
+
+#[test]
+fn models_in_models_are_read_layer_by_layer() {
+    let graph = graph(&lines("nested.layers"));
+    let expected = Weights::random(&graph, 5);
+    for file in [
+        "nested_keras2_weights.h5",
+        "nested_frozen_keras2_weights.h5",
+        "nested_keras3_model.h5",
+        "nested_keras3.weights.h5",
+    ] {
+        let found = weights::load(&graph, &fixture(file), None).unwrap_or_else(|e| panic!("{e}"));
+        assert_same(&graph, &found, &expected);
+    }
+}
+
+#[test]
+fn layers_come_in_keras_order() {
+    for (file, layers) in [("xception.layers", 134), ("mini_xception.layers", 46), ("tiny.layers", 16)] {
+        let lines = lines(file);
+        let graph = graph(&lines);
+        let names: Vec<&str> = keras_order(&graph).iter().map(|&id| graph.layer(id).name.as_str()).collect();
+        let expected: Vec<&str> = lines.iter().map(|line| line.name.as_str()).collect();
+        assert_eq!(names.len(), layers);
+        assert_eq!(names, expected);
+        let pushed: Vec<&str> = graph.layers.iter().map(|layer| layer.name.as_str()).collect();
+        assert_ne!(pushed, expected, "the graph must be in another order for this to test anything");
+    }
+}
+
+#[test]
+fn layers_that_lead_nowhere_come_last() {
+    let mut graph = tiny();
+    let stem = graph.order()[1];
+    let layer = graph.push_layer(graph.layer(graph.node(stem).layer).clone());
+    graph.push(graph.node(stem).op.clone(), vec![stem], graph.node(stem).shape, layer);
+    let order = keras_order(&graph);
+    assert_eq!(order.len(), 17);
+    assert_eq!(order.last(), Some(&layer));
+}
+
+/// The listing with the operands of its first sum in the other order, which is another order of layers in Keras.
+fn other_order() -> Vec<Line> {
+    let mut lines = lines("tiny.layers");
+    let add = lines.iter_mut().find(|line| line.name == "add").unwrap();
+    add.inputs.reverse();
+    lines
+}
+
+fn rename(lines: &mut [Line], names: &[(&str, &str)]) {
+    for line in lines {
+        for name in std::iter::once(&mut line.name).chain(&mut line.inputs) {
+            if let Some((_, new)) = names.iter().find(|(old, _)| old == name) {
+                *name = (*new).to_owned();
+            }
+        }
+    }
+}
+
+#[test]
+fn names_that_are_the_same_on_both_sides_overrule_order() {
+    let mut lines = other_order();
+    let expected = Weights::random(&tiny(), 5);
+    // As in the file: the shortcut's layers have names that Keras made up.
+    rename(&mut lines, &[("shortcut", "conv2d"), ("shortcut_bn", "batch_normalization")]);
+    let graph = graph(&lines);
+    for file in ["keras2_weights.h5", "keras3.weights.h5", "keras3.keras"] {
+        let found = weights::load(&graph, &fixture(file), None).unwrap_or_else(|e| panic!("{e}"));
+        for (id, weight) in graph.weights.iter().enumerate() {
+            let name =
+                weight.name.replace("conv2d/", "shortcut/").replace("batch_normalization/", "shortcut_bn/");
+            let same = tiny().weights.iter().position(|weight| weight.name == name).unwrap();
+            assert_eq!(
+                found.tensor(WeightId::new(id)),
+                expected.tensor(WeightId::new(same)),
+                "{file} {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_contradiction_between_order_and_names_is_an_error() {
+    let mut lines = lines("tiny.layers");
+    rename(&mut lines, &[("sep1_bn", "sep2_bn"), ("sep2_bn", "other_bn")]);
+    snapbox::assert_data_eq!(
+        refusal(&graph(&lines), &fixture("keras2_weights.h5")),
+        snapbox::str![[r#"
+/keras2_weights.h5: these weights are not for this network: 1 mismatch
+  order: layer 8 with weights is sep2_bn in the file, other_bn in the network
+"#]]
+    );
+}
+
+#[test]
+fn every_mismatch_is_reported_at_once() {
+    let mut lines = lines("tiny.layers");
+    for line in &mut lines {
+        match line.name.as_str() {
+            "predictions" => line.weights = vec![("kernel".into(), vec![6, 10]), ("bias".into(), vec![10])],
+            "sep2_bn" => line.weights.insert(0, ("gamma".into(), vec![6])),
+            "stem" => line.weights = vec![("kernel".into(), vec![3, 3, 3, 4]), ("bias".into(), vec![4])],
+            _ => {}
+        }
+    }
+    let graph = graph(&lines);
+    let named = refusal(&graph, &fixture("keras2_weights.h5"));
+    snapbox::assert_data_eq!(
+        named,
+        snapbox::str![[r#"
+/keras2_weights.h5: these weights are not for this network: 4 mismatches
+  shape: predictions/kernel is 6x10, the file's predictions/kernel is 6x3
+  shape: predictions/bias is 10, the file's predictions/bias is 3
+  missing: stem/bias (4)
+  missing: sep2_bn/gamma (6)
+"#]]
+    );
+    let numbered = refusal(&graph, &fixture("keras3.weights.h5"));
+    snapbox::assert_data_eq!(
+        numbered,
+        snapbox::str![[r#"
+/keras3.weights.h5: these weights are not for this network: 4 mismatches
+  tensors: sep2_bn has 4 (gamma, beta, moving_mean, moving_variance), the file's layers/batch_normalization_3/vars has 3
+  tensors: stem has 2 (kernel, bias), the file's layers/conv2d/vars has 1
+  shape: predictions/kernel is 6x10, the file's layers/dense/vars/0 is 6x3
+  shape: predictions/bias is 10, the file's layers/dense/vars/1 is 3
+"#]]
+    );
+}
+
+#[test]
+fn missing_and_surplus_layers_are_found_among_the_others() {
+    let mut shorter = lines("tiny.layers");
+    shorter.retain(|line| !line.name.starts_with("sep2") && line.name != "add_1");
+    rename(&mut shorter, &[("add_1", "add")]);
+    snapbox::assert_data_eq!(
+        refusal(&graph(&shorter), &fixture("keras2_weights.h5")),
+        snapbox::str![[r#"
+/keras2_weights.h5: these weights are not for this network: 5 mismatches
+  surplus: sep2/depthwise_kernel (3x3x6x1)
+  surplus: sep2/pointwise_kernel (1x1x6x6)
+  surplus: sep2_bn/beta (6)
+  surplus: sep2_bn/moving_mean (6)
+  surplus: sep2_bn/moving_variance (6)
+"#]]
+    );
+    let mut longer = lines("tiny.layers");
+    let head = longer.len() - 1;
+    longer[head].inputs = vec!["hidden".into()];
+    let hidden = Line {
+        name: "hidden".into(),
+        class: "Dense".into(),
+        inputs: vec!["avg_pool".into()],
+        weights: vec![("kernel".into(), vec![6, 6]), ("bias".into(), vec![6])],
+    };
+    longer.insert(head, hidden);
+    snapbox::assert_data_eq!(
+        refusal(&graph(&longer), &fixture("keras3.weights.h5")),
+        snapbox::str![[r#"
+/keras3.weights.h5: these weights are not for this network: 2 mismatches
+  missing: hidden/kernel (6x6)
+  missing: hidden/bias (6)
+"#]]
+    );
+}
+
+#[test]
+fn conversion_keeps_every_bit() {
+    let graph = tiny();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.safetensors");
+    let converted = weights::convert(&graph, &fixture("keras3.keras"), None, &path).unwrap();
+    assert_eq!((converted.tensors, converted.elements), (23, 385));
+    let found = weights::load(&graph, &path, None).unwrap();
+    assert_same(&graph, &found, &Weights::random(&graph, 5));
+    assert!(matches!(found.origin(), Origin::File { matching: Matching::Names, .. }));
+    // Onto itself, while it is mapped.
+    weights::save_safetensors(&graph, &found, &path).unwrap();
+    assert_same(&graph, &found, &Weights::random(&graph, 5));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+    let nowhere = folder.path().join("no such folder/tiny.safetensors");
+    assert!(matches!(weights::save_safetensors(&graph, &found, &nowhere), Err(WeightsError::Io { .. })));
+}
+
+#[test]
+fn weights_are_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Weights>();
+}
+
+/// A safetensors file of these tensors, `padding` spaces behind its header.
+fn safetensors(tensors: &[(&str, &str, Vec<u32>, Vec<u8>)], padding: usize) -> tempfile::NamedTempFile {
+    use std::io::Write;
+    let mut entries = Vec::new();
+    let mut data = Vec::new();
+    for (name, dtype, shape, bytes) in tensors {
+        let end = data.len() + bytes.len();
+        entries.push(format!(
+            r#""{name}": {{"dtype": "{dtype}", "shape": {shape:?}, "data_offsets": [{}, {end}]}}"#,
+            data.len()
+        ));
+        data.extend(bytes);
+    }
+    let header = format!("{{{}}}{}", entries.join(", "), " ".repeat(padding));
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(header.as_bytes()).unwrap();
+    file.write_all(&data).unwrap();
+    file
+}
+
+#[test]
+fn names_of_another_tool_ask_for_a_map() {
+    let graph = single("kernel", &[1, 1, 2, 2]);
+    let file = safetensors(&[("a.weight", "F32", vec![2, 2, 1, 1], vec![0; 16])], 0);
+    let text = refusal(&graph, file.path());
+    let lines: Vec<&str> = text.lines().skip(1).collect();
+    snapbox::assert_data_eq!(
+        lines.join("\n"),
+        snapbox::str![[r#"
+  missing: a/kernel (1x1x2x2)
+  surplus: a.weight (2x2x1x1)
+If these are the names of another tool, a name map can translate them (see specs/maps).
+"#]]
+    );
+}
+
+fn single(word: &str, shape: &[u32]) -> Graph {
+    let weights = vec![(word.to_owned(), shape.to_vec())];
+    let input =
+        Line { name: "x".into(), class: "InputLayer".into(), inputs: Vec::new(), weights: Vec::new() };
+    graph(&[input, Line { name: "a".into(), class: "Conv2D".into(), inputs: vec!["x".into()], weights }])
+}
+
+#[test]
+fn other_elements_and_alignments_are_converted() {
+    let graph = single("bias", &[3]);
+    let values = [1.0f32, -2.5, 0.15625];
+    let bytes = |width: usize| -> Vec<u8> {
+        let one = |&value: &f32| match width {
+            4 => value.to_le_bytes().to_vec(),
+            8 => f64::from(value).to_le_bytes().to_vec(),
+            _ => value.to_le_bytes()[2..].to_vec(),
+        };
+        values.iter().flat_map(one).collect()
+    };
+    let halves: Vec<u8> = [0x3c00u16, 0xc100, 0x3100].iter().flat_map(|half| half.to_le_bytes()).collect();
+    for (dtype, bytes) in [("F32", bytes(4)), ("F64", bytes(8)), ("BF16", bytes(2)), ("F16", halves)] {
+        for padding in 0..8 {
+            let file = safetensors(&[("a/bias", dtype, vec![3], bytes.clone())], padding);
+            let found = weights::load(&graph, file.path(), None).unwrap();
+            assert_eq!(found.tensor(WeightId::new(0)), values, "{dtype}, {padding} spaces");
+        }
+    }
+    let file = safetensors(&[("a/bias", "I32", vec![3], vec![0; 12])], 0);
+    assert!(
+        refusal(&graph, file.path()).contains("elements: a/bias holds I32; f16, bf16, f32 and f64 are read")
+    );
+}
+
+#[test]
+fn kernels_in_another_layout_are_recognised_and_can_be_mapped() {
+    let graph = single("kernel", &[3, 3, 5, 7]);
+    // PyTorch's order: output, input, row, column; each element says where it belongs.
+    let place = |o: u32, i: u32, h: u32, w: u32| (((h * 3 + w) * 5 + i) * 7 + o) as f32;
+    let mut bytes = Vec::new();
+    for (o, i) in (0..7).flat_map(|o| (0..5).map(move |i| (o, i))) {
+        for (h, w) in (0..3).flat_map(|h| (0..3).map(move |w| (h, w))) {
+            bytes.extend(place(o, i, h, w).to_le_bytes());
+        }
+    }
+    let file = safetensors(&[("a/kernel", "F32", vec![7, 5, 3, 3], bytes.clone())], 0);
+    let text = refusal(&graph, file.path());
+    let hint = "a/kernel is 3x3x5x7, the file's a/kernel is 7x5x3x3; other order of axes? a name map can say `transpose: [2, 3, 1, 0]`";
+    assert!(text.contains(hint), "{text}");
+    let map =
+        NameMap::from_yaml("rules: [{from: '{l=*}.weight', to: '{l}/kernel', transpose: [2, 3, 1, 0]}]")
+            .unwrap();
+    let file = safetensors(&[("a.weight", "F32", vec![7, 5, 3, 3], bytes)], 0);
+    let found = weights::load(&graph, file.path(), Some(&map)).unwrap();
+    let expected: Vec<f32> = (0..3 * 3 * 5 * 7).map(|place| place as f32).collect();
+    assert_eq!(found.tensor(WeightId::new(0)), expected);
+}
+
+#[test]
+fn what_is_no_file_of_weights_is_refused_in_words() {
+    let graph = tiny();
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    for (bytes, expected) in [
+        (&b""[..], "the file is empty"),
+        (b"solver { base_lr: 0.1 }", "it starts with the bytes 73 6f 6c 76 65 72 20 7b"),
+        (b"\x89HDF\r\n\x1a\n", "damaged or not a file of weights"),
+        (b"PK\x03\x04 and no directory", "damaged or not a file of weights"),
+        (b"\xff\xff\xff\xff\xff\xff\xff\x7f{\"a\": 1}", "damaged or not a file of weights"),
+    ] {
+        let text = refusal(&graph, &write("some.file", bytes));
+        assert!(text.contains(expected), "{text}");
+    }
+    assert!(matches!(
+        weights::load(&graph, &folder.path().join("none.h5"), None),
+        Err(WeightsError::Io { .. })
+    ));
+    assert!(matches!(weights::load(&graph, folder.path(), None), Err(WeightsError::Io { .. })));
+}
+
+#[test]
+fn the_map_of_timm_reaches_every_tensor_of_xception_once() {
+    let map = std::fs::read_to_string(fixture("../../../../specs/maps/timm_xception.yaml")).unwrap();
+    let map = NameMap::from_yaml(&map).unwrap();
+    let graph = graph(&lines("xception.layers"));
+    let shapes: HashMap<&str, &[u32]> =
+        graph.weights.iter().map(|weight| (weight.name.as_str(), &weight.shape[..])).collect();
+    let keys = std::fs::read_to_string(fixture("timm_xception.keys")).unwrap();
+    let mut reached = BTreeSet::new();
+    let mut ignored = 0;
+    for key in keys.lines().filter(|line| !line.starts_with('#')) {
+        let (name, shape) = key.split_once(' ').unwrap();
+        match map.translate(name) {
+            Translation::Ignored => ignored += 1,
+            Translation::Unchanged => panic!("no rule fits {name}"),
+            Translation::Renamed { name: ours, transpose } => {
+                let shape: Vec<u32> = shape.split('x').map(|extent| extent.parse().unwrap()).collect();
+                let axes = transpose.map_or((0..shape.len()).collect(), <[usize]>::to_vec);
+                let moved: Vec<u32> = axes.iter().map(|&axis| shape[axis]).collect();
+                assert_eq!(Some(&moved[..]), shapes.get(ours.as_str()).copied(), "{name} -> {ours}");
+                assert!(reached.insert(ours), "{name} is the second for its tensor");
+            }
+        }
+    }
+    assert_eq!((reached.len(), ignored), (shapes.len(), 40));
+    assert!(!map.notes().is_empty());
+}
