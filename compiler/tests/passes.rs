@@ -56,6 +56,30 @@ fn rewrites_and_reports_are_as_blessed() {
     }
 }
 
+/// What becomes of Xception's layers: which fusions apply, and which cannot.
+#[test]
+fn xception_fuses_as_blessed() {
+    let mut graph = common::shipped("xception.xc", &[]);
+    let report = optimize(&mut graph, &PassOptions::default());
+    let found = format!("{report}\n{}", nodes(&graph));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/passes/xception.out");
+    Assert::new().action_env("SNAPSHOTS").eq(found, Data::read_from(&path, None));
+}
+
+/// In debug builds the graph is verified after each pass.
+#[test]
+fn every_shipped_spec_goes_through_all_passes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs");
+    for entry in folder.read_dir().unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".xc") {
+            let mut graph = common::shipped(&name, &[]);
+            assert_eq!(verify(&graph), Ok(()), "{name}");
+            assert!(optimize(&mut graph, &PassOptions::default()).applied() > 0, "{name}");
+        }
+    }
+}
+
 #[test]
 fn the_file_of_each_pass_exists() {
     let names: Vec<String> =
