@@ -1,7 +1,7 @@
 # MobileNet (Howard et al., arXiv 1704.04861, table 1), with the layer names of Keras.
 model mobilenet
 param size = 224 in 32..2048
-param classes = 1000 in 1..100000
+param classes = 1000 in 1..65536
 input input_layer size x size x 3, range: -1..1
 default conv, depthwise { bias: no, padding: same }
 

@@ -8,7 +8,9 @@ use common::compiled::{bits, constants, read_values, write_input};
 use common::graphs::{Builder, cut, random_graph};
 use common::{Random, RandomWeights};
 use proptest::prelude::*;
-use xcc_compiler::graph::{Activation, Graph, NodeId, Pads, Partition, PoolKind, Shape, WeightSource, Window};
+use xcc_compiler::graph::{
+    Activation, Graph, NodeId, Pads, Partition, PoolKind, Shape, WeightSource, Window,
+};
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanOptions, Program, interpret};
 use xcc_compiler::target::Target;

@@ -62,8 +62,9 @@ extern "C" fn alone(_: *const c_void, _: u64, _: u64) {}
 /// Runs a program between guard pages and returns the arena.
 fn run_guarded(program: &Program, constants: &[f32], input: &[f32], at_end: bool) -> Vec<f32> {
     let native = NativeProgram::compile(program, false).unwrap();
-    let [mut arena, mut packed, mut scratch] = [program.arena_bytes, program.constant_bytes, program.scratch_bytes]
-        .map(|bytes| Guarded::new(bytes, at_end));
+    let [mut arena, mut packed, mut scratch] =
+        [program.arena_bytes, program.constant_bytes, program.scratch_bytes]
+            .map(|bytes| Guarded::new(bytes, at_end));
     packed.values_mut()[..constants.len()].copy_from_slice(constants);
     arena.values_mut().fill(f32::NAN);
     scratch.values_mut().fill(f32::NAN);

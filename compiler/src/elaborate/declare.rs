@@ -85,6 +85,7 @@ impl<'a> Elaborator<'a> {
         Ok(Attributes { owner, site, given })
     }
 
+    /// Makes the graph with its input, the first value of the model.
     pub fn declare_input(
         &mut self,
         name: &'a Name,

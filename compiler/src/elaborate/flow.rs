@@ -123,6 +123,7 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// Notes a block, so that it may be called before its definition.
     pub fn survey_block(&mut self, name: &'a Name, parameters: &'a [Parameter], body: &'a Block) {
         let definition = BlockDefinition { parameters, body, span: name.at.0 };
         if let Some(old) = self.blocks.get(name.text.as_str()) {

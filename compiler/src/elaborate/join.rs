@@ -26,6 +26,7 @@ pub struct Residual<'a> {
 }
 
 impl<'a> Elaborator<'a> {
+    /// The sum of the main path and the shortcut; the main path alone when the condition does not hold.
     pub fn run_residual(
         &mut self,
         condition: Option<&'a Expression>,
@@ -98,10 +99,12 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// The shape of a value.
     pub fn shape(&mut self, node: NodeId) -> Result<Shape, Reported> {
         Ok(self.graph()?.node(node).shape)
     }
 
+    /// The sum or concatenation of branches or named values.
     pub fn run_join(
         &mut self,
         kind: JoinKind,
@@ -137,6 +140,7 @@ impl<'a> Elaborator<'a> {
         join.map(|join| join.ends).unwrap_or_default()
     }
 
+    /// One branch of the innermost join.
     pub fn run_branch(&mut self, body: &'a Block, span: Span) -> Result<(), Reported> {
         let Some(join) = self.joins.last() else { return Err(self.stray_branch(span)) };
         let level = self.joins.len();
@@ -149,7 +153,7 @@ impl<'a> Elaborator<'a> {
         Ok(())
     }
 
-    pub fn stray_branch(&mut self, span: Span) -> Reported {
+    fn stray_branch(&mut self, span: Span) -> Reported {
         let error = Diagnostic::error("E0406", "`branch` outside of a join")
             .at(span, "belongs directly into the braces of `concat` or `add`");
         self.reports.report(error)

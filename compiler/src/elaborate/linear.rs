@@ -35,6 +35,7 @@ struct Linear {
 const POINT: [u32; 2] = [1, 1];
 
 impl<'a> Elaborator<'a> {
+    /// A convolution; with segments both its inputs and its filters are cut.
     pub fn conv(&mut self, attributes: &Attributes, site: &Site<'a>) -> Result<NodeId, Reported> {
         let filters = self.filters(attributes, "filters");
         let window = self.window_attributes(attributes, "kernel");
@@ -72,6 +73,7 @@ impl<'a> Elaborator<'a> {
         Ok((segments, attributes.span_of(name).unwrap_or(attributes.site)))
     }
 
+    /// The spatial part of a separable convolution alone.
     pub fn depthwise(&mut self, attributes: &Attributes, site: &Site<'a>) -> Result<NodeId, Reported> {
         let window = self.window_attributes(attributes, "kernel");
         let multiplier = attributes.count(&mut self.reports, "multiplier", 1..=limits::CHANNELS, 1);
@@ -108,6 +110,8 @@ impl<'a> Elaborator<'a> {
         Ok(Partition::new(inputs, outputs))
     }
 
+    /// A separable convolution: a spatial part in segments and a pointwise part, in either order. The bias
+    /// belongs to the second.
     pub fn sepconv(&mut self, attributes: &Attributes, site: &Site<'a>) -> Result<NodeId, Reported> {
         let filters = self.filters(attributes, "filters");
         let window = self.window_attributes(attributes, "kernel");
@@ -131,15 +135,11 @@ impl<'a> Elaborator<'a> {
             Order::SpatialFirst => Partition::whole(partition.oc(), filters),
             Order::PointwiseFirst => Partition::whole(shape.c(), filters),
         };
-        let last_is_spatial = order == Order::PointwiseFirst;
+        let bias_of = |part: Order| bias && order != part;
         let spatial =
-            Linear { window, partition, role: Role::DepthwiseKernel, bias: bias && last_is_spatial };
-        let pointwise = Linear {
-            window: Window::POINT,
-            partition: point,
-            role: Role::PointwiseKernel,
-            bias: bias && !last_is_spatial,
-        };
+            Linear { window, partition, role: Role::DepthwiseKernel, bias: bias_of(Order::SpatialFirst) };
+        let bias = bias_of(Order::PointwiseFirst);
+        let pointwise = Linear { window: Window::POINT, partition: point, role: Role::PointwiseKernel, bias };
         let (first, second, first_extent) = match order {
             Order::SpatialFirst => (spatial, pointwise, extent),
             Order::PointwiseFirst => (pointwise, spatial, [shape.h(), shape.w()]),
@@ -167,6 +167,7 @@ impl<'a> Elaborator<'a> {
         Err(self.reports.report(error))
     }
 
+    /// A fully connected layer on a vector.
     pub fn dense(&mut self, attributes: &Attributes, site: &Site<'a>) -> Result<NodeId, Reported> {
         let units = attributes.count(&mut self.reports, "units", 1..=u32::MAX >> 1, 1);
         let bias = attributes.boolean(&mut self.reports, "bias", true);

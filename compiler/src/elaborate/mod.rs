@@ -68,6 +68,7 @@ pub fn read(source: &str, settings: &[(String, String)]) -> Elaborated {
         elaborated.graph = None;
         errors.append(&mut elaborated.diagnostics);
         errors.sort_by_key(Diagnostic::position);
+        errors.truncate(report::MOST);
         elaborated.diagnostics = errors;
     }
     elaborated

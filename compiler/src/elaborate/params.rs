@@ -54,6 +54,7 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// Defines a parameter with its setting or its default.
     pub fn declare_param(
         &mut self,
         name: &'a Name,

@@ -12,6 +12,9 @@ use crate::diagnostic::{Diagnostic, Span};
 /// How many operators an expression may have between two brackets.
 pub const MAX_OPERATORS: usize = 32;
 
+/// How many arguments a statement, and how many parameters a block may have.
+pub const MAX_ARGUMENTS: usize = 64;
+
 static PRATT: LazyLock<PrattParser<Rule>> = LazyLock::new(|| {
     let left = |rule| Op::infix(rule, Assoc::Left);
     PrattParser::new()
@@ -121,7 +124,9 @@ impl<'a> Builder<'a> {
                 statements.push(Statement { kind, at: At::default() });
                 continue;
             }
-            statements.extend(self.statement(element));
+            let start = element.as_span().start();
+            let statement = self.statement(element);
+            statements.extend(statement.map(|s| self.limit_arguments(s, start)));
         }
         statements
     }
@@ -149,6 +154,24 @@ impl<'a> Builder<'a> {
             _ => return Some(self.good_statement(pair)),
         };
         Some(Statement { kind, at })
+    }
+
+    /// Gives up a statement with too many arguments.
+    fn limit_arguments(&mut self, mut statement: Statement, start: usize) -> Statement {
+        let count = match &mut statement.kind {
+            StatementKind::Block { parameters, .. } => truncate(parameters),
+            StatementKind::Model { arguments, .. }
+            | StatementKind::Input { arguments, .. }
+            | StatementKind::Default { arguments, .. }
+            | StatementKind::Invoke { arguments, .. } => truncate(arguments),
+            _ => 0,
+        };
+        if count > MAX_ARGUMENTS {
+            let start = self.base + start;
+            self.diagnostics.push(recover::too_many_arguments(Span::new(start, start + 1), count));
+            statement.kind = StatementKind::Bad { declares: None, body: Vec::new() };
+        }
+        statement
     }
 
     fn bad_statement(&mut self, pair: Pair<'_, Rule>) -> StatementKind {
@@ -504,6 +527,13 @@ fn spoil(statement: Option<&mut Statement>) {
         _ => return,
     };
     *kind = StatementKind::Bad { declares, body: Vec::new() };
+}
+
+/// Cuts off what is too much and returns how long the list was.
+fn truncate<T>(list: &mut Vec<T>) -> usize {
+    let count = list.len();
+    list.truncate(MAX_ARGUMENTS);
+    count
 }
 
 fn flush(text: &mut String, pieces: &mut Vec<Piece>) {

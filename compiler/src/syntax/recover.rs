@@ -3,7 +3,7 @@
 use pest::Parser;
 use pest::error::{Error, ErrorVariant, InputLocation};
 
-use super::build::MAX_OPERATORS;
+use super::build::{MAX_ARGUMENTS, MAX_OPERATORS};
 use super::{Grammar, Rule};
 use crate::diagnostic::{Diagnostic, Span};
 
@@ -70,6 +70,12 @@ pub fn too_many_operators(span: Span, operators: usize) -> Diagnostic {
     )
     .at(span, "too long")
     .suggest("name parts of it with `let`")
+}
+
+/// A statement with more arguments, or a block with more parameters, than are read.
+pub fn too_many_arguments(span: Span, count: usize) -> Diagnostic {
+    let message = format!("{count} arguments in one statement; at most {MAX_ARGUMENTS} are read");
+    Diagnostic::error("E0112", message).at(span, "starts here")
 }
 
 /// A number that no variable can hold.

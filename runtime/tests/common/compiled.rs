@@ -10,7 +10,8 @@ pub fn constants(program: &Program, weights: &dyn WeightSource) -> Vec<f32> {
     let mut constants = vec![0.0; program.constant_bytes as usize / 4];
     for packed in &program.constants {
         let (weight_count, bias_count) = packed.pack.sizes();
-        let (mut to_weights, mut to_bias) = (vec![0.0; weight_count as usize], vec![0.0; bias_count as usize]);
+        let (mut to_weights, mut to_bias) =
+            (vec![0.0; weight_count as usize], vec![0.0; bias_count as usize]);
         packed.pack.write(weights, &mut to_weights, &mut to_bias);
         constants[packed.weights as usize / 4..][..to_weights.len()].copy_from_slice(&to_weights);
         constants[packed.bias as usize / 4..][..to_bias.len()].copy_from_slice(&to_bias);

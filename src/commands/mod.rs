@@ -1,0 +1,34 @@
+//! The subcommands, one file each. Each has its arguments and `run`, which prints results and returns the failure to report.
+
+mod check;
+mod convert;
+mod emit;
+mod explain;
+mod summary;
+
+use clap::Subcommand;
+
+use crate::cli::Failure;
+
+/// A subcommand: one variant here and one line in [`Command::run`].
+#[derive(Subcommand)]
+pub enum Command {
+    Check(check::Arguments),
+    Summary(summary::Arguments),
+    Explain(explain::Arguments),
+    Emit(emit::Arguments),
+    Convert(convert::Arguments),
+}
+
+impl Command {
+    /// Does what the subcommand says.
+    pub fn run(self) -> Result<(), Failure> {
+        match self {
+            Command::Check(arguments) => check::run(&arguments),
+            Command::Summary(arguments) => summary::run(&arguments),
+            Command::Explain(arguments) => explain::run(&arguments),
+            Command::Emit(arguments) => emit::run(&arguments),
+            Command::Convert(arguments) => convert::run(&arguments),
+        }
+    }
+}
