@@ -112,8 +112,8 @@ impl Failure {
     }
 }
 
-/// A reader that went away (`xcc ... | head`) ends the command quietly; anything else that keeps output from being written
-/// is reported.
+/// A reader that went away (`xcc ... | head`) ends the command quietly; anything else that keeps output
+/// from being written is reported.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
