@@ -18,6 +18,11 @@ use xcc_runtime::weights::NameMap;
 
 use crate::terminal::color;
 
+/// More threads than any machine that this runs on has cores.
+const MOST_THREADS: u32 = 1024;
+/// Plans count units of work in 32 bits; this many images leave room for rows and channels.
+const LARGEST_BATCH: u32 = 4096;
+
 /// A parameter's name and the text of its value.
 pub type Setting = (String, String);
 
@@ -48,10 +53,10 @@ pub struct NetworkArgs {
     #[arg(long, value_enum, default_value_t = Backend::Cpu)]
     pub backend: Backend,
     /// Threads [default: one for each core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = thread_count)]
     pub threads: Option<NonZeroU32>,
     /// Images in a run
-    #[arg(long, value_name = "N", default_value_t = NonZeroU32::MIN)]
+    #[arg(long, value_name = "N", value_parser = batch_size, default_value_t = NonZeroU32::MIN)]
     pub batch: NonZeroU32,
 }
 
@@ -144,6 +149,21 @@ pub fn note(message: impl Display) {
 /// Writes to standard error; when that is closed, nobody listens.
 fn tell(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Reads a number of threads.
+pub fn thread_count(text: &str) -> Result<NonZeroU32, String> {
+    number_up_to(text, MOST_THREADS)
+}
+
+/// Reads a number of images in a run.
+pub fn batch_size(text: &str) -> Result<NonZeroU32, String> {
+    number_up_to(text, LARGEST_BATCH)
+}
+
+fn number_up_to(text: &str, limit: u32) -> Result<NonZeroU32, String> {
+    let number = text.parse::<NonZeroU32>().ok().filter(|number| number.get() <= limit);
+    number.ok_or_else(|| format!("must be a whole number from 1 to {limit}"))
 }
 
 /// Reads `NAME=VALUE`.
