@@ -154,10 +154,13 @@ pub struct Program {
     pub values: HashMap<NodeId, View>,
 }
 
-/// Largest arena, constants or scratch, in bytes: far below what signed 64-bit addresses span.
-pub const MEMORY_LIMIT: u64 = 1 << 40;
+/// Largest arena, constants or scratch, in bytes: more than machines have, far below what 64-bit addresses span.
+pub const MEMORY_LIMIT: u64 = 1 << 38;
 
 /// Plans `graph` for `target`.
+///
+/// `graph` must be verified; a batch or a number of threads of 0 counts as 1.
 pub fn plan(graph: &Graph, target: Target, options: PlanOptions) -> Result<Program, PlanError> {
+    let options = PlanOptions { batch: options.batch.max(1), threads: options.threads.max(1), ..options };
     lower::lower(graph, target, options)
 }

@@ -1,6 +1,8 @@
 //! How parameters become the constants that kernels read: normalisations folded in, panels in reading order.
 
-use crate::graph::{BatchNorm, Conv, LinearPart, WeightSource};
+use std::ops::Range;
+
+use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightSource};
 
 /// A recipe for the packed constants of one step: `weights` (or scales) and `bias` (or shifts).
 #[derive(Clone, Debug, PartialEq)]
@@ -112,32 +114,43 @@ fn fold_parts(parts: &[LinearPart], source: &dyn WeightSource) -> Folded {
 /// The kernel elements and folded scales of a convolution, by tap and channel.
 struct Elements<'a> {
     folded: Folded,
-    blocks: Vec<crate::graph::KernelBlock>,
+    blocks: Vec<KernelBlock>,
     kernels: Vec<&'a [f32]>,
-    /// For each output channel, the block it belongs to.
-    block_of: Vec<u32>,
 }
 
 impl<'a> Elements<'a> {
     fn new(conv: &Conv, source: &'a dyn WeightSource) -> Self {
-        let blocks = conv.kernel_blocks();
-        let of = |(number, block): (u32, &crate::graph::KernelBlock)| {
-            std::iter::repeat_n(number, block.outputs.len())
-        };
         Self {
             folded: fold_parts(&conv.parts, source),
-            block_of: (0..).zip(&blocks).flat_map(of).collect(),
             kernels: conv.parts.iter().map(|part| source.tensor(part.kernel)).collect(),
-            blocks,
+            blocks: conv.kernel_blocks(),
         }
     }
 
-    /// The scaled weight of a tap, the `input`-th input channel of the segment, and an output channel.
-    fn weight(&self, tap: usize, input: usize, output: usize) -> f32 {
-        let block = &self.blocks[self.block_of[output] as usize];
-        let column = output - block.outputs.start as usize;
+    /// The blocks that hold some of `outputs`, with those of them that each holds. Blocks are in the order of their outputs.
+    fn blocks_of(&self, outputs: Range<usize>) -> Vec<(&KernelBlock, Range<usize>)> {
+        let first = self.blocks.partition_point(|block| block.outputs.end as usize <= outputs.start);
+        let held = |block: &KernelBlock| {
+            outputs.start.max(block.outputs.start as usize)..outputs.end.min(block.outputs.end as usize)
+        };
+        let blocks = self.blocks[first..].iter().map(|block| (block, held(block)));
+        blocks.take_while(|(_, outputs)| !outputs.is_empty()).collect()
+    }
+
+    /// Writes the scaled weights of a tap and the `input`-th input channel of the segment for some of a block's outputs.
+    fn write(
+        &self,
+        block: &KernelBlock,
+        (tap, input): (usize, usize),
+        outputs: Range<usize>,
+        to: &mut [f32],
+    ) {
+        let column = outputs.start - block.outputs.start as usize;
         let at = block.offset + tap * block.tap_stride + input * block.input_stride + column;
-        (f64::from(self.kernels[block.part][at]) * self.folded.scale[output]) as f32
+        let weights = &self.kernels[block.part][at..at + outputs.len()];
+        for ((to, &weight), &scale) in to.iter_mut().zip(weights).zip(&self.folded.scale[outputs]) {
+            *to = (f64::from(weight) * scale) as f32;
+        }
     }
 }
 
@@ -160,10 +173,11 @@ fn panels(
             let (panel, rest) = std::mem::take(&mut weights).split_at_mut(values);
             let (shifts, rest_of_bias) = std::mem::take(&mut bias).split_at_mut(width);
             copy(&elements.folded.shift[outputs.clone()], shifts);
-            for (row, values) in panel.chunks_exact_mut(width).enumerate() {
-                let (tap, input) = (row / inputs.len(), row % inputs.len());
-                for (value, output) in values.iter_mut().zip(outputs.clone()) {
-                    *value = elements.weight(tap, input, output);
+            for (block, held) in elements.blocks_of(outputs.clone()) {
+                let lanes = held.start - outputs.start..held.end - outputs.start;
+                for (row, values) in panel.chunks_exact_mut(width).enumerate() {
+                    let place = (row / inputs.len(), row % inputs.len());
+                    elements.write(block, place, held.clone(), &mut values[lanes.clone()]);
                 }
             }
             (weights, bias) = (rest, rest_of_bias);
@@ -176,10 +190,11 @@ fn depthwise(conv: &Conv, lanes: usize, source: &dyn WeightSource, weights: &mut
     let (channels, taps) = (conv.partition.oc() as usize, conv.window.taps() as usize);
     copy(&elements.folded.shift, bias);
     for (vector, values) in weights.chunks_exact_mut(taps * lanes).enumerate() {
-        for (at, value) in values.iter_mut().enumerate() {
-            let (tap, channel) = (at / lanes, vector * lanes + at % lanes);
-            if channel < channels {
-                *value = elements.weight(tap, 0, channel);
+        let first = vector * lanes;
+        for (block, held) in elements.blocks_of(first..channels.min(first + lanes)) {
+            let lane = held.start - first;
+            for (tap, values) in values.chunks_exact_mut(lanes).enumerate() {
+                elements.write(block, (tap, 0), held.clone(), &mut values[lane..lane + held.len()]);
             }
         }
     }

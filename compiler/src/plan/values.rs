@@ -165,7 +165,8 @@ impl Layout<'_> {
     fn fresh(&mut self, node: NodeId, pixel: u64) -> Home {
         let shape = self.graph.node(node).shape;
         let image = shape.pixels() * pixel;
-        let bytes = self.batch * image + u64::from(self.target.vector_bytes());
+        // Capped so that sums over all buffers can be counted; a plan this large is refused.
+        let bytes = self.batch.saturating_mul(image).min(1 << 48) + u64::from(self.target.vector_bytes());
         self.buffers.push(Lifetime { bytes, steps: 0..=0 });
         Home { buffer: self.buffers.len() - 1, view: View { offset: 0, pixel, image, shape } }
     }

@@ -138,17 +138,17 @@ impl Planner<'_> {
     pub(super) fn activation(&mut self, id: NodeId, function: Activation) -> Result<(), PlanError> {
         let mut post = vec![Post::Activation(function)];
         post.extend(self.post(id));
-        self.from_operand(id, &post);
+        self.apply_to_operand(id, &post);
         Ok(())
     }
 
     /// The first operand, unchanged but for the chain fused into the node.
     pub(super) fn copy_of_operand(&mut self, id: NodeId) -> Result<(), PlanError> {
-        self.from_operand(id, self.post(id));
+        self.apply_to_operand(id, self.post(id));
         Ok(())
     }
 
-    fn from_operand(&mut self, id: NodeId, post: &[Post]) {
+    fn apply_to_operand(&mut self, id: NodeId, post: &[Post]) {
         let (from, added) = (self.graph.node(id).inputs[0], self.added(id));
         self.elementwise(id, self.run(id, from, added, post), self.operands(id, added));
     }

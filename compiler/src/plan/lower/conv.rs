@@ -297,7 +297,8 @@ impl Planner<'_> {
     fn runs_of_pixels(&mut self, b: &mut NestBuilder, job: &Job<'_>, pixels: u32, surfaces: &Surfaces) {
         let Target { cache_bytes, .. } = self.program.target;
         let threads = self.program.options.threads;
-        if pixels < 2 * threads * job.shape.pixels && job.conv.partition.segments() == 1 {
+        let few = u64::from(threads) * 2 * u64::from(job.shape.pixels);
+        if u64::from(pixels) < few && job.conv.partition.segments() == 1 {
             let (widths, block) = one_row(pixels, job.shape.pixels);
             job.shared_panels(self, b, (widths, &block, surfaces));
             return;

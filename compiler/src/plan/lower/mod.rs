@@ -23,11 +23,20 @@ const STEP_LIMIT: u64 = 1 << 27;
 /// Lowers all nodes.
 pub fn lower(graph: &Graph, target: Target, options: PlanOptions) -> Result<Program, PlanError> {
     let values = lay_out(graph, target, &options, |node| conv::reads_vectors(graph.node(node)));
+    check_memory(values.arena_bytes, options)?;
     let mut planner = Planner::new(graph, target, options, values);
     for &node in graph.order() {
         planner.node(node)?;
     }
     planner.finish()
+}
+
+/// Refuses a plan before anything is enumerated that grows with its memory.
+fn check_memory(bytes: u64, options: PlanOptions) -> Result<(), PlanError> {
+    if bytes <= MEMORY_LIMIT {
+        return Ok(());
+    }
+    Err(PlanError::Memory { bytes, batch: options.batch, limit: MEMORY_LIMIT })
 }
 
 /// The operands of a step under construction.
@@ -63,10 +72,7 @@ impl<'a> Planner<'a> {
 
     fn finish(self) -> Result<Program, PlanError> {
         let program = self.program;
-        let bytes = program.arena_bytes.max(program.constant_bytes).max(program.scratch_bytes);
-        if bytes > MEMORY_LIMIT {
-            return Err(PlanError::Memory { bytes, batch: program.options.batch, limit: MEMORY_LIMIT });
-        }
+        check_memory(program.constant_bytes.max(program.scratch_bytes), program.options)?;
         Ok(program)
     }
 
