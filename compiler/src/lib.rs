@@ -5,6 +5,7 @@
 //! kernels, memory, loops) -> `kernels` (vector kernel IR) -> `codegen` (machine code).
 
 pub mod codegen;
+pub mod cost;
 pub mod diagnostic;
 pub mod elaborate;
 pub mod graph;

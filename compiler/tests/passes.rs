@@ -56,6 +56,16 @@ fn rewrites_and_reports_are_as_blessed() {
     }
 }
 
+/// What becomes of Xception's layers: which fusions apply, and which cannot.
+#[test]
+fn xception_fuses_as_blessed() {
+    let mut graph = common::shipped("xception.xc", &[]);
+    let report = optimize(&mut graph, &PassOptions::default());
+    let found = format!("{report}\n{}", nodes(&graph));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/passes/xception.out");
+    Assert::new().action_env("SNAPSHOTS").eq(found, Data::read_from(&path, None));
+}
+
 #[test]
 fn the_file_of_each_pass_exists() {
     let names: Vec<String> =

@@ -20,9 +20,9 @@ pub struct Weight {
 }
 
 impl Weight {
-    /// Number of elements.
+    /// Number of elements; 2^64 - 1 for all that 64 bits cannot count.
     pub fn elements(&self) -> u64 {
-        self.shape.iter().map(|&d| u64::from(d)).product()
+        self.shape.iter().fold(1, |n: u64, &d| n.saturating_mul(u64::from(d)))
     }
 }
 

@@ -35,15 +35,15 @@ fn between(graph: &Graph, producer: NodeId, id: NodeId) -> Result<Activation, St
     let Node { op: Op::Conv(pointwise), fusion, .. } = graph.node(id) else {
         return Err(format!("{id} is no convolution"));
     };
+    if let Some(reason) = shared(graph, producer, id) {
+        return Err(reason);
+    }
     let segments = pointwise.partition.segments();
     if segments > 1 {
         return Err(format!("the pointwise part has {segments} segments, not 1"));
     }
     if !pointwise.window.is_point() {
         return Err(format!("the pointwise part has the window {}, not 1x1", pointwise.window));
-    }
-    if let Some(reason) = shared(graph, producer, id) {
-        return Err(reason);
     }
     let epilogue = &graph.node(producer).fusion.post;
     match epilogue[..] {

@@ -7,3 +7,16 @@ mod random;
 
 pub use builder::{Builder, cut, window};
 pub use random::random_graph;
+
+use xcc_compiler::graph::Graph;
+use xcc_compiler::{elaborate::elaborate, syntax};
+
+/// The graph of a shipped spec with the given settings.
+pub fn shipped(spec: &str, settings: &[(&str, &str)]) -> Graph {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs").join(spec);
+    let source = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let (file, mistakes) = syntax::parse(&source);
+    assert!(mistakes.is_empty(), "{mistakes:?}");
+    let settings: Vec<_> = settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    elaborate(&file, &settings).unwrap_or_else(|mistakes| panic!("{spec}: {mistakes:?}"))
+}

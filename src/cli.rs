@@ -1,0 +1,258 @@
+//! What all subcommands share: arguments, specs, output, failures.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, ValueEnum};
+use xcc_compiler::diagnostic::{Diagnostic, render};
+use xcc_compiler::elaborate::{self, Param};
+use xcc_compiler::graph::Graph;
+use xcc_compiler::syntax::MAX_SOURCE;
+use xcc_runtime::weights::NameMap;
+
+/// A parameter's name and the text of its value.
+pub type Setting = (String, String);
+
+/// Which network: a spec and its parameters.
+#[derive(Args, Clone, Debug)]
+pub struct SpecArgs {
+    /// The spec; `-` is standard input
+    #[arg(value_name = "SPEC")]
+    pub spec: PathBuf,
+    /// Set a parameter of the spec, as in `--set segments=28`
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    pub set: Vec<Setting>,
+}
+
+/// What a network runs with.
+#[derive(Args, Clone, Debug)]
+pub struct NetworkArgs {
+    /// Weights: safetensors, or any file of Keras (.h5, .weights.h5, .keras)
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// Names that the file of weights uses, as YAML
+    #[arg(long, value_name = "MAP.yaml", requires = "weights")]
+    pub map: Option<PathBuf>,
+    /// Seed of random weights, where no file gives them
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// What runs the network
+    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
+    pub backend: Backend,
+    /// Threads [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroU32>,
+    /// Images in a run
+    #[arg(long, value_name = "N", default_value_t = NonZeroU32::MIN)]
+    pub batch: NonZeroU32,
+}
+
+/// What runs a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// Machine code for this processor
+    Cpu,
+    /// Plain loops, slow and exact
+    Reference,
+}
+
+impl NetworkArgs {
+    /// The number of threads asked for, else that of the cores this process may use.
+    pub fn threads(&self) -> u32 {
+        let cores = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+        self.threads.map_or_else(cores, NonZeroU32::get)
+    }
+}
+
+/// A failure to report, and the exit status it ends in.
+#[derive(Debug)]
+#[must_use]
+pub struct Failure {
+    status: u8,
+    /// What to print; `None` when it was printed already.
+    message: Option<String>,
+}
+
+impl Failure {
+    /// Exit status 2: a spec, a file or an argument is bad. `message` becomes a line behind `error: `.
+    pub fn input(message: impl Display) -> Self {
+        Self { status: 2, message: Some(message.to_string()) }
+    }
+
+    /// Exit status 1: what was checked is not so.
+    pub fn check(message: impl Display) -> Self {
+        Self { status: 1, message: Some(message.to_string()) }
+    }
+
+    /// Bad input that standard error tells of already.
+    fn told() -> Self {
+        Self { status: 2, message: None }
+    }
+
+    /// Prints the failure to standard error and gives its exit status.
+    pub fn report(self) -> ExitCode {
+        ExitCode::from(self.report_and_go_on().status)
+    }
+
+    /// Prints the failure to standard error; what remains is its exit status.
+    pub fn report_and_go_on(self) -> Self {
+        if let Some(message) = self.message {
+            let head = if color(&io::stderr()) { "\x1b[1;31merror\x1b[0m" } else { "error" };
+            tell(&format!("{head}: {message}\n"));
+        }
+        Self { message: None, ..self }
+    }
+}
+
+/// A reader that went away (`xcc ... | head`) ends the command quietly; anything else that keeps output from being written
+/// is reported.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self { status: 0, message: None },
+            _ => Self::input(format!("standard output: {error}")),
+        }
+    }
+}
+
+/// Writes results to standard output.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Writes a line behind `note: ` to standard error.
+pub fn note(message: impl Display) {
+    tell(&format!("note: {message}\n"));
+}
+
+/// Writes to standard error; when that is closed, nobody listens.
+fn tell(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Whether text on `stream` may have colour: a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
+pub fn color(stream: &impl IsTerminal) -> bool {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    stream.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Reads `NAME=VALUE`.
+pub fn setting(text: &str) -> Result<Setting, String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("must be a name, `=` and a value".to_owned()),
+    }
+}
+
+/// A spec that is free of mistakes.
+pub struct Loaded {
+    /// The network.
+    pub graph: Graph,
+    /// The text of the spec.
+    pub source: String,
+    /// What to call the spec: its path as given, or `<stdin>`.
+    pub name: String,
+    /// Where the spec is; `None` for standard input.
+    pub path: Option<PathBuf>,
+    /// Its parameters and their values.
+    pub parameters: Vec<Param>,
+}
+
+/// The network of a spec, see [`load`].
+pub fn load_graph(arguments: &SpecArgs) -> Result<Loaded, Failure> {
+    load(&arguments.spec, &arguments.set)
+}
+
+/// Reads a spec. Its mistakes and warnings go to standard error.
+pub fn load(path: &Path, settings: &[Setting]) -> Result<Loaded, Failure> {
+    let Source { text, name, path } = Source::read(path)?;
+    let elaborated = elaborate::read(&text, settings);
+    tell_diagnostics(&name, &text, &elaborated.diagnostics);
+    match elaborated.graph {
+        Some(graph) => Ok(Loaded { graph, source: text, name, path, parameters: elaborated.params }),
+        None => Err(Failure::told()),
+    }
+}
+
+fn tell_diagnostics(name: &str, source: &str, diagnostics: &[Diagnostic]) {
+    if !diagnostics.is_empty() {
+        tell(&render(name, source, diagnostics, color(&io::stderr())));
+    }
+}
+
+/// The text of a spec.
+struct Source {
+    text: String,
+    name: String,
+    path: Option<PathBuf>,
+}
+
+impl Source {
+    fn read(path: &Path) -> Result<Self, Failure> {
+        let is_stdin = path == Path::new("-");
+        let name = if is_stdin { "<stdin>".to_owned() } else { path.display().to_string() };
+        let text =
+            if is_stdin { text_of(&name, &mut io::stdin().lock()) } else { text_of_file(&name, path) }?;
+        Ok(Self { text, name, path: (!is_stdin).then(|| path.to_owned()) })
+    }
+}
+
+fn text_of_file(name: &str, path: &Path) -> Result<String, Failure> {
+    let mut file = File::open(path).map_err(|error| Failure::input(format!("{name}: {error}")))?;
+    text_of(name, &mut file)
+}
+
+/// Reads text, but little more than the largest spec: the parser refuses what is longer.
+fn text_of(name: &str, reader: &mut dyn Read) -> Result<String, Failure> {
+    let failed = |reason: &dyn Display| Failure::input(format!("{name}: {reason}"));
+    let mut bytes = Vec::new();
+    reader.take(MAX_SOURCE as u64 + 1).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+    if bytes.len() > MAX_SOURCE {
+        return Err(failed(&format!(
+            "has more than {MAX_SOURCE} bytes, the most that a spec or map may have"
+        )));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        failed(&format!("is not text: byte {} is not UTF-8", error.utf8_error().valid_up_to()))
+    })
+}
+
+/// Reads the name map of `--map`, if there is one, and shows its notes.
+pub fn load_map(path: Option<&Path>) -> Result<Option<NameMap>, Failure> {
+    let Some(path) = path else { return Ok(None) };
+    let name = path.display().to_string();
+    let map = NameMap::from_yaml(&text_of_file(&name, path)?)
+        .map_err(|error| Failure::input(format!("{name}: {error}")))?;
+    map.notes().iter().for_each(|text| note(format!("{name}: {text}")));
+    Ok(Some(map))
+}
+
+/// Shows help where it was asked for; a mistake in the arguments becomes one line.
+pub fn usage(error: &clap::Error) -> Result<(), Failure> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(error.print()?),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            tell(&error.render().to_string());
+            Err(Failure::told())
+        }
+        _ => Err(Failure::input(one_line(&error.render().to_string()))),
+    }
+}
+
+/// What a message of clap says before it goes on about usage, paragraphs joined by semicolons.
+fn one_line(message: &str) -> String {
+    let text = message.strip_prefix("error: ").unwrap_or(message);
+    let paragraphs =
+        text.split("\n\n").take_while(|p| !p.starts_with("Usage:") && !p.starts_with("For more"));
+    let words = |paragraph: &str| paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    paragraphs.map(words).collect::<Vec<_>>().join("; ").replace("tip: ", "")
+}
