@@ -53,7 +53,9 @@ pub enum ImageError {
         reason: String,
     },
     /// The network does not read images.
-    #[error("the network's input {input} is no image: images give 3 channels (rgb, bgr) or 1 (gray); give an array instead")]
+    #[error(
+        "the network's input {input} is no image: images give 3 channels (rgb, bgr) or 1 (gray); give an array instead"
+    )]
     NoImages {
         /// Shape of one input.
         input: Shape,
@@ -61,11 +63,7 @@ pub enum ImageError {
 }
 
 /// Reads images in parallel as inputs of shape `input` (HWC), in the order of `paths`, or every error there is.
-pub fn load_all(
-    paths: &[PathBuf],
-    spec: &ImageSpec,
-    input: Shape,
-) -> Result<Vec<Vec<f32>>, Vec<ImageError>> {
+pub fn load_all(paths: &[PathBuf], spec: &ImageSpec, input: Shape) -> Result<Vec<Vec<f32>>, Vec<ImageError>> {
     if samples_of(spec) != input.c() {
         return Err(vec![ImageError::NoImages { input }]);
     }
@@ -98,7 +96,9 @@ fn samples_of(spec: &ImageSpec) -> u32 {
 fn decode(path: &Path) -> Result<DynamicImage, ImageError> {
     let io = |source| ImageError::Io { path: path.to_owned(), source };
     let decoding = |error: image::ImageError| match error {
-        image::ImageError::IoError(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => io(source),
+        image::ImageError::IoError(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
+            io(source)
+        }
         error => ImageError::Decoding { path: path.to_owned(), reason: error.to_string() },
     };
     let file = BufReader::new(File::open(path).map_err(io)?);
@@ -126,9 +126,7 @@ fn samples(image: &DynamicImage, gray: bool) -> Samples {
         (false, false) => from_gray(image.to_luma8().into_raw().into_iter().map(f32::from), gray),
         (false, true) => from_color(image.to_rgb8().into_raw().into_iter().map(f32::from).collect(), gray),
         (true, false) => from_gray(image.to_luma16().into_raw().into_iter().map(deep_sample), gray),
-        (true, true) => {
-            from_color(image.to_rgb16().into_raw().into_iter().map(deep_sample).collect(), gray)
-        }
+        (true, true) => from_color(image.to_rgb16().into_raw().into_iter().map(deep_sample).collect(), gray),
     };
     Samples { height, width, channels: if gray { 1 } else { 3 }, values }
 }

@@ -73,9 +73,8 @@ fn read(path: &Path) -> Result<Vec<String>, LabelsError> {
     if bytes.len() as u64 > FILE_LIMIT {
         return Err(format(format!("more than {FILE_LIMIT} bytes; a list of names is expected, one a line")));
     }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        format(format!("not UTF-8 text (at byte {})", error.utf8_error().valid_up_to()))
-    })?;
+    let text = String::from_utf8(bytes)
+        .map_err(|error| format(format!("not UTF-8 text (at byte {})", error.utf8_error().valid_up_to())))?;
     Ok(text.trim_end().lines().map(|line| line.trim().to_owned()).collect())
 }
 

@@ -80,7 +80,9 @@ impl Header {
         let (prefix, length) = match start[6] {
             1 => (10, u32::from(u16::from_le_bytes(read_bytes(file)?))),
             2 | 3 => (12, u32::from_le_bytes(read_bytes(file)?)),
-            version => return Err(format!("version {version} of the format is unknown; 1 to 3 are read").into()),
+            version => {
+                return Err(format!("version {version} of the format is unknown; 1 to 3 are read").into());
+            }
         };
         if length as usize > LONGEST {
             return Err(format!("a header of {length} bytes; at most {LONGEST} are read").into());
@@ -88,7 +90,8 @@ impl Header {
         let mut text = vec![0; length as usize];
         file.read_exact(&mut text)?;
         let text = String::from_utf8_lossy(&text);
-        let header = Dictionary::parse(&text).and_then(|dictionary| dictionary.header(prefix + u64::from(length)));
+        let header =
+            Dictionary::parse(&text).and_then(|dictionary| dictionary.header(prefix + u64::from(length)));
         header.map_err(|reason| HeaderError::Format(format!("the header is damaged or unusual: {reason}")))
     }
 }
@@ -223,7 +226,8 @@ impl<'a> Scanner<'a> {
         self.rest = self.rest.trim_start();
         let end = self.rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(self.rest.len());
         let (digits, rest) = self.rest.split_at(end);
-        let number = digits.parse().map_err(|_| format!("a number expected, found {}", excerpt(self.rest)))?;
+        let number =
+            digits.parse().map_err(|_| format!("a number expected, found {}", excerpt(self.rest)))?;
         self.rest = rest;
         Ok(number)
     }
