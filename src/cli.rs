@@ -2,18 +2,21 @@
 
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 use xcc_compiler::diagnostic::{Diagnostic, render};
 use xcc_compiler::elaborate::{self, Param};
 use xcc_compiler::graph::Graph;
-use xcc_compiler::syntax::MAX_SOURCE;
+use xcc_compiler::syntax::{self, MAX_SOURCE, ast};
 use xcc_runtime::weights::NameMap;
+
+use crate::terminal::color;
 
 /// A parameter's name and the text of its value.
 pub type Setting = (String, String);
@@ -127,6 +130,12 @@ pub fn print(text: &str) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
+/// Writes a value to standard output as one line of JSON.
+pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value).map_err(Failure::input)?;
+    print(&(text + "\n"))
+}
+
 /// Writes a line behind `note: ` to standard error.
 pub fn note(message: impl Display) {
     tell(&format!("note: {message}\n"));
@@ -135,12 +144,6 @@ pub fn note(message: impl Display) {
 /// Writes to standard error; when that is closed, nobody listens.
 fn tell(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
-}
-
-/// Whether text on `stream` may have colour: a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
-pub fn color(stream: &impl IsTerminal) -> bool {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    stream.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// Reads `NAME=VALUE`.
@@ -181,6 +184,14 @@ pub fn load(path: &Path, settings: &[Setting]) -> Result<Loaded, Failure> {
         Some(graph) => Ok(Loaded { graph, source: text, name, path, parameters: elaborated.params }),
         None => Err(Failure::told()),
     }
+}
+
+/// Reads the tree of a spec. Its mistakes of syntax go to standard error.
+pub fn load_tree(path: &Path) -> Result<ast::File, Failure> {
+    let Source { text, name, .. } = Source::read(path)?;
+    let (tree, diagnostics) = syntax::parse(&text);
+    tell_diagnostics(&name, &text, &diagnostics);
+    if diagnostics.iter().any(Diagnostic::is_error) { Err(Failure::told()) } else { Ok(tree) }
 }
 
 fn tell_diagnostics(name: &str, source: &str, diagnostics: &[Diagnostic]) {

@@ -5,6 +5,9 @@
 
 mod cli;
 mod commands;
+mod numbers;
+mod table;
+mod terminal;
 
 use std::process::ExitCode;
 

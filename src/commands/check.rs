@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::{self, Failure, Setting};
+use crate::cli::{self, Failure, Loaded, Setting};
+use crate::numbers::thousands;
 
 /// Check specs and show every mistake in them
 #[derive(Args)]
@@ -23,12 +24,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     for path in &arguments.specs {
         match cli::load(path, &arguments.settings) {
             Ok(loaded) => {
-                let parameters: u64 = loaded.graph.weights.iter().map(|weight| weight.elements()).sum();
-                let layers = loaded.graph.layers.len();
-                cli::print(&format!("{}: ok, {layers} layers, {parameters} parameters\n", loaded.name))?;
+                cli::print(&describe(&loaded))?;
             }
             Err(failure) => result = Err(failure.report_and_go_on()),
         }
     }
     result
+}
+
+fn describe(loaded: &Loaded) -> String {
+    let parameters = loaded.graph.weights.iter().map(|weight| weight.elements()).sum();
+    let layers = loaded.graph.layers.len();
+    format!("{}: ok, {layers} layers, {} parameters\n", loaded.name, thousands(parameters))
 }

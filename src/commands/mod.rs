@@ -1,6 +1,10 @@
 //! The subcommands, one file each. Each has its arguments and `run`, which prints results and returns the failure to report.
 
 mod check;
+mod convert;
+mod emit;
+mod explain;
+mod summary;
 
 use clap::Subcommand;
 
@@ -10,6 +14,10 @@ use crate::cli::Failure;
 #[derive(Subcommand)]
 pub enum Command {
     Check(check::Arguments),
+    Summary(summary::Arguments),
+    Explain(explain::Arguments),
+    Emit(emit::Arguments),
+    Convert(convert::Arguments),
 }
 
 impl Command {
@@ -17,6 +25,10 @@ impl Command {
     pub fn run(self) -> Result<(), Failure> {
         match self {
             Command::Check(arguments) => check::run(&arguments),
+            Command::Summary(arguments) => summary::run(&arguments),
+            Command::Explain(arguments) => explain::run(&arguments),
+            Command::Emit(arguments) => emit::run(&arguments),
+            Command::Convert(arguments) => convert::run(&arguments),
         }
     }
 }

@@ -3,17 +3,19 @@
 //! A [`Compiler`] fills any Cranelift module: [`jit`] makes one that runs here and now. Kernels become leaf functions,
 //! drivers and the entry point call them; all are local functions of one module.
 
+pub mod asm;
 pub mod clif;
 pub mod driver;
 mod isa;
 pub mod jit;
 
 use cranelift::codegen::Context as CompileContext;
+use cranelift::codegen::binemit::Reloc;
 use cranelift::codegen::control::ControlPlane;
 use cranelift::codegen::ir::{Function, UserFuncName};
 use cranelift::codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift::prelude::*;
-use cranelift_module::{FuncId, Linkage, Module, ModuleReloc};
+use cranelift_module::{FuncId, Linkage, Module, ModuleDeclarations, ModuleReloc, ModuleRelocTarget};
 
 use crate::plan::Program;
 use crate::target::Target;
@@ -29,6 +31,12 @@ pub enum CodegenError {
     Machine {
         /// Cranelift's reason.
         reason: String,
+    },
+    /// Machine code of this machine cannot be printed.
+    #[error("machine code can be printed for x86-64, but not for {architecture}")]
+    Disassembler {
+        /// This machine's architecture.
+        architecture: &'static str,
     },
     /// A kernel does not fit the target.
     #[error(transparent)]
@@ -50,8 +58,34 @@ pub struct CompiledFunction {
     pub name: String,
     /// Its CLIF.
     pub clif: String,
-    /// Its bytes, constants included.
+    /// Its bytes, constants included; where functions are referred to, their addresses are missing.
     pub code: Vec<u8>,
+    /// What it refers to.
+    pub references: Vec<Reference>,
+}
+
+/// A place in machine code that holds the address of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The first byte of the place.
+    pub offset: u32,
+    /// How the address is written there.
+    pub form: Form,
+    /// The function.
+    pub name: String,
+    /// To be added to the function's address.
+    pub addend: i64,
+}
+
+/// How an address is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Four bytes: the distance from the place itself.
+    Relative4,
+    /// Eight bytes: the address.
+    Absolute8,
+    /// As only other architectures than x86-64 do it.
+    Other,
 }
 
 /// Puts a program's functions into a module.
@@ -166,10 +200,29 @@ impl<'m, M: Module> Compiler<'m, M> {
         defined.map_err(|e| failed(e.to_string()))?;
         if let Some(listing) = &mut self.listing {
             let clif = context.func.display().to_string();
-            listing.push(CompiledFunction { name: name.to_owned(), clif, code });
+            let references =
+                relocations.iter().map(|reloc| reference(reloc, self.module.declarations())).collect();
+            listing.push(CompiledFunction { name: name.to_owned(), clif, code, references });
         }
         Ok(id)
     }
+}
+
+/// A relocation with the name of its target.
+fn reference(reloc: &ModuleReloc, declarations: &ModuleDeclarations) -> Reference {
+    let form = match reloc.kind {
+        Reloc::X86PCRel4 | Reloc::X86CallPCRel4 | Reloc::X86CallPLTRel4 => Form::Relative4,
+        Reloc::Abs8 => Form::Absolute8,
+        _ => Form::Other,
+    };
+    let name = match reloc.name {
+        ModuleRelocTarget::User { namespace: 0, index } => {
+            let id = FuncId::from_u32(index);
+            declarations.get_function_decl(id).linkage_name(id).into_owned()
+        }
+        ref other => other.to_string(),
+    };
+    Reference { offset: reloc.offset, form, name, addend: reloc.addend }
 }
 
 /// Imports functions of a module into a function under construction, each once.

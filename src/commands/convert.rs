@@ -1,0 +1,93 @@
+//! `xcc convert`: weights in any format, as safetensors.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use xcc_runtime::weights::{Converted, Matching, Origin, convert};
+
+use crate::cli::{self, Failure, Setting};
+use crate::numbers::{bytes, thousands};
+use crate::terminal::with_progress;
+
+/// Formats that are read, but not written.
+const KERAS_EXTENSIONS: [&str; 4] = ["h5", "hdf5", "keras", "pth"];
+
+/// Convert weights of other tools to safetensors
+///
+/// The names and shapes are those of a network. Without --spec, that is the spec beside OUT with the same name, so that
+/// `xcc run` finds the weights of the spec by itself.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  xcc convert xception_weights.h5 specs/xception.safetensors
+  xcc convert timm.safetensors out.safetensors --spec specs/xception.xc --map specs/maps/timm_xception.yaml")]
+pub struct Arguments {
+    /// Weights: any file of Keras (.h5, .weights.h5, .keras), or safetensors
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+    /// The safetensors file to write
+    #[arg(value_name = "OUT")]
+    output: PathBuf,
+    /// The network's spec; `-` is standard input [default: OUT with the extension .xc]
+    #[arg(long, value_name = "SPEC")]
+    spec: Option<PathBuf>,
+    /// Set a parameter of the spec, as in `--set segments=28`
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = cli::setting)]
+    settings: Vec<Setting>,
+    /// Names that IN uses, as YAML
+    #[arg(long, value_name = "MAP.yaml")]
+    map: Option<PathBuf>,
+}
+
+/// Converts, and says what was written.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let Arguments { input, output, spec, settings, map } = arguments;
+    check_format(output)?;
+    let spec = match spec {
+        Some(spec) => spec.clone(),
+        None => neighbour(output)?,
+    };
+    let loaded = cli::load(&spec, settings)?;
+    let map = cli::load_map(map.as_deref())?;
+    let work = || convert(&loaded.graph, input, map.as_ref(), output);
+    let converted = with_progress("converting", work).map_err(Failure::input)?;
+    cli::print(&format!("wrote {}: {}\n", output.display(), describe(&converted)))
+}
+
+fn check_format(output: &Path) -> Result<(), Failure> {
+    let extension = output.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    if !KERAS_EXTENSIONS.contains(&extension.to_lowercase().as_str()) {
+        return Ok(());
+    }
+    let nearest = output.with_extension("safetensors");
+    Err(Failure::input(format!(
+        "{}: only safetensors are written; call it {}",
+        output.display(),
+        nearest.display()
+    )))
+}
+
+/// The spec that belongs to a file of weights by its name.
+fn neighbour(output: &Path) -> Result<PathBuf, Failure> {
+    let spec = output.with_extension("xc");
+    if spec.is_file() {
+        return Ok(spec);
+    }
+    Err(Failure::input(format!(
+        "whose weights are these? There is no {}; name the network by `--spec SPEC`",
+        spec.display()
+    )))
+}
+
+fn describe(converted: &Converted) -> String {
+    let Converted { tensors, elements, origin } = converted;
+    let size = bytes(elements.saturating_mul(size_of::<f32>() as u64));
+    let source = match origin {
+        Origin::File { format, matching: Matching::Names } => format!("from {format}, by name"),
+        Origin::File { format, matching: Matching::Order { confirmed, layers } } => {
+            format!("from {format}, by order; {confirmed} of {layers} layers have the same name there")
+        }
+        Origin::Seed(seed) => format!("drawn at random from seed {seed}"),
+    };
+    format!("{tensors} tensors, {} numbers ({size}) {source}", thousands(*elements))
+}

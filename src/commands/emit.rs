@@ -1,0 +1,129 @@
+//! `xcc emit`: the network as text, after any stage of the compiler.
+
+use std::num::NonZeroU32;
+
+use clap::{Args, ValueEnum};
+use xcc_compiler::codegen::jit::NativeProgram;
+use xcc_compiler::codegen::{CompiledFunction, asm};
+use xcc_compiler::graph::text;
+use xcc_compiler::passes::{PassOptions, optimize};
+use xcc_compiler::plan::{PlanOptions, Program, plan};
+use xcc_compiler::target::Target;
+
+use crate::cli::{self, Failure, SpecArgs};
+use crate::terminal::with_progress;
+
+/// Print a network as text, after any stage of the compiler
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  xcc emit --stage fused specs/xception.xc
+  xcc emit --stage asm --kernel softmax specs/mini_xception.xc")]
+pub struct Arguments {
+    #[command(flatten)]
+    spec: SpecArgs,
+    /// The stage to print
+    #[arg(long, value_enum)]
+    stage: Stage,
+    /// Only kernels and functions with this in their names (vir, clif, asm)
+    #[arg(long, value_name = "NAME-PART")]
+    kernel: Option<String>,
+    /// Threads to plan for
+    #[arg(long, value_name = "N", default_value_t = NonZeroU32::MIN)]
+    threads: NonZeroU32,
+    /// Images in a run to plan for
+    #[arg(long, value_name = "N", default_value_t = NonZeroU32::MIN)]
+    batch: NonZeroU32,
+}
+
+/// What the compiler makes of a spec, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum Stage {
+    /// The spec's tree, in canonical form
+    Ast,
+    /// The tensor graph
+    Graph,
+    /// The graph after all rewrites
+    Fused,
+    /// Kernels, loops and memory
+    Plan,
+    /// Kernels in the vector kernel IR
+    Vir,
+    /// All functions in Cranelift's IR
+    Clif,
+    /// All functions as instructions of this machine
+    Asm,
+}
+
+/// Prints the stage.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.kernel.is_some() && arguments.stage < Stage::Vir {
+        return Err(Failure::input("--kernel goes with --stage vir, clif or asm"));
+    }
+    let text = match arguments.stage {
+        Stage::Ast => cli::load_tree(&arguments.spec.spec)?.to_string(),
+        Stage::Graph => text::write(&cli::load_graph(&arguments.spec)?.graph),
+        _ => with_progress("compiling", || later_stage(arguments))?,
+    };
+    cli::print(&text)
+}
+
+fn later_stage(arguments: &Arguments) -> Result<String, Failure> {
+    let mut graph = cli::load_graph(&arguments.spec)?.graph;
+    optimize(&mut graph, &PassOptions::default());
+    if arguments.stage == Stage::Fused {
+        return Ok(text::write(&graph));
+    }
+    let options = PlanOptions {
+        batch: arguments.batch.get(),
+        threads: arguments.threads.get(),
+        ..PlanOptions::default()
+    };
+    let program = plan(&graph, Target::baseline(), options).map_err(Failure::input)?;
+    let filter = Filter { part: arguments.kernel.as_deref().unwrap_or_default() };
+    match arguments.stage {
+        Stage::Plan => Ok(program.to_string()),
+        Stage::Vir => vir(&program, &filter),
+        stage => functions(&program, &filter, stage),
+    }
+}
+
+/// Chooses functions by a part of their names.
+struct Filter<'a> {
+    part: &'a str,
+}
+
+impl Filter<'_> {
+    fn admits(&self, name: &str) -> bool {
+        name.contains(self.part)
+    }
+
+    /// Fails when no name is admitted.
+    fn check<'n>(&self, names: impl Iterator<Item = &'n str> + Clone) -> Result<(), Failure> {
+        if names.clone().any(|name| self.admits(name)) {
+            return Ok(());
+        }
+        let message = format!("no kernel has `{}` in its name; there are:", self.part);
+        Err(Failure::input(names.fold(message, |text, name| text + "\n  " + name)))
+    }
+}
+
+fn vir(program: &Program, filter: &Filter<'_>) -> Result<String, Failure> {
+    let names: Vec<String> = program.kernels.iter().map(ToString::to_string).collect();
+    filter.check(names.iter().map(String::as_str))?;
+    let kernels = program.kernels.iter().zip(&names).filter(|(_, name)| filter.admits(name));
+    let texts: Vec<String> = kernels.map(|(kernel, _)| kernel.generate().to_string()).collect();
+    Ok(texts.join("\n"))
+}
+
+fn functions(program: &Program, filter: &Filter<'_>, stage: Stage) -> Result<String, Failure> {
+    let native = NativeProgram::compile(program, true).map_err(Failure::input)?;
+    let functions = native.listing();
+    filter.check(functions.iter().map(|function| function.name.as_str()))?;
+    if stage == Stage::Asm {
+        return asm::disassemble(functions, |name| filter.admits(name)).map_err(Failure::input);
+    }
+    let clif = |function: &CompiledFunction| format!("; {}\n{}", function.name, function.clif);
+    let texts: Vec<String> = functions.iter().filter(|f| filter.admits(&f.name)).map(clif).collect();
+    Ok(texts.join("\n"))
+}

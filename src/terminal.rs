@@ -1,0 +1,45 @@
+//! The terminal: whether it has colour, how wide it is, and progress of what takes long.
+
+use std::io::{self, IsTerminal};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+
+/// Work that takes longer than this shows that it goes on.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Time between two pictures of a spinner.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Whether text on `stream` may have colour: a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
+pub fn color(stream: &impl IsTerminal) -> bool {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    stream.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Columns of the terminal that standard output is; `None` when it is none.
+pub fn width() -> Option<usize> {
+    console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns))
+}
+
+/// Does `work`. When it takes longer than a second and standard error is a terminal, that says `what` is being done.
+pub fn with_progress<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
+    if !io::stderr().is_terminal() {
+        return work();
+    }
+    let (done, waiting) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            if waiting.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                let spinner = ProgressBar::new_spinner().with_message(what);
+                spinner.enable_steady_tick(TICK);
+                // Nothing is ever sent: this returns when the sender is dropped.
+                let _ = waiting.recv();
+                spinner.finish_and_clear();
+            }
+        });
+        let _done = done;
+        work()
+    })
+}
