@@ -76,24 +76,20 @@ impl Comparison {
 /// Runs `graph`, as it was elaborated, compiled for `target` and by the reference evaluator in numbers of type `F`, on
 /// `options.batch` inputs (compact NHWC), and compares every value that passes leave, in the order of computation.
 ///
-/// The memory for all these values is taken twice, once in `F`. `stage` is told what begins.
+/// The memory for all these values is taken twice, once in `F`.
 pub fn verify<F: Float>(
     graph: &Graph,
     weights: &(dyn WeightSource + Sync),
     target: Target,
     options: PlanOptions,
     input: &[f32],
-    stage: &mut dyn FnMut(&str),
 ) -> Result<Vec<Comparison>, VerifyError> {
-    stage("compiling");
     let mut fused = graph.clone();
     optimize(&mut fused, &PassOptions::default());
     let options = PlanOptions { keep_all: true, ..options };
     let model = Model::compile(&fused, weights, target, options)?;
-    stage("evaluating the reference");
     let exact: Vec<F> = input.iter().map(|&value| F::from_f32(value)).collect();
     let reference = evaluate_keeping(graph, weights, &exact, options.batch as usize, fused.order())?;
-    stage("comparing");
     let mut comparisons = Vec::with_capacity(fused.order().len());
     model.run_and_visit(input, fused.order(), |id, found| {
         let node = fused.node(id);
