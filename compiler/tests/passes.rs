@@ -66,6 +66,20 @@ fn xception_fuses_as_blessed() {
     Assert::new().action_env("SNAPSHOTS").eq(found, Data::read_from(&path, None));
 }
 
+/// In debug builds the graph is verified after each pass.
+#[test]
+fn every_shipped_spec_goes_through_all_passes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs");
+    for entry in folder.read_dir().unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".xc") {
+            let mut graph = common::shipped(&name, &[]);
+            assert_eq!(verify(&graph), Ok(()), "{name}");
+            assert!(optimize(&mut graph, &PassOptions::default()).applied() > 0, "{name}");
+        }
+    }
+}
+
 #[test]
 fn the_file_of_each_pass_exists() {
     let names: Vec<String> =

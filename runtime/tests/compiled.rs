@@ -4,10 +4,13 @@ mod common;
 
 use std::collections::HashMap;
 
-use common::graphs::random_graph;
+use common::compiled::{bits, constants, read_values, write_input};
+use common::graphs::{Builder, cut, random_graph};
 use common::{Random, RandomWeights};
 use proptest::prelude::*;
-use xcc_compiler::graph::{Graph, NodeId, WeightSource};
+use xcc_compiler::graph::{
+    Activation, Graph, NodeId, Pads, Partition, PoolKind, Shape, WeightSource, Window,
+};
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanOptions, Program, interpret};
 use xcc_compiler::target::Target;
@@ -17,26 +20,11 @@ use xcc_runtime::reference::evaluate;
 /// Every value of a compiled run.
 fn compiled_values(model: &Model, graph: &Graph, input: &[f32]) -> HashMap<NodeId, Vec<f32>> {
     let mut values = HashMap::new();
-    model
-        .run_and_visit(input, graph.order(), |node, value| {
-            values.insert(node, value);
-        })
-        .unwrap();
+    let mut keep = |node, value| {
+        values.insert(node, value);
+    };
+    model.run_and_visit(input, graph.order(), &mut keep).unwrap();
     values
-}
-
-/// The packed constants, in f32 values.
-fn constants(program: &Program, weights: &dyn WeightSource) -> Vec<f32> {
-    let mut constants = vec![0.0; program.constant_bytes as usize / 4];
-    for packed in &program.constants {
-        let (weight_count, bias_count) = packed.pack.sizes();
-        let (mut to_weights, mut to_bias) =
-            (vec![0.0; weight_count as usize], vec![0.0; bias_count as usize]);
-        packed.pack.write(weights, &mut to_weights, &mut to_bias);
-        constants[packed.weights as usize / 4..][..to_weights.len()].copy_from_slice(&to_weights);
-        constants[packed.bias as usize / 4..][..to_bias.len()].copy_from_slice(&to_bias);
-    }
-    constants
 }
 
 /// Every value of an interpreted run in memory that was poisoned with NaN, so that padding which reaches a result shows.
@@ -48,24 +36,9 @@ fn interpreted_values(
     threads: u32,
 ) -> HashMap<NodeId, Vec<f32>> {
     let mut arena = vec![f32::NAN; program.arena_bytes as usize / 4];
-    let images = u64::from(program.options.batch);
-    let channels = program.input.shape.c() as usize;
-    let pixels = program.input.shape.pixels();
-    for (number, pixel) in input.chunks_exact(channels).enumerate() {
-        let at = program.input.index(number as u64 / pixels, number as u64 % pixels);
-        arena[at..at + channels].copy_from_slice(pixel);
-    }
+    write_input(program, input, &mut arena);
     interpret::run(program, &constants(program, weights), &mut arena, threads).unwrap();
-    let read = |node: &NodeId| {
-        let view = program.values[node];
-        let places = (0..images).flat_map(|image| (0..view.shape.pixels()).map(move |pixel| (image, pixel)));
-        let value = places.flat_map(|(image, pixel)| {
-            let at = view.index(image, pixel);
-            arena[at..at + view.shape.c() as usize].to_vec()
-        });
-        (*node, value.collect())
-    };
-    graph.order().iter().map(read).collect()
+    read_values(program, graph, &arena)
 }
 
 /// The largest error of `found` against `expected`, relative to the largest element of the value.
@@ -76,10 +49,6 @@ fn worst_error(expected: &[f64], found: &[f32]) -> f64 {
         if error.is_nan() { f64::INFINITY } else { error }
     });
     errors.fold(0.0, f64::max)
-}
-
-fn bits(value: &[f32]) -> Vec<u32> {
-    value.iter().map(|v| v.to_bits()).collect()
 }
 
 fn check(graph: &Graph, seed: u64, batch: u32) {
@@ -111,8 +80,32 @@ fn check(graph: &Graph, seed: u64, batch: u32) {
     }
 }
 
+/// A window and padding that every map of at least `kernel` pixels can take.
+fn any_window() -> impl Strategy<Value = Window> {
+    let pair = |range: std::ops::Range<u32>| [range.clone(), range];
+    (pair(1..5), pair(1..4), pair(1..3), [0u32..4, 0..4, 0..4, 0..4]).prop_map(
+        |(kernel, strides, dilation, pads)| {
+            let window = Window { kernel, strides, dilation, ..Window::POINT };
+            let [rows, columns] = window.extent().map(|extent| extent - 1);
+            let pads = Pads {
+                top: pads[0].min(rows),
+                bottom: pads[1].min(rows),
+                left: pads[2].min(columns),
+                right: pads[3].min(columns),
+            };
+            Window { pads, ..window }
+        },
+    )
+}
+
+/// Sizes of segments: an even cut, or any list.
+fn any_segments() -> impl Strategy<Value = Vec<u32>> {
+    let even = (1u32..20, 1u32..20).prop_map(|(a, b)| cut(a.max(b), a.max(b), a.min(b)).inputs().to_vec());
+    prop_oneof![even, proptest::collection::vec(1u32..8, 1..6)]
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
 
     #[test]
     fn random_networks_agree_in_all_executions(
@@ -121,5 +114,60 @@ proptest! {
         batch in 1u32..4,
     ) {
         check(&random_graph(&genes), seed, batch);
+    }
+
+    #[test]
+    fn convolutions_of_any_window_and_partition_agree(
+        window in any_window(),
+        inputs in any_segments(),
+        multiplier in 1u32..3,
+        (h, w) in (1u32..12, 1u32..24),
+        activation in 0usize..5,
+        bias in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let outputs = inputs.iter().map(|i| i * multiplier).collect();
+        let partition = Partition::new(inputs, outputs);
+        prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
+        let mut builder = Builder::new(Shape::map(h, w, partition.ic()));
+        let conv = builder.conv(builder.input(), window, partition, bias);
+        let result = builder.activation(conv, Activation::ALL[activation]);
+        check(&builder.finish(&[result]), seed, 1);
+    }
+
+    #[test]
+    fn separable_layers_of_any_tail_agree(
+        window in any_window(),
+        inputs in any_segments(),
+        outputs in 1u32..18,
+        (h, w) in (4u32..12, 4u32..24),
+        (load, between) in (0usize..5, 0usize..5),
+        seed in any::<u64>(),
+    ) {
+        let partition = Partition::new(inputs.clone(), inputs);
+        prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
+        let mut builder = Builder::new(Shape::map(h, w, partition.ic()));
+        let loaded = builder.activation(builder.input(), Activation::ALL[load]);
+        let result = builder.separable(loaded, window, partition, Activation::ALL[between], outputs);
+        let result = builder.norm(result);
+        check(&builder.finish(&[result]), seed, 2);
+    }
+
+    #[test]
+    fn pools_of_any_window_agree(
+        window in any_window(),
+        channels in 1u32..18,
+        (h, w) in (1u32..12, 1u32..24),
+        average in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let window = Window { dilation: [1, 1], pads: Pads::default(), ..window };
+        prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
+        let kind = if average { PoolKind::Average } else { PoolKind::Max };
+        let mut builder = Builder::new(Shape::map(h, w, channels));
+        let pool = builder.pool(builder.input(), kind, window);
+        let global = builder.global_pool(pool, kind);
+        let dense = builder.dense(global, channels);
+        check(&builder.finish(&[dense, pool]), seed, 2);
     }
 }

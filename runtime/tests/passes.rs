@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use xcc_compiler::graph::text::write;
 use xcc_compiler::graph::{Activation, Graph, NodeId, Op, Partition, PoolKind, Shape, Window};
 use xcc_compiler::passes::{PassOptions, Report, optimize};
-use xcc_runtime::reference::{Values, evaluate};
+use xcc_runtime::reference::{Values, evaluate, evaluate_keeping};
 
 fn values(graph: &Graph, seed: u64) -> Values<f64> {
     let weights = RandomWeights::new(graph, seed);
@@ -177,4 +177,33 @@ fn xception_blocks_become_separable_convolutions_with_residuals() {
     ];
     assert_eq!(kinds, expected, "{report}");
     compare(&before, &after, 3, 0.0).unwrap();
+}
+
+/// Xception in the paper's variants, small: what passes leave computes the same, bit for bit.
+#[test]
+fn variants_of_xception_keep_their_results() {
+    let variants: [&[(&str, &str)]; 7] = [
+        &[],
+        &[("segments", "1")],
+        &[("segments", "3"), ("between", "elu")],
+        &[("segments", "28"), ("order", "pointwise_first")],
+        &[("order", "pointwise_first"), ("between", "relu")],
+        &[("residuals", "no"), ("between", "relu")],
+        &[("hidden", "2"), ("head", "sigmoid")],
+    ];
+    for variant in variants {
+        let settings = [&[("size", "71"), ("repeats", "1"), ("classes", "10")], variant].concat();
+        let before = common::graphs::shipped("xception.xc", &settings);
+        let (after, report) = optimized(&before);
+        assert!(report.applied() > 40, "{variant:?}\n{report}");
+        let weights = RandomWeights::new(&before, 5);
+        let input = Random::new(5).vector(before.node(before.input).shape.elements() as usize);
+        let result = |graph: &Graph| {
+            let outputs = &graph.outputs;
+            evaluate_keeping(graph, &weights, &input, 1, outputs).unwrap().take(outputs[0]).unwrap()
+        };
+        let (expected, found) = (result(&before), result(&after));
+        assert!(expected.iter().all(|x| x.is_finite()));
+        assert_eq!(found, expected, "{variant:?}");
+    }
 }

@@ -67,8 +67,9 @@ fn normalisation_follows_its_formula() {
 
 #[test]
 fn activations_follow_their_formulas() {
+    type Formula = fn(f64) -> f64;
     let x = [-2.0, 0.0, 0.5, 7.0];
-    let cases: [(Activation, fn(f64) -> f64); 5] = [
+    let cases: [(Activation, Formula); 5] = [
         (Activation::Linear, |x| x),
         (Activation::Relu, |x| x.max(0.0)),
         (Activation::Relu6, |x| x.clamp(0.0, 6.0)),

@@ -9,6 +9,10 @@ use crate::numbers::thousands;
 
 /// Check specs and show every mistake in them
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  xcc check specs/*.xc
+  xcc check specs/xception.xc --set segments=28")]
 pub struct Arguments {
     /// Specs; `-` is standard input
     #[arg(required = true, value_name = "SPEC")]

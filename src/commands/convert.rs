@@ -9,8 +9,8 @@ use crate::cli::{self, Failure, Setting};
 use crate::numbers::{bytes, thousands};
 use crate::terminal::with_progress;
 
-/// Formats that are read, but not written.
-const KERAS_EXTENSIONS: [&str; 4] = ["h5", "hdf5", "keras", "pth"];
+/// Extensions of formats that are not written.
+const FOREIGN_EXTENSIONS: [&str; 6] = ["h5", "hdf5", "keras", "npz", "pt", "pth"];
 
 /// Convert weights of other tools to safetensors
 ///
@@ -56,7 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 fn check_format(output: &Path) -> Result<(), Failure> {
     let extension = output.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    if !KERAS_EXTENSIONS.contains(&extension.to_lowercase().as_str()) {
+    if !FOREIGN_EXTENSIONS.contains(&extension.to_lowercase().as_str()) {
         return Ok(());
     }
     let nearest = output.with_extension("safetensors");

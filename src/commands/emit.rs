@@ -28,12 +28,12 @@ pub struct Arguments {
     /// Only kernels and functions with this in their names (vir, clif, asm)
     #[arg(long, value_name = "NAME-PART")]
     kernel: Option<String>,
-    /// Threads to plan for
-    #[arg(long, value_name = "N", default_value_t = NonZeroU32::MIN)]
-    threads: NonZeroU32,
-    /// Images in a run to plan for
-    #[arg(long, value_name = "N", default_value_t = NonZeroU32::MIN)]
-    batch: NonZeroU32,
+    /// Threads to plan for (plan and later) [default: 1]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroU32>,
+    /// Images in a run to plan for (plan and later) [default: 1]
+    #[arg(long, value_name = "N")]
+    batch: Option<NonZeroU32>,
 }
 
 /// What the compiler makes of a spec, in this order.
@@ -57,9 +57,7 @@ enum Stage {
 
 /// Prints the stage.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    if arguments.kernel.is_some() && arguments.stage < Stage::Vir {
-        return Err(Failure::input("--kernel goes with --stage vir, clif or asm"));
-    }
+    check_options(arguments)?;
     let text = match arguments.stage {
         Stage::Ast => cli::load_tree(&arguments.spec.spec)?.to_string(),
         Stage::Graph => text::write(&cli::load_graph(&arguments.spec)?.graph),
@@ -68,15 +66,30 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     cli::print(&text)
 }
 
+/// Refuses options that would do nothing.
+fn check_options(arguments: &Arguments) -> Result<(), Failure> {
+    let Arguments { stage, kernel, threads, batch, spec } = arguments;
+    if kernel.is_some() && *stage < Stage::Vir {
+        Err(Failure::input("--kernel goes with --stage vir, clif or asm"))
+    } else if (threads.is_some() || batch.is_some()) && *stage < Stage::Plan {
+        Err(Failure::input("--threads and --batch go with --stage plan, vir, clif or asm"))
+    } else if !spec.set.is_empty() && *stage == Stage::Ast {
+        Err(Failure::input("--set goes with stages after ast, the tree has no values yet"))
+    } else {
+        Ok(())
+    }
+}
+
 fn later_stage(arguments: &Arguments) -> Result<String, Failure> {
     let mut graph = cli::load_graph(&arguments.spec)?.graph;
     optimize(&mut graph, &PassOptions::default());
     if arguments.stage == Stage::Fused {
         return Ok(text::write(&graph));
     }
+    let count = |option: Option<NonZeroU32>| option.map_or(1, NonZeroU32::get);
     let options = PlanOptions {
-        batch: arguments.batch.get(),
-        threads: arguments.threads.get(),
+        batch: count(arguments.batch),
+        threads: count(arguments.threads),
         ..PlanOptions::default()
     };
     let program = plan(&graph, Target::baseline(), options).map_err(Failure::input)?;

@@ -4,9 +4,10 @@ use std::io;
 
 use clap::Args;
 use xcc_compiler::cost::{FlowSummary, LayerSummary, Summary, Totals, summarize};
+use xcc_compiler::elaborate::Param;
 
 use crate::cli::{self, Failure, SpecArgs};
-use crate::numbers::{bytes, macs, millions, thousands};
+use crate::numbers::{bytes, in_units, macs, thousands};
 use crate::table::{Layout, Table};
 use crate::terminal;
 
@@ -47,17 +48,50 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         return cli::print_json(&summary);
     }
     let width = arguments.width.or_else(terminal::width).unwrap_or(USUAL_WIDTH);
-    cli::print(&text(&summary, width, terminal::color(&io::stdout())))
+    let head = head(&summary, &loaded.parameters);
+    cli::print(&text(&head, &summary, width, terminal::color(&io::stdout())))
 }
 
-fn text(summary: &Summary, width: usize, color: bool) -> String {
-    let head = format!("{}: input {}", summary.model, shape(&summary.input_shape));
+/// The model, its input and the parameters that are not at their defaults.
+fn head(summary: &Summary, parameters: &[Param]) -> String {
+    let mut head = format!("{}: input {}", summary.model, shape(&summary.input_shape));
+    for Param { name, value, .. } in parameters.iter().filter(|parameter| parameter.is_set) {
+        if let Some(value) = value {
+            head.push_str(&format!(", {name} {value}"));
+        }
+    }
+    head
+}
+
+fn text(head: &str, summary: &Summary, width: usize, color: bool) -> String {
     let layers = layer_table(summary, width).render(width, color);
     format!("{head}\n\n{layers}\n{}", totals_table(&summary.totals).render(width, color))
 }
 
 fn shape(extents: &[u32]) -> String {
     extents.iter().map(u32::to_string).collect::<Vec<_>>().join("x")
+}
+
+/// The unit of the columns of multiply-adds.
+#[derive(Clone, Copy)]
+struct Unit {
+    name: &'static str,
+    macs: u64,
+}
+
+impl Unit {
+    /// Thousands for networks of less than ten millions.
+    fn of(totals: &Totals) -> Self {
+        if totals.macs < 10_000_000 {
+            Unit { name: "kMACs", macs: 1000 }
+        } else {
+            Unit { name: "MMACs", macs: 1_000_000 }
+        }
+    }
+
+    fn print(self, macs: u64) -> String {
+        in_units(macs, self.macs)
+    }
 }
 
 /// Where connections are shown.
@@ -77,8 +111,10 @@ fn layer_table(summary: &Summary, width: usize) -> Table {
         () if width >= WIDE => Connections::Column,
         () => Connections::Below,
     };
+    let unit = Unit::of(&summary.totals);
+    let [spatial, pointwise] = ["Spatial", "Pointwise"].map(|kind| format!("{kind}\n{}", unit.name));
     let mut layouts = vec![Layout::Wrapped, Layout::Left, Layout::Right, Layout::Right, Layout::Right];
-    let mut head = vec!["Layer (type)", "Output shape", "Parameters", "Spatial\nMMACs", "Pointwise\nMMACs"];
+    let mut head = vec!["Layer (type)", "Output shape", "Parameters", &spatial, &pointwise];
     if connections == Connections::Column {
         layouts.push(Layout::Wrapped);
         head.push("Connected to");
@@ -89,19 +125,19 @@ fn layer_table(summary: &Summary, width: usize) -> Table {
     for flow in &summary.flows {
         table.rule(flow.name.as_deref().unwrap_or_default());
         for layer in &flow.layers {
-            table.row(layer_row(layer, previous, connections));
+            table.row(layer_row(layer, previous, connections, unit));
             previous = Some(layer);
         }
-        flow_sum(&mut table, flow);
+        flow_sum(&mut table, flow, unit);
     }
     table.rule("");
-    table.strong_row(sum_row("Total", &summary.totals));
+    table.strong_row(sum_row("Total", &summary.totals, unit));
     table
 }
 
-fn flow_sum(table: &mut Table, flow: &FlowSummary) {
+fn flow_sum(table: &mut Table, flow: &FlowSummary, unit: Unit) {
     if let Some(name) = &flow.name {
-        table.strong_row(sum_row(&format!("Total of {name}"), &flow.totals));
+        table.strong_row(sum_row(&format!("Total of {name}"), &flow.totals, unit));
     }
 }
 
@@ -119,7 +155,12 @@ fn follows(layer: &LayerSummary, previous: Option<&LayerSummary>) -> bool {
     }
 }
 
-fn layer_row(layer: &LayerSummary, previous: Option<&LayerSummary>, connections: Connections) -> Vec<String> {
+fn layer_row(
+    layer: &LayerSummary,
+    previous: Option<&LayerSummary>,
+    connections: Connections,
+    unit: Unit,
+) -> Vec<String> {
     let mut label = format!("{} ({})", layer.name, layer.class);
     let inputs = layer.connected_to.join(", ");
     if connections == Connections::Below && !follows(layer, previous) {
@@ -129,8 +170,8 @@ fn layer_row(layer: &LayerSummary, previous: Option<&LayerSummary>, connections:
         label,
         shape(&layer.output_shape),
         thousands(layer.parameters),
-        millions(layer.spatial_macs),
-        millions(layer.pointwise_macs),
+        unit.print(layer.spatial_macs),
+        unit.print(layer.pointwise_macs),
     ];
     if connections == Connections::Column {
         row.push(inputs);
@@ -138,13 +179,13 @@ fn layer_row(layer: &LayerSummary, previous: Option<&LayerSummary>, connections:
     row
 }
 
-fn sum_row(label: &str, totals: &Totals) -> Vec<String> {
+fn sum_row(label: &str, totals: &Totals, unit: Unit) -> Vec<String> {
     vec![
         label.to_owned(),
         String::new(),
         thousands(totals.parameters),
-        millions(totals.spatial_macs),
-        millions(totals.pointwise_macs),
+        unit.print(totals.spatial_macs),
+        unit.print(totals.pointwise_macs),
     ]
 }
 

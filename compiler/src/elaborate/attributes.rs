@@ -203,7 +203,7 @@ impl Attributes {
             Some(x) if x >= low && x < high => Ok(x),
             Some(_) => {
                 let message =
-                    format!("`{name}` of `{}` must be at least {low} and less than {high}", self.owner);
+                    format!("`{name}` of `{}` must be at least {low:?} and less than {high:?}", self.owner);
                 let error = Diagnostic::error("E0304", message).at(span, format!("this is {value}"));
                 Err(reports.report(self.with_site(error, span)))
             }
@@ -290,7 +290,9 @@ impl Attributes {
         match value {
             Value::Full => Ok(Segments::Full),
             // A count above the channels is reported with their number, when they are known.
-            Value::Integer(_) => self.whole(reports, name, value, span, 1..=u32::MAX).map(Segments::Count),
+            Value::Integer(_) => {
+                self.whole(reports, name, value, span, 1..=limits::CHANNELS).map(Segments::Count)
+            }
             Value::List(items) => {
                 let sizes =
                     items.iter().map(|size| self.whole(reports, name, size, span, 1..=limits::CHANNELS));

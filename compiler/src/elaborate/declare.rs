@@ -85,6 +85,7 @@ impl<'a> Elaborator<'a> {
         Ok(Attributes { owner, site, given })
     }
 
+    /// Makes the graph with its input, the first value of the model.
     pub fn declare_input(
         &mut self,
         name: &'a Name,
@@ -143,10 +144,10 @@ impl<'a> Elaborator<'a> {
         let (range, order, mean, labels) = (range?, order?, mean?, labels?);
         let samples = if order == ChannelOrder::Gray { 1 } else { 3 };
         if let Some(span) = attributes.span_of("channels").filter(|_| samples != channels) {
-            let error =
-                Diagnostic::error("E0513", format!("{samples} samples a pixel for {channels} channels"))
-                    .at(span, format!("has {samples}"))
-                    .note("`rgb` and `bgr` need 3 channels, `gray` needs 1");
+            let message = format!("pixels of {samples} samples for an input whose pixels have {channels}");
+            let error = Diagnostic::error("E0513", message)
+                .at(span, format!("has {samples}"))
+                .note("`rgb` and `bgr` have 3 samples a pixel, `gray` has 1");
             return Err(self.reports.report(error));
         }
         if let Some(span) = attributes.span_of("mean").filter(|_| mean.len() != channels as usize) {
@@ -164,6 +165,7 @@ impl<'a> Elaborator<'a> {
             Value::Text(text) | Value::Word(text) => Some(text.to_string()),
             _ => None,
         };
+        self.labels_span = attributes.span_of("labels");
         let labels = match attributes.other(&mut self.reports, "labels")? {
             None => Some(Labels::None),
             Some(Value::Text(path)) => Some(Labels::File(path.to_string())),
@@ -218,7 +220,7 @@ impl<'a> Elaborator<'a> {
         let result = graph.layer(graph.node(output).layer).span;
         let message = format!("{} labels for an output of {shape} elements", labels.len());
         let error = Diagnostic::error("E0511", message)
-            .at(graph.layers[0].span, format!("{} labels", labels.len()))
+            .at(self.labels_span.unwrap_or_default(), format!("{} labels", labels.len()))
             .also(result, format!("yields {shape} elements"));
         self.reports.report(error);
     }

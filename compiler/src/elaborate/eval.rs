@@ -118,7 +118,10 @@ impl Elaborator<'_> {
             .at(span, "not a parameter, variable or word")
             .suggest_if(near.map(|n| format!("did you mean `{n}`?")));
         if let Some(later) = self.later_params.get(name) {
-            error = error.also(*later, "declared here, after its use").suggest("move the declaration up");
+            error = error
+                .at(span, "not known yet")
+                .also(*later, "declared here, after its use")
+                .suggest("move the declaration up");
             error.code = "E0210";
             error.message = format!("`{name}` is used before it is declared");
         }

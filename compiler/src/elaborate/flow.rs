@@ -123,6 +123,7 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// Notes a block, so that it may be called before its definition.
     pub fn survey_block(&mut self, name: &'a Name, parameters: &'a [Parameter], body: &'a Block) {
         let definition = BlockDefinition { parameters, body, span: name.at.0 };
         if let Some(old) = self.blocks.get(name.text.as_str()) {
@@ -231,10 +232,12 @@ impl<'a> Elaborator<'a> {
         body: &'a Block,
         place: Place,
     ) -> Result<(), Reported> {
-        match self.evaluate(values)? {
+        let found = self.evaluate(values);
+        let Ok(found) = found else { return self.unknown_turn(Some(variable), body, place) };
+        match found {
             Value::List(items) => {
                 for item in items.iter() {
-                    self.turn(Some(variable), item.clone(), body, place)?;
+                    self.turn(Some(variable), Some(item.clone()), body, place)?;
                 }
                 Ok(())
             }
@@ -246,7 +249,7 @@ impl<'a> Elaborator<'a> {
                     return Err(self.reports.report(error));
                 };
                 for n in *low..=*high {
-                    self.turn(Some(variable), Value::Integer(n), body, place)?;
+                    self.turn(Some(variable), Some(Value::Integer(n)), body, place)?;
                 }
                 Ok(())
             }
@@ -260,9 +263,12 @@ impl<'a> Elaborator<'a> {
     }
 
     fn run_repeat(&mut self, repeat: &'a Repetition, body: &'a Block, place: Place) -> Result<(), Reported> {
-        for n in 1..=self.repeat_count(&repeat.count)? {
+        let Ok(count) = self.repeat_count(&repeat.count) else {
+            return self.unknown_turn(repeat.index.as_ref(), body, place);
+        };
+        for n in 1..=count {
             self.naming.path.push(n.to_string());
-            let result = self.turn(repeat.index.as_ref(), Value::Integer(n), body, place);
+            let result = self.turn(repeat.index.as_ref(), Some(Value::Integer(n)), body, place);
             self.naming.path.pop();
             result?;
         }
@@ -280,19 +286,32 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// One turn of a loop.
+    /// Checks the body of a loop whose turns are not known.
+    fn unknown_turn(
+        &mut self,
+        variable: Option<&'a Name>,
+        body: &'a Block,
+        place: Place,
+    ) -> Result<(), Reported> {
+        self.current = Current::Unknown;
+        self.turn(variable, None, body, place)?;
+        Err(self.reports.reported())
+    }
+
+    /// One turn of a loop; the value is absent after a mistake in it.
     fn turn(
         &mut self,
         variable: Option<&'a Name>,
-        value: Value,
+        value: Option<Value>,
         body: &'a Block,
         place: Place,
     ) -> Result<(), Reported> {
         self.spend(1, variable.map_or(Span::default(), |v| v.at.0))?;
         self.scopes.push();
         if let Some(variable) = variable {
-            self.reports.turns.push(format!("{} = {value}", variable.text));
-            let _ = self.define(variable, Some(value));
+            let shown = value.as_ref().map_or("?".to_owned(), Value::to_string);
+            self.reports.turns.push(format!("{} = {shown}", variable.text));
+            let _ = self.define(variable, value);
         }
         self.run_block(body, inner(place));
         if variable.is_some() {

@@ -122,6 +122,10 @@ impl<'a> Elaborator<'a> {
                 .at(span, "expected `name: value`");
             return Err(self.reports.report(error));
         }
+        if n > layer.required.len() {
+            // The first argument that is one too many was reported.
+            return Err(self.reports.reported());
+        }
         layer.required.get(n).copied().ok_or_else(|| {
             let takes = match layer.required {
                 [] => "no arguments without name".to_owned(),
@@ -217,41 +221,39 @@ impl<'a> Elaborator<'a> {
         arguments: &'a [Argument],
         span: Span,
     ) -> Result<Vec<Option<Value>>, Reported> {
-        let parameters = block.parameters;
-        let signature = format!("`{}` is defined here with {}", name.text, parameter_list(parameters));
-        let mut values: Vec<Option<Value>> = vec![None; parameters.len()];
+        let mut values: Vec<Option<Value>> = vec![None; block.parameters.len()];
         let mut problem = None;
         for (n, argument) in arguments.iter().enumerate() {
             let value = self.evaluate(&argument.value);
-            let position = match &argument.name {
-                Some(name) => parameters.iter().position(|p| p.name.text == name.text),
-                None => (n < parameters.len()).then_some(n),
-            };
-            let fault = match position {
-                None => Some("no parameter for this"),
-                Some(p) if values[p].is_some() => Some("given twice"),
-                Some(_) => None,
-            };
-            match (fault, position, value) {
-                (Some(fault), ..) => {
-                    let error =
-                        Diagnostic::error("E0414", format!("wrong arguments for block `{}`", name.text))
-                            .at(argument.value.at.0, fault)
-                            .also(block.span, signature.clone());
-                    problem = Some(self.reports.report(error));
+            match (free_parameter(block.parameters, &values, argument, n), value) {
+                (Err(fault), _) => {
+                    let message = format!("wrong arguments for block `{}`", name.text);
+                    problem = Some(self.bad_call(message, argument.value.at.0, fault, name, block));
                 }
-                (None, Some(p), Ok(value)) => values[p] = Some(value),
-                (_, _, value) => problem = value.err().or(problem),
+                (Ok(position), Ok(value)) => values[position] = Some(value),
+                (Ok(_), Err(reported)) => problem = Some(reported),
             }
         }
-        let missing = parameters.iter().zip(&values).filter(|(p, v)| v.is_none() && p.default.is_none());
+        let missing =
+            block.parameters.iter().zip(&values).filter(|(p, v)| v.is_none() && p.default.is_none());
         let missing: Vec<_> = missing.map(|(p, _)| p.name.text.as_str()).collect();
         if problem.is_none() && !missing.is_empty() {
             let message = format!("block `{}` needs {}", name.text, quoted(missing));
-            let error = Diagnostic::error("E0414", message).at(span, "not given").also(block.span, signature);
-            problem = Some(self.reports.report(error));
+            problem = Some(self.bad_call(message, span, "not given", name, block));
         }
         problem.map_or(Ok(values), Err)
+    }
+
+    fn bad_call(
+        &mut self,
+        message: String,
+        span: Span,
+        fault: &str,
+        name: &Name,
+        block: BlockDefinition<'a>,
+    ) -> Reported {
+        let signature = format!("`{}` is defined here with {}", name.text, parameter_list(block.parameters));
+        self.reports.report(Diagnostic::error("E0414", message).at(span, fault).also(block.span, signature))
     }
 
     /// Adds a node, if its value is not too large.
@@ -279,6 +281,24 @@ impl<'a> Elaborator<'a> {
             limits::ELEMENTS,
             limits::CHANNELS
         ))
+    }
+}
+
+/// The position of the parameter that the `n`th argument gives a value to, or what is wrong with it.
+fn free_parameter(
+    parameters: &[Parameter],
+    values: &[Option<Value>],
+    argument: &Argument,
+    n: usize,
+) -> Result<usize, &'static str> {
+    let position = match &argument.name {
+        Some(name) => parameters.iter().position(|p| p.name.text == name.text),
+        None => Some(n),
+    };
+    match position.and_then(|p| Some((p, values.get(p)?))) {
+        None => Err("no parameter for this"),
+        Some((_, Some(_))) => Err("given twice"),
+        Some((position, None)) => Ok(position),
     }
 }
 

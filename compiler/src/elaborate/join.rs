@@ -26,13 +26,14 @@ pub struct Residual<'a> {
 }
 
 impl<'a> Elaborator<'a> {
+    /// The sum of the main path and the shortcut; the main path alone when the condition does not hold.
     pub fn run_residual(
         &mut self,
         condition: Option<&'a Expression>,
         paths: Residual<'a>,
         label: Option<&'a Reference>,
     ) -> Result<(), Reported> {
-        self.current_node(paths.span)?;
+        let _ = self.current_node(paths.span);
         let start = self.current;
         let joined = condition.map_or(Ok(true), |c| self.condition(c));
         self.run_block(paths.body, Place::Body);
@@ -98,10 +99,12 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// The shape of a value.
     pub fn shape(&mut self, node: NodeId) -> Result<Shape, Reported> {
         Ok(self.graph()?.node(node).shape)
     }
 
+    /// The sum or concatenation of branches or named values.
     pub fn run_join(
         &mut self,
         kind: JoinKind,
@@ -111,7 +114,7 @@ impl<'a> Elaborator<'a> {
     ) -> Result<(), Reported> {
         let site = self.site(kind.word(), span, label)?;
         let ends = match operands {
-            Operands::Branches(body) => self.run_branches(body, span)?,
+            Operands::Branches(body) => self.run_branches(body, span),
             Operands::Values(values) => {
                 let ends: Vec<_> = values.iter().map(|v| (self.named_value(v), v.at.0)).collect();
                 ends.into_iter().map(|(end, at)| Ok((end?, at))).collect::<Result<Vec<_>, Reported>>()?
@@ -129,14 +132,15 @@ impl<'a> Elaborator<'a> {
         self.finish_layer(site, joined)
     }
 
-    fn run_branches(&mut self, body: &'a Block, span: Span) -> Result<Vec<(Current, Span)>, Reported> {
-        self.current_node(span)?;
+    fn run_branches(&mut self, body: &'a Block, span: Span) -> Vec<(Current, Span)> {
+        let _ = self.current_node(span);
         self.joins.push(OpenJoin { start: self.current, ends: Vec::new() });
         self.run_block(body, Place::Branches);
         let join = self.joins.pop();
-        Ok(join.map(|join| join.ends).unwrap_or_default())
+        join.map(|join| join.ends).unwrap_or_default()
     }
 
+    /// One branch of the innermost join.
     pub fn run_branch(&mut self, body: &'a Block, span: Span) -> Result<(), Reported> {
         let Some(join) = self.joins.last() else { return Err(self.stray_branch(span)) };
         let level = self.joins.len();
@@ -149,7 +153,7 @@ impl<'a> Elaborator<'a> {
         Ok(())
     }
 
-    pub fn stray_branch(&mut self, span: Span) -> Reported {
+    fn stray_branch(&mut self, span: Span) -> Reported {
         let error = Diagnostic::error("E0406", "`branch` outside of a join")
             .at(span, "belongs directly into the braces of `concat` or `add`");
         self.reports.report(error)

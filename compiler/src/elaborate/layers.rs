@@ -42,8 +42,8 @@ impl<'a> Elaborator<'a> {
     }
 
     fn batch_norm(&mut self, attributes: &Attributes, site: &Site<'a>) -> Result<NodeId, Reported> {
-        // Zero would divide by zero for a channel that never varies.
-        let epsilon = attributes.fraction(&mut self.reports, "epsilon", [f64::MIN_POSITIVE, 1.0], 1e-3);
+        // Without an epsilon a channel that never varies would be divided by zero.
+        let epsilon = attributes.fraction(&mut self.reports, "epsilon", [1e-12, 1.0], 1e-3);
         let scale = attributes.boolean(&mut self.reports, "scale", true);
         let center = attributes.boolean(&mut self.reports, "center", true);
         let (epsilon, scale, center) = (epsilon?, scale?, center?);
@@ -67,7 +67,7 @@ impl<'a> Elaborator<'a> {
     ) -> Result<NodeId, Reported> {
         let wanted: WindowAttributes = self.window_attributes(attributes, "window")?;
         let (input, shape) = self.input_map(site)?;
-        let (window, [h, w]) = self.place_window(&wanted, shape, site.span)?;
+        let (window, [h, w]) = self.place_window(&wanted, input, shape)?;
         let layer = self.layer(site, layer_kind)?;
         let shape = Shape::map(h, w, shape.c());
         self.push(Op::Pool(Pool { kind, window }), vec![input], shape, layer, site.span)

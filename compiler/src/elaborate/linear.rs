@@ -35,6 +35,7 @@ struct Linear {
 const POINT: [u32; 2] = [1, 1];
 
 impl<'a> Elaborator<'a> {
+    /// A convolution; with segments both its inputs and its filters are cut.
     pub fn conv(&mut self, attributes: &Attributes, site: &Site<'a>) -> Result<NodeId, Reported> {
         let filters = self.filters(attributes, "filters");
         let window = self.window_attributes(attributes, "kernel");
@@ -44,7 +45,7 @@ impl<'a> Elaborator<'a> {
         let (filters, (segments, segments_at)) = (filters?, segments?);
         let (window, bias, after) = (window?, bias?, after?);
         let (input, shape) = self.input_map(site)?;
-        let (window, [h, w]) = self.place_window(&window, shape, site.span)?;
+        let (window, [h, w]) = self.place_window(&window, input, shape)?;
         let inputs = self.cut(&segments, shape.c(), "channels", segments_at)?;
         let outputs = match &segments {
             Segments::Sizes(sizes) if filters == shape.c() => sizes.clone(),
@@ -72,6 +73,7 @@ impl<'a> Elaborator<'a> {
         Ok((segments, attributes.span_of(name).unwrap_or(attributes.site)))
     }
 
+    /// The spatial part of a separable convolution alone.
     pub fn depthwise(&mut self, attributes: &Attributes, site: &Site<'a>) -> Result<NodeId, Reported> {
         let window = self.window_attributes(attributes, "kernel");
         let multiplier = attributes.count(&mut self.reports, "multiplier", 1..=limits::CHANNELS, 1);
@@ -80,7 +82,7 @@ impl<'a> Elaborator<'a> {
         let after = attributes.activation(&mut self.reports);
         let (window, multiplier, segments, bias, after) = (window?, multiplier?, segments?, bias?, after?);
         let (input, shape) = self.input_map(site)?;
-        let (window, extent) = self.place_window(&window, shape, site.span)?;
+        let (window, extent) = self.place_window(&window, input, shape)?;
         let partition = self.spatial_partition(attributes, &segments, shape.c(), multiplier, "channels")?;
         let layer = self.layer(site, LayerKind::DepthwiseConv)?;
         let linear = Linear { window, partition, role: Role::DepthwiseKernel, bias };
@@ -108,6 +110,8 @@ impl<'a> Elaborator<'a> {
         Ok(Partition::new(inputs, outputs))
     }
 
+    /// A separable convolution: a spatial part in segments and a pointwise part, in either order. The bias
+    /// belongs to the second.
     pub fn sepconv(&mut self, attributes: &Attributes, site: &Site<'a>) -> Result<NodeId, Reported> {
         let filters = self.filters(attributes, "filters");
         let window = self.window_attributes(attributes, "kernel");
@@ -121,7 +125,7 @@ impl<'a> Elaborator<'a> {
         let (order, between, bias, after) = (order?, between?, bias?, after?);
         self.check_multiplier(attributes, order, multiplier)?;
         let (input, shape) = self.input_map(site)?;
-        let (window, extent) = self.place_window(&window, shape, site.span)?;
+        let (window, extent) = self.place_window(&window, input, shape)?;
         let (cut, what) = match order {
             Order::SpatialFirst => (shape.c(), "channels"),
             Order::PointwiseFirst => (filters, "filters"),
@@ -131,15 +135,11 @@ impl<'a> Elaborator<'a> {
             Order::SpatialFirst => Partition::whole(partition.oc(), filters),
             Order::PointwiseFirst => Partition::whole(shape.c(), filters),
         };
-        let last_is_spatial = order == Order::PointwiseFirst;
+        let bias_of = |part: Order| bias && order != part;
         let spatial =
-            Linear { window, partition, role: Role::DepthwiseKernel, bias: bias && last_is_spatial };
-        let pointwise = Linear {
-            window: Window::POINT,
-            partition: point,
-            role: Role::PointwiseKernel,
-            bias: bias && !last_is_spatial,
-        };
+            Linear { window, partition, role: Role::DepthwiseKernel, bias: bias_of(Order::SpatialFirst) };
+        let bias = bias_of(Order::PointwiseFirst);
+        let pointwise = Linear { window: Window::POINT, partition: point, role: Role::PointwiseKernel, bias };
         let (first, second, first_extent) = match order {
             Order::SpatialFirst => (spatial, pointwise, extent),
             Order::PointwiseFirst => (pointwise, spatial, [shape.h(), shape.w()]),
@@ -167,6 +167,7 @@ impl<'a> Elaborator<'a> {
         Err(self.reports.report(error))
     }
 
+    /// A fully connected layer on a vector.
     pub fn dense(&mut self, attributes: &Attributes, site: &Site<'a>) -> Result<NodeId, Reported> {
         let units = attributes.count(&mut self.reports, "units", 1..=u32::MAX >> 1, 1);
         let bias = attributes.boolean(&mut self.reports, "bias", true);
@@ -218,8 +219,8 @@ impl<'a> Elaborator<'a> {
     pub fn place_window(
         &mut self,
         wanted: &WindowAttributes,
+        input: NodeId,
         shape: Shape,
-        site: Span,
     ) -> Result<(Window, [u32; 2]), Reported> {
         let WindowAttributes { kernel, strides, dilation, .. } = *wanted;
         let mut window = Window { kernel, strides, dilation, pads: Pads::default() };
@@ -236,7 +237,7 @@ impl<'a> Elaborator<'a> {
         self.check_pads(&window, wanted.span)?;
         match (window.output(0, sizes[0]), window.output(1, sizes[1])) {
             (Some(h), Some(w)) => Ok((window, [h, w])),
-            _ => Err(self.window_too_large(&window, shape, wanted.span, site)),
+            _ => Err(self.window_too_large(&window, input, shape, wanted.span)),
         }
     }
 
@@ -258,7 +259,7 @@ impl<'a> Elaborator<'a> {
         Ok(())
     }
 
-    fn window_too_large(&mut self, window: &Window, shape: Shape, span: Span, site: Span) -> Reported {
+    fn window_too_large(&mut self, window: &Window, input: NodeId, shape: Shape, span: Span) -> Reported {
         let [rows, columns] = window.extent();
         let (h, w) = (shape.h(), shape.w());
         let pads = window.pads;
@@ -276,7 +277,7 @@ impl<'a> Elaborator<'a> {
             rows.min(h),
             columns.min(w)
         ));
-        self.reports.report(if span == site { error } else { error.also(site, format!("reads {shape}")) })
+        self.reports.report(self.with_source(error, input))
     }
 
     /// Sizes of channels cut in segments.
@@ -326,9 +327,12 @@ impl<'a> Elaborator<'a> {
                 format!("{count} segments of {channels} {what}: there can be at most {channels}"),
             )
             .at(span, format!("more than {channels}"))
-            .suggest(format!(
-                "write `full` or {channels} for a segment for each channel, or `min({count}, channels)`"
-            )),
+            .suggest(match what {
+                "channels" => {
+                    format!("write `full` for a segment for each channel, or `min({count}, channels)`")
+                }
+                _ => format!("use {channels} segments or fewer, or more filters"),
+            }),
             PartitionError::Sum { sum, .. } => Diagnostic::error(
                 "E0502",
                 format!("the sizes of the segments sum up to {sum}, not to {channels} {what}"),

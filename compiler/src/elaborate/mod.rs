@@ -68,6 +68,7 @@ pub fn read(source: &str, settings: &[(String, String)]) -> Elaborated {
         elaborated.graph = None;
         errors.append(&mut elaborated.diagnostics);
         errors.sort_by_key(Diagnostic::position);
+        errors.truncate(report::MOST);
         elaborated.diagnostics = errors;
     }
     elaborated
@@ -123,6 +124,8 @@ struct Elaborator<'a> {
     model: Option<(String, Span)>,
     naming: names::Naming,
     graph: Option<Graph>,
+    /// Where the labels are written.
+    labels_span: Option<Span>,
     current: Current,
     values: HashMap<String, Named>,
     /// Branches of the joins that are being elaborated: where each starts, and the ends so far.
@@ -155,6 +158,7 @@ impl<'a> Elaborator<'a> {
             model: None,
             naming: names::Naming::default(),
             graph: None,
+            labels_span: None,
             current: Current::Nothing,
             values: HashMap::new(),
             joins: Vec::new(),

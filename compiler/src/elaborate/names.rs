@@ -120,9 +120,12 @@ impl<'a> Elaborator<'a> {
         let same = old.span == span;
         let mut error =
             Diagnostic::error("E0206", format!("two layers are called `{name}`")).at(span, "again here");
-        error = match same {
-            true => error.suggest("make the name depend on the loop or the call, as in `\"conv{i}\"`"),
-            false => error.also(old.span, "first here"),
+        error = match (self.scopes.find(name), same) {
+            (Some(_), _) => error.suggest(format!("write `\"{{{name}}}\"` for the value of the variable")),
+            (None, true) => {
+                error.suggest("make the name depend on the loop or the call, as in `\"conv{i}\"`")
+            }
+            (None, false) => error.also(old.span, "first here"),
         };
         Err(self.reports.report(error))
     }

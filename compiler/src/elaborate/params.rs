@@ -3,7 +3,7 @@
 use super::Elaborator;
 use super::report::{Reported, nearest, quoted};
 use super::value::Value;
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::Diagnostic;
 use crate::syntax::ast::{Expression, ExpressionKind, Name};
 use crate::syntax::parse_value;
 
@@ -54,6 +54,7 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// Defines a parameter with its setting or its default.
     pub fn declare_param(
         &mut self,
         name: &'a Name,
@@ -61,12 +62,14 @@ impl<'a> Elaborator<'a> {
         domain: Option<&'a Expression>,
     ) -> Result<(), Reported> {
         self.later_params.remove(name.text.as_str());
-        let allowed = domain.map(|d| self.evaluate(d)).transpose().unwrap_or(None);
+        let allowed = domain.and_then(|d| self.domain(d).ok());
         let standard = self.evaluate(default);
         let setting = self.settings.iter().find(|(n, _)| *n == name.text);
         let value = match (setting, standard) {
             (Some((_, text)), standard) => self.setting(name, text, standard.ok().as_ref(), allowed.as_ref()),
-            (None, Ok(value)) => self.in_domain(value, allowed.as_ref(), default.at.0, domain),
+            (None, Ok(value)) => {
+                self.in_domain(name, value, allowed.as_ref(), [default, domain.unwrap_or(default)])
+            }
             (None, Err(reported)) => Err(reported),
         };
         self.params.push(Param {
@@ -81,19 +84,31 @@ impl<'a> Elaborator<'a> {
         Ok(())
     }
 
+    /// The values that a parameter may have.
+    fn domain(&mut self, domain: &'a Expression) -> Result<Value, Reported> {
+        let value = self.evaluate(domain)?;
+        if matches!(value, Value::Range(_) | Value::List(_)) {
+            return Ok(value);
+        }
+        let error = Diagnostic::error("E0311", "the values of a parameter are a range or a list")
+            .at(domain.at.0, format!("this is {}", value.describe()))
+            .suggest(format!("write `in 1..{value}` or `in [{value}]`"));
+        Err(self.reports.report(error))
+    }
+
     fn in_domain(
         &mut self,
+        name: &Name,
         value: Value,
         allowed: Option<&Value>,
-        span: Span,
-        domain: Option<&Expression>,
+        [default, domain]: [&Expression; 2],
     ) -> Result<Value, Reported> {
         match allowed.and_then(|allowed| problem(&value, allowed)) {
             None => Ok(value),
             Some((message, way_out)) => {
-                let error = Diagnostic::error("E0305", format!("this default {message}"))
-                    .at(span, format!("this is {}", value.describe()))
-                    .also(domain.map_or(span, |d| d.at.0), "the values allowed")
+                let error = Diagnostic::error("E0305", format!("the default of `{}` {message}", name.text))
+                    .at(default.at.0, format!("this is {}", value.describe()))
+                    .also(domain.at.0, "the values allowed")
                     .suggest_if(way_out);
                 Err(self.reports.report(error))
             }

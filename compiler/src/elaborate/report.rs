@@ -4,6 +4,9 @@ use std::collections::HashSet;
 
 use crate::diagnostic::{Diagnostic, Span};
 
+/// How many mistakes are reported.
+pub const MOST: usize = 100;
+
 /// Proof that a diagnostic was reported: whoever receives it need not report again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reported(());
@@ -21,10 +24,13 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// Reports a mistake, with the call and the turn of the loop that it happened in.
+    /// Reports a mistake (the first [`MOST`] of them), with the call and the turn of the loop that it happened in.
     pub fn report(&mut self, mut diagnostic: Diagnostic) -> Reported {
         let span = diagnostic.primary.as_ref().map(|label| label.span);
         if span.is_some() && !self.seen.insert((diagnostic.code, span)) {
+            return Reported(());
+        }
+        if self.diagnostics.len() >= MOST {
             return Reported(());
         }
         if let Some(call) = self.calls.last() {
@@ -48,13 +54,18 @@ impl Reports {
     }
 }
 
-/// The candidate most like `name`, if one is like it at all.
+/// The candidate most like `name`, if one is like it at all: few letters differ, or it starts with the name.
 pub fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let lower = name.to_lowercase();
-    let scored = candidates.into_iter().map(|c| (strsim::damerau_levenshtein(&lower, &c.to_lowercase()), c));
-    let (distance, best) = scored.min_by_key(|(distance, _)| *distance)?;
-    let close = distance <= 1 + name.len() / 4 && distance < name.len().max(2);
-    close.then_some(best)
+    let most = (1 + name.len() / 4).min(name.len().max(2) - 1);
+    let distance = |candidate: &str| match candidate.strip_prefix(&lower) {
+        Some(_) if lower.len() > 2 => 1,
+        _ if candidate.len().abs_diff(name.len()) > most => usize::MAX,
+        _ => strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()),
+    };
+    // The order of the candidates may be random: the name breaks ties.
+    let (distance, best) = candidates.into_iter().map(|c| (distance(c), c)).min()?;
+    (distance <= most).then_some(best)
 }
 
 /// The words, each in backquotes, with commas between.

@@ -3,6 +3,9 @@
 //! Scopes are a stack. A call of a block hides the scopes of its caller: its body sees the statements outside of all
 //! braces and its own, so that a block means the same wherever it is called.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use super::value::Value;
 use crate::diagnostic::Span;
 use crate::syntax::ast::Expression;
@@ -29,8 +32,9 @@ pub struct LayerDefault<'a> {
 
 #[derive(Default)]
 struct Scope<'a> {
-    variables: Vec<(&'a str, Variable)>,
-    defaults: Vec<LayerDefault<'a>>,
+    variables: HashMap<&'a str, Variable>,
+    /// By layer and attribute; a later default replaces an earlier one.
+    defaults: HashMap<(&'static str, &'static str), LayerDefault<'a>>,
 }
 
 /// The stack of scopes; scope 0 belongs to the statements outside of all braces.
@@ -86,35 +90,39 @@ impl<'a> Scopes<'a> {
     /// Defines a variable in the innermost scope; gives back where it was defined if it is already there.
     pub fn define(&mut self, name: &'a str, variable: Variable) -> Result<(), Span> {
         let Some(scope) = self.scopes.last_mut() else { return Ok(()) };
-        if let Some((_, old)) = scope.variables.iter().find(|(n, _)| *n == name) {
-            return Err(old.span);
+        match scope.variables.entry(name) {
+            Entry::Occupied(old) => Err(old.get().span),
+            Entry::Vacant(entry) => {
+                entry.insert(variable);
+                Ok(())
+            }
         }
-        scope.variables.push((name, variable));
-        Ok(())
     }
 
     /// Adds a default to the innermost scope.
     pub fn set_default(&mut self, default: LayerDefault<'a>) {
         if let Some(scope) = self.scopes.last_mut() {
-            scope.defaults.push(default);
+            scope.defaults.insert((default.layer, default.attribute), default);
         }
     }
 
     /// The innermost visible variable of a name.
     pub fn find(&self, name: &str) -> Option<&Variable> {
-        let found = |&scope: &usize| self.scopes[scope].variables.iter().find(|(n, _)| *n == name);
-        self.visible().find_map(|scope| found(&scope)).map(|(_, variable)| variable)
+        self.visible().find_map(|scope| self.scopes[scope].variables.get(name))
     }
 
     /// The innermost visible default for an attribute, and its scope.
-    pub fn default_of(&self, layer: &str, attribute: &str) -> Option<(usize, LayerDefault<'a>)> {
-        let fits = |d: &&LayerDefault<'a>| d.layer == layer && d.attribute == attribute;
-        self.visible().find_map(|s| self.scopes[s].defaults.iter().rev().find(fits).map(|d| (s, *d)))
+    pub fn default_of(
+        &self,
+        layer: &'static str,
+        attribute: &'static str,
+    ) -> Option<(usize, LayerDefault<'a>)> {
+        self.visible().find_map(|s| Some((s, *self.scopes[s].defaults.get(&(layer, attribute))?)))
     }
 
     /// Names of all visible variables.
     pub fn names(&self) -> Vec<&'a str> {
-        self.visible().flat_map(|s| self.scopes[s].variables.iter().map(|(n, _)| *n)).collect()
+        self.visible().flat_map(|s| self.scopes[s].variables.keys().copied()).collect()
     }
 
     /// Visible scopes, innermost first.

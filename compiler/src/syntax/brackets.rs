@@ -23,10 +23,10 @@ pub struct Balanced {
 }
 
 /// Balances the brackets of `source`, or says why it cannot be read at all.
-pub fn balance(source: &str) -> Result<Balanced, Diagnostic> {
+pub fn balance(source: &str) -> Result<Balanced, Box<Diagnostic>> {
     if source.len() > MAX_SOURCE {
         let message = format!("the source has {} bytes; at most {MAX_SOURCE} are read", source.len());
-        return Err(Diagnostic::error("E0107", message));
+        return Err(Box::new(Diagnostic::error("E0107", message)));
     }
     let mut scanner = Scanner { source: source.as_bytes(), ..Scanner::default() };
     scanner.scan()?;
@@ -52,7 +52,7 @@ struct Scanner<'a> {
 }
 
 impl Scanner<'_> {
-    fn scan(&mut self) -> Result<(), Diagnostic> {
+    fn scan(&mut self) -> Result<(), Box<Diagnostic>> {
         let mut at = 0;
         while let Some(&byte) = self.source.get(at) {
             match byte {
@@ -74,7 +74,7 @@ impl Scanner<'_> {
     }
 
     /// Passes over the string that starts at `start` and returns the offset behind it.
-    fn string(&mut self, start: usize) -> Result<usize, Diagnostic> {
+    fn string(&mut self, start: usize) -> Result<usize, Box<Diagnostic>> {
         let mut depth = 0_usize;
         let mut at = start + 1;
         loop {
@@ -103,7 +103,7 @@ impl Scanner<'_> {
         Ok(end)
     }
 
-    fn bracket(&mut self, byte: u8, at: usize) -> Result<(), Diagnostic> {
+    fn bracket(&mut self, byte: u8, at: usize) -> Result<(), Box<Diagnostic>> {
         match byte {
             b'(' | b'[' | b'{' => {
                 if byte == b'{' {
@@ -192,14 +192,15 @@ fn closer(bracket: u8) -> char {
     }
 }
 
-fn check_depth(depth: usize, at: usize) -> Result<(), Diagnostic> {
+fn check_depth(depth: usize, at: usize) -> Result<(), Box<Diagnostic>> {
     if depth <= MAX_NESTING {
         return Ok(());
     }
     let message = format!("brackets are nested more than {MAX_NESTING} deep");
-    Err(Diagnostic::error("E0106", message)
+    let error = Diagnostic::error("E0106", message)
         .at(Span::new(at, at + 1), format!("this one is number {depth}"))
-        .suggest("name inner parts with `let` or `block`"))
+        .suggest("name inner parts with `let` or `block`");
+    Err(Box::new(error))
 }
 
 #[cfg(test)]

@@ -12,6 +12,9 @@ use crate::diagnostic::{Diagnostic, Span};
 /// How many operators an expression may have between two brackets.
 pub const MAX_OPERATORS: usize = 32;
 
+/// How many arguments a statement, and how many parameters a block may have.
+pub const MAX_ARGUMENTS: usize = 64;
+
 static PRATT: LazyLock<PrattParser<Rule>> = LazyLock::new(|| {
     let left = |rule| Op::infix(rule, Assoc::Left);
     PrattParser::new()
@@ -114,16 +117,16 @@ impl<'a> Builder<'a> {
             last_end = Some(end);
             if joined {
                 self.diagnostics.push(recover::run_on(self.text, self.base, start));
-                if element.as_rule() == Rule::bad_statement {
-                    let body = self.blocks_of(element);
-                    statements.push(Statement {
-                        kind: StatementKind::Bad { declares: None, body },
-                        at: At::default(),
-                    });
-                    continue;
-                }
+                spoil(statements.last_mut());
             }
-            statements.extend(self.statement(element));
+            if joined && element.as_rule() == Rule::bad_statement {
+                let kind = StatementKind::Bad { declares: None, body: self.blocks_of(element) };
+                statements.push(Statement { kind, at: At::default() });
+                continue;
+            }
+            let start = element.as_span().start();
+            let statement = self.statement(element);
+            statements.extend(statement.map(|s| self.limit_arguments(s, start)));
         }
         statements
     }
@@ -151,6 +154,24 @@ impl<'a> Builder<'a> {
             _ => return Some(self.good_statement(pair)),
         };
         Some(Statement { kind, at })
+    }
+
+    /// Gives up a statement with too many arguments.
+    fn limit_arguments(&mut self, mut statement: Statement, start: usize) -> Statement {
+        let count = match &mut statement.kind {
+            StatementKind::Block { parameters, .. } => truncate(parameters),
+            StatementKind::Model { arguments, .. }
+            | StatementKind::Input { arguments, .. }
+            | StatementKind::Default { arguments, .. }
+            | StatementKind::Invoke { arguments, .. } => truncate(arguments),
+            _ => 0,
+        };
+        if count > MAX_ARGUMENTS {
+            let start = self.base + start;
+            self.diagnostics.push(recover::too_many_arguments(Span::new(start, start + 1), count));
+            statement.kind = StatementKind::Bad { declares: None, body: Vec::new() };
+        }
+        statement
     }
 
     fn bad_statement(&mut self, pair: Pair<'_, Rule>) -> StatementKind {
@@ -492,6 +513,27 @@ impl<'a> Builder<'a> {
         self.diagnostics = inner.diagnostics;
         value
     }
+}
+
+/// Gives up a statement that does not end where it should, unless it is a block.
+fn spoil(statement: Option<&mut Statement>) {
+    let Some(Statement { kind, .. }) = statement else { return };
+    let declares = match kind {
+        StatementKind::Param { name, .. } | StatementKind::Let { name, .. } => Some(name.clone()),
+        StatementKind::Model { .. }
+        | StatementKind::Input { .. }
+        | StatementKind::From { .. }
+        | StatementKind::Invoke { .. } => None,
+        _ => return,
+    };
+    *kind = StatementKind::Bad { declares, body: Vec::new() };
+}
+
+/// Cuts off what is too much and returns how long the list was.
+fn truncate<T>(list: &mut Vec<T>) -> usize {
+    let count = list.len();
+    list.truncate(MAX_ARGUMENTS);
+    count
 }
 
 fn flush(text: &mut String, pieces: &mut Vec<Piece>) {

@@ -15,7 +15,7 @@ use pest::Parser;
 use crate::diagnostic::Diagnostic;
 
 pub use brackets::{MAX_NESTING, MAX_SOURCE};
-pub use build::MAX_OPERATORS;
+pub use build::{MAX_ARGUMENTS, MAX_OPERATORS};
 
 use grammar::{Grammar, Rule};
 
@@ -28,11 +28,14 @@ mod grammar {
     pub struct Grammar;
 }
 
+/// How many syntax errors are reported.
+const MAX_ERRORS: usize = 100;
+
 /// Reads a spec. The tree holds what could be read; diagnostics say what could not.
 pub fn parse(source: &str) -> (ast::File, Vec<Diagnostic>) {
     let balanced = match brackets::balance(source) {
         Ok(balanced) => balanced,
-        Err(error) => return (ast::File::default(), vec![error]),
+        Err(error) => return (unreadable(), vec![*error]),
     };
     let mut builder = build::Builder::new(&balanced.text, 0, balanced.diagnostics);
     let file = match Grammar::parse(Rule::file, &balanced.text) {
@@ -40,21 +43,28 @@ pub fn parse(source: &str) -> (ast::File, Vec<Diagnostic>) {
         // Any text matches `file`, so only a limit of the parser itself can end up here.
         Err(error) => {
             builder.diagnostics.push(Diagnostic::error("E0101", error.variant.message().into_owned()));
-            ast::File::default()
+            unreadable()
         }
     };
     let mut diagnostics = builder.diagnostics;
     diagnostics.sort_by_key(Diagnostic::position);
+    diagnostics.truncate(MAX_ERRORS);
     (file, diagnostics)
 }
 
+/// The tree of a source of which nothing can be read.
+fn unreadable() -> ast::File {
+    let kind = ast::StatementKind::Bad { declares: None, body: Vec::new() };
+    ast::File { statements: vec![ast::Statement { kind, at: ast::At::default() }] }
+}
+
 /// Reads one value, as in `--set name=value`. Spans in the result count from the start of `source`.
-pub fn parse_value(source: &str) -> Result<ast::Expression, Diagnostic> {
+pub fn parse_value(source: &str) -> Result<ast::Expression, Box<Diagnostic>> {
     let balanced = brackets::balance(source)?;
     let mut builder = build::Builder::new(&balanced.text, 0, balanced.diagnostics);
     let value = builder.whole_value();
     match (value, builder.diagnostics.into_iter().next()) {
-        (_, Some(error)) => Err(error),
+        (_, Some(error)) => Err(Box::new(error)),
         (value, None) => Ok(value),
     }
 }

@@ -3,7 +3,7 @@
 use pest::Parser;
 use pest::error::{Error, ErrorVariant, InputLocation};
 
-use super::build::MAX_OPERATORS;
+use super::build::{MAX_ARGUMENTS, MAX_OPERATORS};
 use super::{Grammar, Rule};
 use crate::diagnostic::{Diagnostic, Span};
 
@@ -70,6 +70,12 @@ pub fn too_many_operators(span: Span, operators: usize) -> Diagnostic {
     )
     .at(span, "too long")
     .suggest("name parts of it with `let`")
+}
+
+/// A statement with more arguments, or a block with more parameters, than are read.
+pub fn too_many_arguments(span: Span, count: usize) -> Diagnostic {
+    let message = format!("{count} arguments in one statement; at most {MAX_ARGUMENTS} are read");
+    Diagnostic::error("E0112", message).at(span, "starts here")
 }
 
 /// A number that no variable can hold.
@@ -186,6 +192,9 @@ fn hint(found: &str, word: &str, wanted: &str) -> Option<String> {
     if wanted.contains("a name") && is_keyword(found) {
         return Some(format!("`{found}` is a word of the language; choose another name"));
     }
+    if wanted == "`else`" {
+        return Some("write it like `if order == spatial_first then channels else width`".to_owned());
+    }
     let example = match word {
         "model" => "model xception",
         "param" => "param size = 299 in 71..2048",
@@ -209,8 +218,8 @@ fn hint(found: &str, word: &str, wanted: &str) -> Option<String> {
 /// Signs of other languages.
 fn sign_hint(found: &str, word: &str) -> Option<String> {
     let hint = match found {
-        "=" if word.is_empty() || !is_keyword(word) => "attributes are written `name: value`",
-        "=" => "`==` compares two values",
+        "=" if matches!(word, "if" | "residual") => "`==` compares two values",
+        "=" if !matches!(word, "let" | "param" | "for") => "attributes are written `name: value`",
         "&&" | "&" => "write `and`",
         "||" | "|" => "write `or`",
         "!" => "write `not`",

@@ -5,71 +5,63 @@ use super::ast::*;
 /// Calls `f` with each name that the statements use: variables, words, layers and blocks.
 pub fn names<'a>(statements: &'a [Statement], f: &mut dyn FnMut(&'a str)) {
     for statement in statements {
-        in_statement(&statement.kind, f);
+        if let StatementKind::Invoke { name, .. } = &statement.kind {
+            f(&name.text);
+        }
+        expressions(&statement.kind).into_iter().for_each(|e| in_expression(e, f));
+        references(&statement.kind).into_iter().for_each(|r| in_pieces(&r.pieces, f));
+        blocks(&statement.kind).into_iter().for_each(|body| names(body, f));
     }
 }
 
-fn in_statement<'a>(statement: &'a StatementKind, f: &mut dyn FnMut(&'a str)) {
+/// The blocks right within a statement.
+fn blocks(statement: &StatementKind) -> Vec<&Block> {
     use StatementKind::*;
     match statement {
-        Model { arguments, .. } | Default { arguments, .. } => in_arguments(arguments, f),
-        Param { default, domain, .. } => {
-            in_expression(default, f);
-            domain.iter().for_each(|d| in_expression(d, f));
-        }
-        Input { extents, arguments, .. } => {
-            extents.iter().for_each(|e| in_expression(e, f));
-            in_arguments(arguments, f);
-        }
-        Block { parameters, body, .. } => {
-            parameters.iter().filter_map(|p| p.default.as_ref()).for_each(|d| in_expression(d, f));
-            names(body, f);
-        }
-        Flow { repeat, body, .. } => {
-            repeat.iter().for_each(|r| in_expression(&r.count, f));
-            names(body, f);
-        }
-        Repeat { repeat, body } => {
-            in_expression(&repeat.count, f);
-            names(body, f);
-        }
-        For { values, body, .. } => {
-            in_expression(values, f);
-            names(body, f);
-        }
-        Let { value, .. } => in_expression(value, f),
-        Branch { body } | Bad { body, .. } => names(body, f),
-        From { value } => in_pieces(&value.pieces, f),
-        If { arms, otherwise } => {
-            for (condition, body) in arms {
-                in_expression(condition, f);
-                names(body, f);
-            }
-            otherwise.iter().for_each(|body| names(body, f));
-        }
-        Residual { condition, body, shortcut, label } => {
-            condition.iter().for_each(|c| in_expression(c, f));
-            names(body, f);
-            shortcut.iter().for_each(|body| names(body, f));
-            label.iter().for_each(|l| in_pieces(&l.pieces, f));
-        }
-        Join { operands, label, .. } => {
-            match operands {
-                Operands::Branches(body) => names(body, f),
-                Operands::Values(values) => values.iter().for_each(|v| in_pieces(&v.pieces, f)),
-            }
-            label.iter().for_each(|l| in_pieces(&l.pieces, f));
-        }
-        Invoke { name, arguments, label, .. } => {
-            f(&name.text);
-            in_arguments(arguments, f);
-            label.iter().for_each(|l| in_pieces(&l.pieces, f));
-        }
+        Block { body, .. }
+        | Flow { body, .. }
+        | Repeat { body, .. }
+        | For { body, .. }
+        | Branch { body }
+        | Bad { body, .. }
+        | Join { operands: Operands::Branches(body), .. } => vec![body],
+        If { arms, otherwise } => arms.iter().map(|(_, body)| body).chain(otherwise).collect(),
+        Residual { body, shortcut, .. } => std::iter::once(body).chain(shortcut).collect(),
+        _ => Vec::new(),
     }
 }
 
-fn in_arguments<'a>(arguments: &'a [Argument], f: &mut dyn FnMut(&'a str)) {
-    arguments.iter().for_each(|a| in_expression(&a.value, f));
+/// The expressions right within a statement.
+fn expressions(statement: &StatementKind) -> Vec<&Expression> {
+    use StatementKind::*;
+    let values = |arguments| -> Vec<&Expression> {
+        let arguments: &Vec<Argument> = arguments;
+        arguments.iter().map(|a| &a.value).collect()
+    };
+    match statement {
+        Model { arguments, .. } | Default { arguments, .. } | Invoke { arguments, .. } => values(arguments),
+        Input { extents, arguments, .. } => extents.iter().chain(values(arguments)).collect(),
+        Param { default, domain, .. } => std::iter::once(default).chain(domain).collect(),
+        Block { parameters, .. } => parameters.iter().filter_map(|p| p.default.as_ref()).collect(),
+        Flow { repeat, .. } => repeat.iter().map(|r| &r.count).collect(),
+        Repeat { repeat, .. } => vec![&repeat.count],
+        For { values, .. } => vec![values],
+        Let { value, .. } => vec![value],
+        If { arms, .. } => arms.iter().map(|(condition, _)| condition).collect(),
+        Residual { condition, .. } => condition.iter().collect(),
+        Join { .. } | Branch { .. } | From { .. } | Bad { .. } => Vec::new(),
+    }
+}
+
+/// The names of layers and values right within a statement.
+fn references(statement: &StatementKind) -> Vec<&Reference> {
+    use StatementKind::*;
+    match statement {
+        From { value } => vec![value],
+        Join { operands: Operands::Values(values), label, .. } => values.iter().chain(label).collect(),
+        Join { label, .. } | Residual { label, .. } | Invoke { label, .. } => label.iter().collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn in_pieces<'a>(pieces: &'a [Piece], f: &mut dyn FnMut(&'a str)) {

@@ -147,15 +147,16 @@ impl Drawing {
                 if normed {
                     y = self.builder.norm(y);
                 }
-                if activation != Activation::Linear {
-                    y = self.builder.activation(y, activation);
+                let between = if genes.below(6) == 5 { genes.activation() } else { activation };
+                if between != Activation::Linear {
+                    y = self.builder.activation(y, between);
                 }
                 if spatial {
                     let (ic, oc) = (self.channels(y), genes.range(1, 6));
                     let window = if genes.below(5) == 4 { genes.window(1) } else { shared };
                     y = self.builder.conv(y, window, cut(ic, oc, 1 + genes.below(ic.min(oc))), genes.coin());
                 }
-                if last { self.builder.activation(y, Activation::Relu) } else { y }
+                if last != (genes.below(8) == 7) { self.builder.activation(y, Activation::Relu) } else { y }
             })
             .collect();
         self.builder.concat(&branches)

@@ -29,29 +29,37 @@ pub trait Float:
     fn sqrt(self) -> Self;
 }
 
+/// The methods are inlined by request: the loops over them are compiled in other crates, and a call for each product would
+/// make them several times slower.
 macro_rules! float {
     ($type:ident) => {
         impl Float for $type {
+            #[inline]
             fn from_f64(value: f64) -> Self {
                 value as $type
             }
 
+            #[inline]
             fn from_f32(value: f32) -> Self {
                 $type::from(value)
             }
 
+            #[inline]
             fn to_f64(self) -> f64 {
                 f64::from(self)
             }
 
+            #[inline]
             fn exp(self) -> Self {
                 $type::exp(self)
             }
 
+            #[inline]
             fn exp_m1(self) -> Self {
                 $type::exp_m1(self)
             }
 
+            #[inline]
             fn sqrt(self) -> Self {
                 $type::sqrt(self)
             }

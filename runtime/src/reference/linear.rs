@@ -23,15 +23,16 @@ pub(super) fn convolve<F: Float>(
     let (oh, ow) = (size(0, x.shape.h()), size(1, x.shape.w()));
     let job = Convolution {
         conv,
+        oc: conv.partition.oc() as usize,
         x,
         blocks: conv.kernel_blocks(),
         kernels: conv.parts.iter().map(|part| weights.tensor(part.kernel)).collect(),
         columns: columns(&conv.window, x.shape.w(), ow),
     };
-    let mut result = vec![F::from_f32(0.0); batch * oh * ow * job.oc()];
-    let rows = result.par_chunks_mut(ow * job.oc()).enumerate();
+    let mut result = vec![F::from_f32(0.0); batch * oh * ow * job.oc];
+    let rows = result.par_chunks_mut(ow * job.oc).enumerate();
     rows.for_each(|(row, pixels)| job.row(row / oh, row % oh, pixels));
-    finish(&conv.parts, weights, &mut result, job.oc());
+    finish(&conv.parts, weights, &mut result, job.oc);
     result
 }
 
@@ -43,6 +44,7 @@ fn columns(window: &Window, width: u32, ow: usize) -> Vec<Vec<(usize, usize)>> {
 
 struct Convolution<'a, F> {
     conv: &'a Conv,
+    oc: usize,
     x: Tensor<'a, F>,
     blocks: Vec<KernelBlock>,
     kernels: Vec<&'a [f32]>,
@@ -50,10 +52,6 @@ struct Convolution<'a, F> {
 }
 
 impl<F: Float> Convolution<'_, F> {
-    fn oc(&self) -> usize {
-        self.conv.partition.oc() as usize
-    }
-
     /// Sums up one row of the result. Pixels are the innermost loop but one, so that a row of the kernel serves all of
     /// them while it is in the cache.
     fn row(&self, image: usize, oy: usize, pixels: &mut [F]) {
@@ -71,7 +69,7 @@ impl<F: Float> Convolution<'_, F> {
 
     /// Adds the products of one tap and one block of the kernel to a row of pixels.
     fn block(&self, block: &KernelBlock, tap: usize, row: &[F], kx: usize, pixels: &mut [F]) {
-        let (ic, oc) = (self.x.shape.c() as usize, self.oc());
+        let (ic, oc) = (self.x.shape.c() as usize, self.oc);
         let outputs = block.outputs.start as usize..block.outputs.end as usize;
         for (i, channel) in (block.inputs.start as usize..block.inputs.end as usize).enumerate() {
             let at = block.offset + tap * block.tap_stride + i * block.input_stride;

@@ -11,7 +11,8 @@ use super::error::{Extents, Mismatch, nearest};
 use super::name_map::{NameMap, Translation};
 use super::stored::{Data, Stored, transpose};
 
-/// Files with more tensors than this get no hints about similar names: comparing all of them would take minutes.
+/// Files with more tensors than this get no hints about similar names: comparing all of them would take
+/// minutes.
 const HINTED: usize = 5000;
 
 /// A tensor of the network and the tensor of the file that has its numbers.
@@ -125,8 +126,8 @@ fn misfit(weight: &Weight, stored: &Stored, transpose: Option<&[usize]>) -> Opti
 
 /// Whether numbers of this shape are the weight's numbers in its order.
 ///
-/// A depthwise kernel is `kh x kw x channels x multiplier` in Keras and `kh x kw x 1 x (channels * multiplier)` as
-/// a grouped convolution: the same numbers in the same order.
+/// A depthwise kernel is `kh x kw x channels x multiplier` in Keras and `kh x kw x 1 x (channels *
+/// multiplier)` as a grouped convolution: the same numbers in the same order.
 pub(super) fn fits(weight: &Weight, shape: &[u64]) -> bool {
     let expected: Vec<u64> = weight.shape.iter().map(|&extent| u64::from(extent)).collect();
     if expected == shape {
@@ -152,8 +153,8 @@ fn fitting_permutation(weight: &Weight, shape: &[u64]) -> Option<Vec<usize>> {
     USUAL.into_iter().find(turns).map(<[usize]>::to_vec)
 }
 
-/// Reads the numbers of every binding, in the order of the network's weight table. The error says which tensor is
-/// damaged and how.
+/// Reads the numbers of every binding, in the order of the network's weight table. The error says which
+/// tensor is damaged and how.
 pub(super) fn read(
     graph: &Graph,
     mut bindings: Vec<Binding>,

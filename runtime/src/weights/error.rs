@@ -1,4 +1,5 @@
-//! What can be wrong with a file of weights, and how it is said: every mismatch at once, with names and shapes.
+//! What can be wrong with a file of weights, and how it is said: every mismatch at once, with names and
+//! shapes.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -27,7 +28,8 @@ pub enum WeightsError {
         /// What the file starts with, in words.
         found: String,
     },
-    /// The format is known, but the file contradicts itself, ends too early, or holds what no writer of weights makes.
+    /// The format is known, but the file contradicts itself, ends too early, or holds what no writer of
+    /// weights makes.
     #[error("{}: damaged or not a file of weights: {reason}", path.display())]
     Corrupt {
         /// The file.

@@ -35,9 +35,10 @@ impl fmt::Display for Format {
 
 /// Reads the weights of `graph`, which is one that was elaborated, from a file in any format.
 ///
-/// Without `map`, safetensors are bound by name and Keras' files as Keras does it: by the order of layers, confirmed by
-/// names where both sides have them. With `map`, every tensor of the file is bound by its translated name; in HDF5 files that
-/// is the path of its dataset without the leading `/` and without `:0`.
+/// Without `map`, safetensors are bound by name and Keras' files as Keras does it: by the order of layers,
+/// confirmed by names where both sides have them. With `map`, every tensor of the file is bound by its
+/// translated name; in HDF5 files that is what Keras lists (`stem/kernel` without the `:0`), or the path of
+/// the dataset where it lists nothing (`layers/conv2d/vars/0`).
 pub fn load(graph: &Graph, path: &Path, map: Option<&NameMap>) -> Result<Weights, WeightsError> {
     match format_of(path)? {
         Format::Safetensors => load_safetensors(graph, path, map),
@@ -48,8 +49,8 @@ pub fn load(graph: &Graph, path: &Path, map: Option<&NameMap>) -> Result<Weights
 fn load_safetensors(graph: &Graph, path: &Path, names: Option<&NameMap>) -> Result<Weights, WeightsError> {
     let corrupt = |reason| WeightsError::Corrupt { path: path.to_owned(), reason };
     let file = File::open(path).map_err(|source| io(path, source))?;
-    // SAFETY: the mapping is read-only and private to `Weights`. Nothing here writes to files in place, and the
-    // documentation of `Weights` asks users not to change the file meanwhile.
+    // SAFETY: the mapping is read-only and private to `Weights`. Nothing here writes to files in place, and
+    // the documentation of `Weights` asks users not to change the file meanwhile.
     let map = unsafe { Mmap::map(&file) }.map_err(|source| io(path, source))?;
     let stored = safetensors::tensors(&map).map_err(corrupt)?;
     let bindings = accept(path, bind::by_name(graph, &stored, names))?;

@@ -1,8 +1,8 @@
 //! The numbers of a network's parameter tensors: random ones from a seed, and the files of several tools.
 //!
-//! A file is read in three steps: its list of tensors ([`stored`]), the binding of each to a tensor of the network (by name
-//! in [`bind`], by Keras' order in [`keras`]), and the numbers. The second step ends with every mismatch there is, so that
-//! nothing is read from a file that is not for the network.
+//! A file is read in three steps: its list of tensors (`stored`), the binding of each to a tensor of the
+//! network (by name in `bind`, by Keras' order in `keras`), and the numbers. The second step ends with every
+//! mismatch there is, so that nothing is read from a file that is not for the network.
 
 mod bind;
 mod error;
@@ -13,6 +13,7 @@ mod random;
 mod safetensors;
 mod stored;
 
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
@@ -27,8 +28,8 @@ pub use safetensors::save_safetensors;
 
 /// Numbers for every parameter tensor of a graph.
 ///
-/// Tensors of a safetensors file stay in the file, which is mapped: it must not be changed while the weights are in use
-/// (replacing it by another file of the same name is harmless).
+/// Tensors of a safetensors file stay in the file, which is mapped: it must not be changed while the weights
+/// are in use (replacing it by another file of the same name is harmless).
 #[derive(Debug)]
 pub struct Weights {
     tensors: Vec<Tensor>,
@@ -73,6 +74,19 @@ pub enum Matching {
     },
 }
 
+/// Prints as `HDF5, by the order of layers (29 of 29 names agree)` or `random, seed 7`.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Seed(seed) => write!(f, "random, seed {seed}"),
+            Origin::File { format, matching: Matching::Names } => write!(f, "{format}, by name"),
+            Origin::File { format, matching: Matching::Order { confirmed, layers } } => {
+                write!(f, "{format}, by the order of layers ({confirmed} of {layers} names agree)")
+            }
+        }
+    }
+}
+
 /// What a conversion wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Converted {
@@ -85,8 +99,8 @@ pub struct Converted {
 }
 
 impl Weights {
-    /// Random numbers, the same on every machine for the same names, roles, fan-ins and `seed`, of a size that keeps
-    /// the activations of deep networks within a few orders of magnitude of the input's.
+    /// Random numbers, the same on every machine for the same names, roles, fan-ins and `seed`, of a size
+    /// that keeps the activations of deep networks within a few orders of magnitude of the input's.
     pub fn random(graph: &Graph, seed: u64) -> Weights {
         let tensors = random::tensors(graph, seed).into_iter().map(Tensor::Owned).collect();
         Weights { tensors, map: None, origin: Origin::Seed(seed) }

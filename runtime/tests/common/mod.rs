@@ -4,6 +4,7 @@
 
 use xcc_compiler::graph::{Graph, Role, WeightId, WeightSource};
 
+pub mod compiled;
 #[path = "../../../compiler/tests/common/mod.rs"]
 pub mod graphs;
 

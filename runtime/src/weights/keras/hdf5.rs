@@ -5,7 +5,7 @@ use std::path::Path;
 
 use hdf5_pure::{AttrValue, DType, Dataset, File, Group};
 
-use super::config::Config;
+use super::config::{Config, ConfigLayer};
 use super::{KerasFile, Listing, StoredLayer};
 use crate::weights::stored::{Data, Stored};
 
@@ -27,9 +27,9 @@ pub(super) fn read(file: &File, config: Option<Config>) -> Result<KerasFile, Str
     let root = file.root();
     let groups = root.groups().map_err(reason)?;
     let has = |name: &str| groups.iter().any(|group| group == name);
-    let stored_config = root.attrs().map_err(reason)?;
-    let stored_config = stored_config.get("model_config").and_then(AttrValue::as_str).map(Config::from_json);
-    let config = config.or(stored_config).unwrap_or_default();
+    let attrs = root.attrs().map_err(reason)?;
+    let described = attrs.get("model_config").and_then(AttrValue::as_str).map(Config::from_json);
+    let config = config.or(described).unwrap_or_default();
     let base = if has("model_weights") { root.group("model_weights").map_err(reason)? } else { file.root() };
     let mut listed = Listed::default();
     if let Some(names) = strings(&base, "layer_names")? {
@@ -56,6 +56,18 @@ struct Listed {
     layers: Vec<StoredLayer>,
 }
 
+/// A layer that is told by its class and number.
+struct Counted<'a> {
+    /// Where its group is.
+    path: String,
+    /// Its class in snake case.
+    class: String,
+    /// How many layers of the class come before it.
+    index: usize,
+    /// What the model's description says about it.
+    known: Option<&'a ConfigLayer>,
+}
+
 impl Listed {
     fn into_file(self, listing: Listing) -> KerasFile {
         KerasFile { tensors: self.tensors, layers: self.layers, listing }
@@ -79,7 +91,8 @@ impl Listed {
         Ok(())
     }
 
-    /// The layout of `.weights.h5`: groups called after classes, with a number that counts the layers of the class.
+    /// The layout of `.weights.h5`: groups called after classes, with a number that counts the layers of the
+    /// class.
     fn add_counted_layers(
         &mut self,
         base: &Group,
@@ -95,66 +108,54 @@ impl Listed {
         for (class, index, name) in groups {
             let group = base.group(&name).map_err(reason)?;
             let known = config.nth(&class, index);
-            for part in group.groups().map_err(reason)? {
-                let path = format!("{path}/{name}/{part}");
-                let inner = group.group(&part).map_err(reason)?;
-                match part.as_str() {
-                    "vars" => self.add_counted_layer(
-                        &inner,
-                        &path,
-                        &class,
-                        index,
-                        known.map(|layer| &layer.name[..]),
-                    )?,
-                    "layers" | "_layer_checkpoint_dependencies" => {
-                        let none = Config::default();
-                        self.add_counted_layers(
-                            &inner,
-                            &path,
-                            known.map_or(&none, |layer| &layer.nested),
-                            depth + 1,
-                        )?;
-                    }
-                    _ => {}
+            let path = format!("{path}/{name}");
+            self.add_counted_layer(&group, &Counted { path, class, index, known }, depth)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a layer, and the layers of a model nested in it.
+    fn add_counted_layer(&mut self, group: &Group, layer: &Counted, depth: usize) -> Result<(), String> {
+        for part in group.groups().map_err(reason)? {
+            let path = format!("{}/{part}", layer.path);
+            let inner = group.group(&part).map_err(reason)?;
+            match part.as_str() {
+                "vars" => self.add_counted_tensors(&inner, &path, layer)?,
+                "layers" | "_layer_checkpoint_dependencies" => {
+                    let none = Config::default();
+                    let config = layer.known.map_or(&none, |layer| &layer.nested);
+                    self.add_counted_layers(&inner, &path, config, depth + 1)?;
                 }
+                _ => {}
             }
         }
         Ok(())
     }
 
-    /// Adds layer number `index` of `class`, whose tensors are the datasets `0`, `1`, ... of `vars`.
-    fn add_counted_layer(
-        &mut self,
-        vars: &Group,
-        path: &str,
-        class: &str,
-        index: usize,
-        name: Option<&str>,
-    ) -> Result<(), String> {
+    /// Adds the tensors of a layer: the datasets `0`, `1`, ... of its group `vars`.
+    fn add_counted_tensors(&mut self, vars: &Group, path: &str, layer: &Counted) -> Result<(), String> {
         let count = vars.datasets().map_err(reason)?.len();
         if count == 0 {
             return Ok(());
         }
-        let same_class = self.layers.iter().filter(|layer| layer.class.as_deref() == Some(class)).count();
-        if same_class != index {
+        let class = Some(layer.class.clone());
+        let before = self.layers.iter().filter(|other| other.class == class).count();
+        if before != layer.index {
             return Err(format!(
-                "{path}: number {index} of its class where number {same_class} was expected; the order of layers \
-                 cannot be told (several models in one file have this class, or groups are missing)"
+                "{path}: number {} of its class where number {before} was expected; the order of layers cannot \
+                 be told (several models in one file have this class, or groups are missing)",
+                layer.index
             ));
         }
         let attrs = vars.attrs().map_err(reason)?;
-        let name = attrs.get("name").and_then(AttrValue::as_str).or(name).map(str::to_owned);
+        let known = layer.known.map(|layer| layer.name.as_str());
+        let name = attrs.get("name").and_then(AttrValue::as_str).or(known).map(str::to_owned);
         let mut tensors = Vec::new();
         for number in 0..count {
             let dataset = vars.dataset(&number.to_string()).map_err(|error| format!("{path}: {error}"))?;
             tensors.push(self.add_tensor(&format!("{path}/{number}"), &dataset)?);
         }
-        self.layers.push(StoredLayer {
-            label: path.to_owned(),
-            name,
-            class: Some(class.to_owned()),
-            tensors,
-        });
+        self.layers.push(StoredLayer { label: path.to_owned(), name, class, tensors });
         Ok(())
     }
 
@@ -184,9 +185,9 @@ fn counted(name: String) -> (String, usize, String) {
 
 /// The tensors of a layer; those of a nested model are grouped by the layers in it.
 ///
-/// The names of a nested model's tensors start with those of its layers. The model's description, if it is there, tells the
-/// order of these. Otherwise: Keras lists all trainable tensors before the others, so layers come in order by their
-/// first tensors if all of them or none can be trained.
+/// The names of a nested model's tensors start with those of its layers. The model's description, if it is
+/// there, tells the order of these. Otherwise: Keras lists all trainable tensors before the others, so layers
+/// come in order by their first tensors if all of them or none can be trained.
 fn sublayers<'a>(
     layer: &str,
     weights: &'a [String],
@@ -200,10 +201,10 @@ fn sublayers<'a>(
     let place = |name: &str| order.iter().position(|known| *known == name);
     if groups.iter().all(|(name, _)| place(name).is_some()) {
         groups.sort_by_key(|(name, _)| place(name));
-    } else if !lists_layers_in_order(weights, groups.len()) {
+    } else if !lists_layers_in_order(weights, &groups) {
         return Err(format!(
-            "layer {layer} is a model of which only a part can be trained: the order of its layers cannot be told; save \
-             it as .keras, or save the inner model's weights"
+            "layer {layer} is a model of which only a part can be trained: the order of its layers cannot be \
+             told; save it as .keras, or save the inner model's weights"
         ));
     }
     Ok(groups.into_iter().map(|(name, weights)| (name.to_owned(), weights)).collect())
@@ -230,12 +231,16 @@ fn layer_of(weight: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Whether the tensors of each layer are together (no layer, or all, can be trained), or all stored statistics come last.
-fn lists_layers_in_order(weights: &[String], layers: usize) -> bool {
+/// Whether the names in `weights`, grouped as `groups`, tell the order of layers: either the tensors of each
+/// layer are together (no layer, or all, can be trained), or all stored statistics come last, layers in the
+/// same order as before.
+fn lists_layers_in_order(weights: &[String], groups: &[(&str, Vec<&str>)]) -> bool {
     let runs = weights.chunk_by(|a, b| layer_of(a) == layer_of(b)).count();
-    let is_statistic = |weight: &&String| weight.contains("/moving_") || weight.contains("/running_");
-    runs == layers
-        || weights.iter().skip_while(|weight| !is_statistic(weight)).all(|weight| is_statistic(&weight))
+    let is_statistic = |weight: &String| weight.contains("/moving_") || weight.contains("/running_");
+    let first = weights.iter().position(is_statistic).unwrap_or(weights.len());
+    let statistics = &weights[first..];
+    let place = |weight: &String| groups.iter().position(|(layer, _)| *layer == layer_of(weight));
+    runs == groups.len() || statistics.iter().all(is_statistic) && statistics.iter().map(place).is_sorted()
 }
 
 /// The list of strings in an attribute, which Keras splits over `name0`, `name1`, ... when it is long.
@@ -256,4 +261,106 @@ fn strings(group: &Group, name: &str) -> Result<Option<Vec<String>>, String> {
 
 fn reason(error: hdf5_pure::Error) -> String {
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hdf5_pure::FileBuilder;
+
+    fn owned(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn names(file: &KerasFile) -> Vec<&str> {
+        file.tensors.iter().map(|tensor| tensor.name.as_str()).collect()
+    }
+
+    #[test]
+    fn long_lists_are_put_together_and_scalars_of_integers_are_refused_by_type() {
+        let mut builder = FileBuilder::new();
+        for (part, layers) in [("layer_names0", ["b"]), ("layer_names1", ["a"])] {
+            builder.set_attr(part, AttrValue::AsciiStringArray(owned(&layers)));
+        }
+        for layer in ["a", "b"] {
+            let mut group = builder.create_group(layer);
+            group.set_attr("weight_names", AttrValue::VarLenStringArray(vec![format!("{layer}_W:0")]));
+            match layer {
+                "a" => group.create_dataset("a_W:0").with_f32_data(&[1.0, 2.0]),
+                _ => group.create_dataset("b_W:0").with_i64_data(&[1]),
+            };
+            builder.add_group(group.finish());
+        }
+        let file = read(&File::from_bytes(builder.finish().unwrap()).unwrap(), None).unwrap();
+        assert_eq!(names(&file), ["b_W", "a_W"]);
+        assert_eq!(file.tensors[0].read(None), Err("it holds i64".to_owned()));
+        assert_eq!(file.tensors[1].read(None), Ok(vec![1.0, 2.0]));
+    }
+
+    #[test]
+    fn other_files_are_refused_with_what_they_hold() {
+        let mut builder = FileBuilder::new();
+        let group = builder.create_group("measurements");
+        builder.add_group(group.finish());
+        let file = File::from_bytes(builder.finish().unwrap()).unwrap();
+        let error = read(&file, None).err().unwrap();
+        assert!(error.ends_with("no `layer_names`, no `/layers`; it has measurements"), "{error}");
+    }
+
+    /// The layers of the listings below are numbered as Keras does it, so names cannot help.
+    fn order(weights: &[&str]) -> Result<Vec<String>, String> {
+        let weights = owned(weights);
+        let layers = sublayers("inner", &weights, &Config::default())?;
+        Ok(layers.into_iter().map(|(name, _)| name).collect())
+    }
+
+    #[test]
+    fn nested_models_that_train_in_part_are_refused() {
+        let trained = [
+            "conv2d/kernel",
+            "bn/gamma",
+            "bn/beta",
+            "conv2d_1/kernel",
+            "bn/moving_mean",
+            "bn/moving_variance",
+        ];
+        assert_eq!(order(&trained).unwrap(), ["conv2d", "bn", "conv2d_1"]);
+        let frozen = ["conv2d/kernel", "bn/gamma", "bn/moving_mean", "conv2d_1/kernel"];
+        assert_eq!(order(&frozen).unwrap(), ["conv2d", "bn", "conv2d_1"]);
+        // conv2d and bn are frozen: they come behind what can be trained.
+        let partly = [
+            "conv2d_1/kernel",
+            "bn_1/gamma",
+            "conv2d/kernel",
+            "bn/gamma",
+            "bn/moving_mean",
+            "bn_1/moving_mean",
+        ];
+        let error = order(&partly).unwrap_err();
+        assert!(error.contains("only a part can be trained"), "{error}");
+        let described = r#"{"class_name": "Functional", "config": {"layers": [{"class_name": "Functional", "name": "inner",
+            "config": {"name": "inner", "layers": [
+                {"class_name": "Conv2D", "config": {"name": "conv2d"}},
+                {"class_name": "BatchNormalization", "config": {"name": "bn"}},
+                {"class_name": "Conv2D", "config": {"name": "conv2d_1"}},
+                {"class_name": "BatchNormalization", "config": {"name": "bn_1"}}]}}]}}"#;
+        let weights = owned(&partly);
+        let layers = sublayers("inner", &weights, &Config::from_json(described)).unwrap();
+        assert_eq!(
+            layers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+            ["conv2d", "bn", "conv2d_1", "bn_1"]
+        );
+    }
+
+    #[test]
+    fn groups_are_counted_from_zero() {
+        let split = |name: &str| {
+            let (class, number, _) = counted(name.to_owned());
+            (class, number)
+        };
+        assert_eq!(split("conv2d"), ("conv2d".into(), 0));
+        assert_eq!(split("conv2d_12"), ("conv2d".into(), 12));
+        assert_eq!(split("batch_normalization"), ("batch_normalization".into(), 0));
+        assert_eq!(split("conv2d_01"), ("conv2d_01".into(), 0));
+    }
 }

@@ -1,8 +1,9 @@
 //! Files that Keras writes: what they hold, and how their layers are told apart.
 //!
-//! Keras identifies layers by order, not by name. Files of Keras 1, 2 and the `.h5` files of Keras 3 list the layers in
-//! the order of `model.layers`; `.weights.h5` files of Keras 3 number the layers of each class in that order. [`order`] finds
-//! the same order for a network of ours, [`pair`] puts the two lists side by side.
+//! Keras identifies layers by order, not by name. Files of Keras 1, 2 and the `.h5` files of Keras 3 list the
+//! layers in the order of `model.layers`; `.weights.h5` files of Keras 3 number the layers of each class in
+//! that order. [`order`] finds the same order for a network of ours, [`pair`] puts the two lists side by
+//! side.
 
 mod archive;
 mod config;

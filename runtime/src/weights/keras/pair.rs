@@ -1,8 +1,8 @@
 //! Puts the layers of a file of Keras and those of a network side by side.
 //!
-//! Order decides. Names that a person gave confirm it, or contradict it; names that Keras made up (`conv2d_3`) count
-//! layers as they were created and say nothing. When order and names disagree, names decide if the two sides have the
-//! same ones, else it is an error: nothing is guessed.
+//! Order decides. Names that a person gave confirm it, or contradict it; names that Keras made up
+//! (`conv2d_3`) count layers as they were created and say nothing. When order and names disagree, names
+//! decide if the two sides have the same ones, else it is an error: nothing is guessed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -15,7 +15,8 @@ use crate::weights::bind::{Binding, Outcome, fits};
 use crate::weights::error::Mismatch;
 use crate::weights::stored::Stored;
 
-/// With more layers than this, an error about different numbers of layers lists all of them as missing and surplus.
+/// With more layers than this, an error about different numbers of layers lists all of them as missing and
+/// surplus.
 const ALIGNED: usize = 2000;
 
 /// Layers of the network with weights.
@@ -139,7 +140,8 @@ impl<'a> Sides<'_, 'a> {
         wrong.collect()
     }
 
-    /// Pairs by given names, if both sides have the same ones and each once; layers with made-up names keep their order.
+    /// Pairs by given names, if both sides have the same ones and each once; layers with made-up names keep
+    /// their order.
     fn pair_by_name(&self) -> Option<Pairs> {
         let ours: HashMap<&str, usize> = (0..self.ours.len())
             .map(|position| (self.ours[position].name(), position))
@@ -282,8 +284,8 @@ struct Matched<'a> {
 
 /// What a tensor may be by the last part of its name; nothing if the name does not tell.
 ///
-/// The words of Keras 1 are among them; its `running_std` holds the variance. A depthwise convolution's kernel is a plain
-/// `kernel` in Keras 3.
+/// The words of Keras 1 are among them; its `running_std` holds the variance. A depthwise convolution's
+/// kernel is a plain `kernel` in Keras 3.
 fn roles(name: &str, layer: &str) -> &'static [Role] {
     let tail = name.rsplit('/').next().unwrap_or(name);
     let tail = tail.strip_prefix(layer).and_then(|tail| tail.strip_prefix('_')).unwrap_or(tail);

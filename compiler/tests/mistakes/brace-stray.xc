@@ -1,0 +1,5 @@
+model m
+input image 32 x 32 x 3
+relu
+}
+bn

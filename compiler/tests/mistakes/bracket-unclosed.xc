@@ -1,0 +1,5 @@
+model m
+input image 32 x 32 x 3
+conv 32, [3, 3
+relu
+conv 16, 1x2x3

@@ -1,0 +1,3 @@
+model m
+input image 8 x 8 x 1, channels: rgb
+relu

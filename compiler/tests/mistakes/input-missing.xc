@@ -1,0 +1,2 @@
+model m
+conv 8, 3x3

@@ -1,0 +1,2 @@
+model m
+input image 32 x 32 x 3

@@ -1,0 +1,2 @@
+input image 8 x 8 x 3
+relu

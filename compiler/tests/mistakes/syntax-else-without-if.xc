@@ -1,0 +1,4 @@
+model m
+input image 32 x 32 x 3
+relu
+else { bn }

@@ -1,0 +1,3 @@
+model m
+input image 299 x 299
+relu

@@ -1,0 +1,4 @@
+model m
+input image 32 x 32 x 3
+let in = 3
+relu

@@ -1,0 +1,3 @@
+model m
+param size
+relu

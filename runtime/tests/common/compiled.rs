@@ -1,0 +1,47 @@
+//! What tests of compiled networks share: packed constants, inputs in the arena, values out of it.
+
+use std::collections::HashMap;
+
+use xcc_compiler::graph::{Graph, NodeId, WeightSource};
+use xcc_compiler::plan::{Program, View};
+
+/// The packed constants, in f32 values.
+pub fn constants(program: &Program, weights: &dyn WeightSource) -> Vec<f32> {
+    let mut constants = vec![0.0; program.constant_bytes as usize / 4];
+    for packed in &program.constants {
+        let (weight_count, bias_count) = packed.pack.sizes();
+        let (mut to_weights, mut to_bias) =
+            (vec![0.0; weight_count as usize], vec![0.0; bias_count as usize]);
+        packed.pack.write(weights, &mut to_weights, &mut to_bias);
+        constants[packed.weights as usize / 4..][..to_weights.len()].copy_from_slice(&to_weights);
+        constants[packed.bias as usize / 4..][..to_bias.len()].copy_from_slice(&to_bias);
+    }
+    constants
+}
+
+/// Puts compact inputs where the program wants them.
+pub fn write_input(program: &Program, input: &[f32], arena: &mut [f32]) {
+    let channels = program.input.shape.c() as usize;
+    let pixels = program.input.shape.pixels();
+    for (number, pixel) in input.chunks_exact(channels).enumerate() {
+        let at = program.input.index(number as u64 / pixels, number as u64 % pixels);
+        arena[at..at + channels].copy_from_slice(pixel);
+    }
+}
+
+/// Every value of a run that kept all of them.
+pub fn read_values(program: &Program, graph: &Graph, arena: &[f32]) -> HashMap<NodeId, Vec<f32>> {
+    graph.order().iter().map(|node| (*node, read(program, &program.values[node], arena))).collect()
+}
+
+fn read(program: &Program, view: &View, arena: &[f32]) -> Vec<f32> {
+    let images = 0..u64::from(program.options.batch);
+    let places = images.flat_map(|image| (0..view.shape.pixels()).map(move |pixel| (image, pixel)));
+    let channels = view.shape.c() as usize;
+    places.flat_map(|(image, pixel)| arena[view.index(image, pixel)..][..channels].to_vec()).collect()
+}
+
+/// Bit patterns, to compare values that may be NaN.
+pub fn bits(value: &[f32]) -> Vec<u32> {
+    value.iter().map(|v| v.to_bits()).collect()
+}

@@ -1,0 +1,112 @@
+//! Generated code runs in memory between pages that fault, so that an access out of bounds cannot go unseen.
+
+#![cfg(unix)]
+
+mod common;
+
+use std::ffi::c_void;
+
+use common::compiled::{bits, constants, read_values, write_input};
+use common::graphs::random_graph;
+use common::{Random, RandomWeights};
+use proptest::prelude::*;
+use xcc_compiler::codegen::Context;
+use xcc_compiler::codegen::jit::NativeProgram;
+use xcc_compiler::graph::Graph;
+use xcc_compiler::passes::{PassOptions, optimize};
+use xcc_compiler::plan::{PlanOptions, Program, plan};
+use xcc_compiler::target::Target;
+
+/// f32 values that end where a page that faults begins, or begin where one ends.
+struct Guarded {
+    mapping: *mut c_void,
+    mapped: usize,
+    start: *mut f32,
+    values: usize,
+}
+
+impl Guarded {
+    fn new(bytes: u64, at_end: bool) -> Self {
+        let page = 4096;
+        let bytes = (bytes as usize).next_multiple_of(64);
+        let inner = bytes.next_multiple_of(page);
+        let mapped = inner + 2 * page;
+        // SAFETY: a new anonymous mapping, of which the pages between the first and the last become accessible.
+        let mapping = unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let mapping = libc::mmap(std::ptr::null_mut(), mapped, libc::PROT_NONE, flags, -1, 0);
+            assert_ne!(mapping, libc::MAP_FAILED);
+            let inside = mapping.byte_add(page);
+            assert_eq!(libc::mprotect(inside, inner.max(1), libc::PROT_READ | libc::PROT_WRITE), 0);
+            mapping
+        };
+        let skipped = page + if at_end { inner - bytes } else { 0 };
+        Self { mapping, mapped, start: mapping.wrapping_byte_add(skipped).cast(), values: bytes / 4 }
+    }
+
+    fn values_mut(&mut self) -> &mut [f32] {
+        // SAFETY: the accessible part of the mapping holds so many values, and zero bytes are numbers.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.values) }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made in `new` and is used through `self` only.
+        unsafe { libc::munmap(self.mapping, self.mapped) };
+    }
+}
+
+extern "C" fn alone(_: *const c_void, _: u64, _: u64) {}
+
+/// Runs a program between guard pages and returns the arena.
+fn run_guarded(program: &Program, constants: &[f32], input: &[f32], at_end: bool) -> Vec<f32> {
+    let native = NativeProgram::compile(program, false).unwrap();
+    let [mut arena, mut packed, mut scratch] =
+        [program.arena_bytes, program.constant_bytes, program.scratch_bytes]
+            .map(|bytes| Guarded::new(bytes, at_end));
+    packed.values_mut()[..constants.len()].copy_from_slice(constants);
+    arena.values_mut().fill(f32::NAN);
+    scratch.values_mut().fill(f32::NAN);
+    write_input(program, input, arena.values_mut());
+    let context = Context {
+        arena: arena.start,
+        constants: packed.start,
+        scratch: scratch.start,
+        wait: alone,
+        waiter: std::ptr::null(),
+    };
+    // SAFETY: the three buffers have the sizes that the program states, and there is one thread.
+    unsafe { native.run(&context, 0, 1) };
+    arena.values_mut().to_vec()
+}
+
+fn check(mut graph: Graph, seed: u64) {
+    optimize(&mut graph, &PassOptions::default());
+    let weights = RandomWeights::new(&graph, seed);
+    let length = graph.node(graph.input).shape.elements() as usize;
+    let input: Vec<f32> = Random::new(seed).vector(length).iter().map(|&x| x as f32).collect();
+    let options = PlanOptions { keep_all: true, ..PlanOptions::default() };
+    let program = plan(&graph, Target::baseline(), options).unwrap();
+    let constants = constants(&program, &weights);
+    let [first, second] = [true, false].map(|at_end| {
+        let arena = run_guarded(&program, &constants, &input, at_end);
+        read_values(&program, &graph, &arena)
+    });
+    for (node, value) in first {
+        assert_eq!(bits(&value), bits(&second[&node]), "{node} depends on where memory lies");
+        assert!(value.iter().all(|v| v.is_finite()), "{node} read memory that was never written");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_networks_stay_in_bounds(
+        genes in proptest::collection::vec(any::<u8>(), 0..100),
+        seed in any::<u64>(),
+    ) {
+        check(random_graph(&genes), seed);
+    }
+}

@@ -1,0 +1,101 @@
+//! Specs and arguments, good and bad: `xcc check`, exit statuses, help.
+
+use std::process::Stdio;
+
+use crate::harness::{Ran, TINY, assert_text, output, run, run_with_input, transcript};
+
+#[test]
+fn check_shows_every_mistake_and_goes_on() {
+    let specs = ["check", "tests/command/mistakes.xc", "specs/xception.xc", "specs/mini_xception.xc"];
+    assert_text("command/check.out", &transcript(&specs));
+}
+
+#[test]
+fn specs_are_read_from_standard_input() {
+    let source = std::fs::read_to_string(TINY).unwrap();
+    let checked = run_with_input(&["check", "-"], &source);
+    assert_eq!((checked.status, checked.stdout.as_str()), (0, "<stdin>: ok, 16 layers, 385 parameters\n"));
+    let graph = run_with_input(&["emit", "--stage", "graph", "-"], &source);
+    assert_eq!(graph.stdout, output(&["emit", "--stage", "graph", TINY]));
+}
+
+#[test]
+fn bad_arguments_are_one_line_and_status_2() {
+    let cases: [&[&str]; 15] = [
+        &["sumary", TINY],
+        &["summary"],
+        &["summary", TINY, "--jsn"],
+        &["summary", TINY, "--set", "segments"],
+        &["summary", TINY, "--set", "=3"],
+        &["summary", TINY, "--width", "-3"],
+        &["summary", TINY, TINY],
+        &["check"],
+        &["check", "tests/command/tyni.xc"],
+        &["check", "tests/command"],
+        &["emit", TINY],
+        &["emit", "--stage", "clfi", TINY],
+        &["emit", "--stage", "graph", "--kernel", "conv", TINY],
+        &["emit", "--stage", "fused", "--threads", "2", TINY],
+        &["emit", "--stage", "ast", "--set", "segments=2", TINY],
+    ];
+    let transcripts: Vec<String> = cases.iter().map(|arguments| transcript(arguments)).collect();
+    for arguments in cases {
+        let Ran { status, stdout, stderr } = run(arguments);
+        assert_eq!((status, stdout.as_str(), stderr.lines().count()), (2, "", 1), "{arguments:?}: {stderr}");
+    }
+    assert_text("command/arguments.out", &transcripts.join("\n"));
+}
+
+#[test]
+fn bad_settings_name_the_parameters() {
+    let cases: [&[&str]; 3] = [
+        &["summary", TINY, "--set", "segmnets=2"],
+        &["summary", TINY, "--set", "segments=0"],
+        &["check", TINY, "--set", "segments=many", "--set", "segments=2"],
+    ];
+    let transcripts: Vec<String> = cases.iter().map(|arguments| transcript(arguments)).collect();
+    assert_text("command/settings.out", &transcripts.join("\n"));
+}
+
+#[test]
+fn specs_that_are_no_text_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let binary = run(&["check", &file("binary.xc", b"model \xff\xfe")]);
+    assert_eq!(binary.status, 2);
+    assert!(binary.stderr.ends_with("is not text: byte 6 is not UTF-8\n"), "{}", binary.stderr);
+    let large = run(&["check", &file("large.xc", &vec![b' '; (1 << 20) + 1])]);
+    assert_eq!(large.status, 2);
+    assert!(large.stderr.contains("more than 1048576 bytes"), "{}", large.stderr);
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_command_quietly() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = std::process::Command::new(snapbox::cmd::cargo_bin!("xcc"));
+    command.args(["summary", "specs/xception.xc"]).stdout(writer).stderr(Stdio::piped());
+    let output = command.output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(0), ""));
+}
+
+#[test]
+fn every_subcommand_has_help() {
+    let help = output(&["--help"]);
+    let listed =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names: Vec<&str> = listed.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(
+        ["check", "summary", "explain", "emit", "convert"].iter().all(|name| names.contains(name)),
+        "{help}"
+    );
+    for name in names {
+        let text = output(&["help", name]);
+        assert!(text.contains("Usage: "), "{name}: {text}");
+        assert!(name == "help" || text.contains("Examples:"), "{name} has examples");
+    }
+}

@@ -1,0 +1,67 @@
+//! `xcc emit`: text where it is the same on every machine, names and counts where it is not.
+
+use crate::harness::{Ran, TINY, assert_text, output, run};
+
+#[test]
+fn stages_that_are_the_same_on_every_machine() {
+    for stage in ["ast", "graph", "fused"] {
+        assert_text(&format!("command/emit_{stage}.out"), &output(&["emit", "--stage", stage, TINY]));
+    }
+}
+
+/// Names of the kernels of tests/command/tiny.xc on this machine, from its plan.
+fn kernels() -> Vec<String> {
+    let plan = output(&["emit", "--stage", "plan", TINY]);
+    assert!(plan.starts_with("program for "), "{plan}");
+    let definitions = plan.lines().filter(|line| line.starts_with('k'));
+    definitions.filter_map(|line| line.split(" = ").nth(1)).map(str::to_owned).collect()
+}
+
+#[test]
+fn later_stages_have_every_kernel_of_the_plan() {
+    let kernels = kernels();
+    assert!(!kernels.is_empty());
+    let vir = output(&["emit", "--stage", "vir", TINY]);
+    let clif = output(&["emit", "--stage", "clif", TINY]);
+    for kernel in &kernels {
+        assert!(vir.contains(&format!("kernel {kernel}(")), "{kernel}");
+        assert!(clif.contains(&format!("; {kernel}\nfunction ")), "{kernel}");
+    }
+    assert!(clif.contains("; run\n"), "the entry point");
+}
+
+#[test]
+fn one_kernel_can_be_picked() {
+    let vir = output(&["emit", "--stage", "vir", "--kernel", "softmax", TINY]);
+    assert_eq!(vir.matches("kernel ").count(), 1, "{vir}");
+    let Ran { status, stderr, .. } = run(&["emit", "--stage", "vir", "--kernel", "sotfmax", TINY]);
+    assert_eq!(status, 2);
+    assert!(stderr.starts_with("error: no kernel has `sotfmax` in its name; there are:\n"), "{stderr}");
+    assert!(kernels().iter().all(|kernel| stderr.contains(kernel.as_str())), "{stderr}");
+}
+
+#[test]
+fn plans_are_for_the_batch_and_threads_asked_for() {
+    let plan = output(&["emit", "--stage", "plan", TINY, "--threads", "3", "--batch", "2"]);
+    assert!(plan.lines().next().unwrap().ends_with("batch 2 threads 3"), "{plan}");
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn machine_code_names_what_it_calls() {
+    let asm = output(&["emit", "--stage", "asm", TINY]);
+    for kernel in kernels() {
+        assert!(asm.contains(&format!("{kernel}:  ; ")), "{kernel} is listed");
+        let uses = asm.lines().filter(|line| line.ends_with(kernel.as_str()) && !line.starts_with(&kernel));
+        assert!(uses.count() > 0, "{kernel} is called by name");
+    }
+    assert!(!asm.contains("(bad)"), "constants are not decoded as instructions");
+}
+
+#[test]
+#[cfg(not(target_arch = "x86_64"))]
+fn machine_code_is_printed_for_x86_64_only() {
+    let Ran { status, stderr, .. } = run(&["emit", "--stage", "asm", TINY]);
+    assert_eq!(status, 2);
+    assert!(stderr.contains("machine code can be printed for x86-64"), "{stderr}");
+}

@@ -1,0 +1,8 @@
+//! The command through its text. Expected texts are the `.out` files here; `SNAPSHOTS=overwrite` blesses them.
+
+mod arguments;
+mod convert;
+mod emit;
+mod explain;
+mod harness;
+mod summary;
