@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use xcc_compiler::graph::{Graph, NodeId};
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::PlanOptions;
@@ -17,46 +18,69 @@ use crate::terminal::with_progress;
 pub struct Bound {
     /// The numbers.
     pub weights: Weights,
+    /// Where they are from.
+    pub origin: Origin,
+}
+
+/// Where weights are from.
+#[derive(Clone, Debug, Serialize)]
+pub struct Origin {
     /// The file they were read from.
-    pub file: Option<PathBuf>,
+    weights: Option<PathBuf>,
     /// The seed they were drawn with.
-    pub seed: Option<u64>,
+    seed: Option<u64>,
+    /// Whether the user asked for just these.
+    #[serde(skip)]
+    chosen: bool,
+}
+
+impl Origin {
+    fn file(path: &Path, chosen: bool) -> Self {
+        Self { weights: Some(path.to_owned()), seed: None, chosen }
+    }
+
+    /// Notes on standard error where weights are from that nobody asked for. Commands do so once all went well, so that a
+    /// failure is all they say.
+    pub fn tell(&self) {
+        match (&self.weights, self.seed) {
+            _ if self.chosen => {}
+            (Some(path), _) => cli::note(format!("weights are those of {}", path.display())),
+            (None, seed) => cli::note(format!(
+                "weights are random (seed {}); `--weights FILE` reads trained ones",
+                seed.unwrap_or(0)
+            )),
+        }
+    }
 }
 
 /// The weights of `--weights`; else random ones of `--seed`; else those in the file beside the spec that has its name and ends in
-/// `.safetensors`; else random ones of seed 0. Standard error tells which of the last two it is.
+/// `.safetensors`; else random ones of seed 0.
 pub fn bind(loaded: &Loaded, arguments: &NetworkArgs) -> Result<Bound, Failure> {
     if let Some(path) = &arguments.weights {
         let map = cli::load_map(arguments.map.as_deref())?;
-        return from_file(loaded, path, map.as_ref()).map_err(Failure::input);
+        let weights = read(loaded, path, map.as_ref()).map_err(Failure::input)?;
+        return Ok(Bound { weights, origin: Origin::file(path, true) });
     }
     let beside = loaded.path.as_ref().map(|path| path.with_extension("safetensors"));
     match (arguments.seed, beside.filter(|path| path.is_file())) {
         (None, Some(path)) => {
-            cli::note(format!("weights are those of {}", path.display()));
-            let hint = |error: WeightsError| {
-                Failure::input(format!("{error}\nwith `--seed 0` the weights are random"))
-            };
-            from_file(loaded, &path, None).map_err(hint)
+            let hint = |error: WeightsError| format!("{error}\nwith `--seed 0` the weights are random");
+            let weights = read(loaded, &path, None).map_err(|error| Failure::input(hint(error)))?;
+            Ok(Bound { weights, origin: Origin::file(&path, false) })
         }
-        (None, None) => {
-            if !loaded.graph.weights.is_empty() {
-                cli::note("weights are random (seed 0); `--weights FILE` reads trained ones");
-            }
-            Ok(random(loaded, 0))
-        }
-        (Some(seed), _) => Ok(random(loaded, seed)),
+        (seed, _) => Ok(random(loaded, seed)),
     }
 }
 
-fn random(loaded: &Loaded, seed: u64) -> Bound {
+fn random(loaded: &Loaded, asked: Option<u64>) -> Bound {
+    let seed = asked.unwrap_or(0);
     let weights = with_progress("drawing random weights", || Weights::random(&loaded.graph, seed));
-    Bound { weights, file: None, seed: Some(seed) }
+    let chosen = asked.is_some() || loaded.graph.weights.is_empty();
+    Bound { weights, origin: Origin { weights: None, seed: Some(seed), chosen } }
 }
 
-fn from_file(loaded: &Loaded, path: &Path, map: Option<&NameMap>) -> Result<Bound, WeightsError> {
-    let weights = with_progress("reading weights", || weights::load(&loaded.graph, path, map))?;
-    Ok(Bound { weights, file: Some(path.to_owned()), seed: None })
+fn read(loaded: &Loaded, path: &Path, map: Option<&NameMap>) -> Result<Weights, WeightsError> {
+    with_progress("reading weights", || weights::load(&loaded.graph, path, map))
 }
 
 /// A network that can be run on batches of inputs, and yields its first output.

@@ -73,8 +73,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         backend: arguments.backend,
         batch,
         threads: arguments.network.threads(),
-        weights: bound.file,
-        seed: bound.seed,
+        origin: bound.origin,
         target: Target::baseline().to_string(),
         processor: machine::processor(),
         features: machine::features(),
@@ -91,6 +90,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => Vec::new(),
     };
     let peaks = [before, measured_peak()?];
+    settings.origin.tell();
     let report = Report::new(settings, [load, compile], &taken, macs, peaks, steps);
     if arguments.json { cli::print_json(&report) } else { cli::print(&report.text()) }
 }

@@ -78,15 +78,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         backend: arguments.backend,
         batch: arguments.network.batch.get(),
         threads: arguments.network.threads(),
-        weights: bound.file.clone(),
-        seed: bound.seed,
+        origin: bound.origin,
     };
     let engine = Engine::new(loaded.graph, bound.weights, arguments.backend, &arguments.network)?;
     let values = with_progress("running", || results(&engine, &inputs, report.batch as usize, shape))?;
-    warn_of_strange_numbers(&values);
     if let Some(path) = &arguments.output {
         write(path, inputs.count(), shape, &values)?;
     }
+    report.origin.tell();
+    warn_of_strange_numbers(&values);
     let top = arguments.top.map_or(if inputs.count() == 1 { USUAL_TOP } else { 1 }, |top| top.get() as usize);
     let listed = arguments.top.is_some() || inputs.count() == 1;
     let written = arguments.output.as_deref();

@@ -1,7 +1,5 @@
 //! `xcc verify`: compiled code against the reference evaluator, value by value.
 
-use std::path::PathBuf;
-
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use xcc_compiler::plan::PlanOptions;
@@ -12,7 +10,7 @@ use xcc_runtime::weights::Weights;
 
 use crate::cli::{self, Failure, Loaded, NetworkArgs, SpecArgs};
 use crate::inputs::{InputArgs, Inputs};
-use crate::network;
+use crate::network::{self, Origin};
 use crate::table::{Layout, Table};
 use crate::terminal::with_progress;
 
@@ -69,8 +67,8 @@ struct Report {
     reference: Reference,
     batch: u32,
     threads: u32,
-    weights: Option<PathBuf>,
-    seed: Option<u64>,
+    #[serde(flatten)]
+    origin: Origin,
 }
 
 #[derive(Serialize)]
@@ -108,8 +106,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         reference: arguments.reference,
         batch: u32::try_from(given).map_err(Failure::input)?.max(arguments.network.batch.get()),
         threads: arguments.network.threads(),
-        weights: bound.file,
-        seed: bound.seed,
+        origin: bound.origin,
     };
     let inputs = match inputs {
         Some(inputs) => inputs,
@@ -117,6 +114,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let input = inputs.read(0..inputs.count(), report.batch as usize)?;
     let comparisons = compare(&loaded, &bound.weights, &input, &report)?;
+    report.origin.tell();
     let sorted = worst_first(&comparisons);
     if arguments.json {
         cli::print_json(&json(&report, &comparisons))?;

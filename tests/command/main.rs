@@ -1,8 +1,11 @@
 //! The command through its text. Expected texts are the `.out` files here; `SNAPSHOTS=overwrite` blesses them.
 
 mod arguments;
+mod bench;
 mod convert;
 mod emit;
 mod explain;
 mod harness;
+mod run;
 mod summary;
+mod verify;

@@ -1,7 +1,6 @@
 //! What was measured, as text and as JSON.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -12,6 +11,7 @@ use super::samples::{Taken, quantile};
 use super::steps::LayerTime;
 use crate::chart::{bar, histogram};
 use crate::cli::Backend;
+use crate::network::Origin;
 use crate::numbers;
 use crate::table::{Layout, Table};
 
@@ -33,10 +33,9 @@ pub struct Settings {
     pub batch: u32,
     /// Threads of compiled code.
     pub threads: u32,
-    /// The file of the weights.
-    pub weights: Option<PathBuf>,
-    /// The seed of random weights.
-    pub seed: Option<u64>,
+    /// Where the weights are from.
+    #[serde(flatten)]
+    pub origin: Origin,
     /// The vectors that code is made for.
     pub target: String,
     /// The processor.

@@ -1,6 +1,6 @@
 //! How results are shown: as text, and as JSON.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 use xcc_compiler::graph::Shape;
@@ -9,6 +9,7 @@ use xcc_runtime::npy;
 use crate::chart::bar;
 use crate::cli::Backend;
 use crate::inputs::Inputs;
+use crate::network::Origin;
 use crate::table::{Layout, Table};
 
 /// Columns of a bar for a probability of 1.
@@ -27,10 +28,9 @@ pub struct Report {
     pub batch: u32,
     /// Threads of compiled code.
     pub threads: u32,
-    /// The file of the weights.
-    pub weights: Option<PathBuf>,
-    /// The seed of random weights.
-    pub seed: Option<u64>,
+    /// Where the weights are from.
+    #[serde(flatten)]
+    pub origin: Origin,
 }
 
 /// Results and what is needed to show them.
