@@ -28,7 +28,8 @@ fn spectrum(criterion: &mut Criterion) {
         optimize(&mut graph, &PassOptions::default());
         let weights = Weights::random(&graph, 0);
         let options = PlanOptions::default();
-        let model = Model::compile(&graph, &weights, Target::baseline(), options).expect("the layer is small");
+        let model =
+            Model::compile(&graph, &weights, Target::baseline(), options).expect("the layer is small");
         let input = vec![0.5; 19 * 19 * 728];
         group.bench_function(BenchmarkId::from_parameter(segments), |bench| {
             bench.iter(|| model.run(&input).expect("the input fits"));

@@ -46,13 +46,10 @@ pub struct NetworkArgs {
     /// Names that the file of weights uses, as YAML
     #[arg(long, value_name = "MAP.yaml", requires = "weights")]
     pub map: Option<PathBuf>,
-    /// Seed of random weights, where no file gives them
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-    /// What runs the network
-    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
-    pub backend: Backend,
-    /// Threads [default: one for each core]
+    /// Random weights from this seed; without it, those in SPEC with the ending .safetensors, if that file exists
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Threads of compiled code [default: one for each core]
     #[arg(long, value_name = "N", value_parser = thread_count)]
     pub threads: Option<NonZeroU32>,
     /// Images in a run
@@ -61,7 +58,8 @@ pub struct NetworkArgs {
 }
 
 /// What runs a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// Machine code for this processor
     Cpu,

@@ -4,8 +4,11 @@
 //! exit status is 0 when all went well, 1 when a check failed, 2 when a spec, a file or an argument is
 //! bad.
 
+mod chart;
 mod cli;
 mod commands;
+mod inputs;
+mod network;
 mod numbers;
 mod table;
 mod terminal;
@@ -27,6 +30,8 @@ Examples:
   xcc summary specs/xception.xc --set segments=28
   xcc explain specs/mini_xception.xc
   xcc emit --stage plan specs/mini_xception.xc | head -40
+  xcc run specs/mini_xception.xc face.png
+  xcc bench specs/xception.xc --threads 1
 
 A SPEC of `-` is read from standard input. `xcc help COMMAND` tells more.";
 

@@ -1,9 +1,16 @@
 //! Runs what `xcc-compiler` made, and everything around it: weights, images, sessions, threads.
 
+pub mod image;
+pub mod labels;
+pub mod machine;
 mod memory;
 pub mod model;
+pub mod npy;
+pub mod peak;
 pub mod reference;
+mod replace;
 mod team;
+pub mod verify;
 pub mod weights;
 
 pub use memory::OutOfMemory;

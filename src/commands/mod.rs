@@ -1,11 +1,14 @@
 //! The subcommands, one file each. Each has its arguments and `run`, which prints results and returns
 //! the failure to report.
 
+mod bench;
 mod check;
 mod convert;
 mod emit;
 mod explain;
+mod run;
 mod summary;
+mod verify;
 
 use clap::Subcommand;
 
@@ -18,6 +21,9 @@ pub enum Command {
     Summary(summary::Arguments),
     Explain(explain::Arguments),
     Emit(emit::Arguments),
+    Run(run::Arguments),
+    Verify(verify::Arguments),
+    Bench(bench::Arguments),
     Convert(convert::Arguments),
 }
 
@@ -29,6 +35,9 @@ impl Command {
             Command::Summary(arguments) => summary::run(&arguments),
             Command::Explain(arguments) => explain::run(&arguments),
             Command::Emit(arguments) => emit::run(&arguments),
+            Command::Run(arguments) => run::run(&arguments),
+            Command::Verify(arguments) => verify::run(&arguments),
+            Command::Bench(arguments) => bench::run(&arguments),
             Command::Convert(arguments) => convert::run(&arguments),
         }
     }

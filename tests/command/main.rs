@@ -2,8 +2,11 @@
 //! them.
 
 mod arguments;
+mod bench;
 mod convert;
 mod emit;
 mod explain;
 mod harness;
+mod run;
 mod summary;
+mod verify;

@@ -1,7 +1,6 @@
 //! The native format: safetensors, read through a mapping and written whole or not at all.
 
 use std::borrow::Cow;
-use std::io::Write;
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -11,6 +10,7 @@ use xcc_compiler::graph::{Graph, WeightId, WeightSource};
 use super::Weights;
 use super::error::WeightsError;
 use super::stored::{Data, Element, Stored};
+use crate::replace::replace;
 
 /// The tensors of a mapped safetensors file; the error is a reason in words.
 pub(super) fn tensors(map: &Mmap) -> Result<Vec<Stored>, String> {
@@ -58,23 +58,7 @@ pub fn save_safetensors(graph: &Graph, weights: &Weights, path: &Path) -> Result
         .collect();
     let io = |source| WeightsError::Io { path: path.to_owned(), source };
     let bytes = safetensors::serialize(views, None).map_err(|error| io(std::io::Error::other(error)))?;
-    replace(path, &bytes).map_err(io)
-}
-
-/// Puts `bytes` in the place of `path`, whole or not at all.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // What a file that is simply created would have; the system takes away what the user's mask says.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.prefix(".weights").tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    replace(path, |file| file.write_all(&bytes)).map_err(io)
 }
 
 /// A tensor as the library that writes files wants to see it.

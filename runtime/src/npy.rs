@@ -1,0 +1,144 @@
+//! NumPy's array files (`.npy`): inputs are taken as they are, results are written whole or not at all.
+//!
+//! The format is that of NumPy's `numpy.lib.format`, versions 1 to 3. Read are arrays of `f4`, `f8` and `u1` in C order;
+//! nothing is scaled. No more memory is taken than the file's own size asks for, whatever its header says.
+
+mod header;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use xcc_compiler::graph::Shape;
+
+use crate::replace::replace;
+use header::{Header, HeaderError};
+
+/// Why an array cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum NpyError {
+    /// The file cannot be opened, read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It is no `.npy` file, a damaged one, or one of a kind that is not read.
+    #[error("{}: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// The array is no input of the network.
+    #[error(
+        "{}: the array has shape ({}), the network reads {input}: give (images, {}) or, for one image, ({})",
+        path.display(), list(found), list(&extents(*input)), list(&extents(*input))
+    )]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// Shape of the array.
+        found: Vec<u64>,
+        /// Shape of one input.
+        input: Shape,
+    },
+}
+
+/// An array of numbers, in C order: the last axis varies fastest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    /// Extents.
+    pub shape: Vec<u64>,
+    /// As many elements as the extents say.
+    pub values: Vec<f32>,
+}
+
+/// Reads an array; elements of 64 bits are rounded to 32, bytes become 0 to 255.
+pub fn read(path: &Path) -> Result<Array, NpyError> {
+    let io = |source| NpyError::Io { path: path.to_owned(), source };
+    let format = |reason| NpyError::Format { path: path.to_owned(), reason };
+    let mut file = File::open(path).map_err(io)?;
+    let length = regular_length(&file).map_err(io)?;
+    let header = match Header::read(&mut file) {
+        Ok(header) => header,
+        Err(HeaderError::Io(source)) if source.kind() == io::ErrorKind::UnexpectedEof => {
+            return Err(format("the file ends within the header of an array".to_owned()));
+        }
+        Err(HeaderError::Io(source)) => return Err(io(source)),
+        Err(HeaderError::Format(reason)) => return Err(format(reason)),
+    };
+    let bytes = data_bytes(&header, length).map_err(format)?;
+    let mut data = Vec::new();
+    data.try_reserve_exact(bytes).map_err(|_| format(format!("no memory for {bytes} bytes")))?;
+    data.resize(bytes, 0);
+    file.read_exact(&mut data).map_err(io)?;
+    Ok(Array { values: header.element.decode(&data, header.big_endian), shape: header.shape })
+}
+
+/// Reads an array of inputs of shape `input`: NHWC, or HWC for a single one. Returns how many there are, at least one, and their
+/// elements.
+pub fn read_inputs(path: &Path, input: Shape) -> Result<(u64, Vec<f32>), NpyError> {
+    let array = read(path)?;
+    let expected = extents(input);
+    let count = match array.shape.split_first() {
+        _ if array.shape == expected => Some(1),
+        Some((&images, rest)) if images > 0 && rest == expected => Some(images),
+        _ => None,
+    };
+    match count {
+        Some(count) => Ok((count, array.values)),
+        None => Err(NpyError::Shape { path: path.to_owned(), found: array.shape, input }),
+    }
+}
+
+/// Writes an array of 32-bit floats, whole or not at all. `shape` must have as many elements as `values`.
+pub fn write(path: &Path, shape: &[u64], values: &[f32]) -> Result<(), NpyError> {
+    let fill = |file: &mut dyn Write| {
+        file.write_all(&header::bytes(shape))?;
+        values.iter().try_for_each(|value| file.write_all(&value.to_le_bytes()))
+    };
+    replace(path, fill).map_err(|source| NpyError::Io { path: path.to_owned(), source })
+}
+
+/// Extents of a value of the network, without images.
+pub fn extents(shape: Shape) -> Vec<u64> {
+    match shape {
+        Shape::Map { h, w, c } => [h, w, c].map(u64::from).to_vec(),
+        Shape::Vector { n } => vec![u64::from(n)],
+    }
+}
+
+/// The size of a regular file; others have none that could be relied on.
+fn regular_length(file: &File) -> io::Result<u64> {
+    let metadata = file.metadata()?;
+    match metadata.is_file() {
+        true => Ok(metadata.len()),
+        false => Err(io::Error::other("not a regular file")),
+    }
+}
+
+/// Bytes of the elements, if the file of `length` bytes has exactly as many behind its header.
+fn data_bytes(header: &Header, length: u64) -> Result<usize, String> {
+    let elements = header.shape.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent));
+    let bytes = elements.and_then(|count| count.checked_mul(header.element.bytes()));
+    let found = length.saturating_sub(header.length);
+    match bytes {
+        Some(bytes) if bytes == found => {
+            usize::try_from(bytes).map_err(|_| format!("{bytes} bytes are more than can be addressed"))
+        }
+        Some(bytes) => Err(format!(
+            "an array of shape ({}) has {bytes} bytes of elements, but {found} follow the header",
+            list(&header.shape)
+        )),
+        None => Err(format!("an array of shape ({}) is too large", list(&header.shape))),
+    }
+}
+
+fn list(extents: &[u64]) -> String {
+    let extents: Vec<String> = extents.iter().map(u64::to_string).collect();
+    extents.join(", ")
+}

@@ -1,0 +1,175 @@
+//! Compares a compiled network with the reference evaluator, value by value.
+//!
+//! The reference runs the graph as it was elaborated, the machine code the graph after all passes. A value keeps its id through
+//! passes, so each value that survives them is compared with the one of the same id: passes, plan and code are checked together.
+
+use xcc_compiler::graph::{Graph, NodeId, Shape, WeightSource};
+use xcc_compiler::passes::{PassOptions, optimize};
+use xcc_compiler::plan::PlanOptions;
+use xcc_compiler::target::Target;
+
+use crate::reference::{Float, ReferenceError, evaluate_keeping};
+use crate::{Model, ModelError};
+
+/// The largest error of a value that counts as rounding, relative to the value's largest element: 100 times what networks of
+/// the size of Xception show in 32-bit floats.
+pub const TOLERANCE: f64 = 1e-4;
+
+/// Why a network cannot be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The network cannot be compiled or run.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The reference cannot be computed.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+}
+
+/// Where an element is in a value of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Image of the batch.
+    pub image: u64,
+    /// Row; 0 in vectors.
+    pub row: u64,
+    /// Pixel in the row; 0 in vectors.
+    pub column: u64,
+    /// Channel, or element of a vector.
+    pub channel: u64,
+}
+
+/// How far two versions of a value are apart, where they are so most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Difference {
+    /// The largest error relative to the largest finite element of the reference; infinite where one side is no finite number
+    /// and the other is another.
+    pub error: f64,
+    /// Where that is.
+    pub position: Position,
+    /// The reference's element there.
+    pub expected: f64,
+    /// The compiled network's element there.
+    pub found: f32,
+}
+
+/// The comparison of one value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// The value.
+    pub node: NodeId,
+    /// The layer that yields it.
+    pub layer: String,
+    /// Shape of one image's worth.
+    pub shape: Shape,
+    /// The worst element.
+    pub worst: Difference,
+}
+
+impl Comparison {
+    /// Whether the value is as it should be.
+    pub fn passes(&self) -> bool {
+        self.worst.error <= TOLERANCE
+    }
+}
+
+/// Runs `graph`, as it was elaborated, compiled for `target` and by the reference evaluator in numbers of type `F`, on
+/// `options.batch` inputs (compact NHWC), and compares every value that passes leave, in the order of computation.
+///
+/// The memory for all these values is taken twice, once in `F`.
+pub fn verify<F: Float>(
+    graph: &Graph,
+    weights: &(dyn WeightSource + Sync),
+    target: Target,
+    options: PlanOptions,
+    input: &[f32],
+) -> Result<Vec<Comparison>, VerifyError> {
+    let mut fused = graph.clone();
+    optimize(&mut fused, &PassOptions::default());
+    let options = PlanOptions { keep_all: true, ..options };
+    let model = Model::compile(&fused, weights, target, options)?;
+    let exact: Vec<F> = input.iter().map(|&value| F::from_f32(value)).collect();
+    let reference = evaluate_keeping(graph, weights, &exact, options.batch as usize, fused.order())?;
+    let mut comparisons = Vec::with_capacity(fused.order().len());
+    model.run_and_visit(input, fused.order(), |id, found| {
+        let node = fused.node(id);
+        let Some(expected) = reference.get(id) else { return };
+        comparisons.push(Comparison {
+            node: id,
+            layer: fused.layer(node.layer).name.clone(),
+            shape: node.shape,
+            worst: worst(expected, &found, node.shape),
+        });
+    })?;
+    Ok(comparisons)
+}
+
+/// The worst element of a value of one or more images; of several equally bad ones the first.
+fn worst<F: Float>(expected: &[F], found: &[f32], shape: Shape) -> Difference {
+    let finite = expected.iter().map(|e| e.to_f64().abs()).filter(|e| e.is_finite());
+    let scale = finite.fold(0.0, f64::max);
+    let mut worst = (-1.0, 0);
+    for (index, (e, f)) in expected.iter().zip(found).enumerate() {
+        let error = relative_error(e.to_f64(), f64::from(*f), scale);
+        if error > worst.0 {
+            worst = (error, index);
+        }
+    }
+    let (error, index) = worst;
+    Difference {
+        error: error.max(0.0),
+        position: position(index as u64, shape),
+        expected: expected.get(index).map_or(0.0, |e| e.to_f64()),
+        found: found.get(index).copied().unwrap_or(0.0),
+    }
+}
+
+fn relative_error(expected: f64, found: f64, scale: f64) -> f64 {
+    if expected == found || expected.is_nan() && found.is_nan() {
+        return 0.0;
+    }
+    match (expected - found).abs() / scale {
+        error if error.is_nan() => f64::INFINITY,
+        error => error,
+    }
+}
+
+fn position(index: u64, shape: Shape) -> Position {
+    let (channels, width) = (u64::from(shape.c()), u64::from(shape.w()));
+    let pixel = index / channels;
+    let row = pixel / width;
+    let height = u64::from(shape.h());
+    Position { image: row / height, row: row % height, column: pixel % width, channel: index % channels }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_element_is_found_where_it_is() {
+        let shape = Shape::map(2, 3, 2);
+        let expected: Vec<f64> = (0..24).map(f64::from).collect();
+        let mut found: Vec<f32> = (0..24).map(|n| n as f32).collect();
+        found[3] += 0.5;
+        found[21] -= 2.3;
+        let worst = worst(&expected, &found, shape);
+        assert!((worst.error - 0.1).abs() < 1e-6, "{worst:?}");
+        assert_eq!(worst.position, Position { image: 1, row: 1, column: 1, channel: 1 });
+        assert_eq!((worst.expected, worst.found), (21.0, 18.7));
+    }
+
+    #[test]
+    fn only_equal_infinities_and_nans_agree() {
+        let error =
+            |expected: f64, found: f32| worst(&[expected, 1.0], &[found, 1.0], Shape::vector(2)).error;
+        assert_eq!(error(f64::INFINITY, f32::INFINITY), 0.0);
+        assert_eq!(error(f64::NAN, f32::NAN), 0.0);
+        assert_eq!(error(f64::INFINITY, f32::NEG_INFINITY), f64::INFINITY);
+        assert_eq!(error(f64::NAN, 1.0), f64::INFINITY);
+        assert_eq!(error(1.0, f32::NAN), f64::INFINITY);
+        assert_eq!(error(1e300, f32::INFINITY), f64::INFINITY);
+        assert_eq!(worst(&[0.0], &[1e-30], Shape::vector(1)).error, f64::INFINITY);
+        assert_eq!(worst(&[0.0], &[0.0], Shape::vector(1)).error, 0.0);
+    }
+}

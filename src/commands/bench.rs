@@ -1,0 +1,117 @@
+//! `xcc bench`: how long a network takes on this machine, and what share of the machine's peak that is.
+
+mod report;
+mod samples;
+mod steps;
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use xcc_compiler::cost::total_macs;
+use xcc_compiler::target::Target;
+use xcc_runtime::{machine, peak};
+
+use crate::cli::{self, Backend, Failure, NetworkArgs, SpecArgs};
+use crate::inputs::{InputArgs, Inputs};
+use crate::network::{self, Engine};
+use crate::terminal::with_progress;
+use report::{Report, Settings};
+use samples::Plan;
+
+/// How long each of the two measurements of the peak takes.
+const PEAK_TIME: Duration = Duration::from_millis(100);
+
+/// Measure how long a network takes on this machine
+///
+/// Every run is timed on its own, from compact input to compact output. The peak is what one core reaches with nothing but
+/// multiply-adds of the same vectors, measured in the same process before and after the runs (the better one counts), times the
+/// number of threads.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  xcc bench specs/xception.xc --threads 1
+  xcc bench specs/xception.xc --set segments=28 --steps
+
+JSON: an object on one line with `model`, `parameters` (of the spec), `backend`, `batch`, `threads`, `weights` (a file or null), `seed`
+(of random weights or null), `target`, `processor`, `features`, `load_ms` (weights), `compile_ms`, `warmup` (runs before), `times_ms`
+(every run, in order), `median_ms`, `p5_ms`, `p95_ms`, `min_ms`, `macs` (multiply-adds of one image), `gflops` (2 x MACs / median),
+`peak_gflops` (one core times threads), `peak_before_gflops` and `peak_after_gflops` (one core), `peak_share`, `peak_rss_mb` (most memory
+of the process in 10^6 bytes, or null) and, with `--steps`, `steps`: objects with `layer`, `ms`, `share` and `gflops`.")]
+pub struct Arguments {
+    #[command(flatten)]
+    spec: SpecArgs,
+    #[command(flatten)]
+    inputs: InputArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// What runs the network
+    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
+    backend: Backend,
+    /// Runs that are timed [default: as many as fit into 2 seconds, from 10 to 1000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    iters: Option<u32>,
+    /// Runs before, which are not timed [default: as many as fit into 0.3 seconds, at least 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    warmup: Option<u32>,
+    /// Show the time of each layer, too
+    #[arg(long)]
+    steps: bool,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Measures and prints.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let loaded = cli::load_graph(&arguments.spec)?;
+    let batch = arguments.network.batch.get();
+    let input = input(arguments, &loaded.graph, batch)?;
+    let (bound, load) = timed(|| network::bind(&loaded, &arguments.network))?;
+    let settings = Settings {
+        model: loaded.graph.name.clone(),
+        parameters: report::parameters(&loaded.parameters),
+        backend: arguments.backend,
+        batch,
+        threads: arguments.network.threads(),
+        origin: bound.origin,
+        target: Target::baseline().to_string(),
+        processor: machine::processor(),
+        features: machine::features(),
+    };
+    let macs = total_macs(&loaded.graph).total();
+    let graph = loaded.graph.clone();
+    let (engine, compile) =
+        timed(|| Engine::new(graph, bound.weights, arguments.backend, &arguments.network))?;
+    let plan = Plan { warmup: arguments.warmup, runs: arguments.iters };
+    let before = measured_peak()?;
+    let taken = with_progress("measuring", || plan.take(|| engine.run(&input).map(drop)))?;
+    let steps = match engine.model().filter(|_| arguments.steps) {
+        Some(model) => with_progress("measuring steps", || steps::measure(model, &loaded.graph, &input))?,
+        None => Vec::new(),
+    };
+    let peaks = [before, measured_peak()?];
+    settings.origin.tell();
+    let report = Report::new(settings, [load, compile], &taken, macs, peaks, steps);
+    if arguments.json { cli::print_json(&report) } else { cli::print(&report.text()) }
+}
+
+/// The first inputs given, or random ones.
+fn input(arguments: &Arguments, graph: &xcc_compiler::graph::Graph, batch: u32) -> Result<Vec<f32>, Failure> {
+    let inputs = match arguments.inputs.inputs(graph)? {
+        Some(inputs) => inputs,
+        None => Inputs::random(graph, batch, arguments.network.seed.unwrap_or(0))?,
+    };
+    inputs.read(0..inputs.count().min(batch as usize), batch as usize)
+}
+
+/// Operations in a second that one core reaches.
+fn measured_peak() -> Result<f64, Failure> {
+    peak::measure(Target::baseline(), PEAK_TIME).map_err(Failure::input)
+}
+
+/// A result and how long it took.
+fn timed<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<(T, Duration), Failure> {
+    let began = Instant::now();
+    let result = work()?;
+    Ok((result, began.elapsed()))
+}

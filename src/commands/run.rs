@@ -1,0 +1,173 @@
+//! `xcc run`: what a network says about images or arrays.
+
+mod result;
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use xcc_compiler::graph::{Graph, LayerId, NodeId, Shape};
+use xcc_runtime::{labels, npy};
+
+use crate::cli::{self, Backend, Failure, Loaded, NetworkArgs, SpecArgs};
+use crate::inputs::{InputArgs, Inputs};
+use crate::network::{self, Engine};
+use crate::terminal::with_progress;
+use result::{Presentation, Report};
+
+/// Inputs that are decoded before the network runs on them, so that decoding uses all cores and memory stays bounded.
+const DECODED: usize = 64;
+/// Classes that are listed unless asked otherwise.
+const USUAL_TOP: usize = 5;
+
+/// Run a network on images or an array
+///
+/// Images are resized (bilinear, the whole image), put into the order of channels and scaled as the spec's `input` says. When
+/// there are fewer inputs than a run takes (`--batch`), the last run is filled up with zeros.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  xcc run specs/digits.xc examples/digits/*.png
+  xcc run specs/xception.xc --weights xception.h5 --input x.npy --output y.npy
+
+JSON: an object on one line with `model`, `layer` (whose value it is), `backend`, `batch`, `threads`, `weights` (a file or null),
+`seed` (of random weights or null), `output_shape` (inputs first), `output` (the file written or null) and `results`. A result has
+`input` (an image's file or a number from 0) and, for vectors, `top`: objects with `class`, `label` (or null) and `value`, the
+largest value first; for maps, `min`, `max` and `mean`. Numbers that are not finite are null.")]
+pub struct Arguments {
+    #[command(flatten)]
+    spec: SpecArgs,
+    #[command(flatten)]
+    inputs: InputArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// What runs the network
+    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
+    backend: Backend,
+    /// Write the results as an array of f4, one behind the other
+    #[arg(long, value_name = "Y.npy")]
+    output: Option<PathBuf>,
+    /// Yield the value of this layer instead of the network's result
+    #[arg(long, value_name = "LAYER")]
+    tap: Option<String>,
+    /// List this many classes for each input [default: 5 for one input, 1 for several]
+    #[arg(long, value_name = "K")]
+    top: Option<NonZeroU32>,
+    /// Names of the classes, one a line, instead of those of the spec
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the network and prints or writes its results.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let mut loaded = cli::load_graph(&arguments.spec)?;
+    let inputs = arguments.inputs.inputs(&loaded.graph)?.ok_or_else(nothing_given)?;
+    if let Some(layer) = &arguments.tap {
+        loaded.graph.outputs = vec![tap(&loaded.graph, layer)?];
+    }
+    let output = network::first_output(&loaded.graph);
+    let shape = loaded.graph.node(output).shape;
+    let names = class_names(&loaded, arguments, shape)?;
+    let bound = network::bind(&loaded, &arguments.network)?;
+    let report = Report {
+        model: loaded.graph.name.clone(),
+        layer: loaded.graph.layer(loaded.graph.node(output).layer).name.clone(),
+        backend: arguments.backend,
+        batch: arguments.network.batch.get(),
+        threads: arguments.network.threads(),
+        origin: bound.origin,
+    };
+    let engine = Engine::new(loaded.graph, bound.weights, arguments.backend, &arguments.network)?;
+    let values = with_progress("running", || results(&engine, &inputs, report.batch as usize, shape))?;
+    if let Some(path) = &arguments.output {
+        write(path, inputs.count(), shape, &values)?;
+    }
+    report.origin.tell();
+    warn_of_strange_numbers(&values);
+    let top = arguments.top.map_or(if inputs.count() == 1 { USUAL_TOP } else { 1 }, |top| top.get() as usize);
+    let listed = arguments.top.is_some() || inputs.count() == 1;
+    let written = arguments.output.as_deref();
+    let presentation = Presentation { report, inputs: &inputs, shape, names, values, top, listed, written };
+    if arguments.json { cli::print_json(&presentation.json()) } else { cli::print(&presentation.text()) }
+}
+
+fn nothing_given() -> Failure {
+    Failure::input("nothing to run on: give images, or an array with `--input X.npy`")
+}
+
+/// The value of the layer called `name`.
+fn tap(graph: &Graph, name: &str) -> Result<NodeId, Failure> {
+    let layer = graph.layers.iter().position(|layer| layer.name == name).map(LayerId::new);
+    // A layer of several nodes yields what the last of them does.
+    let value = layer.and_then(|layer| graph.order().iter().rfind(|&&id| graph.node(id).layer == layer));
+    value.copied().ok_or_else(|| {
+        let near = nearest(name, graph.layers.iter().map(|layer| layer.name.as_str()));
+        Failure::input(format!(
+            "the network has no layer `{name}`; the nearest names are {}",
+            near.join(", ")
+        ))
+    })
+}
+
+/// The names most like `name`, the best one first.
+fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut rated: Vec<(f64, &str)> = names.map(|other| (strsim::jaro_winkler(name, other), other)).collect();
+    rated.sort_by(|a, b| b.0.total_cmp(&a.0));
+    rated.into_iter().take(3).map(|(_, other)| other).collect()
+}
+
+/// The labels of the classes. They name those of the network's result, not the elements of other layers' values.
+fn class_names(loaded: &Loaded, arguments: &Arguments, shape: Shape) -> Result<Option<Vec<String>>, Failure> {
+    if arguments.tap.is_some() && arguments.labels.is_none() {
+        return Ok(None);
+    }
+    let folder = loaded.path.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+    let given = arguments.labels.as_deref();
+    labels::labels(&loaded.graph.image.labels, folder, given, shape.elements()).map_err(Failure::input)
+}
+
+/// The output for every input, one behind the other.
+fn results(engine: &Engine, inputs: &Inputs, batch: usize, shape: Shape) -> Result<Vec<f32>, Failure> {
+    let length = shape.elements() as usize;
+    let mut values = Vec::new();
+    let mut start = 0;
+    while start < inputs.count() {
+        let decoded = (DECODED / batch).max(1) * batch;
+        let range = start..(start + decoded).min(inputs.count());
+        let runs = range.len().div_ceil(batch);
+        let read = inputs.read(range.clone(), runs * batch)?;
+        for (run, input) in read.chunks_exact(read.len() / runs).enumerate() {
+            let wanted = (range.len() - run * batch).min(batch);
+            values.extend_from_slice(&engine.run(input)?[..wanted * length]);
+        }
+        start = range.end;
+    }
+    Ok(values)
+}
+
+fn warn_of_strange_numbers(values: &[f32]) {
+    let strange = values.iter().filter(|value| !value.is_finite()).count();
+    if strange > 0 {
+        cli::note(format!("{strange} of {} numbers of the result are NaN or infinite", values.len()));
+    }
+}
+
+fn write(path: &Path, count: usize, shape: Shape, values: &[f32]) -> Result<(), Failure> {
+    let mut extents = npy::extents(shape);
+    extents.insert(0, count as u64);
+    npy::write(path, &extents, values).map_err(Failure::input)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_names_come_first() {
+        let names = ["block1_conv1", "block1_conv2", "predictions", "avg_pool"];
+        assert_eq!(nearest("block1_cov2", names.into_iter())[..2], ["block1_conv2", "block1_conv1"]);
+    }
+}

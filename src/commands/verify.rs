@@ -1,0 +1,230 @@
+//! `xcc verify`: compiled code against the reference evaluator, value by value.
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use xcc_compiler::plan::PlanOptions;
+use xcc_compiler::target::Target;
+use xcc_runtime::npy;
+use xcc_runtime::verify::{Comparison, TOLERANCE, verify};
+use xcc_runtime::weights::Weights;
+
+use crate::cli::{self, Failure, Loaded, NetworkArgs, SpecArgs};
+use crate::inputs::{InputArgs, Inputs};
+use crate::network::{self, Origin};
+use crate::table::{Layout, Table};
+use crate::terminal::with_progress;
+
+/// Values that are shown unless all are asked for.
+const SHOWN: usize = 10;
+
+/// Compare compiled code with the reference evaluator, value by value
+///
+/// The reference runs the network as it is written, the machine code what passes made of it. An error is that of the worst element
+/// of a value, relative to the value's largest element; up to 1e-4 counts as rounding. Without inputs, one run of random ones
+/// is compared.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  xcc verify specs/xception.xc --set segments=28 --set size=72
+  xcc verify specs/digits.xc examples/digits/*.png --all
+
+Exit status: 0 when all values agree, 1 when one does not.
+
+JSON: an object on one line with `model`, `reference`, `batch`, `threads`, `weights` (a file or null), `seed` (of random weights or
+null), `tolerance`, `passed`, `worst_error` and `values`, in the order of computation. A value has `value` (its name in `emit`),
+`layer`, `shape`, `error`, `image`, `row`, `column`, `channel`, `expected` and `found`. Numbers that are not finite are null.")]
+pub struct Arguments {
+    #[command(flatten)]
+    spec: SpecArgs,
+    #[command(flatten)]
+    inputs: InputArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// What the reference computes in
+    #[arg(long, value_enum, default_value_t = Reference::F64)]
+    reference: Reference,
+    /// Show all values in the order of computation, not just the worst
+    #[arg(long, conflicts_with = "json")]
+    all: bool,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Reference {
+    /// 64-bit floats: the error is that of compiled code
+    F64,
+    /// 32-bit floats: twice as fast, both sides round
+    F32,
+}
+
+/// How the comparison was made.
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    reference: Reference,
+    batch: u32,
+    threads: u32,
+    #[serde(flatten)]
+    origin: Origin,
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    tolerance: f64,
+    passed: bool,
+    worst_error: f64,
+    values: Vec<JsonValue<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonValue<'a> {
+    value: String,
+    layer: &'a str,
+    shape: Vec<u64>,
+    error: f64,
+    image: u64,
+    row: u64,
+    column: u64,
+    channel: u64,
+    expected: f64,
+    found: f32,
+}
+
+/// Compares, prints the errors, and fails when one is too large.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let loaded = cli::load_graph(&arguments.spec)?;
+    let inputs = arguments.inputs.inputs(&loaded.graph)?;
+    let bound = network::bind(&loaded, &arguments.network)?;
+    let given = inputs.as_ref().map_or(0, Inputs::count);
+    let report = Report {
+        model: loaded.graph.name.clone(),
+        reference: arguments.reference,
+        batch: u32::try_from(given).map_err(Failure::input)?.max(arguments.network.batch.get()),
+        threads: arguments.network.threads(),
+        origin: bound.origin,
+    };
+    let inputs = match inputs {
+        Some(inputs) => inputs,
+        None => Inputs::random(&loaded.graph, report.batch, arguments.network.seed.unwrap_or(0))?,
+    };
+    let input = inputs.read(0..inputs.count(), report.batch as usize)?;
+    let comparisons = compare(&loaded, &bound.weights, &input, &report)?;
+    report.origin.tell();
+    let sorted = worst_first(&comparisons);
+    if arguments.json {
+        cli::print_json(&json(&report, &comparisons))?;
+    } else if arguments.all {
+        cli::print(&text(&comparisons.iter().collect::<Vec<_>>(), &sorted))?;
+    } else {
+        cli::print(&text(&sorted[..sorted.len().min(SHOWN)], &sorted))?;
+    }
+    verdict(&sorted)
+}
+
+fn compare(
+    loaded: &Loaded,
+    weights: &Weights,
+    input: &[f32],
+    report: &Report,
+) -> Result<Vec<Comparison>, Failure> {
+    let options = PlanOptions { batch: report.batch, threads: report.threads, keep_all: true };
+    let target = Target::baseline();
+    let compared = with_progress("comparing with the reference", || match report.reference {
+        Reference::F64 => verify::<f64>(&loaded.graph, weights, target, options, input),
+        Reference::F32 => verify::<f32>(&loaded.graph, weights, target, options, input),
+    });
+    compared.map_err(Failure::input)
+}
+
+fn worst_first(comparisons: &[Comparison]) -> Vec<&Comparison> {
+    let mut sorted: Vec<&Comparison> = comparisons.iter().collect();
+    sorted.sort_by(|a, b| b.worst.error.total_cmp(&a.worst.error));
+    sorted
+}
+
+/// A table of the `shown` values, and what all of them, of which the worst is the first of `sorted`, add up to.
+fn text(shown: &[&Comparison], sorted: &[&Comparison]) -> String {
+    let mut table = Table::new(&[
+        Layout::Left,
+        Layout::Left,
+        Layout::Left,
+        Layout::Right,
+        Layout::Left,
+        Layout::Right,
+        Layout::Right,
+    ]);
+    let heads = ["value", "layer", "shape", "error", "at image, row, column, channel", "expected", "found"];
+    table.strong_row(heads.map(str::to_owned));
+    table.rule("");
+    shown.iter().for_each(|comparison| table.row(cells(comparison)));
+    let mut text = table.render(usize::MAX, false);
+    if shown.len() < sorted.len() {
+        text += &format!("the worst {} of {} values; `--all` shows the others\n", shown.len(), sorted.len());
+    }
+    if let Some(worst) = sorted.first().filter(|worst| worst.passes()) {
+        text += &format!(
+            "ok: {} values agree; the worst error is {:.1e}, the tolerance {TOLERANCE:.0e}\n",
+            sorted.len(),
+            worst.worst.error
+        );
+    }
+    text
+}
+
+fn cells(comparison: &Comparison) -> [String; 7] {
+    let Comparison { node, layer, shape, worst } = comparison;
+    let at = worst.position;
+    [
+        node.to_string(),
+        layer.clone(),
+        shape.to_string(),
+        format!("{:.1e}", worst.error),
+        format!("{}, {}, {}, {}", at.image, at.row, at.column, at.channel),
+        format!("{:.6e}", worst.expected),
+        format!("{:.6e}", worst.found),
+    ]
+}
+
+fn json<'a>(report: &'a Report, comparisons: &'a [Comparison]) -> Json<'a> {
+    let value = |comparison: &'a Comparison| {
+        let at = comparison.worst.position;
+        JsonValue {
+            value: comparison.node.to_string(),
+            layer: &comparison.layer,
+            shape: npy::extents(comparison.shape),
+            error: comparison.worst.error,
+            image: at.image,
+            row: at.row,
+            column: at.column,
+            channel: at.channel,
+            expected: comparison.worst.expected,
+            found: comparison.worst.found,
+        }
+    };
+    Json {
+        report,
+        tolerance: TOLERANCE,
+        passed: comparisons.iter().all(Comparison::passes),
+        worst_error: comparisons.iter().map(|comparison| comparison.worst.error).fold(0.0, f64::max),
+        values: comparisons.iter().map(value).collect(),
+    }
+}
+
+/// Fails when a value does not agree.
+fn verdict(sorted: &[&Comparison]) -> Result<(), Failure> {
+    let bad = sorted.iter().filter(|comparison| !comparison.passes()).count();
+    match sorted.first() {
+        Some(worst) if bad > 0 => Err(Failure::check(format!(
+            "{bad} of {} values differ from the reference by more than {TOLERANCE:.0e}; the worst is {} by {:.1e}",
+            sorted.len(),
+            worst.layer,
+            worst.worst.error
+        ))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,154 @@
+//! Networks with numbers, ready to run: what `run`, `verify` and `bench` share.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use xcc_compiler::graph::{Graph, NodeId};
+use xcc_compiler::passes::{PassOptions, optimize};
+use xcc_compiler::plan::PlanOptions;
+use xcc_compiler::target::Target;
+use xcc_runtime::Model;
+use xcc_runtime::reference::evaluate_keeping;
+use xcc_runtime::weights::{self, NameMap, Weights, WeightsError};
+
+use crate::cli::{self, Backend, Failure, Loaded, NetworkArgs};
+use crate::terminal::with_progress;
+
+/// Weights, and where they are from.
+pub struct Bound {
+    /// The numbers.
+    pub weights: Weights,
+    /// Where they are from.
+    pub origin: Origin,
+}
+
+/// Where weights are from.
+#[derive(Clone, Debug, Serialize)]
+pub struct Origin {
+    /// The file they were read from.
+    weights: Option<PathBuf>,
+    /// The seed they were drawn with.
+    seed: Option<u64>,
+    /// Whether the user asked for just these.
+    #[serde(skip)]
+    chosen: bool,
+}
+
+impl Origin {
+    fn file(path: &Path, chosen: bool) -> Self {
+        Self { weights: Some(path.to_owned()), seed: None, chosen }
+    }
+
+    /// Notes on standard error where weights are from that nobody asked for. Commands do so once all went well, so that a
+    /// failure is all they say.
+    pub fn tell(&self) {
+        match (&self.weights, self.seed) {
+            _ if self.chosen => {}
+            (Some(path), _) => cli::note(format!("weights are those of {}", path.display())),
+            (None, seed) => cli::note(format!(
+                "weights are random (seed {}); `--weights FILE` reads trained ones",
+                seed.unwrap_or(0)
+            )),
+        }
+    }
+}
+
+/// The weights of `--weights`; else random ones of `--seed`; else those in the file beside the spec that has its name and ends in
+/// `.safetensors`; else random ones of seed 0.
+pub fn bind(loaded: &Loaded, arguments: &NetworkArgs) -> Result<Bound, Failure> {
+    if let Some(path) = &arguments.weights {
+        let map = cli::load_map(arguments.map.as_deref())?;
+        let weights = read(loaded, path, map.as_ref()).map_err(Failure::input)?;
+        return Ok(Bound { weights, origin: Origin::file(path, true) });
+    }
+    let beside = loaded.path.as_ref().map(|path| path.with_extension("safetensors"));
+    match (arguments.seed, beside.filter(|path| path.is_file())) {
+        (None, Some(path)) => {
+            let hint = |error: WeightsError| format!("{error}\nwith `--seed 0` the weights are random");
+            let weights = read(loaded, &path, None).map_err(|error| Failure::input(hint(error)))?;
+            Ok(Bound { weights, origin: Origin::file(&path, false) })
+        }
+        (seed, _) => Ok(random(loaded, seed)),
+    }
+}
+
+fn random(loaded: &Loaded, asked: Option<u64>) -> Bound {
+    let seed = asked.unwrap_or(0);
+    let weights = with_progress("drawing random weights", || Weights::random(&loaded.graph, seed));
+    let chosen = asked.is_some() || loaded.graph.weights.is_empty();
+    Bound { weights, origin: Origin { weights: None, seed: Some(seed), chosen } }
+}
+
+fn read(loaded: &Loaded, path: &Path, map: Option<&NameMap>) -> Result<Weights, WeightsError> {
+    with_progress("reading weights", || weights::load(&loaded.graph, path, map))
+}
+
+/// A network that can be run on batches of inputs, and yields its first output.
+pub struct Engine {
+    backend: Runner,
+    batch: u32,
+}
+
+enum Runner {
+    Cpu(Box<Model>),
+    Reference { graph: Box<Graph>, weights: Box<Weights>, output: NodeId },
+}
+
+impl Engine {
+    /// Makes `graph`, as it was elaborated, ready to run.
+    pub fn new(
+        graph: Graph,
+        weights: Weights,
+        backend: Backend,
+        arguments: &NetworkArgs,
+    ) -> Result<Self, Failure> {
+        let batch = arguments.batch.get();
+        let output = first_output(&graph);
+        let backend = match backend {
+            Backend::Reference => {
+                Runner::Reference { graph: Box::new(graph), weights: Box::new(weights), output }
+            }
+            Backend::Cpu => {
+                let options = PlanOptions { batch, threads: arguments.threads(), keep_all: false };
+                let compile = || compile(graph, &weights, options);
+                Runner::Cpu(Box::new(with_progress("compiling", compile)?))
+            }
+        };
+        Ok(Self { backend, batch })
+    }
+
+    /// The compiled network, unless the reference evaluator runs it.
+    pub fn model(&self) -> Option<&Model> {
+        match &self.backend {
+            Runner::Cpu(model) => Some(model),
+            Runner::Reference { .. } => None,
+        }
+    }
+
+    /// Runs the network on a whole batch of inputs and returns its first output.
+    pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, Failure> {
+        match &self.backend {
+            Runner::Cpu(model) => {
+                let outputs = model.run(input).map_err(Failure::input)?;
+                Ok(outputs.into_iter().next().unwrap_or_default())
+            }
+            Runner::Reference { graph, weights, output } => {
+                let exact: Vec<f64> = input.iter().map(|&value| f64::from(value)).collect();
+                let keep = [*output];
+                let values = evaluate_keeping(graph, weights.as_ref(), &exact, self.batch as usize, &keep);
+                let value = values.map_err(Failure::input)?.take(*output).unwrap_or_default();
+                Ok(value.into_iter().map(|x| x as f32).collect())
+            }
+        }
+    }
+}
+
+/// The value that a run yields. Elaborated networks have at least one output.
+pub fn first_output(graph: &Graph) -> NodeId {
+    graph.outputs.first().copied().unwrap_or(graph.input)
+}
+
+fn compile(mut graph: Graph, weights: &Weights, options: PlanOptions) -> Result<Model, Failure> {
+    optimize(&mut graph, &PassOptions::default());
+    Model::compile(&graph, weights, Target::baseline(), options).map_err(Failure::input)
+}
