@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -45,11 +44,11 @@ pub struct NetworkArgs {
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Threads of compiled code [default: one for each core]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<NonZeroU32>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
     /// Images in a run
-    #[arg(long, value_name = "N", default_value_t = NonZeroU32::MIN)]
-    pub batch: NonZeroU32,
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub batch: u32,
 }
 
 /// What runs a network.
@@ -66,7 +65,7 @@ impl NetworkArgs {
     /// The number of threads asked for, else that of the cores this process may use.
     pub fn threads(&self) -> u32 {
         let cores = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-        self.threads.map_or_else(cores, NonZeroU32::get)
+        self.threads.unwrap_or_else(cores)
     }
 }
 
