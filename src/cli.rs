@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -16,6 +17,11 @@ use xcc_compiler::syntax::{self, MAX_SOURCE, ast};
 use xcc_runtime::weights::NameMap;
 
 use crate::terminal::color;
+
+/// More threads than any machine that this runs on has cores.
+const MOST_THREADS: u32 = 1024;
+/// Plans count units of work in 32 bits; this many images leave room for rows and channels.
+const LARGEST_BATCH: u32 = 4096;
 
 /// A parameter's name and the text of its value.
 pub type Setting = (String, String);
@@ -44,11 +50,11 @@ pub struct NetworkArgs {
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Threads of compiled code [default: one for each core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub threads: Option<u32>,
+    #[arg(long, value_name = "N", value_parser = thread_count)]
+    pub threads: Option<NonZeroU32>,
     /// Images in a run
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub batch: u32,
+    #[arg(long, value_name = "N", value_parser = batch_size, default_value_t = NonZeroU32::MIN)]
+    pub batch: NonZeroU32,
 }
 
 /// What runs a network.
@@ -65,7 +71,7 @@ impl NetworkArgs {
     /// The number of threads asked for, else that of the cores this process may use.
     pub fn threads(&self) -> u32 {
         let cores = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-        self.threads.unwrap_or_else(cores)
+        self.threads.map_or_else(cores, NonZeroU32::get)
     }
 }
 
@@ -109,8 +115,8 @@ impl Failure {
     }
 }
 
-/// A reader that went away (`xcc ... | head`) ends the command quietly; anything else that keeps output from being written
-/// is reported.
+/// A reader that went away (`xcc ... | head`) ends the command quietly; anything else that keeps output
+/// from being written is reported.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
@@ -141,6 +147,21 @@ pub fn note(message: impl Display) {
 /// Writes to standard error; when that is closed, nobody listens.
 fn tell(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Reads a number of threads.
+pub fn thread_count(text: &str) -> Result<NonZeroU32, String> {
+    number_up_to(text, MOST_THREADS)
+}
+
+/// Reads a number of images in a run.
+pub fn batch_size(text: &str) -> Result<NonZeroU32, String> {
+    number_up_to(text, LARGEST_BATCH)
+}
+
+fn number_up_to(text: &str, limit: u32) -> Result<NonZeroU32, String> {
+    let number = text.parse::<NonZeroU32>().ok().filter(|number| number.get() <= limit);
+    number.ok_or_else(|| format!("must be a whole number from 1 to {limit}"))
 }
 
 /// Reads `NAME=VALUE`.

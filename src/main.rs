@@ -1,7 +1,8 @@
 //! The `xcc` command: reads arguments, runs a subcommand, turns failures into exit statuses.
 //!
-//! Results go to standard output, everything else (mistakes, notes, progress) to standard error. The exit status is 0 when all
-//! went well, 1 when a check failed, 2 when a spec, a file or an argument is bad.
+//! Results go to standard output, everything else (mistakes, notes, progress) to standard error. The
+//! exit status is 0 when all went well, 1 when a check failed, 2 when a spec, a file or an argument is
+//! bad.
 
 mod chart;
 mod cli;

@@ -102,7 +102,7 @@ impl Engine {
         backend: Backend,
         arguments: &NetworkArgs,
     ) -> Result<Self, Failure> {
-        let batch = arguments.batch;
+        let batch = arguments.batch.get();
         let output = first_output(&graph);
         let backend = match backend {
             Backend::Reference => {

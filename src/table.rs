@@ -133,8 +133,8 @@ fn rule(title: &str, width: usize) -> String {
     format!("─ {title} {}", "─".repeat(rest))
 }
 
-/// Breaks a line at spaces, and words that are wider than a line anywhere. Lines after the first hang by [`INDENT`] more
-/// than the first.
+/// Breaks a line at spaces, and words that are wider than a line anywhere. Lines after the first hang by
+/// [`INDENT`] more than the first.
 fn wrap(line: &str, width: usize) -> Vec<String> {
     if measure_text_width(line) <= width {
         return vec![line.to_owned()];

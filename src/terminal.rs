@@ -23,7 +23,8 @@ pub fn width() -> Option<usize> {
     console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns))
 }
 
-/// Does `work`. When it takes longer than a second and standard error is a terminal, that says `what` is being done.
+/// Does `work`. When it takes longer than a second and standard error is a terminal, that says `what` is
+/// being done.
 pub fn with_progress<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
     if !io::stderr().is_terminal() {
         return work();

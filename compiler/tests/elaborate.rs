@@ -94,8 +94,9 @@ fn segments_of_a_convolution_cut_inputs_and_filters() {
         "conv 12, 3x3, groups: 4 as a\nconv 5, 3x3, segments: 3 as b\nconv 5, 1x1, segments: [2, 3] as c",
     );
     assert_eq!(conv(&graph, 1).partition.to_string(), "4x2->3");
-    assert_eq!(conv(&graph, 2).partition.to_string(), "4->2,4->2,4->1");
-    assert_eq!(conv(&graph, 3).partition.to_string(), "2->2,3->3");
+    let cut = |n| (conv(&graph, n).partition.inputs(), conv(&graph, n).partition.outputs());
+    assert_eq!(cut(2), (&[4, 4, 4][..], &[2, 2, 1][..]));
+    assert_eq!(cut(3), (&[2, 3][..], &[2, 3][..]));
     let shape = |n: usize| graph.weight(conv(&graph, n).parts[0].kernel).shape.clone();
     assert_eq!([shape(1), shape(2), shape(3)], [vec![3, 3, 2, 12], vec![9 * 4 * 5], vec![4 + 9]]);
 }

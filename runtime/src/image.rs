@@ -99,7 +99,7 @@ fn decode(path: &Path) -> Result<DynamicImage, ImageError> {
         image::ImageError::IoError(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
             io(source)
         }
-        error => ImageError::Decoding { path: path.to_owned(), reason: error.to_string() },
+        error => ImageError::Decoding { path: path.to_owned(), reason: one_line(&error.to_string()) },
     };
     let file = BufReader::new(File::open(path).map_err(io)?);
     let mut reader = ImageReader::new(file).with_guessed_format().map_err(io)?;
@@ -117,6 +117,11 @@ fn decode(path: &Path) -> Result<DynamicImage, ImageError> {
     let mut image = DynamicImage::from_decoder(decoder).map_err(decoding)?;
     image.apply_orientation(orientation);
     Ok(image)
+}
+
+/// Decoders end some of their reasons with a line break.
+fn one_line(reason: &str) -> String {
+    reason.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The samples of an image from 0 to 255, one or three a pixel.

@@ -175,6 +175,26 @@ fn a_contradiction_between_order_and_names_is_an_error() {
     );
 }
 
+/// The last convolutions of a residual block's two branches, of the same shape, as in ResNet.
+#[test]
+fn layers_that_only_the_operands_of_a_sum_put_in_order_need_names() {
+    let mut lines = lines("tiny.layers");
+    lines.retain(|line| line.name != "pool");
+    let add = lines.iter_mut().find(|line| line.name == "add").unwrap();
+    add.inputs = vec!["sep1_bn".into(), "shortcut_bn".into()];
+    let graph = graph(&lines);
+    for file in ["keras3_unnamed.weights.h5", "keras1_weights.h5"] {
+        let text = refusal(&graph, &fixture(file));
+        assert!(
+            text.contains("order: sep1_bn and shortcut_bn have the same shapes and meet in a sum"),
+            "{text}"
+        );
+    }
+    // One of the two has a name here, which tells both.
+    let named = weights::load(&graph, &fixture("keras3.weights.h5"), None).unwrap();
+    assert_same(&graph, &named, &Weights::random(&graph, 5));
+}
+
 #[test]
 fn every_mismatch_is_reported_at_once() {
     let mut lines = lines("tiny.layers");

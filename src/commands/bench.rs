@@ -64,7 +64,7 @@ pub struct Arguments {
 /// Measures and prints.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let loaded = cli::load_graph(&arguments.spec)?;
-    let batch = arguments.network.batch;
+    let batch = arguments.network.batch.get();
     let input = input(arguments, &loaded.graph, batch)?;
     let (bound, load) = timed(|| network::bind(&loaded, &arguments.network))?;
     let settings = Settings {

@@ -14,7 +14,8 @@ const FOREIGN_EXTENSIONS: [&str; 6] = ["h5", "hdf5", "keras", "npz", "pt", "pth"
 
 /// Convert weights of other tools to safetensors
 ///
-/// The names and shapes are those of a network. Without --spec, that is the spec beside OUT with the same name, so that
+/// The names and shapes are those of a network. Without --spec, that is the spec beside OUT with the
+/// same name, so that
 /// `xcc run` finds the weights of the spec by itself.
 #[derive(Args)]
 #[command(after_help = "\

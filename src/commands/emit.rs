@@ -29,10 +29,10 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME-PART")]
     kernel: Option<String>,
     /// Threads to plan for (plan and later) [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = cli::thread_count)]
     threads: Option<NonZeroU32>,
     /// Images in a run to plan for (plan and later) [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = cli::batch_size)]
     batch: Option<NonZeroU32>,
 }
 

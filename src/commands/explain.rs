@@ -22,8 +22,9 @@ Examples:
   xcc explain specs/xception.xc
   xcc explain specs/xception.xc --all | grep refused
 
-JSON: an object with `model`, `applied`, `refused` (counts) and `rows`. A row has `pass`, `node`, `layer`, `line`, `span` (first
-byte and end in the spec), `outcome` (`applied` or `refused`) and `what` or `reason`.")]
+JSON: an object with `model`, `applied` and `refused` (counts) and `rows`. A row has `pass`, `node`,
+`layer`, `line`, `span` (first byte and end in the spec), `outcome` (`applied` or `refused`) and
+`what` or `reason`.")]
 pub struct Arguments {
     #[command(flatten)]
     spec: SpecArgs,

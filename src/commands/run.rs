@@ -75,7 +75,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         model: loaded.graph.name.clone(),
         layer: loaded.graph.layer(loaded.graph.node(output).layer).name.clone(),
         backend: arguments.backend,
-        batch: arguments.network.batch,
+        batch: arguments.network.batch.get(),
         threads: arguments.network.threads(),
         origin: bound.origin,
     };

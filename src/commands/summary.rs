@@ -18,17 +18,17 @@ const WIDE: usize = 110;
 
 /// Show the layers of a network, their parameters and multiply-adds
 ///
-/// Layers are grouped by flow. MACs are multiply-adds of one image: "spatial" those of windows of several taps or
-/// segments, "pointwise" those of 1x1 convolutions and dense layers.
+/// Layers are grouped by flow. MACs are multiply-adds of one image: "spatial" those of windows of
+/// several taps or segments, "pointwise" those of 1x1 convolutions and dense layers.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   xcc summary specs/xception.xc --set segments=28
   xcc summary specs/xception.xc --json
 
-JSON: an object with `model`, `input_shape`, `flows` and `totals`. A flow has `name`, `layers` and `totals`; a layer has
-`name`, `class`, `output_shape`, `parameters`, `trainable_parameters`, `spatial_macs`, `pointwise_macs`, `activation_bytes`
-and `connected_to`.")]
+JSON: an object with `model`, `input_shape`, `flows` and `totals`. A flow has `name`, `layers` and
+`totals`; a layer has `name`, `class`, `output_shape`, `parameters`, `trainable_parameters`,
+`spatial_macs`, `pointwise_macs`, `activation_bytes` and `connected_to`.")]
 pub struct Arguments {
     #[command(flatten)]
     spec: SpecArgs,

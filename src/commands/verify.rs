@@ -104,7 +104,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let report = Report {
         model: loaded.graph.name.clone(),
         reference: arguments.reference,
-        batch: u32::try_from(given).map_err(Failure::input)?.max(arguments.network.batch),
+        batch: u32::try_from(given).map_err(Failure::input)?.max(arguments.network.batch.get()),
         threads: arguments.network.threads(),
         origin: bound.origin,
     };

@@ -21,7 +21,7 @@ fn specs_are_read_from_standard_input() {
 
 #[test]
 fn bad_arguments_are_one_line_and_status_2() {
-    let cases: [&[&str]; 15] = [
+    let cases: [&[&str]; 17] = [
         &["sumary", TINY],
         &["summary"],
         &["summary", TINY, "--jsn"],
@@ -36,6 +36,8 @@ fn bad_arguments_are_one_line_and_status_2() {
         &["emit", "--stage", "clfi", TINY],
         &["emit", "--stage", "graph", "--kernel", "conv", TINY],
         &["emit", "--stage", "fused", "--threads", "2", TINY],
+        &["emit", "--stage", "plan", "--threads", "0", TINY],
+        &["emit", "--stage", "plan", "--batch", "4294967295", TINY],
         &["emit", "--stage", "ast", "--set", "segments=2", TINY],
     ];
     let transcripts: Vec<String> = cases.iter().map(|arguments| transcript(arguments)).collect();

@@ -28,12 +28,13 @@ fn target(name: &str) -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-/// The numbers that keras_files.py writes are the seeded ones of seed 5.
+/// All these files hold the seeded numbers of seed 5, each in a layout of its own.
 #[test]
-fn keras_files_become_the_numbers_that_were_saved() {
+fn keras_files_become_safetensors_with_their_numbers() {
     let graph = tiny();
     let expected = Weights::random(&graph, 5);
-    for name in ["keras1_weights.h5", "keras3.keras"] {
+    let mut contents = Vec::new();
+    for name in ["keras1_weights.h5", "keras3.weights.h5", "keras3.keras", "tf_keras.keras"] {
         let (_folder, path) = target("tiny.safetensors");
         let said = output(&["convert", &fixture(name), text(&path), "--spec", TINY]);
         let start = format!("wrote {}: 23 tensors, 385 numbers (1.50 KiB) from ", path.display());
@@ -43,7 +44,9 @@ fn keras_files_become_the_numbers_that_were_saved() {
             let id = WeightId::new(id);
             assert_eq!(converted.tensor(id), expected.tensor(id), "{name}: {}", weight.name);
         }
+        contents.push(std::fs::read(&path).unwrap());
     }
+    assert!(contents.windows(2).all(|pair| pair[0] == pair[1]), "the files written are the same");
 }
 
 #[test]

@@ -42,7 +42,8 @@ pub fn translate(
         builder.def_var(pointer, value);
     }
     let rows = if kernel.counted { parameters.last().copied() } else { None };
-    let mut translator = Translator { builder, slots, pointers, rows, fused };
+    let pending = vec![None; vector::slot_count(kernel)];
+    let mut translator = Translator { builder, slots, pending, pointers, rows, fused };
     translator.body(&kernel.body);
     translator.builder.ins().return_(&[]);
     translator.builder.finalize(config);
@@ -51,6 +52,12 @@ pub fn translate(
 struct Translator<'a> {
     builder: FunctionBuilder<'a>,
     slots: Vec<Variable>,
+    /// For each slot, the address it is to be broadcast from, while nothing but multiply-adds has used it.
+    ///
+    /// x64 multiplies in place: a factor's register becomes the sum's. A factor that is broadcast anew for every
+    /// multiply-add can be that factor, where one that is used again would first be copied, and only a load with a
+    /// single use is fused with its broadcast.
+    pending: Vec<Option<(Value, i32)>>,
     pointers: Vec<Variable>,
     rows: Option<Value>,
     fused: bool,
@@ -73,9 +80,8 @@ impl Translator<'_> {
                 self.set(dst, value);
             }
             Inst::Broadcast { dst, from } => {
-                let value = self.load_scalar(from, 0);
-                let value = self.builder.ins().splat(VECTOR, value);
-                self.set(dst, value);
+                let base = self.builder.use_var(self.pointers[from.base.index()]);
+                self.pending[dst.index()] = Some((base, from.offset));
             }
             Inst::Constant { dst, value } => {
                 let value = self.builder.ins().f32const(value);
@@ -84,13 +90,7 @@ impl Translator<'_> {
             }
             Inst::Store { src, to, lanes } => self.store(src, to, lanes),
             Inst::Fma { acc, a, b } => {
-                let [sum, a, b] = [acc, a, b].map(|slot| self.get(slot));
-                let value = if self.fused {
-                    self.builder.ins().fma(a, b, sum)
-                } else {
-                    let product = self.builder.ins().fmul(a, b);
-                    self.builder.ins().fadd(product, sum)
-                };
+                let value = self.multiply_add(acc, a, b);
                 self.set(acc, value);
             }
             Inst::Binary { op, dst, a, b } => {
@@ -115,11 +115,44 @@ impl Translator<'_> {
     }
 
     fn get(&mut self, slot: vector::Slot) -> Value {
+        self.settle(slot.index());
         self.builder.use_var(self.slots[slot.index()])
     }
 
     fn set(&mut self, slot: vector::Slot, value: Value) {
+        self.pending[slot.index()] = None;
         self.builder.def_var(self.slots[slot.index()], value);
+    }
+
+    fn broadcast(&mut self, (base, offset): (Value, i32)) -> Value {
+        let value = self.builder.ins().load(types::F32, memory_flags(), base, offset);
+        self.builder.ins().splat(VECTOR, value)
+    }
+
+    /// Puts a broadcast that is pending into its slot.
+    fn settle(&mut self, slot: usize) {
+        if let Some(source) = self.pending[slot].take() {
+            let value = self.broadcast(source);
+            self.builder.def_var(self.slots[slot], value);
+        }
+    }
+
+    /// Settles all slots, where memory may change or control flow splits.
+    fn settle_all(&mut self) {
+        (0..self.pending.len()).for_each(|slot| self.settle(slot));
+    }
+
+    fn multiply_add(&mut self, acc: vector::Slot, a: vector::Slot, b: vector::Slot) -> Value {
+        let [sum, a] = [acc, a].map(|slot| self.get(slot));
+        let [x, y] = match self.pending[b.index()] {
+            Some(source) => [self.broadcast(source), a],
+            None => [a, self.get(b)],
+        };
+        if self.fused {
+            return self.builder.ins().fma(x, y, sum);
+        }
+        let product = self.builder.ins().fmul(x, y);
+        self.builder.ins().fadd(product, sum)
     }
 
     fn cast(&mut self, ty: Type, value: Value) -> Value {
@@ -147,6 +180,7 @@ impl Translator<'_> {
     }
 
     fn store(&mut self, src: vector::Slot, to: vector::Address, lanes: u32) {
+        self.settle_all();
         let value = self.get(src);
         let base = self.builder.use_var(self.pointers[to.base.index()]);
         if lanes == LANES {
@@ -185,23 +219,28 @@ impl Translator<'_> {
     }
 
     fn repeat(&mut self, times: Times, body: &[Inst]) {
+        self.settle_all();
         let count = match times {
             Times::Exactly(count) => self.builder.ins().iconst(types::I64, i64::from(count)),
             Times::Rows => self.rows.expect("the verifier admits loops over rows only with a count"),
         };
         let counter = self.builder.declare_var(types::I64);
         self.builder.def_var(counter, count);
-        let (head, exit) = (self.builder.create_block(), self.builder.create_block());
-        match times {
-            Times::Exactly(_) => self.builder.ins().jump(head, &[]),
-            Times::Rows => self.builder.ins().brif(count, head, &[], exit, &[]),
-        };
+        let [head, inside, exit] = [0; 3].map(|_| self.builder.create_block());
+        self.builder.ins().jump(head, &[]);
         self.builder.switch_to_block(head);
+        // The test comes first, so that a sum is used once where the body ends. Cranelift fuses a load into its user only
+        // when every value that is made of it is used once.
+        let left = self.builder.use_var(counter);
+        self.builder.ins().brif(left, inside, &[], exit, &[]);
+        self.builder.seal_block(inside);
+        self.builder.switch_to_block(inside);
         self.body(body);
+        self.settle_all();
         let left = self.builder.use_var(counter);
         let left = self.builder.ins().iadd_imm_s(left, -1);
         self.builder.def_var(counter, left);
-        self.builder.ins().brif(left, head, &[], exit, &[]);
+        self.builder.ins().jump(head, &[]);
         self.builder.seal_block(head);
         self.builder.seal_block(exit);
         self.builder.switch_to_block(exit);

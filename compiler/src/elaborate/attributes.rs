@@ -201,10 +201,13 @@ impl Attributes {
         match value.number() {
             None => Err(self.mistyped(reports, name, "a number", value, span)),
             Some(x) if x >= low && x < high => Ok(x),
-            Some(_) => {
+            Some(x) => {
                 let message =
                     format!("`{name}` of `{}` must be at least {low:?} and less than {high:?}", self.owner);
-                let error = Diagnostic::error("E0304", message).at(span, format!("this is {value}"));
+                let way_out =
+                    if x < low { format!("{low:?} is the least") } else { format!("stay below {high:?}") };
+                let error =
+                    Diagnostic::error("E0304", message).at(span, format!("this is {value}")).suggest(way_out);
                 Err(reports.report(self.with_site(error, span)))
             }
         }

@@ -6,6 +6,7 @@ use super::report::{Reported, nearest, quoted};
 use super::value::Value;
 use super::{Current, Elaborated, Elaborator, Named, limits};
 use crate::diagnostic::{Diagnostic, Span};
+use crate::graph::verify::{annotate, verify};
 use crate::graph::{ChannelOrder, Graph, ImageSpec, Labels, Layer, LayerKind, NodeId, Shape};
 use crate::syntax::ast::*;
 
@@ -191,6 +192,9 @@ impl<'a> Elaborator<'a> {
             self.warn_unused();
         }
         let graph = self.graph.take().filter(|_| !self.reports.has_errors() && complete);
+        if cfg!(debug_assertions) {
+            graph.iter().for_each(assert_sound);
+        }
         let mut diagnostics = self.reports.diagnostics;
         diagnostics.sort_by_key(Diagnostic::position);
         Elaborated { graph, params: self.params, diagnostics }
@@ -267,5 +271,12 @@ impl<'a> Elaborator<'a> {
         for warning in warnings {
             self.reports.report(warning);
         }
+    }
+}
+
+/// Panics, in builds with assertions, when a spec without mistakes made a graph that breaks an invariant.
+fn assert_sound(graph: &Graph) {
+    if let Err(violations) = verify(graph) {
+        panic!("elaboration made an unsound graph\n{}", annotate(graph, &violations));
     }
 }

@@ -12,7 +12,7 @@ mod flow;
 mod invoke;
 mod join;
 mod layers;
-mod limits;
+pub mod limits;
 mod linear;
 mod names;
 mod params;

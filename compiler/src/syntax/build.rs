@@ -335,6 +335,14 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// An extent of the input: a number, a name or something in parentheses.
+    fn extent(&mut self, pair: Pair<'_, Rule>) -> Expression {
+        match children(pair.clone()).next() {
+            Some(inner) => self.expression(inner),
+            None => Expression { kind: self.number(&pair), at: self.at(&pair) },
+        }
+    }
+
     fn name(&self, pair: &Pair<'_, Rule>) -> Name {
         Name { text: pair.as_str().to_owned(), at: self.at(pair) }
     }
@@ -418,8 +426,8 @@ impl<'a> Builder<'a> {
         PRATT
             .map_primary(|p| self.expression(p))
             .map_prefix(|operator, x| {
-                let start = Span::new(base + operator.as_span().start(), base);
-                let at = At(Span { start: start.start, end: x.at.0.end });
+                let start = base + operator.as_span().start();
+                let at = At(Span::new(start, start).to(x.at.0));
                 let unary = if operator.as_rule() == Rule::not { Unary::Not } else { Unary::Negate };
                 Expression { kind: ExpressionKind::Unary(unary, Box::new(x)), at }
             })
@@ -577,7 +585,7 @@ impl Parts<'_, '_, '_> {
 
     fn extent(&mut self) -> Expression {
         match self.pairs.next() {
-            Some(pair) => self.builder.first_extent(pair),
+            Some(pair) => self.builder.extent(pair),
             None => Expression { kind: ExpressionKind::Bad, at: At::default() },
         }
     }
@@ -635,16 +643,6 @@ impl Parts<'_, '_, '_> {
             }
         }
         StatementKind::Invoke { name, arguments, call, label }
-    }
-}
-
-impl Builder<'_> {
-    /// An extent of the input: a number, a name or something in parentheses.
-    fn first_extent(&mut self, pair: Pair<'_, Rule>) -> Expression {
-        match children(pair.clone()).next() {
-            Some(inner) => self.expression(inner),
-            None => Expression { kind: self.number(&pair), at: self.at(&pair) },
-        }
     }
 }
 

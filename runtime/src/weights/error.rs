@@ -116,6 +116,14 @@ pub enum Mismatch {
         /// The network's layer at this position.
         layer: String,
     },
+    /// Order cannot tell two layers apart: it follows from the order of a sum's operands, which means
+    /// nothing.
+    Ambiguous {
+        /// The network's layers.
+        layers: [String; 2],
+        /// What the file has in their places.
+        stored: [String; 2],
+    },
     /// A layer of the file is of another class.
     Class {
         /// The network's layer.
@@ -193,6 +201,11 @@ impl fmt::Display for Mismatch {
                     "order: layer {position} with weights is {stored} in the file, {layer} in the network"
                 )
             }
+            Mismatch::Ambiguous { layers: [first, second], stored: [one, other] } => write!(
+                f,
+                "order: {first} and {second} have the same shapes and meet in a sum: nothing says which of \
+                 {one} and {other} is which; a file with their names or a name map would"
+            ),
             Mismatch::Class { layer, expected, stored, found } => {
                 write!(f, "class: {layer} is a {expected}, the file's {stored} a {found}")
             }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use xcc_compiler::graph::{Graph, LayerId};
+use xcc_compiler::graph::{Graph, LayerId, LayerKind};
 
 /// The layers of `graph` in the order of Keras' `model.layers`.
 ///
@@ -11,7 +11,22 @@ use xcc_compiler::graph::{Graph, LayerId};
 /// of Keras' functional models). `graph` is one that was elaborated: passes merge layers. Layers that do not
 /// lead to the first output come last, in the order of the source.
 pub fn keras_order(graph: &Graph) -> Vec<LayerId> {
-    let inputs = layer_inputs(graph);
+    order_with(graph, layer_inputs(graph))
+}
+
+/// The order that Keras would give the layers if every sum had its operands the other way round, which is the
+/// same network.
+pub(super) fn order_with_sums_reversed(graph: &Graph) -> Vec<LayerId> {
+    let mut inputs = layer_inputs(graph);
+    for (layer, inputs) in graph.layers.iter().zip(&mut inputs) {
+        if layer.kind == LayerKind::Add {
+            inputs.reverse();
+        }
+    }
+    order_with(graph, inputs)
+}
+
+fn order_with(graph: &Graph, inputs: Vec<Vec<LayerId>>) -> Vec<LayerId> {
     let Some(&output) = graph.outputs.first() else { return Vec::new() };
     let walk = Walk::from(graph.node(output).layer, &inputs);
     let depths = depths(&walk, &inputs);

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use xcc_compiler::graph::{Graph, LayerId, LayerKind, Role, WeightId};
 
 use super::config::snake_case;
+use super::order::order_with_sums_reversed;
 use super::{KerasFile, Listing, StoredLayer, keras_order};
 use crate::weights::Matching;
 use crate::weights::bind::{Binding, Outcome, fits};
@@ -116,7 +117,7 @@ impl<'a> Sides<'_, 'a> {
         let in_order = (0..self.ours.len()).map(|position| (position, position)).collect();
         let contradictions = self.contradictions();
         if contradictions.is_empty() {
-            return (in_order, contradictions);
+            return (in_order, self.ambiguities());
         }
         match self.pair_by_name() {
             Some(pairs) => (pairs, Vec::new()),
@@ -138,6 +139,32 @@ impl<'a> Sides<'_, 'a> {
             Some(Mismatch::Order { position: position + 1, stored: name.to_owned(), layer })
         });
         wrong.collect()
+    }
+
+    /// Layers of the same shapes and without names in common, whose order changes with that of a sum's
+    /// operands.
+    fn ambiguities(&self) -> Vec<Mismatch> {
+        let other = order_with_sums_reversed(self.graph);
+        let places: HashMap<LayerId, usize> =
+            other.into_iter().enumerate().map(|(place, id)| (id, place)).collect();
+        let mut alike: HashMap<Vec<&[u32]>, Vec<usize>> = HashMap::new();
+        for (position, layer) in self.ours.iter().enumerate() {
+            let shapes = layer.weights.iter().map(|&weight| &self.graph.weight(weight).shape[..]);
+            alike.entry(shapes.collect()).or_default().push(position);
+        }
+        let mut swapped: Vec<(usize, usize)> = alike
+            .values()
+            .flat_map(|positions| positions.iter().copied().zip(positions.iter().copied().skip(1)))
+            .filter(|&(i, j)| places.get(&self.ours[i].id) > places.get(&self.ours[j].id))
+            .filter(|&(i, j)| !self.same_name(i, i) && !self.same_name(j, j))
+            .collect();
+        swapped.sort_unstable();
+        let ours = |i: usize| self.ours[i].name().to_owned();
+        let theirs = |j: usize| self.theirs[j].label.clone();
+        swapped
+            .into_iter()
+            .map(|(i, j)| Mismatch::Ambiguous { layers: [ours(i), ours(j)], stored: [theirs(i), theirs(j)] })
+            .collect()
     }
 
     /// Pairs by given names, if both sides have the same ones and each once; layers with made-up names keep
