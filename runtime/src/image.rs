@@ -6,7 +6,7 @@
 //!    coloured input. A coloured image becomes gray by the weights of ITU-R BT.601 (0.299, 0.587, 0.114), as in Pillow and
 //!    OpenCV.
 //! 3. **Size.** The whole image is stretched to the input's rows and columns with a triangle filter whose support grows with the
-//!    reduction (see [`resize`]): the method that Pillow calls `BILINEAR`. An image that has the input's size already is left as it is.
+//!    reduction (see [`mod@resize`]): the method that Pillow calls `BILINEAR`. An image that has the input's size already is left as it is.
 //! 4. **Range.** Samples from 0 to 255 go linearly to [`ImageSpec::range`], are put in the order of [`ImageSpec::channels`], and
 //!    [`ImageSpec::mean`] is subtracted.
 
