@@ -6,7 +6,7 @@
 //!    coloured input. A coloured image becomes gray by the weights of ITU-R BT.601 (0.299, 0.587, 0.114), as in Pillow and
 //!    OpenCV.
 //! 3. **Size.** The whole image is stretched to the input's rows and columns with a triangle filter whose support grows with the
-//!    reduction (see [`resize`]): the method that Pillow calls `BILINEAR`. An image that has the input's size already is left as it is.
+//!    reduction (see [`mod@resize`]): the method that Pillow calls `BILINEAR`. An image that has the input's size already is left as it is.
 //! 4. **Range.** Samples from 0 to 255 go linearly to [`ImageSpec::range`], are put in the order of [`ImageSpec::channels`], and
 //!    [`ImageSpec::mean`] is subtracted.
 
@@ -99,7 +99,7 @@ fn decode(path: &Path) -> Result<DynamicImage, ImageError> {
         image::ImageError::IoError(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
             io(source)
         }
-        error => ImageError::Decoding { path: path.to_owned(), reason: error.to_string() },
+        error => ImageError::Decoding { path: path.to_owned(), reason: one_line(&error.to_string()) },
     };
     let file = BufReader::new(File::open(path).map_err(io)?);
     let mut reader = ImageReader::new(file).with_guessed_format().map_err(io)?;
@@ -117,6 +117,11 @@ fn decode(path: &Path) -> Result<DynamicImage, ImageError> {
     let mut image = DynamicImage::from_decoder(decoder).map_err(decoding)?;
     image.apply_orientation(orientation);
     Ok(image)
+}
+
+/// Decoders end some of their reasons with a line break.
+fn one_line(reason: &str) -> String {
+    reason.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The samples of an image from 0 to 255, one or three a pixel.

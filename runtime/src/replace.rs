@@ -10,6 +10,10 @@ pub(crate) fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Resu
         return fill(&mut std::fs::OpenOptions::new().write(true).open(path)?);
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        let reason = format!("there is no folder {}", folder.display());
+        return Err(io::Error::new(io::ErrorKind::NotFound, reason));
+    }
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     {
@@ -17,7 +21,8 @@ pub(crate) fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Resu
         // What a file that is simply created would have; the system takes away what the user's mask says.
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let mut file = builder.prefix(".xcc").tempfile_in(folder)?;
+    let mut file =
+        builder.prefix(".xcc").tempfile_in(folder).map_err(|error| io::Error::from(error.kind()))?;
     let mut buffered = io::BufWriter::new(&mut file);
     fill(&mut buffered)?;
     buffered.flush()?;

@@ -11,8 +11,8 @@ use xcc_compiler::target::Target;
 use crate::reference::{Float, ReferenceError, evaluate_keeping};
 use crate::{Model, ModelError};
 
-/// The largest error of a value that counts as rounding, relative to the value's largest element: 100 times what networks of
-/// the size of Xception show in 32-bit floats.
+/// The largest error of a value that counts as rounding, relative to the value's largest element: about 30 times what
+/// networks of the size of Xception show in 32-bit floats.
 pub const TOLERANCE: f64 = 1e-4;
 
 /// Why a network cannot be verified.

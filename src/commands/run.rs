@@ -2,7 +2,6 @@
 
 mod result;
 
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -51,8 +50,8 @@ pub struct Arguments {
     #[arg(long, value_name = "LAYER")]
     tap: Option<String>,
     /// List this many classes for each input [default: 5 for one input, 1 for several]
-    #[arg(long, value_name = "K")]
-    top: Option<NonZeroU32>,
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    top: Option<u32>,
     /// Names of the classes, one a line, instead of those of the spec
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
@@ -87,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     report.origin.tell();
     warn_of_strange_numbers(&values);
-    let top = arguments.top.map_or(if inputs.count() == 1 { USUAL_TOP } else { 1 }, |top| top.get() as usize);
+    let top = arguments.top.map_or(if inputs.count() == 1 { USUAL_TOP } else { 1 }, |top| top as usize);
     let listed = arguments.top.is_some() || inputs.count() == 1;
     let written = arguments.output.as_deref();
     let presentation = Presentation { report, inputs: &inputs, shape, names, values, top, listed, written };

@@ -93,7 +93,6 @@ impl Report {
         let median_ms = quantile(&times_ms, 0.5);
         let gflops = 2.0 * macs as f64 * f64::from(settings.batch) / median_ms.max(1e-6) / 1e6;
         let [before, after] = peaks.map(|operations| operations / 1e9);
-        // Only one core evaluates a run of the reference in a way that could be compared, so the share is for compiled code.
         let peak_gflops = before.max(after) * f64::from(settings.threads);
         Self {
             load_ms: milliseconds(load),

@@ -17,7 +17,7 @@ const RUNS: usize = 9;
 /// What a layer took.
 #[derive(Clone, Debug, Serialize)]
 pub struct LayerTime {
-    /// The layer; where passes fused several, the last of them.
+    /// The layer whose weights are read, where passes fused several the first of those; else the layer computed.
     pub layer: String,
     /// Milliseconds of a run.
     pub ms: f64,
@@ -39,12 +39,13 @@ pub fn measure(model: &Model, elaborated: &Graph, input: &[f32]) -> Result<Vec<L
     let mut layers: Vec<(String, f64, HashSet<NodeId>)> = Vec::new();
     for (number, step) in program.steps.iter().enumerate() {
         let times: Vec<f64> = runs.iter().map(|run| run[number].as_secs_f64() * 1e3).collect();
-        match layers.last_mut().filter(|(layer, ..)| *layer == step.layer) {
+        let name = layer_name(&graph, step.node);
+        match layers.last_mut().filter(|(layer, ..)| layer == name) {
             Some((_, ms, nodes)) => {
                 *ms += quantile(&times, 0.5);
                 nodes.insert(step.node);
             }
-            None => layers.push((step.layer.clone(), quantile(&times, 0.5), HashSet::from([step.node]))),
+            None => layers.push((name.to_owned(), quantile(&times, 0.5), HashSet::from([step.node]))),
         }
     }
     let total: f64 = layers.iter().map(|(_, ms, _)| ms).sum();
@@ -55,4 +56,12 @@ pub fn measure(model: &Model, elaborated: &Graph, input: &[f32]) -> Result<Vec<L
         LayerTime { layer, ms, share: ms / total.max(1e-9), gflops: (macs > 0).then_some(gflops) }
     };
     Ok(layers.into_iter().map(layer).collect())
+}
+
+/// What to call the step of a node: fused nodes are named after their last layer, such as an activation, which says little about
+/// where time goes.
+fn layer_name(graph: &Graph, id: NodeId) -> &str {
+    let node = graph.node(id);
+    let first = node.op.weights().first().map(|&weight| graph.weight(weight).layer);
+    &graph.layer(first.unwrap_or(node.layer)).name
 }
