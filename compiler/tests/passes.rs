@@ -73,7 +73,9 @@ fn every_shipped_spec_goes_through_all_passes() {
     for entry in folder.read_dir().unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if name.ends_with(".xc") {
-            let mut graph = common::shipped(&name, &[]);
+            // Figure 1, the default, is bare convolutions of different windows: there is nothing to rewrite.
+            let settings: &[_] = if name == "inception_module.xc" { &[("figure", "2")] } else { &[] };
+            let mut graph = common::shipped(&name, settings);
             assert_eq!(verify(&graph), Ok(()), "{name}");
             assert!(optimize(&mut graph, &PassOptions::default()).applied() > 0, "{name}");
         }

@@ -6,7 +6,9 @@ use common::graphs::{Builder, cut, random_graph, window};
 use common::{Random, RandomWeights};
 use proptest::prelude::*;
 use xcc_compiler::graph::text::write;
-use xcc_compiler::graph::{Activation, Graph, NodeId, Op, Partition, PoolKind, Shape, Window};
+use xcc_compiler::graph::{
+    Activation, Graph, NodeId, Op, Partition, PoolKind, Shape, WeightId, WeightSource, Window,
+};
 use xcc_compiler::passes::{PassOptions, Report, optimize};
 use xcc_runtime::reference::{Values, evaluate, evaluate_keeping};
 
@@ -133,6 +135,48 @@ fn figure_2_is_figure_3_bit_for_bit() {
             compare(&before, &after, seed, 0.0).unwrap();
         }
     }
+}
+
+/// Tensors of equal shape side by side along their last axis, which has `width` elements.
+fn side_by_side(tensors: &[&[f32]], width: usize) -> Vec<f32> {
+    let rows = tensors[0].len() / width;
+    let row = |at: usize| tensors.iter().flat_map(move |tensor| &tensor[at * width..][..width]);
+    (0..rows).flat_map(row).copied().collect()
+}
+
+/// The shipped spec states both figures: rewritten figure 2 is figure 3, and both give the same bits.
+#[test]
+fn the_spec_of_figure_2_becomes_that_of_figure_3() {
+    let (towers, width) = (3, 8);
+    let figure = |number| {
+        let settings = [("figure", number), ("size", "9"), ("depth", "12"), ("width", "8")];
+        common::graphs::shipped("inception_module.xc", &settings)
+    };
+    let (figure_2, figure_3) = (figure("2"), figure("3"));
+    let (rewritten, report) = optimized(&figure_2);
+    let partitions = |graph: &Graph| -> Vec<Partition> {
+        let partition = |&id: &NodeId| match &graph.node(id).op {
+            Op::Conv(conv) => Some(conv.partition.clone()),
+            _ => None,
+        };
+        graph.order().iter().filter_map(partition).collect()
+    };
+    assert_eq!(partitions(&rewritten), partitions(&figure_3), "{report}");
+
+    let weights_2 = RandomWeights::new(&figure_2, 1);
+    // The weights of figure 2 are declared tower by tower: 1x1, then 3x3.
+    let tensors = |first: usize| -> Vec<&[f32]> {
+        (0..towers).map(|tower| weights_2.tensor(WeightId::new(2 * tower + first))).collect()
+    };
+    let weights_3 =
+        RandomWeights::of(vec![side_by_side(&tensors(0), width), side_by_side(&tensors(1), width)]);
+    let input = Random::new(1).vector(figure_2.node(figure_2.input).shape.elements() as usize);
+    let result = |graph: &Graph, weights: &RandomWeights| {
+        evaluate(graph, weights, &input, 1).unwrap().take(graph.outputs[0]).unwrap()
+    };
+    let expected = result(&figure_3, &weights_3);
+    assert_eq!(result(&figure_2, &weights_2), expected);
+    assert_eq!(result(&rewritten, &weights_2), expected);
 }
 
 /// A block of Xception's entry flow and one of its middle flow: everything in them fuses.

@@ -1,0 +1,72 @@
+//! Every stage after the passes as text: a small spec's plan, its kernels in the vector kernel IR, and their CLIF.
+//!
+//! The target is fixed, so the texts are the same on every machine. `SNAPSHOTS=overwrite` blesses them.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use cranelift::codegen::ir::Function;
+use cranelift::codegen::isa::CallConv;
+use cranelift::prelude::{FunctionBuilderContext, Signature};
+use snapbox::data::DataFormat;
+use snapbox::{Assert, Data};
+use xcc_compiler::codegen::{Isas, clif};
+use xcc_compiler::elaborate;
+use xcc_compiler::passes::{PassOptions, optimize};
+use xcc_compiler::plan::{PlanOptions, Program, plan};
+use xcc_compiler::target::Target;
+
+const TARGET: Target = Target { lanes: 4, registers: 16, fused: true, cache_bytes: 1 << 20 };
+
+fn program(name: &str) -> Program {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/stages/{name}.xc"));
+    let elaborated = elaborate::read(&std::fs::read_to_string(path).unwrap(), &[]);
+    let mut graph = elaborated.graph.unwrap_or_else(|| panic!("{name}: {:?}", elaborated.diagnostics));
+    optimize(&mut graph, &PassOptions::default());
+    plan(&graph, TARGET, PlanOptions { batch: 1, threads: 2, keep_all: false }).unwrap()
+}
+
+fn vir(program: &Program) -> String {
+    program.kernels.iter().map(|descriptor| descriptor.generate().to_string()).collect()
+}
+
+fn clif(program: &Program) -> String {
+    let mut text = String::new();
+    let config = Isas::native(TARGET).unwrap().kernels.frontend_config();
+    for descriptor in &program.kernels {
+        let kernel = descriptor.generate();
+        let mut function = Function::new();
+        function.signature = clif::signature(&kernel, Signature::new(CallConv::SystemV));
+        let mut context = FunctionBuilderContext::new();
+        clif::translate(&kernel, TARGET.fused, &mut function, &mut context, config);
+        let _ = writeln!(text, "; {descriptor}\n{}", function.display());
+    }
+    text
+}
+
+fn check(name: &str, extension: &str, text: String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/stages/{name}.{extension}"));
+    let expected = Data::read_from(&path, Some(DataFormat::Text)).raw();
+    Assert::new().action_env("SNAPSHOTS").eq(text, expected);
+}
+
+#[test]
+fn plans() {
+    for name in ["pointwise", "separable", "segments", "pools", "branches"] {
+        check(name, "plan", program(name).to_string());
+    }
+}
+
+#[test]
+fn kernels_in_the_vector_kernel_ir() {
+    for name in ["pointwise", "separable", "segments", "pools", "branches"] {
+        check(name, "vir", vir(&program(name)));
+    }
+}
+
+#[test]
+fn kernels_as_clif() {
+    for name in ["pointwise", "separable", "pools"] {
+        check(name, "clif", clif(&program(name)));
+    }
+}
