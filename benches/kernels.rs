@@ -53,7 +53,8 @@ fn depthwise(channels: u32, pixels: u32) -> Case {
 
 fn kernels(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("kernels");
-    // Shapes of Xception: the pointwise part of the middle flow, block1_conv2, the spatial part of the middle flow.
+    // Shapes of Xception: the pointwise part of the middle flow, block1_conv2, the spatial part of the middle
+    // flow.
     for (descriptor, rows, macs) in [conv(728, 1, 1, 6), conv(32, 3, 3, 6), depthwise(728, 10)] {
         let kernel = descriptor.generate();
         let native = NativeKernel::compile(&kernel, Target::baseline()).expect("the tile fits the target");

@@ -21,7 +21,8 @@ pub struct Bin {
     pub count: usize,
 }
 
-/// Counts numbers in at most `bins` bins of equal width from the smallest to the largest; one bin when all are equal.
+/// Counts numbers in at most `bins` bins of equal width from the smallest to the largest; one bin when all
+/// are equal.
 pub fn histogram(numbers: &[f64], bins: usize) -> Vec<Bin> {
     let low = numbers.iter().copied().fold(f64::INFINITY, f64::min);
     let high = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -46,7 +46,8 @@ pub struct NetworkArgs {
     /// Names that the file of weights uses, as YAML
     #[arg(long, value_name = "MAP.yaml", requires = "weights")]
     pub map: Option<PathBuf>,
-    /// Random weights from this seed; without it, those in SPEC with the ending .safetensors, if that file exists
+    /// Random weights from this seed; without it, those in SPEC with the ending .safetensors, if that file
+    /// exists
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Threads of compiled code [default: one for each core]

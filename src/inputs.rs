@@ -15,7 +15,8 @@ pub struct InputArgs {
     /// Images, PNG or JPEG; they are resized and scaled as the spec says
     #[arg(value_name = "IMAGE")]
     pub images: Vec<PathBuf>,
-    /// Inputs as an array of f4, f8 or u1, (images, rows, columns, channels) or one without the first axis; taken as they are
+    /// Inputs as an array of f4, f8 or u1, (images, rows, columns, channels) or one without the first axis;
+    /// taken as they are
     #[arg(long, value_name = "X.npy", conflicts_with = "images")]
     pub input: Option<PathBuf>,
 }
@@ -77,7 +78,8 @@ impl Inputs {
         matches!(self.source, Source::Images(_))
     }
 
-    /// Some of the inputs, one behind the other in NHWC order, and zeros behind them if they are fewer than `fill`.
+    /// Some of the inputs, one behind the other in NHWC order, and zeros behind them if they are fewer than
+    /// `fill`.
     pub fn read(&self, range: Range<usize>, fill: usize) -> Result<Vec<f32>, Failure> {
         let length = fill.max(range.len()) as u64 * self.elements() as u64;
         let mut values = reserved(length)?;

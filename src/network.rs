@@ -39,8 +39,8 @@ impl Origin {
         Self { weights: Some(path.to_owned()), seed: None, chosen }
     }
 
-    /// Notes on standard error where weights are from that nobody asked for. Commands do so once all went well, so that a
-    /// failure is all they say.
+    /// Notes on standard error where weights are from that nobody asked for. Commands do so once all went
+    /// well, so that a failure is all they say.
     pub fn tell(&self) {
         match (&self.weights, self.seed) {
             _ if self.chosen => {}
@@ -53,8 +53,8 @@ impl Origin {
     }
 }
 
-/// The weights of `--weights`; else random ones of `--seed`; else those in the file beside the spec that has its name and ends in
-/// `.safetensors`; else random ones of seed 0.
+/// The weights of `--weights`; else random ones of `--seed`; else those in the file beside the spec that has
+/// its name and ends in `.safetensors`; else random ones of seed 0.
 pub fn bind(loaded: &Loaded, arguments: &NetworkArgs) -> Result<Bound, Failure> {
     if let Some(path) = &arguments.weights {
         let map = cli::load_map(arguments.map.as_deref())?;

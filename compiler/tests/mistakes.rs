@@ -1,5 +1,5 @@
-//! The rendered text of each kind of mistake: `mistakes/NAME.xc` is a spec with one, `mistakes/NAME.txt` what is said
-//! about it. Lines `# set k=v` at the top are settings. `SNAPSHOTS=overwrite` blesses the texts.
+//! The rendered text of each kind of mistake: `mistakes/NAME.xc` is a spec with one, `mistakes/NAME.txt` what
+//! is said about it. Lines `# set k=v` at the top are settings. `SNAPSHOTS=overwrite` blesses the texts.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Each `passes/*.graph` is rewritten by the passes that its first line names; the `.out` beside it holds the report and
-//! the nodes that are left. `SNAPSHOTS=overwrite` blesses.
+//! Each `passes/*.graph` is rewritten by the passes that its first line names; the `.out` beside it holds the
+//! report and the nodes that are left. `SNAPSHOTS=overwrite` blesses.
 
 mod common;
 

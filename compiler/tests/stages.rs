@@ -1,4 +1,5 @@
-//! Every stage after the passes as text: a small spec's plan, its kernels in the vector kernel IR, and their CLIF.
+//! Every stage after the passes as text: a small spec's plan, its kernels in the vector kernel IR, and their
+//! CLIF.
 //!
 //! The target is fixed, so the texts are the same on every machine. `SNAPSHOTS=overwrite` blesses them.
 

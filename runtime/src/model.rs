@@ -45,7 +45,8 @@ pub enum ModelError {
     },
 }
 
-/// A network that is ready to run. It can be shared by threads: each run takes memory and workers of its own from a pool.
+/// A network that is ready to run. It can be shared by threads: each run takes memory and workers of its own
+/// from a pool.
 pub struct Model {
     compiled: Arc<Compiled>,
     threads: u32,
@@ -93,8 +94,8 @@ impl Waiter {
 /// A context that may be sent to the workers of a run.
 struct SharedContext(Context);
 
-// SAFETY: the pointers are to memory of the slot and the constants, both of which outlive the run; generated code lets no two threads
-// write the same bytes within a step.
+// SAFETY: the pointers are to memory of the slot and the constants, both of which outlive the run; generated
+// code lets no two threads write the same bytes within a step.
 unsafe impl Send for SharedContext {}
 // SAFETY: as above; the context itself is only read.
 unsafe impl Sync for SharedContext {}
@@ -102,7 +103,8 @@ unsafe impl Sync for SharedContext {}
 impl Model {
     /// Plans, compiles and packs a network for runs of `options.batch` images with `options.threads` threads.
     ///
-    /// `graph` must be verified, and the lengths of the tensors that `weights` gives must be those it declares.
+    /// `graph` must be verified, and the lengths of the tensors that `weights` gives must be those it
+    /// declares.
     pub fn compile(
         graph: &Graph,
         weights: &(dyn WeightSource + Sync),
@@ -133,7 +135,8 @@ impl Model {
         })
     }
 
-    /// Runs the network and returns how long each step took. The sum is less than the whole run by the copying of input and output.
+    /// Runs the network and returns how long each step took. The sum is less than the whole run by the
+    /// copying of input and output.
     pub fn run_timed(&self, input: &[f32]) -> Result<Vec<Duration>, ModelError> {
         self.with_slot(input, |slot| {
             let times: Vec<u64> = slot.waiter.times.iter().map(|time| time.load(Ordering::Relaxed)).collect();
@@ -210,8 +213,9 @@ impl Model {
         let (compiled, threads) = (self.compiled.clone(), u64::from(self.threads));
         let job: Job = Arc::new(move |thread| {
             let context = &context;
-            // SAFETY: arena, constants and scratch have the sizes that the program states, in cache lines, and belong to this
-            // run alone until the team has ended the job; the barrier has as many threads as the team.
+            // SAFETY: arena, constants and scratch have the sizes that the program states, in cache lines,
+            // and belong to this run alone until the team has ended the job; the barrier has as many threads
+            // as the team.
             unsafe { compiled.native.run(&context.0, u64::from(thread), threads) };
         });
         slot.waiter.stamp(0);

@@ -1,7 +1,8 @@
 //! NumPy's array files (`.npy`): inputs are taken as they are, results are written whole or not at all.
 //!
-//! The format is that of NumPy's `numpy.lib.format`, versions 1 to 3. Read are arrays of `f4`, `f8` and `u1` in C order;
-//! nothing is scaled. No more memory is taken than the file's own size asks for, whatever its header says.
+//! The format is that of NumPy's `numpy.lib.format`, versions 1 to 3. Read are arrays of `f4`, `f8` and `u1`
+//! in C order; nothing is scaled. No more memory is taken than the file's own size asks for, whatever its
+//! header says.
 
 mod header;
 
@@ -79,8 +80,8 @@ pub fn read(path: &Path) -> Result<Array, NpyError> {
     Ok(Array { values: header.element.decode(&data, header.big_endian), shape: header.shape })
 }
 
-/// Reads an array of inputs of shape `input`: NHWC, or HWC for a single one. Returns how many there are, at least one, and their
-/// elements.
+/// Reads an array of inputs of shape `input`: NHWC, or HWC for a single one. Returns how many there are, at
+/// least one, and their elements.
 pub fn read_inputs(path: &Path, input: Shape) -> Result<(u64, Vec<f32>), NpyError> {
     let array = read(path)?;
     let expected = extents(input);

@@ -1,7 +1,7 @@
 //! The measured peak of one core: what a loop of nothing but multiply-adds in registers reaches.
 //!
-//! The loop is a kernel like those of networks, in the vector kernel IR and for the same target, so that the share of it that a network
-//! reaches says how good its kernels are, not how wide the machine is.
+//! The loop is a kernel like those of networks, in the vector kernel IR and for the same target, so that the
+//! share of it that a network reaches says how good its kernels are, not how wide the machine is.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use xcc_compiler::vector::{BinaryOp, Builder, Kernel, Times};
 
 use crate::memory::AlignedBuffer;
 
-/// Independent sums. A multiply-add takes up to 5 cycles and up to 2 begin in one, so 10 keep a core busy; the other registers hold
-/// the factors.
+/// Independent sums. A multiply-add takes up to 5 cycles and up to 2 begin in one, so 10 keep a core busy;
+/// the other registers hold the factors.
 const SUMS: usize = 12;
 /// Multiply-adds of each sum in one turn of the loop, so that counting turns costs little.
 const UNROLLED: u32 = 8;
@@ -22,9 +22,11 @@ const TURNS: u32 = 20_000;
 /// Calls of which the fastest counts, at least.
 const CALLS: u32 = 5;
 
-/// Floating-point operations in a second that one core reaches with the vectors of `target`, a multiply-add being two.
+/// Floating-point operations in a second that one core reaches with the vectors of `target`, a multiply-add
+/// being two.
 ///
-/// Takes about `time`. The fastest of several short runs counts: whatever else the machine does only slows it down.
+/// Takes about `time`. The fastest of several short runs counts: whatever else the machine does only slows it
+/// down.
 pub fn measure(target: Target, time: Duration) -> Result<f64, CodegenError> {
     let kernel = NativeKernel::compile(&kernel(target), target)?;
     let no_memory = |error: crate::OutOfMemory| CodegenError::Machine { reason: error.to_string() };
@@ -35,7 +37,8 @@ pub fn measure(target: Target, time: Duration) -> Result<f64, CodegenError> {
     while calls < CALLS || began.elapsed() < time {
         let call = Instant::now();
         let out = result.values_mut().as_mut_ptr().cast();
-        // SAFETY: the kernel's only access is the store of one vector at its only pointer, for which the buffer has room.
+        // SAFETY: the kernel's only access is the store of one vector at its only pointer, for which the
+        // buffer has room.
         unsafe { kernel.call(&[out], 0) };
         fastest = fastest.min(call.elapsed());
         calls += 1;
@@ -54,7 +57,8 @@ fn kernel(target: Target) -> Kernel {
     let out = builder.parameter("out");
     let sums = builder.slots(SUMS);
     let (a, b) = (builder.slot(), builder.slot());
-    // Each product is 2^-20: the sums start at 1 and stay within a factor of 2 of it, far from numbers that are slow.
+    // Each product is 2^-20: the sums start at 1 and stay within a factor of 2 of it, far from numbers that
+    // are slow.
     builder.constant(a, 1.0 / 1024.0);
     builder.constant(b, 1.0 / 1024.0);
     sums.iter().for_each(|&sum| builder.constant(sum, 1.0));

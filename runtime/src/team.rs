@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
-/// How often a waiting thread looks before it sleeps: some 20 to 50 microseconds, longer than most steps are uneven.
+/// How often a waiting thread looks before it sleeps: some 20 to 50 microseconds, longer than most steps are
+/// uneven.
 const SPINS: u32 = 2000;
 
 /// A meeting point of a fixed number of threads.
 ///
-/// The last thread to arrive opens it. A thread that waits looks for a while and then sleeps, so that threads without a core of their own
-/// do not keep others from theirs.
+/// The last thread to arrive opens it. A thread that waits looks for a while and then sleeps, so that threads
+/// without a core of their own do not keep others from theirs.
 pub struct Barrier {
     threads: u32,
     spins: u32,

@@ -1,7 +1,8 @@
 //! Compares a compiled network with the reference evaluator, value by value.
 //!
-//! The reference runs the graph as it was elaborated, the machine code the graph after all passes. A value keeps its id through
-//! passes, so each value that survives them is compared with the one of the same id: passes, plan and code are checked together.
+//! The reference runs the graph as it was elaborated, the machine code the graph after all passes. A value
+//! keeps its id through passes, so each value that survives them is compared with the one of the same id:
+//! passes, plan and code are checked together.
 
 use xcc_compiler::graph::{Graph, NodeId, Shape, WeightSource};
 use xcc_compiler::passes::{PassOptions, optimize};
@@ -11,8 +12,8 @@ use xcc_compiler::target::Target;
 use crate::reference::{Float, ReferenceError, evaluate_keeping};
 use crate::{Model, ModelError};
 
-/// The largest error of a value that counts as rounding, relative to the value's largest element: about 30 times what
-/// networks of the size of Xception show in 32-bit floats.
+/// The largest error of a value that counts as rounding, relative to the value's largest element: about 30
+/// times what networks of the size of Xception show in 32-bit floats.
 pub const TOLERANCE: f64 = 1e-4;
 
 /// Why a network cannot be verified.
@@ -42,8 +43,8 @@ pub struct Position {
 /// How far two versions of a value are apart, where they are so most.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difference {
-    /// The largest error relative to the largest finite element of the reference; infinite where one side is no finite number
-    /// and the other is another.
+    /// The largest error relative to the largest finite element of the reference; infinite where one side is
+    /// no finite number and the other is another.
     pub error: f64,
     /// Where that is.
     pub position: Position,
@@ -73,8 +74,9 @@ impl Comparison {
     }
 }
 
-/// Runs `graph`, as it was elaborated, compiled for `target` and by the reference evaluator in numbers of type `F`, on
-/// `options.batch` inputs (compact NHWC), and compares every value that passes leave, in the order of computation.
+/// Runs `graph`, as it was elaborated, compiled for `target` and by the reference evaluator in numbers of
+/// type `F`, on `options.batch` inputs (compact NHWC), and compares every value that passes leave, in the
+/// order of computation.
 ///
 /// The memory for all these values is taken twice, once in `F`.
 pub fn verify<F: Float>(

@@ -27,7 +27,8 @@ fn compiled_values(model: &Model, graph: &Graph, input: &[f32]) -> HashMap<NodeI
     values
 }
 
-/// Every value of an interpreted run in memory that was poisoned with NaN, so that padding which reaches a result shows.
+/// Every value of an interpreted run in memory that was poisoned with NaN, so that padding which reaches a
+/// result shows.
 fn interpreted_values(
     program: &Program,
     graph: &Graph,

@@ -31,7 +31,8 @@ impl Guarded {
         let bytes = (bytes as usize).next_multiple_of(64);
         let inner = bytes.next_multiple_of(page);
         let mapped = inner + 2 * page;
-        // SAFETY: a new anonymous mapping, of which the pages between the first and the last become accessible.
+        // SAFETY: a new anonymous mapping, of which the pages between the first and the last become
+        // accessible.
         let mapping = unsafe {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
             let mapping = libc::mmap(std::ptr::null_mut(), mapped, libc::PROT_NONE, flags, -1, 0);

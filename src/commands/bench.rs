@@ -23,9 +23,9 @@ const PEAK_TIME: Duration = Duration::from_millis(100);
 
 /// Measure how long a network takes on this machine
 ///
-/// Every run is timed on its own, from compact input to compact output. The peak is what one core reaches with nothing but
-/// multiply-adds of the same vectors, measured in the same process before and after the runs (the better one counts), times the
-/// number of threads.
+/// Every run is timed on its own, from compact input to compact output. The peak is what one core reaches
+/// with nothing but multiply-adds of the same vectors, measured in the same process before and after the runs
+/// (the better one counts), times the number of threads.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

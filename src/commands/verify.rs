@@ -19,9 +19,9 @@ const SHOWN: usize = 10;
 
 /// Compare compiled code with the reference evaluator, value by value
 ///
-/// The reference runs the network as it is written, the machine code what passes made of it. An error is that of the worst element
-/// of a value, relative to the value's largest element; up to 1e-4 counts as rounding. Without inputs, one run of random ones
-/// is compared.
+/// The reference runs the network as it is written, the machine code what passes made of it. An error is that
+/// of the worst element of a value, relative to the value's largest element; up to 1e-4 counts as rounding.
+/// Without inputs, one run of random ones is compared.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -147,7 +147,8 @@ fn worst_first(comparisons: &[Comparison]) -> Vec<&Comparison> {
     sorted
 }
 
-/// A table of the `shown` values, and what all of them, of which the worst is the first of `sorted`, add up to.
+/// A table of the `shown` values, and what all of them, of which the worst is the first of `sorted`, add up
+/// to.
 fn text(shown: &[&Comparison], sorted: &[&Comparison]) -> String {
     let mut table = Table::new(&[
         Layout::Left,

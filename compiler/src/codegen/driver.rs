@@ -19,7 +19,8 @@ pub struct Context {
     pub constants: *const f32,
     /// Start of thread 0's scratch memory, aligned to a cache line.
     pub scratch: *mut f32,
-    /// Called by every thread at the end of each step, with `waiter`, the thread and the step; returns when all threads have called it.
+    /// Called by every thread at the end of each step, with `waiter`, the thread and the step; returns when
+    /// all threads have called it.
     pub wait: extern "C" fn(waiter: *const std::ffi::c_void, thread: u64, step: u64),
     /// Passed to `wait`.
     pub waiter: *const std::ffi::c_void,
@@ -44,7 +45,8 @@ pub fn entry_signature(mut empty: Signature) -> Signature {
     empty
 }
 
-/// Writes a driver into `function`, whose signature is set. `kernels` are references by kernel, imported into the function.
+/// Writes a driver into `function`, whose signature is set. `kernels` are references by kernel, imported into
+/// the function.
 pub fn translate_driver(
     nest: &[Nest],
     kernels: &dyn Fn(&mut Function, crate::plan::nest::KernelId) -> FuncRef,

@@ -17,8 +17,8 @@ struct OwnedModule(Option<JITModule>);
 impl Drop for OwnedModule {
     fn drop(&mut self) {
         if let Some(module) = self.0.take() {
-            // SAFETY: function pointers into the module live only in `NativeProgram` and `NativeKernel` values, which own it and
-            // call it through borrows of themselves, so none is in use.
+            // SAFETY: function pointers into the module live only in `NativeProgram` and `NativeKernel`
+            // values, which own it and call it through borrows of themselves, so none is in use.
             unsafe { module.free_memory() };
         }
     }
@@ -39,8 +39,8 @@ pub struct NativeProgram {
     _module: OwnedModule,
 }
 
-// SAFETY: the code is read-only once it is finalized, and the entry point keeps all its state in the context, the stack and
-// registers.
+// SAFETY: the code is read-only once it is finalized, and the entry point keeps all its state in the context,
+// the stack and registers.
 unsafe impl Send for NativeProgram {}
 // SAFETY: as above.
 unsafe impl Sync for NativeProgram {}
@@ -50,7 +50,8 @@ impl NativeProgram {
     pub fn compile(program: &Program, list: bool) -> Result<Self, CodegenError> {
         let define = |compiler: &mut Compiler<'_, JITModule>| compiler.program(program);
         let (module, address, listing) = finalize(program.target, list, define)?;
-        // SAFETY: the function was declared with the entry signature: three integer arguments, nothing returned.
+        // SAFETY: the function was declared with the entry signature: three integer arguments, nothing
+        // returned.
         let entry =
             unsafe { std::mem::transmute::<*const u8, extern "C" fn(*const Context, u64, u64)>(address) };
         Ok(Self { entry, listing, _module: module })
@@ -61,12 +62,14 @@ impl NativeProgram {
         &self.listing
     }
 
-    /// Runs the part of thread `thread` of `threads`. All threads of a run must call this with the same context.
+    /// Runs the part of thread `thread` of `threads`. All threads of a run must call this with the same
+    /// context.
     ///
     /// # Safety
     ///
-    /// The context's memory must have the sizes that the program states (scratch once for each thread), be aligned to a
-    /// cache line, and not be used by anything else; `wait` must return only when all threads of the run have called it.
+    /// The context's memory must have the sizes that the program states (scratch once for each thread), be
+    /// aligned to a cache line, and not be used by anything else; `wait` must return only when all threads of
+    /// the run have called it.
     pub unsafe fn run(&self, context: &Context, thread: u64, threads: u64) {
         (self.entry)(context, thread, threads);
     }
@@ -120,8 +123,8 @@ impl NativeKernel {
         if self.counted {
             arguments.push(rows);
         }
-        // SAFETY: the function was declared with as many integer arguments as are passed; the accesses are the caller's
-        // promise.
+        // SAFETY: the function was declared with as many integer arguments as are passed; the accesses are
+        // the caller's promise.
         unsafe { call_integers(self.address, &arguments) };
     }
 }

@@ -1,7 +1,7 @@
 //! From planned kernels and loops to machine code.
 //!
-//! A [`Compiler`] fills any Cranelift module: [`jit`] makes one that runs here and now. Kernels become leaf functions,
-//! drivers and the entry point call them; all are local functions of one module.
+//! A [`Compiler`] fills any Cranelift module: [`jit`] makes one that runs here and now. Kernels become leaf
+//! functions, drivers and the entry point call them; all are local functions of one module.
 
 pub mod asm;
 pub mod clif;
@@ -170,7 +170,8 @@ impl<'m, M: Module> Compiler<'m, M> {
         self.define("run", function, isa)
     }
 
-    /// Compiles a function with one of the two instruction set architectures and puts its bytes into the module.
+    /// Compiles a function with one of the two instruction set architectures and puts its bytes into the
+    /// module.
     fn define(
         &mut self,
         name: &str,

@@ -147,7 +147,8 @@ impl<'a> Elaborator<'a> {
         given: &mut Vec<(&'static str, Option<Value>, Span)>,
     ) {
         for name in layer.attributes() {
-            // `groups` and `segments` are two words for one attribute: either overrides a default for the other.
+            // `groups` and `segments` are two words for one attribute: either overrides a default for the
+            // other.
             let twin = |other: &str| matches!((name, other), ("groups", "segments") | ("segments", "groups"));
             if given.iter().any(|(other, ..)| *other == name || twin(other)) {
                 continue;

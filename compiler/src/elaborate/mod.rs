@@ -1,7 +1,8 @@
 //! Tree to graph: parameters get their values, loops are unrolled, blocks are put in, shapes are computed.
 //!
-//! A mistake makes the value of its statement unknown; what reads an unknown value is still checked as far as that
-//! goes, but never reported for what follows from the first mistake. So one run reports every mistake of a spec.
+//! A mistake makes the value of its statement unknown; what reads an unknown value is still checked as far as
+//! that goes, but never reported for what follows from the first mistake. So one run reports every mistake of
+//! a spec.
 //!
 //! All work and sizes are bounded ([`limits`]), whatever the spec says.
 
@@ -46,8 +47,8 @@ pub struct Elaborated {
 
 /// The network of a spec with some parameters set, or every mistake in it.
 ///
-/// `settings` are names of parameters and the text of their values, as in `--set segments=28`. Warnings are dropped;
-/// [`analyze`] gives them, too.
+/// `settings` are names of parameters and the text of their values, as in `--set segments=28`. Warnings are
+/// dropped; [`analyze`] gives them, too.
 pub fn elaborate(file: &File, settings: &[(String, String)]) -> Result<Graph, Vec<Diagnostic>> {
     let Elaborated { graph, diagnostics, .. } = analyze(file, settings);
     graph.ok_or(diagnostics)

@@ -24,7 +24,8 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// Reports a mistake (the first [`MOST`] of them), with the call and the turn of the loop that it happened in.
+    /// Reports a mistake (the first [`MOST`] of them), with the call and the turn of the loop that it
+    /// happened in.
     pub fn report(&mut self, mut diagnostic: Diagnostic) -> Reported {
         let span = diagnostic.primary.as_ref().map(|label| label.span);
         if span.is_some() && !self.seen.insert((diagnostic.code, span)) {

@@ -83,8 +83,8 @@ pub fn find(word: &str) -> Option<&'static LayerSchema> {
     LAYERS.iter().find(|l| l.word == word)
 }
 
-/// What other tools call an attribute, and what it is called here. One name can stand for several attributes, of
-/// which a layer has one.
+/// What other tools call an attribute, and what it is called here. One name can stand for several attributes,
+/// of which a layer has one.
 const FOREIGN_ATTRIBUTES: &[(&str, &str)] = &[
     ("num_output", "filters"),
     ("num_output", "units"),

@@ -1,7 +1,7 @@
 //! Which variables and layer defaults are visible where.
 //!
-//! Scopes are a stack. A call of a block hides the scopes of its caller: its body sees the statements outside of all
-//! braces and its own, so that a block means the same wherever it is called.
+//! Scopes are a stack. A call of a block hides the scopes of its caller: its body sees the statements outside
+//! of all braces and its own, so that a block means the same wherever it is called.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use super::Conv;
 
-/// A rectangle of a convolution's kernel: some input channels times some consecutive output channels, for every
-/// tap. The blocks of a convolution cover each product of the convolution once.
+/// A rectangle of a convolution's kernel: some input channels times some consecutive output channels, for
+/// every tap. The blocks of a convolution cover each product of the convolution once.
 ///
-/// The element for tap `t` (row by row), input `i` of `inputs` and output `o` of `outputs` (both counted from the
-/// start of their range) is at `offset + t * tap_stride + i * input_stride + o` of the part's kernel tensor.
+/// The element for tap `t` (row by row), input `i` of `inputs` and output `o` of `outputs` (both counted from
+/// the start of their range) is at `offset + t * tap_stride + i * input_stride + o` of the part's kernel
+/// tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelBlock {
     /// Position in [`Conv::parts`] of the part that holds the kernel.
@@ -69,8 +70,8 @@ pub(super) fn are_even(segments: &[Segment]) -> bool {
     segments.windows(2).all(|pair| size(&pair[0]) == size(&pair[1]))
 }
 
-/// Equal segments share Keras' layout, where a row of outputs spans all segments; unequal ones lie behind each
-/// other (see [`super::LinearPart`]).
+/// Equal segments share Keras' layout, where a row of outputs spans all segments; unequal ones lie behind
+/// each other (see [`super::LinearPart`]).
 fn part_blocks(part: usize, segments: &[Segment]) -> Vec<KernelBlock> {
     let even = are_even(segments);
     let all_outputs: usize = segments.iter().map(|s| s.1.len()).sum();

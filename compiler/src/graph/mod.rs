@@ -4,11 +4,12 @@
 //! belongs to the session and is not in the graph), so a [`NodeId`] names both the node and its value.
 //!
 //! **A value keeps its id through every pass.** When a pass fuses a chain of nodes, the fused node takes the
-//! place of the *last* of them and the others become dead. The value named `v7` in the fused graph is therefore
-//! the value named `v7` in the graph that was elaborated, and the two can be compared.
+//! place of the *last* of them and the others become dead. The value named `v7` in the fused graph is
+//! therefore the value named `v7` in the graph that was elaborated, and the two can be compared.
 //!
-//! What the user wrote as one layer can be several nodes (a separable convolution is a spatial node, perhaps an
-//! activation, and a pointwise node); the [`Layer`] table keeps the user's view, with names and source spans.
+//! What the user wrote as one layer can be several nodes (a separable convolution is a spatial node, perhaps
+//! an activation, and a pointwise node); the [`Layer`] table keeps the user's view, with names and source
+//! spans.
 
 mod infer;
 mod kernel;

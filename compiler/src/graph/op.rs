@@ -11,8 +11,8 @@ pub enum Op {
     Input,
     /// A convolution in any segmentation; depthwise and pointwise convolutions are special partitions of it.
     Conv(Conv),
-    /// A spatial convolution and the pointwise one that is its only user, computed block by block of rows so that
-    /// the intermediate never goes to memory. Made by a pass.
+    /// A spatial convolution and the pointwise one that is its only user, computed block by block of rows so
+    /// that the intermediate never goes to memory. Made by a pass.
     Separable(Box<Separable>),
     /// Per-channel normalisation with stored statistics.
     BatchNorm(BatchNorm),
@@ -22,8 +22,8 @@ pub enum Op {
     Pool(Pool),
     /// The mean (or maximum) of each channel over all pixels; yields a vector.
     GlobalPool(PoolKind),
-    /// A fully connected layer on a vector: kernel `inputs x units`. Passes may let it read a map, whose elements
-    /// count in memory order.
+    /// A fully connected layer on a vector: kernel `inputs x units`. Passes may let it read a map, whose
+    /// elements count in memory order.
     Dense(LinearPart),
     /// exp(x) / sum(exp(x)) over the channels of each pixel.
     Softmax,
@@ -119,7 +119,8 @@ impl Activation {
     pub const ALL: [Activation; 5] =
         [Activation::Linear, Activation::Relu, Activation::Relu6, Activation::Elu, Activation::Sigmoid];
 
-    /// Whether the function maps zero to zero, so that it may be applied before zero padding as well as after it.
+    /// Whether the function maps zero to zero, so that it may be applied before zero padding as well as after
+    /// it.
     pub fn keeps_zero(self) -> bool {
         self != Activation::Sigmoid
     }
@@ -193,7 +194,8 @@ impl Window {
         u32::try_from(room / u64::from(self.strides[axis]) + 1).ok()
     }
 
-    /// The taps of window `at` along an axis that lie inside `0..size`, as a range of tap indices (maybe empty).
+    /// The taps of window `at` along an axis that lie inside `0..size`, as a range of tap indices (maybe
+    /// empty).
     pub fn valid_taps(&self, axis: usize, at: u32, size: u32) -> std::ops::Range<u32> {
         let start = i64::from(at) * i64::from(self.strides[axis]) - i64::from(self.pads_of(axis).0);
         let step = i64::from(self.dilation[axis]);
@@ -246,9 +248,9 @@ pub struct Conv {
 
 /// Parameters of consecutive output channels of a linear operation, and the normalisations folded into them.
 ///
-/// The layout of `kernel` for a part that covers whole segments with equal sizes, or output channels of the only segment, is
-/// Keras': `kh x kw x (input channels of a segment) x outputs`. For segments of unequal sizes it is one axis: tap by tap,
-/// segment by segment, inputs x outputs of the segment, row by row.
+/// The layout of `kernel` for a part that covers whole segments with equal sizes, or output channels of the
+/// only segment, is Keras': `kh x kw x (input channels of a segment) x outputs`. For segments of unequal
+/// sizes it is one axis: tap by tap, segment by segment, inputs x outputs of the segment, row by row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinearPart {
     /// Output channels covered.
@@ -257,7 +259,8 @@ pub struct LinearPart {
     pub kernel: WeightId,
     /// Added to the result, one element for each output channel.
     pub bias: Option<WeightId>,
-    /// Normalisations of the result, first to last, to be folded into kernel and bias when weights are packed.
+    /// Normalisations of the result, first to last, to be folded into kernel and bias when weights are
+    /// packed.
     pub norms: Vec<BatchNorm>,
 }
 
@@ -274,7 +277,8 @@ impl LinearPart {
     }
 }
 
-/// gamma * (x - mean) / sqrt(variance + epsilon) + beta, channel by channel (Ioffe and Szegedy, arXiv 1502.03167).
+/// gamma * (x - mean) / sqrt(variance + epsilon) + beta, channel by channel (Ioffe and Szegedy, arXiv
+/// 1502.03167).
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchNorm {
     /// Added to the variance.

@@ -55,7 +55,8 @@ impl Partition {
         Self { inputs, outputs }
     }
 
-    /// Sizes of `channels` cut into `segments` as evenly as possible, larger ones first: 728 in 3 is 243 + 243 + 242.
+    /// Sizes of `channels` cut into `segments` as evenly as possible, larger ones first: 728 in 3 is 243 +
+    /// 243 + 242.
     pub fn even(channels: u32, segments: u32) -> Result<Vec<u32>, PartitionError> {
         if segments == 0 {
             return Err(PartitionError::Zero);

@@ -12,7 +12,8 @@
 //!
 //! # Operands and shapes
 //! - Every operation has as many operands as it takes, and one more for each addition of its epilogue.
-//! - The shape of a value is the one inferred from operation and operands: windows fit in the padded map, segments
+//! - The shape of a value is the one inferred from operation and operands: windows fit in the padded map,
+//!   segments
 //!   read all channels, summands agree, concatenated maps agree in rows and columns.
 //! - Added operands have the shape of the result.
 //!
@@ -29,7 +30,8 @@
 //!
 //! # Fusion
 //! - Only convolutions and separable nodes apply an activation on load, under padding one that keeps zero.
-//! - Only convolutions, separable and dense nodes, pools, sums and normalisations have an epilogue, and no step of it
+//! - Only convolutions, separable and dense nodes, pools, sums and normalisations have an epilogue, and no
+//!   step of it
 //!   is the identity.
 //!
 //! # Dropout

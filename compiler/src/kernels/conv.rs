@@ -1,11 +1,14 @@
-//! Tiles of a convolution: some pixels by some vectors of output channels, all taps and input channels of a segment.
+//! Tiles of a convolution: some pixels by some vectors of output channels, all taps and input channels of a
+//! segment.
 //!
-//! Each input value is broadcast and multiplied by vectors of weights, which are packed in the order in which the
-//! kernel reads them (tap row, tap, input channel, output channel). Pointwise and dense layers are the case of one tap.
+//! Each input value is broadcast and multiplied by vectors of weights, which are packed in the order in which
+//! the kernel reads them (tap row, tap, input channel, output channel). Pointwise and dense layers are the
+//! case of one tap.
 //!
-//! The `in` pointer says where tap 0 of the first pixel's first valid row of taps would be, even if that tap is outside the image
-//! (the clip then keeps the kernel from reading it); `weights` points at the same row of taps. The `rows` count says how many rows of taps are inside the
-//! image, so one kernel serves all vertical positions.
+//! The `in` pointer says where tap 0 of the first pixel's first valid row of taps would be, even if that tap
+//! is outside the image (the clip then keeps the kernel from reading it); `weights` points at the same row of
+//! taps. The `rows` count says how many rows of taps are inside the image, so one kernel serves all vertical
+//! positions.
 
 use std::fmt;
 

@@ -1,7 +1,8 @@
 //! Tiles of a depthwise convolution: some pixels of a row, all channels.
 //!
-//! A vector holds neighbouring channels of one pixel. For each row of taps the weights stay in slots and every input column is
-//! loaded once, whatever the number of taps that read it. Weights are packed by vector of channels, then tap row, then tap.
+//! A vector holds neighbouring channels of one pixel. For each row of taps the weights stay in slots and
+//! every input column is loaded once, whatever the number of taps that read it. Weights are packed by vector
+//! of channels, then tap row, then tap.
 
 use std::fmt;
 
@@ -133,7 +134,8 @@ pub(super) fn finish_pixels(
     epilogue::finish(b, post, &results, pointers, temporaries);
 }
 
-/// The input columns that the pixels of a tile read, by byte offset, each with the pixels and taps that read it.
+/// The input columns that the pixels of a tile read, by byte offset, each with the pixels and taps that read
+/// it.
 pub(super) fn columns(clip: &Clip, kw: u32, steps: &TileSteps) -> Vec<(i32, Vec<(usize, u32)>)> {
     let mut columns = std::collections::BTreeMap::<i32, Vec<(usize, u32)>>::new();
     for tap in 0..kw {

@@ -69,17 +69,19 @@ fn sigmoid(b: &mut Builder, value: Slot, temporaries: &[Slot]) {
     b.binary(BinaryOp::Div, value, constant, value);
 }
 
-/// Coefficients of exp(r) on |r| <= ln(2) / 2, highest power first: its Taylor series, whose remainder there is below
-/// r^7 / 5040, less than half a unit in the last place.
+/// Coefficients of exp(r) on |r| <= ln(2) / 2, highest power first: its Taylor series, whose remainder there
+/// is below r^7 / 5040, less than half a unit in the last place.
 const EXP_TERMS: [f32; 7] = [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
 
 /// 1.5 * 2^23: adding it rounds to an integer, which then stands in the low bits of the sum.
 const ROUNDER: f32 = 12_582_912.0;
 
-/// ln(2) as a part with few bits, whose products with small integers are exact, and the rest (Cody and Waite, 1980).
+/// ln(2) as a part with few bits, whose products with small integers are exact, and the rest (Cody and Waite,
+/// 1980).
 const LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 
-/// Replaces `value` by exp(value); needs three temporaries. Arguments are bounded to -86..=88, so the result is normal.
+/// Replaces `value` by exp(value); needs three temporaries. Arguments are bounded to -86..=88, so the result
+/// is normal.
 ///
 /// exp(x) = 2^n * exp(r) with n = round(x / ln 2) and r = x - n * ln 2; 2^n is added to the exponent bits.
 pub fn exp(b: &mut Builder, value: Slot, temporaries: &[Slot]) {
@@ -106,7 +108,8 @@ pub fn exp(b: &mut Builder, value: Slot, temporaries: &[Slot]) {
     b.binary(BinaryOp::AddBits, value, sum, power);
 }
 
-/// Where a value goes: its slot, its byte offset from the output pointer and from the added operand, and its lanes.
+/// Where a value goes: its slot, its byte offset from the output pointer and from the added operand, and its
+/// lanes.
 #[derive(Clone, Copy, Debug)]
 pub struct Result {
     /// The value.

@@ -1,7 +1,8 @@
 //! Kernel generators, one file a family.
 //!
-//! A [`Descriptor`] says all that a kernel depends on. It prints as the kernel's name, which is the name everywhere:
-//! in plans, dumps, profiles, tests and caches. [`Descriptor::generate`] writes the kernel in the vector kernel IR.
+//! A [`Descriptor`] says all that a kernel depends on. It prints as the kernel's name, which is the name
+//! everywhere: in plans, dumps, profiles, tests and caches. [`Descriptor::generate`] writes the kernel in the
+//! vector kernel IR.
 //!
 //! Kernels see bytes and strides only: all steps in a descriptor are distances in bytes.
 

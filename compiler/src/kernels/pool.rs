@@ -7,7 +7,8 @@ use super::{Clip, TileSteps, epilogue, name_fusion};
 use crate::graph::{Activation, PoolKind, Post};
 use crate::vector::{BinaryOp, Builder, Kernel, Slot, Times};
 
-/// What a pool tile depends on: some pixels of a row, all channels. `in` points as that of a convolution tile does.
+/// What a pool tile depends on: some pixels of a row, all channels. `in` points as that of a convolution tile
+/// does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PoolTile {
     /// Maximum or mean.
@@ -18,7 +19,8 @@ pub struct PoolTile {
     pub vectors: u32,
     /// Taps of a row.
     pub kw: u32,
-    /// For a mean, how many rows of taps are inside the image; it must equal the count that is passed. 0 for a maximum.
+    /// For a mean, how many rows of taps are inside the image; it must equal the count that is passed. 0 for
+    /// a maximum.
     pub mean_rows: u32,
     /// Distances in memory.
     pub steps: TileSteps,

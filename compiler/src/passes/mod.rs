@@ -1,16 +1,18 @@
 //! Rewrites of the graph that keep every surviving value, bit for bit or to rounding.
 //!
-//! A pass is a function that walks the nodes in order and makes one row of the [`Report`] for each rewrite that it made,
-//! and for each that looked possible and was refused. Passes decide what is computed together; how and in what
-//! blocks is for the plan to decide.
+//! A pass is a function that walks the nodes in order and makes one row of the [`Report`] for each rewrite
+//! that it made, and for each that looked possible and was refused. Passes decide what is computed together;
+//! how and in what blocks is for the plan to decide.
 //!
 //! The order matters:
 //! - Unused values go first, so that they do not count as users of others.
 //! - Dropout and normalisations go first, since they stand between the operations that the others look for.
-//! - Branches merge while activations are nodes of their own: equal ones simply become one node, and what follows the
+//! - Branches merge while activations are nodes of their own: equal ones simply become one node, and what
+//!   follows the
 //!   concatenation (an activation, a sum) then finds a convolution to go into.
 //! - Activations go before sums, so that the epilogue of a sum moves along with it.
-//! - Separable convolutions come last: by then the activation between their parts is the epilogue of the spatial part,
+//! - Separable convolutions come last: by then the activation between their parts is the epilogue of the
+//!   spatial part,
 //!   and the sum behind them that of the pointwise part.
 
 mod drop_dropout;
@@ -123,8 +125,8 @@ fn shared(graph: &Graph, id: NodeId, user: NodeId) -> Option<String> {
     (reads != 1).then(|| format!("{user} reads {id} {reads} times"))
 }
 
-/// Lets `last`, whose only operand besides added ones is `producer`, compute what the producer does in place of its own
-/// operation, and keep its epilogue. The producer dies.
+/// Lets `last`, whose only operand besides added ones is `producer`, compute what the producer does in place
+/// of its own operation, and keep its epilogue. The producer dies.
 fn absorb(graph: &mut Graph, producer: NodeId, last: NodeId) {
     let mut node = graph.node(producer).clone();
     let target = graph.node_mut(last);
@@ -134,8 +136,8 @@ fn absorb(graph: &mut Graph, producer: NodeId, last: NodeId) {
     graph.remove(producer);
 }
 
-/// Removes a node that yields its operand unchanged: its users read the operand, or, where the node's value is an
-/// output, the producer takes the node's place.
+/// Removes a node that yields its operand unchanged: its users read the operand, or, where the node's value
+/// is an output, the producer takes the node's place.
 fn elide(graph: &mut Graph, report: &mut Report, id: NodeId) {
     let operand = graph.node(id).inputs[0];
     if !graph.is_output(id) {

@@ -9,8 +9,9 @@ use crate::graph::{Graph, NodeId};
 
 /// The rows of all passes, in the order in which they happened.
 ///
-/// As JSON: `rows` is a list of objects with `pass`, `node` (such as `"v7"`), `layer` (its name), `span` (first byte and
-/// end of the layer in the source), `outcome` (`"applied"` or `"refused"`) and `what` or `reason`.
+/// As JSON: `rows` is a list of objects with `pass`, `node` (such as `"v7"`), `layer` (its name), `span`
+/// (first byte and end of the layer in the source), `outcome` (`"applied"` or `"refused"`) and `what` or
+/// `reason`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     /// One for each rewrite made or refused.

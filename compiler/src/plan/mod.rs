@@ -1,7 +1,8 @@
 //! The plan: which kernels run in which loops on which memory.
 //!
-//! A [`Program`] is all that code generation and the runtime need: kernels by descriptor, drivers (loop nests that
-//! several steps may share), steps (a driver and its operands), recipes for packed weights, and views of values in one arena.
+//! A [`Program`] is all that code generation and the runtime need: kernels by descriptor, drivers (loop nests
+//! that several steps may share), steps (a driver and its operands), recipes for packed weights, and views of
+//! values in one arena.
 
 pub mod arena;
 
@@ -154,7 +155,8 @@ pub struct Program {
     pub values: HashMap<NodeId, View>,
 }
 
-/// Largest arena, constants or scratch, in bytes: more than machines have, far below what 64-bit addresses span.
+/// Largest arena, constants or scratch, in bytes: more than machines have, far below what 64-bit addresses
+/// span.
 pub const MEMORY_LIMIT: u64 = 1 << 38;
 
 /// Plans `graph` for `target`.

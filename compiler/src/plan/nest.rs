@@ -1,7 +1,8 @@
 //! Loop nests: which kernels a step calls, with which addresses.
 //!
-//! All bounds and strides are constants but one thing: a loop over a step's units of work runs over the share of the
-//! thread that executes it. Addresses are affine in the loop variables, so every access of a step can be bounded before it runs.
+//! All bounds and strides are constants but one thing: a loop over a step's units of work runs over the share
+//! of the thread that executes it. Addresses are affine in the loop variables, so every access of a step can
+//! be bounded before it runs.
 
 use std::fmt::{self, Display, Formatter};
 use std::ops::Range;
@@ -137,8 +138,8 @@ pub enum Nest {
         var: Var,
         /// Its values.
         range: Range<u32>,
-        /// When this is a loop over units of work, how many units the step has: only those of the executing thread's
-        /// share of `0..units` are run.
+        /// When this is a loop over units of work, how many units the step has: only those of the executing
+        /// thread's share of `0..units` are run.
         units: Option<u32>,
         /// The body.
         body: Vec<Nest>,
@@ -225,7 +226,8 @@ pub fn variable_count(nests: &[Nest]) -> usize {
     nests.iter().map(bound).max().unwrap_or(0)
 }
 
-/// Visits every kernel call that `thread` of `threads` makes, in order, with the values of the loop variables.
+/// Visits every kernel call that `thread` of `threads` makes, in order, with the values of the loop
+/// variables.
 pub fn for_each_call<E>(
     nests: &[Nest],
     (thread, threads): (u32, u32),

@@ -8,7 +8,8 @@ use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightSource};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Pack {
     /// Panels of a convolution: segment by segment, panel by panel; in each panel tap by tap, input by input,
-    /// `vectors` vectors of outputs, the last panel of a segment as many as it needs; zeros where there is no output.
+    /// `vectors` vectors of outputs, the last panel of a segment as many as it needs; zeros where there is no
+    /// output.
     Panels {
         /// The convolution.
         conv: Conv,
@@ -127,7 +128,8 @@ impl<'a> Elements<'a> {
         }
     }
 
-    /// The blocks that hold some of `outputs`, with those of them that each holds. Blocks are in the order of their outputs.
+    /// The blocks that hold some of `outputs`, with those of them that each holds. Blocks are in the order of
+    /// their outputs.
     fn blocks_of(&self, outputs: Range<usize>) -> Vec<(&KernelBlock, Range<usize>)> {
         let first = self.blocks.partition_point(|block| block.outputs.end as usize <= outputs.start);
         let held = |block: &KernelBlock| {
@@ -137,7 +139,8 @@ impl<'a> Elements<'a> {
         blocks.take_while(|(_, outputs)| !outputs.is_empty()).collect()
     }
 
-    /// Writes the scaled weights of a tap and the `input`-th input channel of the segment for some of a block's outputs.
+    /// Writes the scaled weights of a tap and the `input`-th input channel of the segment for some of a
+    /// block's outputs.
     fn write(
         &self,
         block: &KernelBlock,

@@ -70,7 +70,8 @@ struct Layout<'a> {
     buffers: Vec<Lifetime>,
 }
 
-/// Lays out all live values of `graph`. `reads_vectors` says whether a node reads its first operand by whole vectors.
+/// Lays out all live values of `graph`. `reads_vectors` says whether a node reads its first operand by whole
+/// vectors.
 pub fn lay_out(
     graph: &Graph,
     target: Target,
@@ -96,8 +97,9 @@ pub fn lay_out(
     Values { views: layout.homes.iter().map(resolve).collect(), in_place: layout.in_place, arena_bytes }
 }
 
-/// The operands of concatenations that can be written where the concatenation wants them: those whose channels start at a
-/// whole vector and end at one, or at the end of the concatenation. Each value goes to one place only.
+/// The operands of concatenations that can be written where the concatenation wants them: those whose
+/// channels start at a whole vector and end at one, or at the end of the concatenation. Each value goes to
+/// one place only.
 fn in_place_operands(graph: &Graph, target: Target) -> HashMap<NodeId, NodeId> {
     let mut places = HashMap::new();
     for &concat in graph.order() {
@@ -121,8 +123,8 @@ fn in_place_operands(graph: &Graph, target: Target) -> HashMap<NodeId, NodeId> {
 }
 
 impl Layout<'_> {
-    /// Gives `node` a home. Concatenations come before their operands, and flattened maps before flattening, since nodes are visited
-    /// from the last to the first.
+    /// Gives `node` a home. Concatenations come before their operands, and flattened maps before flattening,
+    /// since nodes are visited from the last to the first.
     fn settle(&mut self, node: NodeId, reads_vectors: &impl Fn(NodeId) -> bool) {
         if let Some(&concat) = self.in_place.get(&node) {
             let home = self.slice(node, concat);
@@ -134,7 +136,8 @@ impl Layout<'_> {
         self.homes.insert(node, home);
     }
 
-    /// The home of a map that a flatten reads, when both can be one: its pixels must lie without padding between them.
+    /// The home of a map that a flatten reads, when both can be one: its pixels must lie without padding
+    /// between them.
     fn flattened_home(&self, node: NodeId, pixel: u64) -> Option<Home> {
         let shape = self.graph.node(node).shape;
         let flattens =

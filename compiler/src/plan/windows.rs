@@ -1,4 +1,5 @@
-//! How the windows of a map are cut into blocks of rows, runs of rows with the same taps, and tiles of pixels.
+//! How the windows of a map are cut into blocks of rows, runs of rows with the same taps, and tiles of
+//! pixels.
 
 use std::ops::Range;
 
@@ -23,13 +24,15 @@ impl TileRun {
     }
 }
 
-/// Cuts `pixels` into as few tiles of at most `limit` pixels as possible, as evenly as possible, larger ones first.
+/// Cuts `pixels` into as few tiles of at most `limit` pixels as possible, as evenly as possible, larger ones
+/// first.
 pub fn even_tiles(pixels: u32, limit: u32) -> Vec<u32> {
     let tiles = pixels.div_ceil(limit.max(1));
     Partition::even(pixels, tiles).unwrap_or_default()
 }
 
-/// The tiles of a row of `ow` pixels with at most `limit` pixels each, for windows over an input row of `w` pixels.
+/// The tiles of a row of `ow` pixels with at most `limit` pixels each, for windows over an input row of `w`
+/// pixels.
 pub fn tile_runs(window: &Window, w: u32, ow: u32, limit: u32) -> Vec<TileRun> {
     let mut runs: Vec<TileRun> = Vec::new();
     let mut first = 0;
@@ -81,7 +84,8 @@ pub struct BlockRun {
     pub runs: Vec<RowRun>,
 }
 
-/// Cuts the `oh` rows of an output into `blocks` blocks as evenly as possible, for windows over an input of `h` rows.
+/// Cuts the `oh` rows of an output into `blocks` blocks as evenly as possible, for windows over an input of
+/// `h` rows.
 pub fn block_runs(window: &Window, h: u32, oh: u32, blocks: u32) -> Vec<BlockRun> {
     let mut found: Vec<BlockRun> = Vec::new();
     let mut first_row = 0;
@@ -96,8 +100,8 @@ pub fn block_runs(window: &Window, h: u32, oh: u32, blocks: u32) -> Vec<BlockRun
     found
 }
 
-/// How many blocks to cut `rows` into so that a block fills at most `cache_bytes`, every thread has an equal number of
-/// blocks where there are rows enough, and no block is empty.
+/// How many blocks to cut `rows` into so that a block fills at most `cache_bytes`, every thread has an equal
+/// number of blocks where there are rows enough, and no block is empty.
 pub fn block_count(rows: u32, row_bytes: u64, cache_bytes: u32, threads: u32) -> u32 {
     let fitting = u64::from(cache_bytes) / row_bytes.max(1);
     let wanted = u64::from(rows).div_ceil(fitting.max(1));

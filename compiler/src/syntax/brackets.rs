@@ -1,7 +1,8 @@
 //! What is checked before the grammar sees a source: its size, its brackets and its quotation marks.
 //!
-//! The grammar recurses once for each bracket, so their nesting is bounded here. Where brackets do not match, the
-//! statement is blanked out, so that the grammar always sees balanced text and every other statement is still read.
+//! The grammar recurses once for each bracket, so their nesting is bounded here. Where brackets do not match,
+//! the statement is blanked out, so that the grammar always sees balanced text and every other statement is
+//! still read.
 
 use std::ops::Range;
 

@@ -7,8 +7,8 @@ use super::build::{MAX_ARGUMENTS, MAX_OPERATORS};
 use super::{Grammar, Rule};
 use crate::diagnostic::{Diagnostic, Span};
 
-/// A statement that cannot be read: `head` is its text before any `{`, `whole` the same with the block behind it,
-/// and `base` where both start.
+/// A statement that cannot be read: `head` is its text before any `{`, `whole` the same with the block behind
+/// it, and `base` where both start.
 pub fn explain(head: &str, whole: &str, base: usize) -> Diagnostic {
     let word = first_word(head);
     let (rule, text) = match word {

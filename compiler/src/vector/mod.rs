@@ -1,15 +1,16 @@
 //! The vector kernel IR: what a leaf kernel does, one vector instruction at a time.
 //!
-//! A kernel is a straight program over numbered **slots** (vector registers of `lanes` f32 values), **pointers**
-//! (byte addresses) and counted loops. Slots and pointers are mutable, so there is no register allocation: a
-//! generator chooses its slots when it chooses its tile, and a kernel that needs more slots than the target has is
-//! refused by the [`verify`](fn@verify) function rather than spilled.
+//! A kernel is a straight program over numbered **slots** (vector registers of `lanes` f32 values),
+//! **pointers** (byte addresses) and counted loops. Slots and pointers are mutable, so there is no register
+//! allocation: a generator chooses its slots when it chooses its tile, and a kernel that needs more slots
+//! than the target has is refused by the [`verify`](fn@verify) function rather than spilled.
 //!
-//! The same kernel has three executions that keep each other honest: the interpreter ([`interpret`]), which is the
-//! oracle, the lowering to CLIF with four lanes, and wide lowerings to machine code.
+//! The same kernel has three executions that keep each other honest: the interpreter ([`interpret`]), which
+//! is the oracle, the lowering to CLIF with four lanes, and wide lowerings to machine code.
 //!
 //! Arithmetic is IEEE f32. [`Inst::Fma`] rounds once on targets with fused multiply-add and twice on others;
-//! [`BinaryOp::Max`] and [`BinaryOp::Min`] give the second operand when the operands are unordered, as x86's `maxps` does.
+//! [`BinaryOp::Max`] and [`BinaryOp::Min`] give the second operand when the operands are unordered, as x86's
+//! `maxps` does.
 
 pub mod interpret;
 mod text;

@@ -1,11 +1,14 @@
 //! What every kernel must obey before it is lowered.
 //!
 //! - **Slots**: at most as many as the target has vector registers.
-//! - **Definition**: a slot or pointer is written before it is read on every path; what a loop that may run zero times
+//! - **Definition**: a slot or pointer is written before it is read on every path; what a loop that may run
+//!   zero times
 //!   writes does not count as written after it.
 //! - **Lanes**: loads and stores move from 1 to `lanes` lanes; shifts are less than 32 bits.
-//! - **Loops**: constant loops run at least once; the count is read only if there is one, and never in nested loops.
-//! - **Addresses**: offsets stay in the range that was checked when the kernel was generated, which 32 bits hold.
+//! - **Loops**: constant loops run at least once; the count is read only if there is one, and never in nested
+//!   loops.
+//! - **Addresses**: offsets stay in the range that was checked when the kernel was generated, which 32 bits
+//!   hold.
 
 use super::{Address, Inst, Kernel, Pointer, Slot, Times, for_each_inst};
 

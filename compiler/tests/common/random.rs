@@ -4,8 +4,8 @@ use xcc_compiler::graph::{Activation, Graph, NodeId, PoolKind, Shape, Window};
 
 use super::builder::{Builder, cut, window};
 
-/// A network that `genes` decide: every choice takes a byte, and when they run out, zeros. Shorter strings and
-/// smaller bytes give simpler networks, so that a failing case shrinks.
+/// A network that `genes` decide: every choice takes a byte, and when they run out, zeros. Shorter strings
+/// and smaller bytes give simpler networks, so that a failing case shrinks.
 pub fn random_graph(genes: &[u8]) -> Graph {
     let mut genes = Genes(genes);
     let (h, w, c) = (genes.range(3, 9), genes.range(3, 9), genes.range(1, 9));

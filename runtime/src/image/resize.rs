@@ -25,9 +25,9 @@ struct Taps {
 
 /// Stretches an image to `height` rows and `width` columns with a triangle filter.
 ///
-/// The new pixel `i` of `n` has its centre at `(i + 1/2) * old / n` on the scale of old pixels, whose centres are at `j + 1/2`.
-/// Old pixels weigh `1 - distance / radius`, normalised, where the radius is 1 for enlargements (bilinear
-/// interpolation) and `old / n` for reductions (so that every old pixel counts).
+/// The new pixel `i` of `n` has its centre at `(i + 1/2) * old / n` on the scale of old pixels, whose centres
+/// are at `j + 1/2`. Old pixels weigh `1 - distance / radius`, normalised, where the radius is 1 for
+/// enlargements (bilinear interpolation) and `old / n` for reductions (so that every old pixel counts).
 pub fn resize(samples: Samples, height: u32, width: u32) -> Samples {
     if (samples.height, samples.width) == (height, width) {
         return samples;

@@ -241,7 +241,8 @@ fn excerpt(text: &str) -> String {
     }
 }
 
-/// The header of an array of 32-bit floats, padded so that the elements start at a multiple of 64 bytes, as NumPy does it.
+/// The header of an array of 32-bit floats, padded so that the elements start at a multiple of 64 bytes, as
+/// NumPy does it.
 pub(super) fn bytes(shape: &[u64]) -> Vec<u8> {
     let mut tuple: String = shape.iter().map(|extent| format!("{extent}, ")).collect();
     if shape.len() > 1 {

@@ -52,8 +52,8 @@ struct Convolution<'a, F> {
 }
 
 impl<F: Float> Convolution<'_, F> {
-    /// Sums up one row of the result. Pixels are the innermost loop but one, so that a row of the kernel serves all of
-    /// them while it is in the cache.
+    /// Sums up one row of the result. Pixels are the innermost loop but one, so that a row of the kernel
+    /// serves all of them while it is in the cache.
     fn row(&self, image: usize, oy: usize, pixels: &mut [F]) {
         let (h, w, ic) = (self.x.shape.h(), self.x.shape.w() as usize, self.x.shape.c() as usize);
         let [kh, kw] = self.conv.window.kernel.map(|k| k as usize);

@@ -62,8 +62,8 @@ pub(super) fn concat<F: Float>(operands: &[Tensor<'_, F>], batch: usize) -> Vec<
     result
 }
 
-/// exp(x) / sum(exp(x)) over the channels of each pixel; the largest x is subtracted first, which changes nothing but
-/// keeps the exponentials finite.
+/// exp(x) / sum(exp(x)) over the channels of each pixel; the largest x is subtracted first, which changes
+/// nothing but keeps the exponentials finite.
 pub(super) fn softmax<F: Float>(x: Tensor<'_, F>) -> Vec<F> {
     let mut result = x.data.to_vec();
     for pixel in result.chunks_mut(x.shape.c() as usize) {

@@ -25,11 +25,11 @@ fn tensor(weight: &Weight, seed: u64) -> Vec<f32> {
 /// Centre and half width of the uniform distribution of a role.
 ///
 /// A uniform distribution of half width `h` has variance `h^2 / 3`, so `sqrt(6 / fan_in)` is He's variance `2
-/// / fan_in` (arXiv 1502.01852), which a ReLU halves again. No ReLU lies between the two kernels of a separable
-/// convolution, so the spatial one has variance `1 / fan_in`. Stored statistics do not normalise anything when
-/// they are drawn at random; what keeps deep networks in range is the mean square of gamma, about one half: a
-/// chain of normalised layers contracts towards the size that beta feeds it, and the sums of 50 residual
-/// blocks grow by less than three orders of magnitude.
+/// / fan_in` (arXiv 1502.01852), which a ReLU halves again. No ReLU lies between the two kernels of a
+/// separable convolution, so the spatial one has variance `1 / fan_in`. Stored statistics do not normalise
+/// anything when they are drawn at random; what keeps deep networks in range is the mean square of gamma,
+/// about one half: a chain of normalised layers contracts towards the size that beta feeds it, and the sums
+/// of 50 residual blocks grow by less than three orders of magnitude.
 fn distribution(role: Role, fan_in: u32) -> (f64, f64) {
     match role {
         Role::Kernel | Role::PointwiseKernel => (0.0, (6.0 / f64::from(fan_in.max(1))).sqrt()),

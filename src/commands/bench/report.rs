@@ -79,8 +79,8 @@ fn milliseconds(duration: Duration) -> f64 {
 }
 
 impl Report {
-    /// The figures that follow from times to load and compile, times of runs, multiply-adds of an image, and operations in a second
-    /// that one core reaches, before and after.
+    /// The figures that follow from times to load and compile, times of runs, multiply-adds of an image, and
+    /// operations in a second that one core reaches, before and after.
     pub fn new(
         settings: Settings,
         [load, compile]: [Duration; 2],

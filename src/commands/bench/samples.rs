@@ -54,7 +54,8 @@ impl Plan {
     }
 }
 
-/// The number below which a share of `numbers` lies, with linear interpolation between neighbours; 0 for none.
+/// The number below which a share of `numbers` lies, with linear interpolation between neighbours; 0 for
+/// none.
 pub fn quantile(numbers: &[f64], share: f64) -> f64 {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -17,7 +17,8 @@ const RUNS: usize = 9;
 /// What a layer took.
 #[derive(Clone, Debug, Serialize)]
 pub struct LayerTime {
-    /// The layer whose weights are read, where passes fused several the first of those; else the layer computed.
+    /// The layer whose weights are read, where passes fused several the first of those; else the layer
+    /// computed.
     pub layer: String,
     /// Milliseconds of a run.
     pub ms: f64,
@@ -58,8 +59,8 @@ pub fn measure(model: &Model, elaborated: &Graph, input: &[f32]) -> Result<Vec<L
     Ok(layers.into_iter().map(layer).collect())
 }
 
-/// What to call the step of a node: fused nodes are named after their last layer, such as an activation, which says little about
-/// where time goes.
+/// What to call the step of a node: fused nodes are named after their last layer, such as an activation,
+/// which says little about where time goes.
 fn layer_name(graph: &Graph, id: NodeId) -> &str {
     let node = graph.node(id);
     let first = node.op.weights().first().map(|&weight| graph.weight(weight).layer);

@@ -1,4 +1,5 @@
-//! Convolutions: pointwise over runs of pixels, depthwise, segmented over blocks of rows, and separable in two stages.
+//! Convolutions: pointwise over runs of pixels, depthwise, segmented over blocks of rows, and separable in
+//! two stages.
 
 use super::place::{Surface, Surfaces, Tile, Widths, call_tile, walk};
 use super::{Planner, argument};
@@ -23,7 +24,8 @@ pub(super) fn reads_vectors(node: &Node) -> bool {
     }
 }
 
-/// Whether each output channel is made of the input channel at the same place, so that the depthwise kernels serve.
+/// Whether each output channel is made of the input channel at the same place, so that the depthwise kernels
+/// serve.
 fn is_depthwise(conv: &Conv) -> bool {
     conv.partition.is_depthwise() && conv.partition.outputs().iter().all(|&o| o == 1)
 }
@@ -45,8 +47,9 @@ struct TileShape {
     vectors: u32,
 }
 
-/// Picks a tile for segments of `oc` channels in rows of `pixels`: two vectors wide where there are two, and as many pixels as
-/// the registers hold; a single pixel takes more vectors, to keep enough sums going at once.
+/// Picks a tile for segments of `oc` channels in rows of `pixels`: two vectors wide where there are two, and
+/// as many pixels as the registers hold; a single pixel takes more vectors, to keep enough sums going at
+/// once.
 fn tile_shape(target: Target, oc: u32, pixels: u32, load: Activation, post: &[Post]) -> TileShape {
     let vectors = oc.div_ceil(target.lanes);
     let vectors = if pixels == 1 { vectors.min(8) } else { vectors.min(2) };
@@ -74,10 +77,11 @@ struct PanelRun {
 }
 
 impl Job<'_> {
-    /// The panels of the convolution in the order in which [`Pack::Panels`] writes them, equal segments together.
+    /// The panels of the convolution in the order in which [`Pack::Panels`] writes them, equal segments
+    /// together.
     ///
-    /// The only segment may write whole vectors, since every value has room for them behind its channels; one of several must not touch
-    /// the next one's channels.
+    /// The only segment may write whole vectors, since every value has room for them behind its channels; one
+    /// of several must not touch the next one's channels.
     fn panel_runs(&self, lanes: u32) -> Vec<PanelRun> {
         let partition = &self.conv.partition;
         let segments: Vec<_> = partition.inputs().iter().zip(partition.outputs()).collect();
@@ -293,7 +297,8 @@ impl Planner<'_> {
         Ok(self.pack(Pack::Panels { conv: conv.clone(), lanes, vectors: job.shape.vectors }))
     }
 
-    /// A pointwise convolution over all pixels as if they were one row, cut into blocks that stay in the cache.
+    /// A pointwise convolution over all pixels as if they were one row, cut into blocks that stay in the
+    /// cache.
     fn runs_of_pixels(&mut self, b: &mut NestBuilder, job: &Job<'_>, pixels: u32, surfaces: &Surfaces) {
         let Target { cache_bytes, .. } = self.program.target;
         let threads = self.program.options.threads;
@@ -412,7 +417,8 @@ impl Planner<'_> {
         });
     }
 
-    /// A spatial convolution into scratch memory and a pointwise one from there, block of rows by block of rows.
+    /// A spatial convolution into scratch memory and a pointwise one from there, block of rows by block of
+    /// rows.
     pub(super) fn separable(&mut self, id: NodeId, parts: &Separable) -> Result<(), PlanError> {
         let node = self.graph.node(id);
         let maps = self.maps(id);

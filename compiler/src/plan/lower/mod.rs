@@ -16,8 +16,8 @@ use crate::graph::{Graph, LinearPart, Node, NodeId, Op, Pads, Partition, Post, W
 use crate::kernels::Descriptor;
 use crate::target::Target;
 
-/// Largest distance that a kernel may move between neighbouring rows, pixels or taps, in bytes. Kernels add up to a dozen such distances in
-/// 32 bits.
+/// Largest distance that a kernel may move between neighbouring rows, pixels or taps, in bytes. Kernels add
+/// up to a dozen such distances in 32 bits.
 const STEP_LIMIT: u64 = 1 << 27;
 
 /// Lowers all nodes.
@@ -177,8 +177,8 @@ impl<'a> Planner<'a> {
         Place { region: Region::Arena, offset: view.offset, bytes }
     }
 
-    /// Operands with the first input, the result, and the added input of a node where it has one. Nodes that add nothing get the
-    /// result in its place, which their kernels never read.
+    /// Operands with the first input, the result, and the added input of a node where it has one. Nodes that
+    /// add nothing get the result in its place, which their kernels never read.
     fn operands(&self, node: NodeId, added: Option<NodeId>) -> Operands {
         let mut operands = Operands::default();
         operands[Operand::In.index()] = Some(self.value_place(self.graph.node(node).inputs[0]));
@@ -187,7 +187,8 @@ impl<'a> Planner<'a> {
         operands
     }
 
-    /// The part of a node's epilogue that its kernels run: up to its second addition, since a kernel adds one operand.
+    /// The part of a node's epilogue that its kernels run: up to its second addition, since a kernel adds one
+    /// operand.
     fn post(&self, id: NodeId) -> &'a [Post] {
         let post = &self.graph.node(id).fusion.post;
         let mut additions = (0..post.len()).filter(|&at| post[at] == Post::Add);

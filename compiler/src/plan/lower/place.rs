@@ -89,7 +89,8 @@ impl Surfaces {
     }
 }
 
-/// A tile within a walk: its pixels, the rows of taps it has, and where its input, result and added operand begin.
+/// A tile within a walk: its pixels, the rows of taps it has, and where its input, result and added operand
+/// begin.
 pub(super) struct Tile<'a> {
     pub clip: &'a Clip,
     pub taps: &'a Range<u32>,

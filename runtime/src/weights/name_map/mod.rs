@@ -11,9 +11,10 @@
 //!     transpose: [2, 3, 0, 1]  # axis i of ours is axis transpose[i] of theirs, as in numpy
 //! ```
 //!
-//! `{n=2..12}` and `{k=1,4,7}` stand for one of these whole numbers, `{name=*}` for a run of characters without
-//! `.` and `/`. In `to`, `{n}` repeats what was found, and a number may be followed by `+`, `-`, `*`, `/` and
-//! whole numbers, computed from left to right, `/` rounding down. A tensor that no rule fits keeps its name.
+//! `{n=2..12}` and `{k=1,4,7}` stand for one of these whole numbers, `{name=*}` for a run of characters
+//! without `.` and `/`. In `to`, `{n}` repeats what was found, and a number may be followed by `+`, `-`, `*`,
+//! `/` and whole numbers, computed from left to right, `/` rounding down. A tensor that no rule fits keeps
+//! its name.
 
 mod pattern;
 
