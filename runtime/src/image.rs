@@ -1,20 +1,15 @@
 //! Images (PNG and JPEG) as inputs of a network, the way its spec says.
 //!
 //! 1. **Decoding.** The content decides on the format, not the name. A JPEG's stored orientation is applied.
-//! Samples of 16 bits
-//!    are brought to the scale 0 to 255 without rounding; palettes are resolved.
+//!    Samples of 16 bits are brought to the scale 0 to 255 without rounding; palettes are resolved.
 //! 2. **Colour.** Alpha is dropped, as Pillow's `convert("RGB")` and with it Keras do. A gray image gives all
-//! three samples of a
-//! coloured input. A coloured image becomes gray by the weights of ITU-R BT.601 (0.299, 0.587, 0.114), as in
-//! Pillow and
-//!    OpenCV.
+//!    three samples of a coloured input. A coloured image becomes gray by the weights of ITU-R BT.601 (0.299,
+//!    0.587, 0.114), as in Pillow and OpenCV.
 //! 3. **Size.** The whole image is stretched to the input's rows and columns with a triangle filter whose
-//! support grows with the
-//! reduction (see [`mod@resize`]): the method that Pillow calls `BILINEAR`. An image that has the input's
-//! size already is left as it is.
+//!    support grows with the reduction (see [`mod@resize`]): the method that Pillow calls `BILINEAR`. An image
+//!    that has the input's size already is left as it is.
 //! 4. **Range.** Samples from 0 to 255 go linearly to [`ImageSpec::range`], are put in the order of
-//! [`ImageSpec::channels`], and
-//!    [`ImageSpec::mean`] is subtracted.
+//!    [`ImageSpec::channels`], and [`ImageSpec::mean`] is subtracted.
 
 pub mod resize;
 
