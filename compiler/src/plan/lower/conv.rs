@@ -3,7 +3,7 @@
 
 use super::place::{Surface, Surfaces, Tile, Widths, call_tile, walk};
 use super::{Planner, argument};
-use crate::graph::{Activation, Conv, Node, NodeId, Op, Post, Separable, Window};
+use crate::graph::{Activation, Conv, Node, NodeId, Op, Post, Window};
 use crate::kernels::conv::ConvTile;
 use crate::kernels::depthwise::DepthwiseTile;
 use crate::kernels::{Descriptor, conv, depthwise};
@@ -26,25 +26,25 @@ pub(super) fn reads_vectors(node: &Node) -> bool {
 
 /// Whether each output channel is made of the input channel at the same place, so that the depthwise kernels
 /// serve.
-fn is_depthwise(conv: &Conv) -> bool {
+pub(super) fn is_depthwise(conv: &Conv) -> bool {
     conv.partition.is_depthwise() && conv.partition.outputs().iter().all(|&o| o == 1)
 }
 
 /// Everything about a convolution but where it runs.
-struct Job<'a> {
-    conv: &'a Conv,
-    load: Activation,
-    post: &'a [Post],
-    weights: Operand,
-    bias: Operand,
-    shape: TileShape,
+pub(super) struct Job<'a> {
+    pub conv: &'a Conv,
+    pub load: Activation,
+    pub post: &'a [Post],
+    pub weights: Operand,
+    pub bias: Operand,
+    pub shape: TileShape,
 }
 
 /// The most pixels, and the vectors, of a convolution's tiles.
 #[derive(Clone, Copy, Debug)]
-struct TileShape {
-    pixels: u32,
-    vectors: u32,
+pub(super) struct TileShape {
+    pub pixels: u32,
+    pub vectors: u32,
 }
 
 /// Picks a tile for segments of `oc` channels in rows of `pixels`: two vectors wide where there are two, and
@@ -169,7 +169,12 @@ impl Job<'_> {
     }
 
     /// All panels of a block of rows.
-    fn block(&self, planner: &mut Planner<'_>, b: &mut NestBuilder, place: (Widths, &BlockRun, &Surfaces)) {
+    pub(super) fn block(
+        &self,
+        planner: &mut Planner<'_>,
+        b: &mut NestBuilder,
+        place: (Widths, &BlockRun, &Surfaces),
+    ) {
         for run in self.panel_runs(planner.program.target.lanes) {
             b.repeat(0..run.segments, |b, segment| {
                 b.repeat(0..run.panels, |b, panel| {
@@ -206,14 +211,14 @@ impl Job<'_> {
 
 /// The maps of a step: views of input, result and added operand.
 #[derive(Clone, Copy)]
-struct Maps {
-    input: View,
-    out: View,
-    add: View,
+pub(super) struct Maps {
+    pub input: View,
+    pub out: View,
+    pub add: View,
 }
 
 impl Maps {
-    fn surfaces(&self) -> Surfaces {
+    pub(super) fn surfaces(&self) -> Surfaces {
         Surfaces {
             input: Surface::of(Operand::In, self.input),
             out: Surface::of(Operand::Out, self.out),
@@ -221,7 +226,7 @@ impl Maps {
         }
     }
 
-    fn images(&self) -> [u64; 3] {
+    pub(super) fn images(&self) -> [u64; 3] {
         [self.input.image, self.out.image, self.add.image]
     }
 
@@ -232,7 +237,7 @@ impl Maps {
 }
 
 impl Planner<'_> {
-    fn maps(&self, id: NodeId) -> Maps {
+    pub(super) fn maps(&self, id: NodeId) -> Maps {
         let out = self.view(id);
         let add = self.added(id).map_or(out, |added| self.view(added));
         Maps { input: self.view(self.graph.node(id).inputs[0]), out, add }
@@ -256,7 +261,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn job<'a>(
+    pub(super) fn job<'a>(
         &self,
         id: NodeId,
         conv: &'a Conv,
@@ -380,7 +385,7 @@ impl Planner<'_> {
     }
 
     /// The tiles of a depthwise convolution in a block of rows.
-    fn depthwise_rows(
+    pub(super) fn depthwise_rows(
         &mut self,
         b: &mut NestBuilder,
         conv: &Conv,
@@ -416,92 +421,16 @@ impl Planner<'_> {
             call_tile(b, kernel, tile, constants, rows);
         });
     }
-
-    /// A spatial convolution into scratch memory and a pointwise one from there, block of rows by block of
-    /// rows.
-    pub(super) fn separable(&mut self, id: NodeId, parts: &Separable) -> Result<(), PlanError> {
-        let node = self.graph.node(id);
-        let maps = self.maps(id);
-        let (input, out) = (maps.input.shape, maps.out.shape);
-        let between: Vec<Post> = match parts.between {
-            Activation::Linear => Vec::new(),
-            function => vec![Post::Activation(function)],
-        };
-        let target = self.program.target;
-        let pixel = u64::from(target.padded(parts.spatial.partition.oc())) * 4;
-        let row = u64::from(out.w()) * pixel;
-        self.limit(node, "a row of the intermediate map", row)?;
-        let threads = self.program.options.threads;
-        let blocks = block_count(out.h(), row, target.cache_bytes, threads);
-        let scratch = Surface {
-            operand: Operand::Scratch,
-            origin: Offset::default(),
-            pixel: pixel as i64,
-            row: row as i64,
-        };
-        let spatial = self.job(id, &parts.spatial, (node.fusion.load, &between), out.w())?;
-        let pointwise = Job {
-            weights: Operand::PointwiseWeights,
-            bias: Operand::PointwiseBias,
-            ..self.job(id, &parts.pointwise, (Activation::Linear, self.post(id)), u32::MAX)?
-        };
-        let window = &parts.spatial.window;
-        let mut b = NestBuilder::new();
-        b.repeat(0..self.program.options.batch, |b, image| {
-            let surfaces = maps.surfaces().image(image, maps.images());
-            for run in block_runs(window, input.h(), out.h(), blocks) {
-                b.share(run.blocks.clone(), blocks, |b, block| {
-                    let here = surfaces.block(&run, block, window.strides[0]);
-                    let first = Surfaces { out: scratch.clone(), add: scratch.clone(), ..here.clone() };
-                    self.spatial_rows(b, &spatial, (input.w(), out.w()), &run, &first);
-                    let second = Surfaces { input: scratch.clone(), ..here };
-                    let pixels = run.rows * out.w();
-                    let (widths, inner) = one_row(pixels, pointwise.shape.pixels);
-                    pointwise.block(self, b, (widths, &inner, &second));
-                });
-            }
-        });
-        let lanes = target.lanes;
-        let first = match is_depthwise(&parts.spatial) {
-            true => Pack::Depthwise { conv: parts.spatial.clone(), lanes },
-            false => Pack::Panels { conv: parts.spatial.clone(), lanes, vectors: spatial.shape.vectors },
-        };
-        let second = Pack::Panels { conv: parts.pointwise.clone(), lanes, vectors: pointwise.shape.vectors };
-        let mut operands = self.operands(id, self.added(id));
-        set(&mut operands, [Operand::Weights, Operand::Bias], self.pack(first));
-        set(&mut operands, [Operand::PointwiseWeights, Operand::PointwiseBias], self.pack(second));
-        let rows = u64::from(out.h().div_ceil(blocks));
-        operands[Operand::Scratch.index()] =
-            Some(self.scratch(rows * row + u64::from(target.vector_bytes())));
-        self.step(id, b, operands);
-        Ok(())
-    }
-
-    fn spatial_rows(
-        &mut self,
-        b: &mut NestBuilder,
-        job: &Job<'_>,
-        widths: (u32, u32),
-        run: &BlockRun,
-        surfaces: &Surfaces,
-    ) {
-        if is_depthwise(job.conv) {
-            self.depthwise_rows(b, job.conv, (job.load, job.post), widths, run, surfaces);
-        } else {
-            let widths = Widths { input: widths.0, output: widths.1, tile: job.shape.pixels };
-            job.block(self, b, (widths, run, surfaces));
-        }
-    }
 }
 
 /// A run of pixels as the only row of a block.
-fn one_row(pixels: u32, tile: u32) -> (Widths, BlockRun) {
+pub(super) fn one_row(pixels: u32, tile: u32) -> (Widths, BlockRun) {
     let runs = vec![RowRun { first: 0, count: 1, taps: 0..1 }];
     let block = BlockRun { blocks: 0..1, first_row: 0, rows: 1, runs };
     (Widths { input: pixels, output: pixels, tile }, block)
 }
 
-fn set(operands: &mut super::Operands, names: [Operand; 2], places: [Place; 2]) {
+pub(super) fn set(operands: &mut super::Operands, names: [Operand; 2], places: [Place; 2]) {
     for (name, place) in names.into_iter().zip(places) {
         operands[name.index()] = Some(place);
     }

@@ -3,6 +3,7 @@
 mod channelwise;
 mod conv;
 mod place;
+mod separable;
 
 use std::collections::HashMap;
 

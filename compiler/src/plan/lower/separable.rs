@@ -1,0 +1,114 @@
+//! Separable convolutions in two stages: the spatial part of a block of rows into scratch memory, the pointwise part
+//! from there while it is in the cache.
+
+use super::Planner;
+use super::conv::{Job, Maps, is_depthwise, one_row, set};
+use super::place::{Surface, Surfaces, Widths};
+use crate::graph::{Activation, NodeId, Post, Separable};
+use crate::plan::PlanError;
+use crate::plan::nest::{NestBuilder, Offset, Operand};
+use crate::plan::pack::Pack;
+use crate::plan::windows::{BlockRun, block_count, block_runs};
+
+/// The two convolutions, the map between them, and how many blocks of rows the result is cut into.
+struct Stages<'a> {
+    spatial: Job<'a>,
+    pointwise: Job<'a>,
+    scratch: Surface,
+    blocks: u32,
+}
+
+impl Planner<'_> {
+    /// A fused separable convolution.
+    pub(super) fn separable(&mut self, id: NodeId, parts: &Separable) -> Result<(), PlanError> {
+        let maps = self.maps(id);
+        let between = [Post::Activation(parts.between)];
+        let between = if parts.between == Activation::Linear { &[][..] } else { &between };
+        let stages = self.stages(id, parts, between, maps)?;
+        let mut b = NestBuilder::new();
+        b.repeat(0..self.program.options.batch, |b, image| {
+            let surfaces = maps.surfaces().image(image, maps.images());
+            self.stages_of_image(b, &stages, maps, &surfaces);
+        });
+        let mut operands = self.operands(id, self.added(id));
+        let [first, second] = self.packs(&stages);
+        set(&mut operands, [Operand::Weights, Operand::Bias], self.pack(first));
+        set(&mut operands, [Operand::PointwiseWeights, Operand::PointwiseBias], self.pack(second));
+        let rows = u64::from(maps.out.shape.h().div_ceil(stages.blocks));
+        let bytes = rows * stages.scratch.row as u64 + u64::from(self.program.target.vector_bytes());
+        operands[Operand::Scratch.index()] = Some(self.scratch(bytes));
+        self.step(id, b, operands);
+        Ok(())
+    }
+
+    fn stages<'p>(
+        &self,
+        id: NodeId,
+        parts: &'p Separable,
+        between: &'p [Post],
+        maps: Maps,
+    ) -> Result<Stages<'p>, PlanError>
+    where
+        Self: 'p,
+    {
+        let node = self.graph.node(id);
+        let out = maps.out.shape;
+        let target = self.program.target;
+        let pixel = u64::from(target.padded(parts.spatial.partition.oc())) * 4;
+        let row = u64::from(out.w()) * pixel;
+        self.limit(node, "a row of the intermediate map", row)?;
+        let pointwise = self.job(id, &parts.pointwise, (Activation::Linear, self.post(id)), u32::MAX)?;
+        let (pixel, row_bytes) = (pixel as i64, row as i64);
+        Ok(Stages {
+            spatial: self.job(id, &parts.spatial, (node.fusion.load, between), out.w())?,
+            pointwise: Job { weights: Operand::PointwiseWeights, bias: Operand::PointwiseBias, ..pointwise },
+            scratch: Surface { operand: Operand::Scratch, origin: Offset::default(), pixel, row: row_bytes },
+            blocks: block_count(out.h(), row, target.cache_bytes, self.program.options.threads),
+        })
+    }
+
+    /// Both stages of every block of rows of one image.
+    fn stages_of_image(&mut self, b: &mut NestBuilder, stages: &Stages<'_>, maps: Maps, surfaces: &Surfaces) {
+        let (input, out) = (maps.input.shape, maps.out.shape);
+        let window = &stages.spatial.conv.window;
+        for run in block_runs(window, input.h(), out.h(), stages.blocks) {
+            b.share(run.blocks.clone(), stages.blocks, |b, block| {
+                let here = surfaces.block(&run, block, window.strides[0]);
+                let scratch = || stages.scratch.clone();
+                let first = Surfaces { out: scratch(), add: scratch(), ..here.clone() };
+                self.spatial_rows(b, &stages.spatial, (input.w(), out.w()), &run, &first);
+                let second = Surfaces { input: scratch(), ..here };
+                let (widths, pixels) = one_row(run.rows * out.w(), stages.pointwise.shape.pixels);
+                stages.pointwise.block(self, b, (widths, &pixels, &second));
+            });
+        }
+    }
+
+    fn spatial_rows(
+        &mut self,
+        b: &mut NestBuilder,
+        job: &Job<'_>,
+        widths: (u32, u32),
+        run: &BlockRun,
+        surfaces: &Surfaces,
+    ) {
+        if is_depthwise(job.conv) {
+            self.depthwise_rows(b, job.conv, (job.load, job.post), widths, run, surfaces);
+        } else {
+            let widths = Widths { input: widths.0, output: widths.1, tile: job.shape.pixels };
+            job.block(self, b, (widths, run, surfaces));
+        }
+    }
+
+    fn packs(&self, stages: &Stages<'_>) -> [Pack; 2] {
+        let lanes = self.program.target.lanes;
+        let panels =
+            |job: &Job<'_>| Pack::Panels { conv: job.conv.clone(), lanes, vectors: job.shape.vectors };
+        let spatial = stages.spatial.conv;
+        let first = match is_depthwise(spatial) {
+            true => Pack::Depthwise { conv: spatial.clone(), lanes },
+            false => panels(&stages.spatial),
+        };
+        [first, panels(&stages.pointwise)]
+    }
+}
