@@ -43,6 +43,7 @@ fn depthwise(channels: u32, pixels: u32) -> Case {
         vectors: channels / target.lanes,
         kh: 3,
         kw: 3,
+        resident: true,
         steps: TileSteps { pixel, tap: pixel, row: 32 * pixel, out: pixel, add: 0 },
         clip: Clip::none(pixels, 3),
         load: Activation::Relu,

@@ -70,6 +70,7 @@ fn check(graph: &Graph, seed: u64, batch: u32) {
         assert!(error < 2e-5, "{node}: error {error:e} against the reference\n{}", text());
         assert_eq!(bits(&values[&node]), bits(&interpreted[&node]), "{node} interpreted\n{}", text());
     }
+    check_unfused(&graph, &weights, &input, options);
     let outputs: Vec<Vec<u32>> = graph.outputs.iter().map(|output| bits(&values[output])).collect();
     for threads in 1..=4 {
         let options = PlanOptions { batch, threads, keep_all: false };
@@ -78,6 +79,17 @@ fn check(graph: &Graph, seed: u64, batch: u32) {
             let found: Vec<_> = model.run(&input).unwrap().iter().map(|v| bits(v)).collect();
             assert_eq!(found, outputs, "run {run} with {threads} threads\n{}", text());
         }
+    }
+}
+
+/// Without fused multiply-add, compiled code and interpreter round the same way, too.
+fn check_unfused(graph: &Graph, weights: &RandomWeights, input: &[f32], options: PlanOptions) {
+    let target = Target { fused: false, ..Target::baseline() };
+    let model = Model::compile(graph, weights, target, options).unwrap();
+    let values = compiled_values(&model, graph, input);
+    let interpreted = interpreted_values(model.program(), graph, weights, input, 1);
+    for node in graph.order() {
+        assert_eq!(bits(&values[node]), bits(&interpreted[node]), "{node} without fused multiply-add");
     }
 }
 
@@ -106,7 +118,7 @@ fn any_segments() -> impl Strategy<Value = Vec<u32>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
 
     #[test]
     fn random_networks_agree_in_all_executions(
@@ -152,6 +164,46 @@ proptest! {
         let result = builder.separable(loaded, window, partition, Activation::ALL[between], outputs);
         let result = builder.norm(result);
         check(&builder.finish(&[result]), seed, 2);
+    }
+
+    #[test]
+    fn depthwise_windows_of_any_width_agree(
+        kernel in [1u32..4, 1u32..22],
+        channels in 1u32..9,
+        multiplier in 1u32..3,
+        activation in 0usize..5,
+        seed in any::<u64>(),
+    ) {
+        let [rows, columns] = kernel.map(|taps| taps - 1);
+        let pads = Pads { top: rows / 2, bottom: rows - rows / 2, left: columns / 2, right: columns / 2 };
+        let window = Window { kernel, pads, ..Window::POINT };
+        let partition = Partition::new(vec![1; channels as usize], vec![multiplier; channels as usize]);
+        let mut builder = Builder::new(Shape::map(4, 24, channels));
+        let stem = builder.pointwise(builder.input(), channels);
+        let loaded = builder.activation(stem, Activation::ALL[activation]);
+        let result = builder.conv(loaded, window, partition, true);
+        check(&builder.finish(&[result]), seed, 1);
+    }
+
+    #[test]
+    fn concatenations_of_repeated_values_agree(
+        widths in proptest::collection::vec(1u32..10, 1..4),
+        order in proptest::collection::vec(0usize..4, 1..7),
+        nested in any::<bool>(),
+        flat in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let mut builder = Builder::new(Shape::map(3, 4, 2));
+        let branches: Vec<NodeId> = widths.iter().map(|&w| builder.pointwise(builder.input(), w)).collect();
+        let operands: Vec<NodeId> = order.iter().map(|&at| branches[at % branches.len()]).collect();
+        let mut result = builder.concat(&operands);
+        if nested {
+            result = builder.concat(&[branches[0], result, branches[0]]);
+        }
+        if flat {
+            result = builder.flatten(result);
+        }
+        check(&builder.finish(&[result, branches[0]]), seed, 2);
     }
 
     #[test]

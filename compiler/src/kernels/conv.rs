@@ -75,6 +75,9 @@ struct Registers {
     temporaries: Vec<Slot>,
     input: Pointer,
     weights: Pointer,
+    /// Where the current tap of the first pixel is, or would be.
+    column: Pointer,
+    /// Where the next input channel of the current tap is read.
     tap: Pointer,
 }
 
@@ -103,6 +106,7 @@ impl ConvTile {
             temporaries,
             input: b.parameter("in"),
             weights: b.parameter("weights"),
+            column: b.pointer(),
             tap: b.pointer(),
         }
     }
@@ -118,12 +122,16 @@ impl ConvTile {
 
     /// One row of taps; leaves the pointers at the next one.
     fn row(&self, b: &mut Builder, r: &Registers) {
+        b.point(r.column, r.input, 0);
         for tap in 0..self.kw {
+            if tap > 0 {
+                b.advance(r.column, self.steps.tap);
+            }
             let pixels = self.clip.pixels_with(tap);
             if pixels.is_empty() {
                 b.advance(r.weights, self.ic as i32 * self.weight_step());
             } else {
-                b.point(r.tap, r.input, tap as i32 * self.steps.tap);
+                b.point(r.tap, r.column, 0);
                 self.channels(b, r, &pixels);
             }
         }

@@ -1,14 +1,14 @@
 //! Tiles of a depthwise convolution: some pixels of a row, all channels.
 //!
-//! A vector holds neighbouring channels of one pixel. For each row of taps the weights stay in slots and
-//! every input column is loaded once, whatever the number of taps that read it. Weights are packed by vector
-//! of channels, then tap row, then tap.
+//! A vector holds neighbouring channels of one pixel. For each row of taps the weights stay in slots, where
+//! there are slots enough, and every input column is loaded once, whatever the number of taps that read it.
+//! Weights are packed by vector of channels, then tap row, then tap.
 
 use std::fmt;
 
 use super::{Clip, TileSteps, epilogue, name_fusion};
 use crate::graph::{Activation, Post};
-use crate::vector::{Builder, F32, Kernel, Pointer, Slot, Times};
+use crate::vector::{Builder, Kernel, Pointer, Slot, Times};
 
 /// What a depthwise tile depends on. `in` and `weights` point as those of a convolution tile do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +21,9 @@ pub struct DepthwiseTile {
     pub kh: u32,
     /// Taps of a row.
     pub kw: u32,
+    /// Whether the weights of a row of taps stay in slots. If not, each is loaded for itself, and inputs once
+    /// for every tap that reads them, so that any number of taps fits.
+    pub resident: bool,
     /// Distances in memory.
     pub steps: TileSteps,
     /// Pixels, and which taps each has.
@@ -31,15 +34,15 @@ pub struct DepthwiseTile {
     pub post: Vec<Post>,
 }
 
-/// Slots that a tile of `pixels` takes with `kw` taps a row.
-pub fn slots(pixels: u32, kw: u32, load: Activation, post: &[Post]) -> usize {
-    pixels as usize + (kw as usize + 1 + epilogue::activation_slots(load)).max(epilogue::slots(post))
+/// Slots that a tile of `pixels` takes with `weights` weights in slots at a time.
+pub fn slots(pixels: u32, weights: u32, load: Activation, post: &[Post]) -> usize {
+    pixels as usize + (weights as usize + 1 + epilogue::activation_slots(load)).max(epilogue::slots(post))
 }
 
 impl fmt::Display for DepthwiseTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "depthwise_{}x{}_v{}x{}", self.kh, self.kw, self.lanes, self.vectors)?;
-        write!(f, "_{}", self.clip.pixels())?;
+        write!(f, "_{}{}", self.clip.pixels(), if self.resident { "" } else { "_stream" })?;
         self.steps.fmt(f)?;
         self.clip.name(self.kw, f)?;
         name_fusion(self.load, &self.post, f)
@@ -64,7 +67,7 @@ impl DepthwiseTile {
         let mut b = Builder::new(self.lanes, &["in", "weights", "bias", "out", "add"], true);
         let registers = Registers {
             accumulators: b.slots(self.clip.pixels()),
-            weights: b.slots(self.kw as usize),
+            weights: b.slots(if self.resident { self.kw as usize } else { 1 }),
             column: b.slot(),
             temporaries: b.slots(epilogue::activation_slots(self.load)),
             row: b.pointer(),
@@ -82,7 +85,15 @@ impl DepthwiseTile {
         }
         b.point(r.row, input, 0);
         b.point(r.taps, weights, 0);
-        b.repeat(Times::Rows, |b| self.row(b, r));
+        b.repeat(Times::Rows, |b| {
+            if self.resident {
+                self.row(b, r)
+            } else {
+                self.streamed_row(b, r)
+            }
+            b.advance(r.row, self.steps.row);
+            b.advance(r.taps, self.kw as i32 * b.vector_bytes());
+        });
         self.finish(b, r);
         let bytes = b.vector_bytes();
         for name in ["in", "bias", "out", "add"] {
@@ -103,8 +114,17 @@ impl DepthwiseTile {
                 b.fma(r.accumulators[pixel], r.column, r.weights[tap as usize]);
             }
         }
-        b.advance(r.row, self.steps.row);
-        b.advance(r.taps, self.kw as i32 * bytes);
+    }
+
+    fn streamed_row(&self, b: &mut Builder, r: &Registers) {
+        for tap in 0..self.kw {
+            b.load(r.weights[0], r.taps, tap as i32 * b.vector_bytes());
+            for pixel in self.clip.pixels_with(tap) {
+                b.load(r.column, r.row, column(pixel, tap, &self.steps));
+                epilogue::activate(b, self.load, &[r.column], &r.temporaries);
+                b.fma(r.accumulators[pixel], r.column, r.weights[0]);
+            }
+        }
     }
 
     fn finish(&self, b: &mut Builder, r: &Registers) {
@@ -134,20 +154,19 @@ pub(super) fn finish_pixels(
     epilogue::finish(b, post, &results, pointers, temporaries);
 }
 
+/// The byte offset of the input that a pixel's tap reads; plans keep it within 32 bits.
+fn column(pixel: usize, tap: u32, steps: &TileSteps) -> i32 {
+    pixel as i32 * steps.pixel + tap as i32 * steps.tap
+}
+
 /// The input columns that the pixels of a tile read, by byte offset, each with the pixels and taps that read
 /// it.
 pub(super) fn columns(clip: &Clip, kw: u32, steps: &TileSteps) -> Vec<(i32, Vec<(usize, u32)>)> {
     let mut columns = std::collections::BTreeMap::<i32, Vec<(usize, u32)>>::new();
     for tap in 0..kw {
         for pixel in clip.pixels_with(tap) {
-            let offset = pixel as i32 * steps.pixel + tap as i32 * steps.tap;
-            columns.entry(offset).or_default().push((pixel, tap));
+            columns.entry(column(pixel, tap, steps)).or_default().push((pixel, tap));
         }
     }
     columns.into_iter().collect()
-}
-
-/// Bytes between the packed weights of two vectors of channels.
-pub fn weight_step(lanes: u32, kh: u32, kw: u32) -> i64 {
-    i64::from(lanes * kh * kw) * i64::from(F32)
 }

@@ -79,7 +79,7 @@ impl PoolTile {
                 for (offset, uses) in columns(&self.clip, self.kw, &self.steps) {
                     b.load(column, row, offset);
                     for (pixel, _) in uses {
-                        b.binary(op, accumulators[pixel], accumulators[pixel], column);
+                        b.binary(op, accumulators[pixel], column, accumulators[pixel]);
                     }
                 }
                 b.advance(row, self.steps.row);
@@ -144,7 +144,7 @@ impl GlobalPoolTile {
         b.repeat(Times::Exactly(self.pixels), |b| {
             for (vector, &accumulator) in accumulators.iter().enumerate() {
                 b.load(temporaries[0], b.parameter("in"), vector as i32 * b.vector_bytes());
-                b.binary(op, accumulator, accumulator, temporaries[0]);
+                b.binary(op, accumulator, temporaries[0], accumulator);
             }
             b.advance(b.parameter("in"), self.step);
         });

@@ -49,15 +49,15 @@ impl Default for PlanOptions {
 /// Why a graph cannot be planned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// A distance in memory does not fit into a kernel's 32-bit offsets.
-    #[error("{layer} is too large: {what} is {bytes} bytes, the limit is {limit}")]
+    /// A layer needs larger distances in memory, or more code, than kernels can have.
+    #[error("{layer} is too large to be compiled: {what} is {size}, the limit is {limit}")]
     TooLarge {
         /// The layer.
         layer: String,
-        /// What is too large.
+        /// What is too large; distances are in bytes.
         what: String,
         /// Its size.
-        bytes: u64,
+        size: u64,
         /// The largest possible size.
         limit: u64,
     },

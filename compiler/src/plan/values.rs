@@ -36,8 +36,8 @@ impl View {
 pub struct Values {
     /// By node.
     pub views: HashMap<NodeId, View>,
-    /// Concatenation operands that their producers write in place, with the concatenation.
-    pub in_place: HashMap<NodeId, NodeId>,
+    /// Concatenation operands that their producers write in place, with where that is.
+    pub in_place: HashMap<NodeId, ConcatPlace>,
     /// Size of the arena.
     pub arena_bytes: u64,
 }
@@ -54,6 +54,15 @@ impl Values {
     }
 }
 
+/// A place in a concatenation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConcatPlace {
+    /// The concatenation.
+    pub concat: NodeId,
+    /// Its channel that is the operand's first.
+    pub channel: u32,
+}
+
 /// A buffer and the part of it that a value takes.
 #[derive(Clone, Copy)]
 struct Home {
@@ -65,7 +74,7 @@ struct Layout<'a> {
     graph: &'a Graph,
     target: Target,
     batch: u64,
-    in_place: HashMap<NodeId, NodeId>,
+    in_place: HashMap<NodeId, ConcatPlace>,
     homes: HashMap<NodeId, Home>,
     buffers: Vec<Lifetime>,
 }
@@ -100,7 +109,7 @@ pub fn lay_out(
 /// The operands of concatenations that can be written where the concatenation wants them: those whose
 /// channels start at a whole vector and end at one, or at the end of the concatenation. Each value goes to
 /// one place only.
-fn in_place_operands(graph: &Graph, target: Target) -> HashMap<NodeId, NodeId> {
+fn in_place_operands(graph: &Graph, target: Target) -> HashMap<NodeId, ConcatPlace> {
     let mut places = HashMap::new();
     for &concat in graph.order() {
         if graph.node(concat).op != Op::Concat {
@@ -114,7 +123,7 @@ fn in_place_operands(graph: &Graph, target: Target) -> HashMap<NodeId, NodeId> {
                 && (end.is_multiple_of(target.lanes) || end == graph.node(concat).shape.c());
             let movable = !matches!(graph.node(operand).op, Op::Input | Op::Flatten);
             if aligned && movable && !places.contains_key(&operand) {
-                places.insert(operand, concat);
+                places.insert(operand, ConcatPlace { concat, channel });
             }
             channel = end;
         }
@@ -126,8 +135,8 @@ impl Layout<'_> {
     /// Gives `node` a home. Concatenations come before their operands, and flattened maps before flattening,
     /// since nodes are visited from the last to the first.
     fn settle(&mut self, node: NodeId, reads_vectors: &impl Fn(NodeId) -> bool) {
-        if let Some(&concat) = self.in_place.get(&node) {
-            let home = self.slice(node, concat);
+        if let Some(&place) = self.in_place.get(&node) {
+            let home = self.slice(node, place);
             self.homes.insert(node, home);
             return;
         }
@@ -175,12 +184,11 @@ impl Layout<'_> {
     }
 
     /// The part of a concatenation's home that an operand takes.
-    fn slice(&self, node: NodeId, concat: NodeId) -> Home {
-        let before = self.graph.node(concat).inputs.iter().take_while(|&&input| input != node);
-        let channel: u64 = before.map(|&input| u64::from(self.graph.node(input).shape.c())).sum();
-        let home = self.homes[&concat];
+    fn slice(&self, node: NodeId, place: ConcatPlace) -> Home {
+        let home = self.homes[&place.concat];
         let shape = self.graph.node(node).shape;
-        Home { view: View { offset: home.view.offset + channel * 4, shape, ..home.view }, ..home }
+        let offset = home.view.offset + u64::from(place.channel) * 4;
+        Home { view: View { offset, shape, ..home.view }, ..home }
     }
 
     /// A buffer lives from the first node that writes it to the last that reads it.

@@ -10,7 +10,7 @@ use crate::kernels::{Descriptor, pool};
 use crate::plan::PlanError;
 use crate::plan::nest::{NestBuilder, Offset, Operand};
 use crate::plan::pack::Pack;
-use crate::plan::values::View;
+use crate::plan::values::{ConcatPlace, View};
 use crate::plan::windows::{block_count, block_runs, even_tiles};
 
 impl Planner<'_> {
@@ -194,9 +194,8 @@ impl Planner<'_> {
     pub(super) fn concat(&mut self, id: NodeId) -> Result<(), PlanError> {
         let graph = self.graph;
         let mut channel = 0;
-        for (position, &from) in graph.node(id).inputs.iter().enumerate() {
-            let first = !graph.node(id).inputs[..position].contains(&from);
-            if !(first && self.values.in_place.get(&from) == Some(&id)) {
+        for &from in &graph.node(id).inputs {
+            if self.values.in_place.get(&from) != Some(&ConcatPlace { concat: id, channel }) {
                 let mut operands = self.operands(id, None);
                 operands[Operand::In.index()] = Some(self.value_place(from));
                 let run = Run { channel, ..self.run(id, from, None, &[]) };

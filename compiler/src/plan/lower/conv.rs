@@ -2,8 +2,8 @@
 //! two stages.
 
 use super::place::{Surface, Surfaces, Tile, Widths, call_tile, walk};
-use super::{Planner, argument};
-use crate::graph::{Activation, Conv, Node, NodeId, Op, Post, Window};
+use super::{Planner, STEP_LIMIT, argument};
+use crate::graph::{Activation, Conv, Node, NodeId, Op, Post, Shape, Window};
 use crate::kernels::conv::ConvTile;
 use crate::kernels::depthwise::DepthwiseTile;
 use crate::kernels::{Descriptor, conv, depthwise};
@@ -144,7 +144,9 @@ impl Job<'_> {
             let offset = Offset::bytes((start + more) * 4).along(segment, by_segment * 4);
             argument(operand, offset.along(panel, by_panel * 4))
         };
-        let row_of_taps = i64::from(window.kernel[1] * run.ic * run.vectors * planner.program.target.lanes);
+        let row_of_taps = i64::from(window.kernel[1])
+            * i64::from(run.ic)
+            * i64::from(run.vectors * planner.program.target.lanes);
         walk(b, window, widths, block, &surfaces, |b, tile: Tile<'_>| {
             let skipped = i64::from(tile.taps.start) * row_of_taps;
             let constants =
@@ -240,7 +242,12 @@ impl Planner<'_> {
     pub(super) fn maps(&self, id: NodeId) -> Maps {
         let out = self.view(id);
         let add = self.added(id).map_or(out, |added| self.view(added));
-        Maps { input: self.view(self.graph.node(id).inputs[0]), out, add }
+        let mut input = self.view(self.graph.node(id).inputs[0]);
+        if let Op::Dense(_) = self.graph.node(id).op {
+            // Pixels lie behind each other, so a map is as well a single column.
+            input.shape = Shape::map(input.shape.pixels() as u32, 1, input.shape.c());
+        }
+        Maps { input, out, add }
     }
 
     /// A convolution that is not fused with another.
@@ -272,7 +279,7 @@ impl Planner<'_> {
         let shape = tile_shape(self.program.target, widest, row, load, post);
         let ic = conv.partition.inputs().iter().max().copied().unwrap_or(1);
         let weights = u64::from(ic) * u64::from(shape.vectors * self.program.target.vector_bytes());
-        self.limit(self.graph.node(id), "a panel of weights", weights)?;
+        self.limit(self.graph.node(id), "a panel of weights", weights, STEP_LIMIT)?;
         Ok(Job { conv, load, post, weights: Operand::Weights, bias: Operand::Bias, shape })
     }
 
@@ -287,11 +294,11 @@ impl Planner<'_> {
     ) -> Result<[Place; 2], PlanError> {
         let batch = self.program.options.batch;
         let (input, out) = (maps.input.shape, maps.out.shape);
-        let pixels = u32::try_from(out.pixels() * u64::from(batch)).unwrap_or(u32::MAX);
-        let flat = conv.window.is_point() && maps.is_one_run();
-        let job = self.job(id, conv, fusion, if flat { pixels } else { out.w() })?;
+        let is_flat = conv.window.is_point() && maps.is_one_run();
+        let pixels = u32::try_from(out.pixels() * u64::from(batch)).ok().filter(|_| is_flat);
+        let job = self.job(id, conv, fusion, pixels.unwrap_or(out.w()))?;
         let lanes = self.program.target.lanes;
-        if flat {
+        if let Some(pixels) = pixels {
             self.runs_of_pixels(b, &job, pixels, &maps.surfaces());
         } else {
             b.repeat(0..batch, |b, image| {
@@ -397,7 +404,11 @@ impl Planner<'_> {
         let target = self.program.target;
         let window = &conv.window;
         let [kh, kw] = window.kernel;
-        let fits = |pixels: &u32| depthwise::slots(*pixels, kw, load, post) < target.registers;
+        let fits_with =
+            |weights: u32, pixels: u32| depthwise::slots(pixels, weights, load, post) < target.registers;
+        // With fewer than four pixels a tile it does not pay to keep weights in registers.
+        let resident = fits_with(kw, ow.min(4));
+        let fits = |pixels: &u32| fits_with(if resident { kw } else { 1 }, *pixels);
         let tile = (1..=ow.min(12)).take_while(fits).last().unwrap_or(1);
         let row_of_taps = i64::from(kw * target.vector_bytes());
         walk(b, window, Widths { input: w, output: ow, tile }, block, surfaces, |b, tile: Tile<'_>| {
@@ -407,6 +418,7 @@ impl Planner<'_> {
                 vectors: conv.partition.oc().div_ceil(target.lanes),
                 kh,
                 kw,
+                resident,
                 steps: surfaces.steps(window, post.contains(&Post::Add)),
                 clip: tile.clip.clone(),
                 load,

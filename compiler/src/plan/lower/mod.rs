@@ -17,9 +17,18 @@ use crate::graph::{Graph, LinearPart, Node, NodeId, Op, Pads, Partition, Post, W
 use crate::kernels::Descriptor;
 use crate::target::Target;
 
-/// Largest distance that a kernel may move between neighbouring rows, pixels or taps, in bytes. Kernels add
-/// up to a dozen such distances in 32 bits.
+/// Largest distance in bytes that a kernel moves at once, or between pixels of a tile, of which a dozen add up in
+/// 32 bits.
 const STEP_LIMIT: u64 = 1 << 27;
+
+/// More pixels than any tile has.
+const LARGEST_TILE: u64 = 32;
+
+/// Most tiles of one window that differ in what of them lies inside the image; each is called for itself.
+const CLASS_LIMIT: u64 = 1 << 14;
+
+/// Most taps in a row of a window; each is code of its own.
+const TAP_LIMIT: u64 = 128;
 
 /// Lowers all nodes.
 pub fn lower(graph: &Graph, target: Target, options: PlanOptions) -> Result<Program, PlanError> {
@@ -104,10 +113,10 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// A dense layer is a convolution whose window is the whole map.
+    /// A dense layer is a convolution whose window is the whole map, taken as a single column of pixels.
     fn dense(&mut self, id: NodeId, part: &LinearPart) -> Result<(), PlanError> {
         let input = self.view(self.graph.node(id).inputs[0]).shape;
-        let kernel = [input.h(), input.w()];
+        let kernel = [input.pixels() as u32, 1];
         let conv = crate::graph::Conv {
             window: Window { kernel, pads: Pads::default(), ..Window::POINT },
             partition: Partition::whole(input.c(), part.outputs),
@@ -120,31 +129,37 @@ impl<'a> Planner<'a> {
         self.values.views[&node]
     }
 
-    /// Checks that the distances of a node's operands and result fit into kernels.
+    /// Checks that the distances of a node's operands and result fit into kernels, and that its code does not
+    /// grow with its window beyond measure.
     fn check_steps(&self, id: NodeId) -> Result<(), PlanError> {
         let node = self.graph.node(id);
-        let [down, right] = match &node.op {
-            Op::Conv(conv) => reach(&conv.window),
-            Op::Separable(parts) => reach(&parts.spatial.window),
-            Op::Pool(pool) => reach(&pool.window),
-            _ => [1, 1],
-        };
         for &value in node.inputs.iter().chain([&id]) {
-            let view = self.view(value);
-            let distances = [("a row", view.row() * down), ("a pixel", view.pixel * right)];
-            for (what, bytes) in distances {
-                self.limit(node, what, bytes)?;
-            }
+            self.limit(node, "the distance of pixels", self.view(value).pixel, STEP_LIMIT)?;
         }
-        Ok(())
+        let Some(window) = node.op.window() else { return Ok(()) };
+        let input = self.view(node.inputs[0]);
+        let [kh, kw] = window.kernel.map(u64::from);
+        let step = input.pixel * u64::from(window.strides[1]);
+        let tap = if kw > 1 { input.pixel * u64::from(window.dilation[1]) } else { 0 };
+        let row = if kh > 1 { input.row() * u64::from(window.dilation[0]) } else { 0 };
+        self.limit(node, "the distance of rows of taps", row, STEP_LIMIT)?;
+        self.limit(node, "the distance of taps", tap, STEP_LIMIT)?;
+        self.limit(node, "the distance of windows", step, STEP_LIMIT)?;
+        if conv::reads_vectors(node) {
+            self.limit(node, "a tile's row of windows", LARGEST_TILE * step + kw * tap, i32::MAX as u64)?;
+        }
+        let (rows, columns) = (2 * kh, 2 * kw);
+        let classes = rows.min(u64::from(node.shape.h())) * columns.min(u64::from(node.shape.w()));
+        self.limit(node, "the number of different tiles", classes, CLASS_LIMIT)?;
+        self.limit(node, "the number of taps in a row", kw, TAP_LIMIT)
     }
 
-    fn limit(&self, node: &Node, what: &str, bytes: u64) -> Result<(), PlanError> {
-        if bytes <= STEP_LIMIT {
+    fn limit(&self, node: &Node, what: &str, size: u64, limit: u64) -> Result<(), PlanError> {
+        if size <= limit {
             return Ok(());
         }
         let layer = self.graph.layer(node.layer).name.clone();
-        Err(PlanError::TooLarge { layer, what: what.to_owned(), bytes, limit: STEP_LIMIT })
+        Err(PlanError::TooLarge { layer, what: what.to_owned(), size, limit })
     }
 
     fn kernel(&mut self, descriptor: Descriptor) -> KernelId {
@@ -221,11 +236,6 @@ impl<'a> Planner<'a> {
         self.program.scratch_bytes = self.program.scratch_bytes.max(bytes);
         Place { region: Region::Scratch, offset: 0, bytes }
     }
-}
-
-/// How many rows and pixels a window steps or its taps are apart, whichever is more.
-fn reach(window: &Window) -> [u64; 2] {
-    [0, 1].map(|axis| u64::from(window.strides[axis].max(window.dilation[axis])))
 }
 
 /// Shorthand for an argument.

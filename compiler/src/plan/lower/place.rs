@@ -81,8 +81,8 @@ impl Surfaces {
         let [dilation_rows, dilation_pixels] = window.dilation.map(i64::from);
         TileSteps {
             pixel: (self.input.pixel * i64::from(window.strides[1])) as i32,
-            tap: (self.input.pixel * dilation_pixels) as i32,
-            row: (self.input.row * dilation_rows) as i32,
+            tap: if window.kernel[1] > 1 { (self.input.pixel * dilation_pixels) as i32 } else { 0 },
+            row: if window.kernel[0] > 1 { (self.input.row * dilation_rows) as i32 } else { 0 },
             out: self.out.pixel as i32,
             add: if adds { self.add.pixel as i32 } else { 0 },
         }

@@ -1,9 +1,9 @@
 //! Separable convolutions in two stages: the spatial part of a block of rows into scratch memory, the pointwise part
 //! from there while it is in the cache.
 
-use super::Planner;
 use super::conv::{Job, Maps, is_depthwise, one_row, set};
 use super::place::{Surface, Surfaces, Widths};
+use super::{Planner, STEP_LIMIT};
 use crate::graph::{Activation, NodeId, Post, Separable};
 use crate::plan::PlanError;
 use crate::plan::nest::{NestBuilder, Offset, Operand};
@@ -56,7 +56,7 @@ impl Planner<'_> {
         let target = self.program.target;
         let pixel = u64::from(target.padded(parts.spatial.partition.oc())) * 4;
         let row = u64::from(out.w()) * pixel;
-        self.limit(node, "a row of the intermediate map", row)?;
+        self.limit(node, "a row of the intermediate map", row, STEP_LIMIT)?;
         let pointwise = self.job(id, &parts.pointwise, (Activation::Linear, self.post(id)), u32::MAX)?;
         let (pixel, row_bytes) = (pixel as i64, row as i64);
         Ok(Stages {
