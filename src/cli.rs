@@ -48,7 +48,7 @@ pub struct NetworkArgs {
     pub map: Option<PathBuf>,
     /// Random weights from this seed; without it, those in SPEC with the ending .safetensors, if that file
     /// exists
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "weights")]
     pub seed: Option<u64>,
     /// Threads of compiled code [default: one for each core]
     #[arg(long, value_name = "N", value_parser = thread_count)]

@@ -76,6 +76,15 @@ fn pointwise_first_cuts_the_filters_and_puts_the_bias_last() {
 }
 
 #[test]
+fn branches_may_stand_on_one_line() {
+    let lines = graph("concat {\n branch { conv 3, 1x1 }\n branch { relu }\n}");
+    let line = graph("concat { branch { conv 3, 1x1 } branch { relu } }");
+    assert_eq!(result(&line), result(&lines));
+    assert_eq!(names(&line), names(&lines));
+    assert!(codes("concat { branch { relu } relu }").contains(&"E0111"));
+}
+
+#[test]
 fn a_multiplier_widens_the_spatial_part() {
     let graph =
         graph("depthwise 3x3, multiplier: 3, bias: no as d\nsepconv 4, 1x1, multiplier: 2, bias: no as s");

@@ -1,4 +1,4 @@
-//! Runs what `xcc-compiler` made, and everything around it: weights, images, sessions, threads.
+//! Runs what `xcc-compiler` made, and everything around it: weights, images, threads.
 
 pub mod image;
 pub mod labels;

@@ -110,7 +110,7 @@ pub fn verify<F: Float>(
 fn worst<F: Float>(expected: &[F], found: &[f32], shape: Shape) -> Difference {
     let finite = expected.iter().map(|e| e.to_f64().abs()).filter(|e| e.is_finite());
     let scale = finite.fold(0.0, f64::max);
-    let mut worst = (-1.0, 0);
+    let mut worst = if expected.len() == found.len() { (-1.0, 0) } else { (f64::INFINITY, 0) };
     for (index, (e, f)) in expected.iter().zip(found).enumerate() {
         let error = relative_error(e.to_f64(), f64::from(*f), scale);
         if error > worst.0 {

@@ -64,7 +64,7 @@ struct Translator<'a> {
     fused: bool,
 }
 
-/// Accesses that the plan's bounds make safe; alignment is not promised.
+/// Accesses do not trap, since plans keep them inside their operands; alignment is not promised.
 fn memory_flags() -> MemFlagsData {
     MemFlagsData::new().with_notrap()
 }

@@ -130,6 +130,10 @@ impl<'m, M: Module> Compiler<'m, M> {
     /// Defines one kernel.
     pub fn kernel(&mut self, kernel: &Kernel) -> Result<FuncId, CodegenError> {
         vector::verify(kernel, self.target.registers)?;
+        if kernel.lanes != clif::LANES {
+            let what = format!("{} lanes, of {} that there is code for", kernel.lanes, clif::LANES);
+            return Err(vector::KernelError::Range { kernel: kernel.name.clone(), what }.into());
+        }
         let mut function = Function::new();
         function.signature = clif::signature(kernel, self.signature());
         let config = self.isas.kernels.frontend_config();

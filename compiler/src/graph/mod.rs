@@ -1,7 +1,7 @@
 //! The tensor graph: what a spec says once parameters, loops and blocks are gone.
 //!
 //! A graph is a list of nodes in topological order. Each node yields one NHWC tensor (the batch dimension
-//! belongs to the session and is not in the graph), so a [`NodeId`] names both the node and its value.
+//! belongs to the run and is not in the graph), so a [`NodeId`] names both the node and its value.
 //!
 //! **A value keeps its id through every pass.** When a pass fuses a chain of nodes, the fused node takes the
 //! place of the *last* of them and the others become dead. The value named `v7` in the fused graph is

@@ -1,4 +1,4 @@
-//! Pools: tiles over windows, and whole maps.
+//! Pools: tiles over windows, and whole maps. A maximum takes no notice of NaN.
 
 use std::fmt;
 

@@ -2,8 +2,6 @@
 //!
 //! Every access is checked against the operand that it belongs to, not only against the arena.
 
-use std::convert::Infallible;
-
 use super::nest::{Argument, KernelId, for_each_call};
 use super::{Place, Program, Region, Step};
 use crate::vector::Kernel;
@@ -58,17 +56,4 @@ fn location(place: Option<Place>, offset: i64) -> Location {
     };
     let start = place.offset as i64;
     Location { buffer, offset: start + offset, bounds: (start, start + place.bytes as i64) }
-}
-
-/// How many kernel calls a run makes: a measure of a plan's overhead.
-pub fn call_count(program: &Program) -> u64 {
-    let mut calls = 0;
-    for step in &program.steps {
-        let nest = &program.drivers[step.driver.index()].nest;
-        let Ok(()) = for_each_call(nest, (0, 1), &mut |_, _, _, _| {
-            calls += 1;
-            Ok::<(), Infallible>(())
-        });
-    }
-    calls
 }

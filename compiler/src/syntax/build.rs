@@ -113,7 +113,9 @@ impl<'a> Builder<'a> {
         let mut last_end = None;
         for element in children(pair) {
             let (start, end) = (element.as_span().start(), element.as_span().end());
-            let joined = last_end.is_some_and(|last| self.runs_on(last, start));
+            let next_branch = element.as_rule() == Rule::branch;
+            let joined = last_end.is_some_and(|last| self.runs_on(last, start))
+                && !(next_branch && self.text[..start].trim_end().ends_with('}'));
             last_end = Some(end);
             if joined {
                 self.diagnostics.push(recover::run_on(self.text, self.base, start));

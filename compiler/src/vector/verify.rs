@@ -7,8 +7,6 @@
 //! - **Lanes**: loads and stores move from 1 to `lanes` lanes; shifts are less than 32 bits.
 //! - **Loops**: constant loops run at least once; the count is read only if there is one, and never in nested
 //!   loops.
-//! - **Addresses**: offsets stay in the range that was checked when the kernel was generated, which 32 bits
-//!   hold.
 
 use super::{Address, Inst, Kernel, Pointer, Slot, Times, for_each_inst};
 

@@ -78,14 +78,17 @@ pub(super) fn softmax<F: Float>(x: Tensor<'_, F>) -> Vec<F> {
     result
 }
 
-/// The maximum or mean of some elements.
-fn reduce<F: Float>(kind: PoolKind, mut elements: impl Iterator<Item = F>) -> F {
-    let mut result = elements.next().expect("a window has at least one real element");
-    let mut count = 1;
+/// The maximum or mean of some elements. A maximum takes no notice of NaN.
+fn reduce<F: Float>(kind: PoolKind, elements: impl Iterator<Item = F>) -> F {
+    let smallest = match kind {
+        PoolKind::Max => F::from_f64(f64::NEG_INFINITY),
+        PoolKind::Average => F::from_f64(0.0),
+    };
+    let (mut result, mut count) = (smallest, 0);
     for x in elements {
         count += 1;
         match kind {
-            PoolKind::Max => result = larger(result, x),
+            PoolKind::Max => result = if x > result { x } else { result },
             PoolKind::Average => result += x,
         }
     }
