@@ -1,7 +1,7 @@
 //! Machine code as text: x86-64 instructions in Intel's notation, calls with the names of what they call.
 //!
 //! The functions are placed behind each other as in one image and their references resolved there, so
-//! addresses agree between functions. They start at a made-up [`BASE`]: where the code really runs
+//! addresses agree between functions. They start at a made-up base address: where the code really runs
 //! changes from one process to the next.
 
 use std::collections::HashMap;

@@ -11,7 +11,7 @@ use crate::vector::{self, BinaryOp, Inst, Kernel, Times};
 
 const VECTOR: Type = types::F32X4;
 const BITS: Type = types::I32X4;
-/// The lanes of [`VECTOR`].
+/// f32 values in a vector of this lowering.
 pub const LANES: u32 = 4;
 
 /// The signature of a kernel: its pointers, then its count.
