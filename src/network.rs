@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use xcc_compiler::graph::{Graph, NodeId};
+use xcc_compiler::graph::{Graph, LayerId, NodeId};
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::PlanOptions;
 use xcc_compiler::target::Target;
@@ -151,4 +151,36 @@ pub fn first_output(graph: &Graph) -> NodeId {
 fn compile(mut graph: Graph, weights: &Weights, options: PlanOptions) -> Result<Model, Failure> {
     optimize(&mut graph, &PassOptions::default());
     Model::compile(&graph, weights, Target::baseline(), options).map_err(Failure::input)
+}
+
+/// The value of the layer called `name`.
+pub fn tap(graph: &Graph, name: &str) -> Result<NodeId, Failure> {
+    let layer = graph.layers.iter().position(|layer| layer.name == name).map(LayerId::new);
+    // A layer of several nodes yields what the last of them does.
+    let value = layer.and_then(|layer| graph.order().iter().rfind(|&&id| graph.node(id).layer == layer));
+    value.copied().ok_or_else(|| {
+        let near = nearest(name, graph.layers.iter().map(|layer| layer.name.as_str()));
+        Failure::input(format!(
+            "the network has no layer `{name}`; the nearest names are {}",
+            near.join(", ")
+        ))
+    })
+}
+
+/// The names most like `name`, the best one first.
+fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut rated: Vec<(f64, &str)> = names.map(|other| (strsim::jaro_winkler(name, other), other)).collect();
+    rated.sort_by(|a, b| b.0.total_cmp(&a.0));
+    rated.into_iter().take(3).map(|(_, other)| other).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_names_come_first() {
+        let names = ["block1_conv1", "block1_conv2", "predictions", "avg_pool"];
+        assert_eq!(nearest("block1_cov2", names.into_iter())[..2], ["block1_conv2", "block1_conv1"]);
+    }
 }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use xcc_compiler::cost::total_macs;
+use xcc_compiler::graph::Graph;
+use xcc_compiler::passes::{self, PASSES};
 use xcc_compiler::target::Target;
 use xcc_runtime::{machine, peak};
 
@@ -34,7 +36,7 @@ Examples:
 
 JSON: an object on one line with `model`, `parameters` (of the spec), `backend`, `batch`, `threads`, `weights` (a file or null), `seed`
 (of random weights or null), `target`, `processor`, `features`, `load_ms` (weights), `compile_ms`, `warmup` (runs before), `times_ms`
-(every run, in order), `median_ms`, `p5_ms`, `p95_ms`, `min_ms`, `macs` (multiply-adds of one image), `gflops` (2 x MACs / median),
+(every run, in order), `median_ms`, `p5_ms`, `p95_ms`, `min_ms`, `macs` (multiply-adds of one image), `gflops` (2 x MACs x batch / median),
 `peak_gflops` (one core times threads), `peak_before_gflops` and `peak_after_gflops` (one core), `peak_share`, `peak_rss_mb` (most memory
 of the process in 10^6 bytes, or null) and, with `--steps`, `steps`: objects with `layer`, `ms`, `share` and `gflops`.")]
 pub struct Arguments {
@@ -47,6 +49,11 @@ pub struct Arguments {
     /// What runs the network
     #[arg(long, value_enum, default_value_t = Backend::Cpu)]
     backend: Backend,
+    /// Time the network up to this layer
+    #[arg(long, value_name = "LAYER")]
+    tap: Option<String>,
+    #[command(flatten)]
+    results: Results,
     /// Runs that are timed [default: as many as fit into 2 seconds, from 10 to 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     iters: Option<u32>,
@@ -61,9 +68,31 @@ pub struct Arguments {
     json: bool,
 }
 
+/// What `xcc run` does with results: taken here, too, so that its command lines can be timed as they are.
+#[derive(Args)]
+struct Results {
+    #[arg(long, hide = true)]
+    output: Option<String>,
+    #[arg(long, hide = true)]
+    top: Option<String>,
+    #[arg(long, hide = true)]
+    labels: Option<String>,
+}
+
+impl Results {
+    /// Says which options change nothing.
+    fn note(&self) {
+        let given = [("--output", &self.output), ("--top", &self.top), ("--labels", &self.labels)];
+        for (name, _) in given.into_iter().filter(|(_, value)| value.is_some()) {
+            cli::note(format!("{name} changes nothing here: results are neither shown nor written"));
+        }
+    }
+}
+
 /// Measures and prints.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let loaded = cli::load_graph(&arguments.spec)?;
+    let mut loaded = cli::load_graph(&arguments.spec)?;
+    arguments.results.note();
     let batch = arguments.network.batch.get();
     let input = input(arguments, &loaded.graph, batch)?;
     let (bound, load) = timed(|| network::bind(&loaded, &arguments.network))?;
@@ -78,7 +107,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         processor: machine::processor(),
         features: machine::features(),
     };
-    let macs = total_macs(&loaded.graph).total();
+    if let Some(layer) = &arguments.tap {
+        loaded.graph.outputs = vec![network::tap(&loaded.graph, layer)?];
+    }
+    let macs = total_macs(&needed(&loaded.graph)).total();
     let graph = loaded.graph.clone();
     let (engine, compile) =
         timed(|| Engine::new(graph, bound.weights, arguments.backend, &arguments.network))?;
@@ -95,8 +127,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.json { cli::print_json(&report) } else { cli::print(&report.text()) }
 }
 
+/// The graph without what its outputs do not need.
+fn needed(graph: &Graph) -> Graph {
+    let mut graph = graph.clone();
+    let unused = PASSES.iter().filter(|pass| pass.name == "drop_unused");
+    unused.for_each(|pass| pass.apply(&mut graph, &mut passes::Report::new(None)));
+    graph
+}
+
 /// The first inputs given, or random ones.
-fn input(arguments: &Arguments, graph: &xcc_compiler::graph::Graph, batch: u32) -> Result<Vec<f32>, Failure> {
+fn input(arguments: &Arguments, graph: &Graph, batch: u32) -> Result<Vec<f32>, Failure> {
     let inputs = match arguments.inputs.inputs(graph)? {
         Some(inputs) => inputs,
         None => Inputs::random(graph, batch, arguments.network.seed.unwrap_or(0))?,

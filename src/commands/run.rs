@@ -5,7 +5,7 @@ mod result;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use xcc_compiler::graph::{Graph, LayerId, NodeId, Shape};
+use xcc_compiler::graph::Shape;
 use xcc_runtime::{labels, npy};
 
 use crate::cli::{self, Backend, Failure, Loaded, NetworkArgs, SpecArgs};
@@ -33,7 +33,7 @@ Examples:
 
 JSON: an object on one line with `model`, `layer` (whose value it is), `backend`, `batch`, `threads`, `weights` (a file or null),
 `seed` (of random weights or null), `output_shape` (inputs first), `output` (the file written or null) and `results`. A result has
-`input` (an image's file or a number from 0) and, for vectors, `top`: objects with `class`, `label` (or null) and `value`, the
+`input` (an image's file, or the input's number from 0 as text) and, for vectors, `top`: objects with `class`, `label` (or null) and `value`, the
 largest value first; for maps, `min`, `max` and `mean`. Numbers that are not finite are null.")]
 pub struct Arguments {
     #[command(flatten)]
@@ -67,7 +67,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut loaded = cli::load_graph(&arguments.spec)?;
     let inputs = arguments.inputs.inputs(&loaded.graph)?.ok_or_else(nothing_given)?;
     if let Some(layer) = &arguments.tap {
-        loaded.graph.outputs = vec![tap(&loaded.graph, layer)?];
+        loaded.graph.outputs = vec![network::tap(&loaded.graph, layer)?];
     }
     let output = network::first_output(&loaded.graph);
     let shape = loaded.graph.node(output).shape;
@@ -97,27 +97,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 fn nothing_given() -> Failure {
     Failure::input("nothing to run on: give images, or an array with `--input X.npy`")
-}
-
-/// The value of the layer called `name`.
-fn tap(graph: &Graph, name: &str) -> Result<NodeId, Failure> {
-    let layer = graph.layers.iter().position(|layer| layer.name == name).map(LayerId::new);
-    // A layer of several nodes yields what the last of them does.
-    let value = layer.and_then(|layer| graph.order().iter().rfind(|&&id| graph.node(id).layer == layer));
-    value.copied().ok_or_else(|| {
-        let near = nearest(name, graph.layers.iter().map(|layer| layer.name.as_str()));
-        Failure::input(format!(
-            "the network has no layer `{name}`; the nearest names are {}",
-            near.join(", ")
-        ))
-    })
-}
-
-/// The names most like `name`, the best one first.
-fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut rated: Vec<(f64, &str)> = names.map(|other| (strsim::jaro_winkler(name, other), other)).collect();
-    rated.sort_by(|a, b| b.0.total_cmp(&a.0));
-    rated.into_iter().take(3).map(|(_, other)| other).collect()
 }
 
 /// The labels of the classes. They name those of the network's result, not the elements of other layers'
@@ -161,15 +140,4 @@ fn write(path: &Path, count: usize, shape: Shape, values: &[f32]) -> Result<(), 
     let mut extents = npy::extents(shape);
     extents.insert(0, count as u64);
     npy::write(path, &extents, values).map_err(Failure::input)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_nearest_names_come_first() {
-        let names = ["block1_conv1", "block1_conv2", "predictions", "avg_pool"];
-        assert_eq!(nearest("block1_cov2", names.into_iter())[..2], ["block1_conv2", "block1_conv1"]);
-    }
 }

@@ -51,3 +51,15 @@ fn no_runs_is_a_mistake() {
     let ran = run(&["bench", TINY, "--iters", "0"]);
     assert_eq!((ran.status, ran.stderr.lines().count()), (2, 1), "{}", ran.stderr);
 }
+
+#[test]
+fn a_command_line_of_run_can_be_timed() {
+    let arguments = [&BENCH[..], &["--tap", "pool", "--top", "3", "--output", "y.npy", "--json"]].concat();
+    let found = run(&arguments);
+    assert_eq!(found.status, 0, "{}", found.stderr);
+    assert!(found.stderr.contains("note: --top changes nothing here"), "{}", found.stderr);
+    assert!(!std::path::Path::new("y.npy").exists());
+    let [part, whole] = [&found.stdout, &output(&[&BENCH[..], &["--json"]].concat())]
+        .map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap()["macs"].as_u64().unwrap());
+    assert!(part < whole, "{part} multiply-adds to the pool, {whole} in all");
+}
