@@ -20,14 +20,16 @@ use crate::terminal::with_progress;
 use report::{Report, Settings};
 use samples::Plan;
 
-/// How long each of the two measurements of the peak takes.
+/// How long the measurements of the peak before and after the runs take.
 const PEAK_TIME: Duration = Duration::from_millis(100);
+/// How often the peak is measured for a moment between runs: machines that are shared change their speed.
+const PEAK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Measure how long a network takes on this machine
 ///
 /// Every run is timed on its own, from compact input to compact output. The peak is what one core reaches
-/// with nothing but multiply-adds of the same vectors, measured in the same process before and after the runs
-/// (the better one counts), times the number of threads.
+/// with nothing but multiply-adds of the same vectors, measured in the same process before, between and
+/// after the runs (the median counts), times the number of threads.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -115,15 +117,23 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (engine, compile) =
         timed(|| Engine::new(graph, bound.weights, arguments.backend, &arguments.network))?;
     let plan = Plan { warmup: arguments.warmup, runs: arguments.iters };
-    let before = measured_peak()?;
-    let taken = with_progress("measuring", || plan.take(|| engine.run(&input).map(drop)))?;
+    let mut peaks = vec![measured_peak(PEAK_TIME)?];
+    let mut sampled = Instant::now();
+    let sample = || {
+        if sampled.elapsed() >= PEAK_INTERVAL {
+            peaks.push(measured_peak(Duration::ZERO)?);
+            sampled = Instant::now();
+        }
+        Ok(())
+    };
+    let taken = with_progress("measuring", || plan.take(|| engine.run(&input).map(drop), sample))?;
     let steps = match engine.model().filter(|_| arguments.steps) {
         Some(model) => with_progress("measuring steps", || steps::measure(model, &loaded.graph, &input))?,
         None => Vec::new(),
     };
-    let peaks = [before, measured_peak()?];
+    peaks.push(measured_peak(PEAK_TIME)?);
     settings.origin.tell();
-    let report = Report::new(settings, [load, compile], &taken, macs, peaks, steps);
+    let report = Report::new(settings, [load, compile], &taken, macs, &peaks, steps);
     if arguments.json { cli::print_json(&report) } else { cli::print(&report.text()) }
 }
 
@@ -145,8 +155,8 @@ fn input(arguments: &Arguments, graph: &Graph, batch: u32) -> Result<Vec<f32>, F
 }
 
 /// Operations in a second that one core reaches.
-fn measured_peak() -> Result<f64, Failure> {
-    peak::measure(Target::baseline(), PEAK_TIME).map_err(Failure::input)
+fn measured_peak(time: Duration) -> Result<f64, Failure> {
+    peak::measure(Target::baseline(), time).map_err(Failure::input)
 }
 
 /// A result and how long it took.

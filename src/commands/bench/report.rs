@@ -86,14 +86,15 @@ impl Report {
         [load, compile]: [Duration; 2],
         taken: &Taken,
         macs: u64,
-        peaks: [f64; 2],
+        peaks: &[f64],
         steps: Vec<LayerTime>,
     ) -> Self {
         let times_ms: Vec<f64> = taken.times.iter().copied().map(milliseconds).collect();
         let median_ms = quantile(&times_ms, 0.5);
         let gflops = 2.0 * macs as f64 * f64::from(settings.batch) / median_ms.max(1e-6) / 1e6;
-        let [before, after] = peaks.map(|operations| operations / 1e9);
-        let peak_gflops = before.max(after) * f64::from(settings.threads);
+        let peaks: Vec<f64> = peaks.iter().map(|operations| operations / 1e9).collect();
+        let [before, after] = [peaks.first(), peaks.last()].map(|peak| peak.copied().unwrap_or(0.0));
+        let peak_gflops = quantile(&peaks, 0.5) * f64::from(settings.threads);
         Self {
             load_ms: milliseconds(load),
             compile_ms: milliseconds(compile),
@@ -152,7 +153,7 @@ impl Report {
         let macs = numbers::macs(self.macs.saturating_mul(u64::from(self.settings.batch)));
         row("speed", format!("{:.2} GFLOP/s", self.gflops), format!("2 x {macs} / median"));
         let share = format!(
-            "of the {:.1} GFLOP/s that {} x one core reaches (measured {:.1} before, {:.1} after)",
+            "of the {:.1} GFLOP/s that {} x one core reaches ({:.1} before the runs, {:.1} after)",
             self.peak_gflops, self.settings.threads, self.peak_before_gflops, self.peak_after_gflops
         );
         row("peak", format!("{:.1} %", self.peak_share * 100.0), share);

@@ -30,8 +30,12 @@ pub struct Taken {
 }
 
 impl Plan {
-    /// Runs `run` as often as planned.
-    pub fn take(&self, mut run: impl FnMut() -> Result<(), Failure>) -> Result<Taken, Failure> {
+    /// Runs `run` as often as planned, and `between` before each run that counts, outside of its time.
+    pub fn take(
+        &self,
+        mut run: impl FnMut() -> Result<(), Failure>,
+        mut between: impl FnMut() -> Result<(), Failure>,
+    ) -> Result<Taken, Failure> {
         let began = Instant::now();
         let mut warmup = 0;
         while self.warmup.map_or(warmup < WARMUP_RUNS || began.elapsed() < WARMUP, |runs| warmup < runs) {
@@ -41,6 +45,7 @@ impl Plan {
         let began = Instant::now();
         let mut times = Vec::new();
         while self.goes_on(times.len() as u32, began.elapsed()) {
+            between()?;
             let start = Instant::now();
             run()?;
             times.push(start.elapsed());
@@ -72,14 +77,19 @@ mod tests {
     #[test]
     fn counts_given_are_kept() {
         for (warmup, runs) in [(0, 1), (3, 5)] {
-            let mut count = 0;
+            let (mut count, mut pauses) = (0, 0);
             let plan = Plan { warmup: Some(warmup), runs: Some(runs) };
-            let taken = plan.take(|| {
+            let run = || {
                 count += 1;
                 Ok(())
-            });
-            let taken = taken.unwrap();
-            assert_eq!((taken.warmup, taken.times.len() as u32, count), (warmup, runs, warmup + runs));
+            };
+            let between = || {
+                pauses += 1;
+                Ok(())
+            };
+            let taken = plan.take(run, between).unwrap();
+            assert_eq!((taken.warmup, taken.times.len() as u32), (warmup, runs));
+            assert_eq!((count, pauses), (warmup + runs, runs));
         }
     }
 
