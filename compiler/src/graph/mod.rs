@@ -235,12 +235,4 @@ impl Graph {
     pub fn is_output(&self, id: NodeId) -> bool {
         self.outputs.contains(&id)
     }
-
-    /// The one node that reads `id`, if there is exactly one and `id` is not an output.
-    pub fn sole_user(&self, id: NodeId) -> Option<NodeId> {
-        match self.users(id)[..] {
-            [user] if !self.is_output(id) => Some(user),
-            _ => None,
-        }
-    }
 }

@@ -83,11 +83,6 @@ impl Shape {
     pub fn elements_checked(self) -> Option<u64> {
         self.pixels().checked_mul(u64::from(self.c()))
     }
-
-    /// Whether height, width and channels agree, be it a map or a vector.
-    pub fn same_extent(self, other: Shape) -> bool {
-        (self.h(), self.w(), self.c()) == (other.h(), other.w(), other.c())
-    }
 }
 
 impl fmt::Display for Shape {
