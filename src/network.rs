@@ -150,7 +150,7 @@ pub fn first_output(graph: &Graph) -> NodeId {
 
 fn compile(mut graph: Graph, weights: &Weights, options: PlanOptions) -> Result<Model, Failure> {
     optimize(&mut graph, &PassOptions::default());
-    Model::compile(&graph, weights, Target::baseline(), options).map_err(Failure::input)
+    Model::compile(&graph, weights, Target::native(), options).map_err(Failure::input)
 }
 
 /// The value of the layer called `name`.

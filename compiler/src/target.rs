@@ -1,10 +1,97 @@
 //! What code is generated for.
 
 use std::fmt;
+use std::str::FromStr;
+
+/// The instruction sets that there is code for, each including those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isa {
+    /// 128-bit vectors by Cranelift, on every machine that it knows.
+    Baseline,
+    /// x86-64 with AVX2 and FMA: 256-bit vectors.
+    Avx2,
+    /// x86-64 with AVX-512 (F, BW, DQ, VL): 512-bit vectors.
+    Avx512,
+}
+
+impl Isa {
+    /// All of them, the narrowest first.
+    pub const ALL: [Isa; 3] = [Isa::Baseline, Isa::Avx2, Isa::Avx512];
+
+    /// The widest that this machine has.
+    pub fn native() -> Self {
+        Self::ALL.into_iter().rev().find(|isa| isa.missing().is_empty()).unwrap_or(Isa::Baseline)
+    }
+
+    /// The processor features that this instruction set needs and this machine lacks.
+    pub fn missing(self) -> Vec<&'static str> {
+        if self == Isa::Baseline {
+            return Vec::new();
+        }
+        let needed = Self::needed().into_iter().filter(|(isa, ..)| *isa <= self);
+        needed.filter(|(.., present)| !present).map(|(_, name, _)| name).collect()
+    }
+
+    /// Each feature with the first instruction set that needs it and whether this machine has it.
+    #[cfg(all(target_arch = "x86_64", unix))]
+    fn needed() -> Vec<(Isa, &'static str, bool)> {
+        use std::arch::is_x86_feature_detected as detected;
+        vec![
+            (Isa::Avx2, "avx2", detected!("avx2")),
+            (Isa::Avx2, "fma", detected!("fma")),
+            (Isa::Avx512, "avx512f", detected!("avx512f")),
+            (Isa::Avx512, "avx512bw", detected!("avx512bw")),
+            (Isa::Avx512, "avx512dq", detected!("avx512dq")),
+            (Isa::Avx512, "avx512vl", detected!("avx512vl")),
+        ]
+    }
+
+    /// Wide kernels are x86-64 code that follows the System V calling convention.
+    #[cfg(not(all(target_arch = "x86_64", unix)))]
+    fn needed() -> Vec<(Isa, &'static str, bool)> {
+        vec![(Isa::Avx2, "an x86-64 processor under a Unix system", false)]
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Isa::Baseline => "baseline",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+        })
+    }
+}
+
+/// Why there is no such target.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// No target has this name.
+    #[error("there is no target `{name}`; there are {}", known())]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// The machine lacks features.
+    #[error("target {isa} needs {}, which this machine lacks; it has {}", missing.join(", "), Isa::native())]
+    Missing {
+        /// The instruction set.
+        isa: Isa,
+        /// Features that the machine lacks.
+        missing: Vec<&'static str>,
+    },
+}
+
+fn known() -> String {
+    let names: Vec<String> = Isa::ALL.iter().map(ToString::to_string).collect();
+    format!("{} and native", names.join(", "))
+}
 
 /// The machine features that plans and kernels depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
+    /// The instruction set.
+    pub isa: Isa,
     /// f32 values in a vector.
     pub lanes: u32,
     /// Vector registers.
@@ -16,9 +103,30 @@ pub struct Target {
 }
 
 impl Target {
+    /// An instruction set, whether this machine has it or not.
+    pub fn of(isa: Isa) -> Self {
+        let (lanes, registers) = match isa {
+            Isa::Baseline => (4, 16),
+            Isa::Avx2 => (8, 16),
+            Isa::Avx512 => (16, 32),
+        };
+        let fused = isa > Isa::Baseline || fused_multiply_add();
+        Self { isa, lanes, registers, fused, cache_bytes: 1 << 20 }
+    }
+
     /// 128-bit vectors, which every Cranelift target has; fused multiply-add as this machine has it.
     pub fn baseline() -> Self {
-        Self { lanes: 4, registers: 16, fused: fused_multiply_add(), cache_bytes: 1 << 20 }
+        Self::of(Isa::Baseline)
+    }
+
+    /// The widest vectors that this machine has.
+    pub fn native() -> Self {
+        Self::of(Isa::native())
+    }
+
+    /// Every target that this machine can run, the narrowest first.
+    pub fn available() -> Vec<Self> {
+        Isa::ALL.into_iter().filter(|isa| isa.missing().is_empty()).map(Self::of).collect()
     }
 
     /// Bytes of a vector.
@@ -32,10 +140,27 @@ impl Target {
     }
 }
 
-/// Prints `v4` or `v4-fma`.
+/// `native`, or the name of an instruction set that this machine has.
+impl FromStr for Target {
+    type Err = TargetError;
+
+    fn from_str(name: &str) -> Result<Self, TargetError> {
+        if name == "native" {
+            return Ok(Self::native());
+        }
+        let isa = Isa::ALL.into_iter().find(|isa| isa.to_string() == name);
+        let isa = isa.ok_or_else(|| TargetError::Unknown { name: name.to_owned() })?;
+        match isa.missing() {
+            missing if missing.is_empty() => Ok(Self::of(isa)),
+            missing => Err(TargetError::Missing { isa, missing }),
+        }
+    }
+}
+
+/// Prints the instruction set; `baseline` is `baseline-unfused` without fused multiply-add.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "v{}{}", self.lanes, if self.fused { "-fma" } else { "" })
+        write!(f, "{}{}", self.isa, if self.fused { "" } else { "-unfused" })
     }
 }
 
@@ -48,4 +173,27 @@ fn fused_multiply_add() -> bool {
 #[cfg(not(target_arch = "x86_64"))]
 fn fused_multiply_add() -> bool {
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_found_by_name() {
+        assert_eq!("native".parse::<Target>(), Ok(Target::native()));
+        for target in Target::available() {
+            assert_eq!(target.isa.to_string().parse::<Target>(), Ok(target));
+        }
+        let error = "avx1024".parse::<Target>().unwrap_err().to_string();
+        assert_eq!(error, "there is no target `avx1024`; there are baseline, avx2, avx512 and native");
+    }
+
+    #[test]
+    fn a_target_that_the_machine_lacks_says_what_is_missing() {
+        for isa in Isa::ALL.into_iter().filter(|isa| !isa.missing().is_empty()) {
+            let error = isa.to_string().parse::<Target>().unwrap_err().to_string();
+            assert!(isa.missing().iter().all(|feature| error.contains(feature)), "{error}");
+        }
+    }
 }

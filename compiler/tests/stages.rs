@@ -15,9 +15,10 @@ use xcc_compiler::codegen::{Isas, clif};
 use xcc_compiler::elaborate;
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanOptions, Program, plan};
-use xcc_compiler::target::Target;
+use xcc_compiler::target::{Isa, Target};
 
-const TARGET: Target = Target { lanes: 4, registers: 16, fused: true, cache_bytes: 1 << 20 };
+const TARGET: Target =
+    Target { isa: Isa::Baseline, lanes: 4, registers: 16, fused: true, cache_bytes: 1 << 20 };
 
 fn program(name: &str) -> Program {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/stages/{name}.xc"));

@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::HashMap;
 
-use common::compiled::{bits, constants, read_values, write_input};
+use common::compiled::{bits, constants, read_values, targets, write_input};
 use common::graphs::{Builder, cut, random_graph};
 use common::{Random, RandomWeights};
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanOptions, Program, interpret};
 use xcc_compiler::target::Target;
 use xcc_runtime::Model;
-use xcc_runtime::reference::evaluate;
+use xcc_runtime::reference::{Values, evaluate};
 
 /// Every value of a compiled run.
 fn compiled_values(model: &Model, graph: &Graph, input: &[f32]) -> HashMap<NodeId, Vec<f32>> {
@@ -42,14 +42,25 @@ fn interpreted_values(
     read_values(program, graph, &arena)
 }
 
-/// The largest error of `found` against `expected`, relative to the largest element of the value.
-fn worst_error(expected: &[f64], found: &[f32]) -> f64 {
-    let scale = expected.iter().fold(1e-3f64, |scale, e| scale.max(e.abs()));
-    let errors = expected.iter().zip(found).map(|(e, f)| {
+/// The largest error of a value, relative to the largest element of the value and its operands: sums of products
+/// that cancel are only as exact as what they are made of.
+fn worst_error(graph: &Graph, node: NodeId, reference: &Values<f64>, found: &[f32]) -> f64 {
+    let value = |node| reference.get(node).unwrap();
+    let related = graph.node(node).inputs.iter().chain([&node]);
+    let scale = related.flat_map(|&node| value(node)).fold(1e-3f64, |scale, e| scale.max(e.abs()));
+    let errors = value(node).iter().zip(found).map(|(e, f)| {
         let error = (e - f64::from(*f)).abs() / scale;
         if error.is_nan() { f64::INFINITY } else { error }
     });
     errors.fold(0.0, f64::max)
+}
+
+/// A network with all that its runs depend on.
+struct Case {
+    graph: Graph,
+    weights: RandomWeights,
+    input: Vec<f32>,
+    batch: u32,
 }
 
 fn check(graph: &Graph, seed: u64, batch: u32) {
@@ -58,38 +69,56 @@ fn check(graph: &Graph, seed: u64, batch: u32) {
     let weights = RandomWeights::new(&graph, seed);
     let length = graph.node(graph.input).shape.elements() as usize * batch as usize;
     let exact: Vec<f64> = Random::new(seed).vector(length).iter().map(|&x| f64::from(x as f32)).collect();
-    let input: Vec<f32> = exact.iter().map(|&x| x as f32).collect();
+    let input = exact.iter().map(|&x| x as f32).collect();
     let reference = evaluate(&graph, &weights, &exact, batch as usize).unwrap();
-    let options = PlanOptions { batch, threads: 1, keep_all: true };
-    let model = Model::compile(&graph, &weights, Target::baseline(), options).unwrap();
-    let values = compiled_values(&model, &graph, &input);
-    let interpreted = interpreted_values(model.program(), &graph, &weights, &input, 2);
-    let text = || xcc_compiler::graph::text::write(&graph);
-    for &node in graph.order() {
-        let error = worst_error(reference.get(node).unwrap(), &values[&node]);
-        assert!(error < 2e-5, "{node}: error {error:e} against the reference\n{}", text());
-        assert_eq!(bits(&values[&node]), bits(&interpreted[&node]), "{node} interpreted\n{}", text());
+    let case = Case { graph, weights, input, batch };
+    for target in targets() {
+        case.check(target, &reference);
     }
-    check_unfused(&graph, &weights, &input, options);
-    let outputs: Vec<Vec<u32>> = graph.outputs.iter().map(|output| bits(&values[output])).collect();
-    for threads in 1..=4 {
-        let options = PlanOptions { batch, threads, keep_all: false };
-        let model = Model::compile(&graph, &weights, Target::baseline(), options).unwrap();
-        for run in 0..2 {
-            let found: Vec<_> = model.run(&input).unwrap().iter().map(|v| bits(v)).collect();
-            assert_eq!(found, outputs, "run {run} with {threads} threads\n{}", text());
-        }
-    }
+    case.check_unfused();
 }
 
-/// Without fused multiply-add, compiled code and interpreter round the same way, too.
-fn check_unfused(graph: &Graph, weights: &RandomWeights, input: &[f32], options: PlanOptions) {
-    let target = Target { fused: false, ..Target::baseline() };
-    let model = Model::compile(graph, weights, target, options).unwrap();
-    let values = compiled_values(&model, graph, input);
-    let interpreted = interpreted_values(model.program(), graph, weights, input, 1);
-    for node in graph.order() {
-        assert_eq!(bits(&values[node]), bits(&interpreted[node]), "{node} without fused multiply-add");
+impl Case {
+    /// Every value of a compiled run, compared with an interpreted one bit for bit.
+    fn values(&self, target: Target) -> HashMap<NodeId, Vec<f32>> {
+        let Case { graph, weights, input, batch } = self;
+        let options = PlanOptions { batch: *batch, threads: 1, keep_all: true };
+        let model = Model::compile(graph, weights, target, options).unwrap();
+        let values = compiled_values(&model, graph, input);
+        let interpreted = interpreted_values(model.program(), graph, weights, input, 2);
+        for node in graph.order() {
+            let agree = bits(&values[node]) == bits(&interpreted[node]);
+            assert!(agree, "{node} for {target} is not as interpreted\n{}", self.text());
+        }
+        values
+    }
+
+    fn check(&self, target: Target, reference: &Values<f64>) {
+        let values = self.values(target);
+        for &node in self.graph.order() {
+            let error = worst_error(&self.graph, node, reference, &values[&node]);
+            assert!(error < 2e-5, "{node} for {target}: error {error:e}\n{}", self.text());
+        }
+        let outputs: Vec<Vec<u32>> = self.graph.outputs.iter().map(|output| bits(&values[output])).collect();
+        // Kernels do not depend on the number of threads, so one target is enough for most numbers.
+        let numbers = if target == Target::native() { 1..=4 } else { 3..=3 };
+        for threads in numbers {
+            let options = PlanOptions { batch: self.batch, threads, keep_all: false };
+            let model = Model::compile(&self.graph, &self.weights, target, options).unwrap();
+            for run in 0..2 {
+                let found: Vec<_> = model.run(&self.input).unwrap().iter().map(|v| bits(v)).collect();
+                assert_eq!(found, outputs, "run {run} for {target}, {threads} threads\n{}", self.text());
+            }
+        }
+    }
+
+    /// Without fused multiply-add, compiled code and interpreter round the same way, too.
+    fn check_unfused(&self) {
+        self.values(Target { fused: false, ..Target::baseline() });
+    }
+
+    fn text(&self) -> String {
+        xcc_compiler::graph::text::write(&self.graph)
     }
 }
 

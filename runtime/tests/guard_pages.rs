@@ -6,7 +6,7 @@ mod common;
 
 use std::ffi::c_void;
 
-use common::compiled::{bits, constants, read_values, write_input};
+use common::compiled::{bits, constants, read_values, targets, write_input};
 use common::graphs::random_graph;
 use common::{Random, RandomWeights};
 use proptest::prelude::*;
@@ -15,7 +15,6 @@ use xcc_compiler::codegen::jit::NativeProgram;
 use xcc_compiler::graph::Graph;
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanOptions, Program, plan};
-use xcc_compiler::target::Target;
 
 /// f32 values that end where a page that faults begins, or begin where one ends.
 struct Guarded {
@@ -88,15 +87,21 @@ fn check(mut graph: Graph, seed: u64) {
     let length = graph.node(graph.input).shape.elements() as usize;
     let input: Vec<f32> = Random::new(seed).vector(length).iter().map(|&x| x as f32).collect();
     let options = PlanOptions { keep_all: true, ..PlanOptions::default() };
-    let program = plan(&graph, Target::baseline(), options).unwrap();
-    let constants = constants(&program, &weights);
-    let [first, second] = [true, false].map(|at_end| {
-        let arena = run_guarded(&program, &constants, &input, at_end);
-        read_values(&program, &graph, &arena)
-    });
-    for (node, value) in first {
-        assert_eq!(bits(&value), bits(&second[&node]), "{node} depends on where memory lies");
-        assert!(value.iter().all(|v| v.is_finite()), "{node} read memory that was never written");
+    for target in targets() {
+        let program = plan(&graph, target, options).unwrap();
+        let constants = constants(&program, &weights);
+        let [first, second] = [true, false].map(|at_end| {
+            let arena = run_guarded(&program, &constants, &input, at_end);
+            read_values(&program, &graph, &arena)
+        });
+        for (node, value) in first {
+            assert_eq!(
+                bits(&value),
+                bits(&second[&node]),
+                "{node} for {target} depends on where memory lies"
+            );
+            assert!(value.iter().all(|v| v.is_finite()), "{node} for {target} read what was never written");
+        }
     }
 }
 

@@ -105,7 +105,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         batch,
         threads: arguments.network.threads(),
         origin: bound.origin,
-        target: Target::baseline().to_string(),
+        target: Target::native().to_string(),
         processor: machine::processor(),
         features: machine::features(),
     };
@@ -156,7 +156,7 @@ fn input(arguments: &Arguments, graph: &Graph, batch: u32) -> Result<Vec<f32>, F
 
 /// Operations in a second that one core reaches.
 fn measured_peak(time: Duration) -> Result<f64, Failure> {
-    peak::measure(Target::baseline(), time).map_err(Failure::input)
+    peak::measure(Target::native(), time).map_err(Failure::input)
 }
 
 /// A result and how long it took.

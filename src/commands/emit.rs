@@ -136,7 +136,11 @@ fn functions(program: &Program, filter: &Filter<'_>, stage: Stage) -> Result<Str
     if stage == Stage::Asm {
         return asm::disassemble(functions, |name| filter.admits(name)).map_err(Failure::input);
     }
-    let clif = |function: &CompiledFunction| format!("; {}\n{}", function.name, function.clif);
+    let clif = |function: &CompiledFunction| {
+        let text =
+            function.clif.as_deref().unwrap_or("; machine code from the start, see --stage vir and asm\n");
+        format!("; {}\n{text}", function.name)
+    };
     let texts: Vec<String> = functions.iter().filter(|f| filter.admits(&f.name)).map(clif).collect();
     Ok(texts.join("\n"))
 }

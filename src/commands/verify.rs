@@ -133,7 +133,7 @@ fn compare(
     report: &Report,
 ) -> Result<Vec<Comparison>, Failure> {
     let options = PlanOptions { batch: report.batch, threads: report.threads, keep_all: true };
-    let target = Target::baseline();
+    let target = Target::native();
     let compared = with_progress("comparing with the reference", || match report.reference {
         Reference::F64 => verify::<f64>(&loaded.graph, weights, target, options, input),
         Reference::F32 => verify::<f32>(&loaded.graph, weights, target, options, input),

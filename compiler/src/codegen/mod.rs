@@ -8,6 +8,7 @@ pub mod clif;
 pub mod driver;
 mod isa;
 pub mod jit;
+pub mod x86;
 
 use cranelift::codegen::Context as CompileContext;
 use cranelift::codegen::binemit::Reloc;
@@ -18,7 +19,7 @@ use cranelift::prelude::*;
 use cranelift_module::{FuncId, Linkage, Module, ModuleDeclarations, ModuleReloc, ModuleRelocTarget};
 
 use crate::plan::Program;
-use crate::target::Target;
+use crate::target::{Isa, Target};
 use crate::vector::{self, Kernel};
 pub use driver::Context;
 pub use isa::Isas;
@@ -56,8 +57,8 @@ pub enum CodegenError {
 pub struct CompiledFunction {
     /// Its name.
     pub name: String,
-    /// Its CLIF.
-    pub clif: String,
+    /// Its CLIF; none for wide kernels, which are machine code from the start.
+    pub clif: Option<String>,
     /// Its bytes, constants included; where functions are referred to, their addresses are missing.
     pub code: Vec<u8>,
     /// What it refers to.
@@ -87,6 +88,9 @@ pub enum Form {
     /// As only other architectures than x86-64 do it.
     Other,
 }
+
+/// Alignment of functions in bytes.
+const CACHE_LINE: u64 = 64;
 
 /// Puts a program's functions into a module.
 pub struct Compiler<'m, M: Module> {
@@ -130,9 +134,12 @@ impl<'m, M: Module> Compiler<'m, M> {
     /// Defines one kernel.
     pub fn kernel(&mut self, kernel: &Kernel) -> Result<FuncId, CodegenError> {
         vector::verify(kernel, self.target.registers)?;
-        if kernel.lanes != clif::LANES {
-            let what = format!("{} lanes, of {} that there is code for", kernel.lanes, clif::LANES);
+        if kernel.lanes != self.target.lanes {
+            let what = format!("{} lanes, the target has {}", kernel.lanes, self.target.lanes);
             return Err(vector::KernelError::Range { kernel: kernel.name.clone(), what }.into());
+        }
+        if self.target.isa > Isa::Baseline {
+            return self.wide_kernel(kernel);
         }
         let mut function = Function::new();
         function.signature = clif::signature(kernel, self.signature());
@@ -140,6 +147,21 @@ impl<'m, M: Module> Compiler<'m, M> {
         clif::translate(kernel, self.target.fused, &mut function, &mut self.context, config);
         let isa = self.isas.kernels.clone();
         self.define(&kernel.name, function, isa)
+    }
+
+    fn wide_kernel(&mut self, kernel: &Kernel) -> Result<FuncId, CodegenError> {
+        let failed = |reason: String| CodegenError::Function { function: kernel.name.clone(), reason };
+        let code = x86::assemble(kernel, self.target).map_err(failed)?;
+        let signature = clif::signature(kernel, Signature::new(CallConv::SystemV));
+        let declared = self.module.declare_function(&kernel.name, Linkage::Local, &signature);
+        let id = declared.map_err(|e| failed(e.to_string()))?;
+        let defined = self.module.define_function_bytes(id, CACHE_LINE, &code, &[]);
+        defined.map_err(|e| failed(e.to_string()))?;
+        if let Some(listing) = &mut self.listing {
+            let (name, clif) = (kernel.name.clone(), None);
+            listing.push(CompiledFunction { name, clif, code, references: Vec::new() });
+        }
+        Ok(id)
     }
 
     fn driver(
@@ -194,7 +216,7 @@ impl<'m, M: Module> Compiler<'m, M> {
             return Err(failed("no code was made".to_owned()));
         };
         let code = compiled.code_buffer().to_vec();
-        let alignment = u64::from(compiled.buffer.alignment).max(64);
+        let alignment = u64::from(compiled.buffer.alignment).max(CACHE_LINE);
         let relocations: Vec<ModuleReloc> = compiled
             .buffer
             .relocs()
@@ -204,7 +226,7 @@ impl<'m, M: Module> Compiler<'m, M> {
         let defined = self.module.define_function_bytes(id, alignment, &code, &relocations);
         defined.map_err(|e| failed(e.to_string()))?;
         if let Some(listing) = &mut self.listing {
-            let clif = context.func.display().to_string();
+            let clif = Some(context.func.display().to_string());
             let references =
                 relocations.iter().map(|reloc| reference(reloc, self.module.declarations())).collect();
             listing.push(CompiledFunction { name: name.to_owned(), clif, code, references });

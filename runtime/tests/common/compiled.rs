@@ -4,6 +4,18 @@ use std::collections::HashMap;
 
 use xcc_compiler::graph::{Graph, NodeId, WeightSource};
 use xcc_compiler::plan::{Program, View};
+use xcc_compiler::target::{Isa, Target};
+
+/// The targets that this machine can run; those that it cannot are named.
+pub fn targets() -> Vec<Target> {
+    for isa in Isa::ALL {
+        let missing = isa.missing();
+        if !missing.is_empty() {
+            eprintln!("skipped: {isa} code, since this machine has no {}", missing.join(", "));
+        }
+    }
+    Target::available()
+}
 
 /// The packed constants, in f32 values.
 pub fn constants(program: &Program, weights: &dyn WeightSource) -> Vec<f32> {
