@@ -16,8 +16,11 @@ const OPERAND: usize = 1 << 20;
 /// A kernel's descriptor, the rows of taps it runs, and its multiply-adds.
 type Case = (Descriptor, u64, u64);
 
-fn conv(ic: u32, kw: u32, rows: u64, pixels: u32) -> Case {
-    let target = Target::baseline();
+fn conv(target: Target, ic: u32, kw: u32, rows: u64) -> Case {
+    let pixels = match target.registers {
+        32 => 14,
+        _ => 6,
+    };
     let pixel = (ic * 4) as i32;
     let tile = ConvTile {
         lanes: target.lanes,
@@ -30,13 +33,13 @@ fn conv(ic: u32, kw: u32, rows: u64, pixels: u32) -> Case {
         clip: Clip::none(pixels, kw),
         load: Activation::Linear,
         post: Vec::new(),
+        ahead: 0,
     };
     let macs = u64::from(ic * kw * pixels * 2 * target.lanes) * rows;
     (Descriptor::Conv(tile), rows, macs)
 }
 
-fn depthwise(channels: u32, pixels: u32) -> Case {
-    let target = Target::baseline();
+fn depthwise(target: Target, channels: u32, pixels: u32) -> Case {
     let pixel = (channels * 4) as i32;
     let tile = DepthwiseTile {
         lanes: target.lanes,
@@ -56,9 +59,11 @@ fn kernels(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("kernels");
     // Shapes of Xception: the pointwise part of the middle flow, block1_conv2, the spatial part of the middle
     // flow.
-    for (descriptor, rows, macs) in [conv(728, 1, 1, 6), conv(32, 3, 3, 6), depthwise(728, 10)] {
+    let cases = |target| [conv(target, 736, 1, 1), conv(target, 32, 3, 3), depthwise(target, 736, 10)];
+    let cases = Target::available().into_iter().flat_map(|target| cases(target).map(|case| (target, case)));
+    for (target, (descriptor, rows, macs)) in cases {
         let kernel = descriptor.generate();
-        let native = NativeKernel::compile(&kernel, Target::baseline()).expect("the tile fits the target");
+        let native = NativeKernel::compile(&kernel, target).expect("the tile fits the target");
         let mut operands = vec![vec![0.5f32; OPERAND / 4]; kernel.pointers.len()];
         let pointers: Vec<*mut u8> = operands.iter_mut().map(|o| o.as_mut_ptr().cast()).collect();
         group.throughput(Throughput::Elements(macs));

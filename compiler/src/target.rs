@@ -134,6 +134,16 @@ impl Target {
         self.lanes * 4
     }
 
+    /// Bytes between pixels of maps with `channels` channels, whole vectors.
+    ///
+    /// Pixels a multiple of 4096 bytes apart would share the few cache lines that have the same low address bits,
+    /// so wide code puts a cache line between them.
+    pub fn pixel_bytes(self, channels: u32) -> u64 {
+        let bytes = u64::from(self.padded(channels)) * 4;
+        let collides = self.isa > Isa::Baseline && bytes.is_multiple_of(4096);
+        if collides { bytes + 64 } else { bytes }
+    }
+
     /// Channels rounded up to whole vectors.
     pub fn padded(self, channels: u32) -> u32 {
         channels.next_multiple_of(self.lanes)

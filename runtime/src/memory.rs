@@ -1,13 +1,10 @@
-//! Memory that starts at a cache line.
+//! Memory that starts at a page.
 
-use bytemuck::{Pod, Zeroable};
+use memmap2::MmapMut;
 
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct CacheLine([f32; 16]);
-
-/// A buffer of f32 values that starts at a cache line.
-pub struct AlignedBuffer(Vec<CacheLine>);
+/// A buffer of f32 values that starts at a page, and lies in huge pages where the system has them: maps and weights
+/// are megabytes, and looking up thousands of small pages takes longer than reading them.
+pub struct AlignedBuffer(MmapMut);
 
 /// There is no memory for a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,11 +14,22 @@ pub struct OutOfMemory {
     pub bytes: u64,
 }
 
+/// Bytes of a huge page; smaller buffers would only waste one.
+#[cfg(target_os = "linux")]
+const HUGE_PAGE: usize = 2 << 20;
+
 impl AlignedBuffer {
     /// A buffer of at least `bytes` bytes, all zero.
     pub fn zeroed(bytes: u64) -> Result<Self, OutOfMemory> {
-        let lines = usize::try_from(bytes.div_ceil(64)).map_err(|_| OutOfMemory { bytes })?;
-        bytemuck::allocation::try_zeroed_vec(lines).map(Self).map_err(|()| OutOfMemory { bytes })
+        let length = bytes.max(1).checked_next_multiple_of(64).and_then(|bytes| usize::try_from(bytes).ok());
+        let length = length.filter(|&length| length <= isize::MAX as usize).ok_or(OutOfMemory { bytes })?;
+        let memory = MmapMut::map_anon(length).map_err(|_| OutOfMemory { bytes })?;
+        #[cfg(target_os = "linux")]
+        if length >= HUGE_PAGE {
+            // A system without huge pages refuses, and small pages serve.
+            let _ = memory.advise(memmap2::Advice::HugePage);
+        }
+        Ok(Self(memory))
     }
 
     /// The values.

@@ -249,24 +249,31 @@ fn pack_constants(
 /// Spreads compact inputs over the arena.
 fn write_input(program: &Program, input: &[f32], arena: &mut [f32]) {
     let view = &program.input;
-    let channels = view.shape.c() as usize;
-    let pixels = view.shape.pixels();
-    for (number, pixel) in input.chunks_exact(channels).enumerate() {
-        let (image, pixel_number) = (number as u64 / pixels, number as u64 % pixels);
-        let at = view.index(image, pixel_number);
-        arena[at..at + channels].copy_from_slice(pixel);
+    let (run, pixels) = runs(view);
+    for (number, values) in (0..).zip(input.chunks_exact(run)) {
+        let at = view.index(number / pixels, number % pixels);
+        arena[at..at + run].copy_from_slice(values);
     }
 }
 
 /// Collects a value from the arena in compact order, image by image.
 fn read(program: &Program, view: &View, arena: &[f32]) -> Vec<f32> {
+    let (run, pixels) = runs(view);
+    let count = u64::from(program.options.batch) * pixels;
+    let mut values = Vec::with_capacity(count as usize * run);
+    for number in 0..count {
+        let at = view.index(number / pixels, number % pixels);
+        values.extend_from_slice(&arena[at..at + run]);
+    }
+    values
+}
+
+/// How many values of an image lie behind each other, and how many such runs it has: all of them in one where there
+/// is no padding, else a run for each pixel.
+fn runs(view: &View) -> (usize, u64) {
     let channels = view.shape.c() as usize;
-    let images = 0..u64::from(program.options.batch);
-    let pixels = images.flat_map(|image| (0..view.shape.pixels()).map(move |pixel| (image, pixel)));
-    pixels
-        .flat_map(|(image, pixel)| {
-            let at = view.index(image, pixel);
-            arena[at..at + channels].iter().copied()
-        })
-        .collect()
+    match view.pixel == channels as u64 * 4 {
+        true => (view.shape.elements() as usize, 1),
+        false => (channels, view.shape.pixels()),
+    }
 }

@@ -147,6 +147,26 @@ fn any_segments() -> impl Strategy<Value = Vec<u32>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn convolutions_of_several_panels_agree(
+        outputs in proptest::collection::vec(1u32..180, 1..4),
+        ic in 1u32..12,
+        taps in 1u32..4,
+        pixels in 1u32..70,
+        seed in any::<u64>(),
+    ) {
+        let mut builder = Builder::new(Shape::map(1, pixels, ic * outputs.len() as u32));
+        let window = Window { kernel: [1, taps.min(pixels)], ..Window::POINT };
+        let partition = Partition::new(vec![ic; outputs.len()], outputs);
+        let spatial = builder.conv(builder.input(), window, partition, true);
+        let pointwise = builder.pointwise(spatial, 1 + seed as u32 % 150);
+        check(&builder.finish(&[pointwise]), seed, 1);
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
 
     #[test]

@@ -92,7 +92,7 @@ fn later_stage(arguments: &Arguments) -> Result<String, Failure> {
         threads: count(arguments.threads),
         ..PlanOptions::default()
     };
-    let program = plan(&graph, Target::baseline(), options).map_err(Failure::input)?;
+    let program = plan(&graph, Target::native(), options).map_err(Failure::input)?;
     let filter = Filter { part: arguments.kernel.as_deref().unwrap_or_default() };
     match arguments.stage {
         Stage::Plan => Ok(program.to_string()),

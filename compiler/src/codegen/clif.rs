@@ -111,6 +111,8 @@ impl Translator<'_> {
                 let value = self.builder.ins().iadd_imm_s(base, i64::from(offset));
                 self.builder.def_var(self.pointers[dst.index()], value);
             }
+            // Cranelift has no such instruction, and results do not depend on it.
+            Inst::Prefetch { .. } => {}
             Inst::Loop { times, ref body } => self.repeat(times, body),
         }
     }

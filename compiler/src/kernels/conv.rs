@@ -17,7 +17,10 @@ use crate::graph::{Activation, Post};
 use crate::vector::{Builder, F32, Kernel, Pointer, Slot, Times};
 
 /// Input channels that one trip of the inner loop covers.
-const UNROLL: u32 = 8;
+const UNROLL: u32 = 4;
+
+/// Bytes that are brought near at once.
+pub const CACHE_LINE: i32 = 64;
 
 /// What a convolution tile depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +45,9 @@ pub struct ConvTile {
     pub load: Activation,
     /// Applied to the result; at most one operand is added.
     pub post: Vec<Post>,
+    /// Cache lines that are brought near, from where the `ahead` pointer says, while the tile is computed; with 0
+    /// there is no such pointer. Meant for the weights of the panel that comes next.
+    pub ahead: u32,
 }
 
 /// Slots that a tile of `pixels` x `vectors` takes.
@@ -61,6 +67,9 @@ impl fmt::Display for ConvTile {
         }
         self.steps.fmt(f)?;
         self.clip.name(self.kw, f)?;
+        if self.ahead > 0 {
+            write!(f, "_ahead{}", self.ahead)?;
+        }
         name_fusion(self.load, &self.post, f)
     }
 }
@@ -84,7 +93,9 @@ struct Registers {
 impl ConvTile {
     /// Writes the kernel.
     pub fn generate(&self) -> Kernel {
-        let mut b = Builder::new(self.lanes, &["in", "weights", "bias", "out", "add"], self.tall);
+        let all = ["in", "weights", "bias", "out", "add", "ahead"];
+        let pointers = if self.ahead > 0 { &all[..] } else { &all[..5] };
+        let mut b = Builder::new(self.lanes, pointers, self.tall);
         let registers = self.registers(&mut b);
         self.start_from_bias(&mut b, &registers);
         let times = if self.tall { Times::Rows } else { Times::Exactly(1) };
@@ -164,8 +175,20 @@ impl ConvTile {
                 self.channel_of_one_pixel(b, r, channel);
             }
         }
+        self.bring_near(b, count);
         b.advance(r.tap, count as i32 * F32);
         b.advance(r.weights, count as i32 * self.weight_step());
+    }
+
+    /// The share of `count` channels in the cache lines that are brought near.
+    fn bring_near(&self, b: &mut Builder, count: u32) {
+        if self.ahead == 0 {
+            return;
+        }
+        let ahead = b.parameter("ahead");
+        let lines = (self.ahead * count).div_ceil(self.ic * self.kw) as i32;
+        (0..lines).for_each(|line| b.prefetch(ahead, line * CACHE_LINE));
+        b.advance(ahead, lines * CACHE_LINE);
     }
 
     /// One input channel of several pixels: the weights stay in slots.

@@ -7,15 +7,14 @@ use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightSource};
 /// A recipe for the packed constants of one step: `weights` (or scales) and `bias` (or shifts).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Pack {
-    /// Panels of a convolution: segment by segment, panel by panel; in each panel tap by tap, input by input,
-    /// `vectors` vectors of outputs, the last panel of a segment as many as it needs; zeros where there is no
-    /// output.
+    /// Panels of a convolution: segment by segment, panel by panel ([`panel_widths`]); in each panel tap by tap,
+    /// input by input, its vectors of outputs; zeros where there is no output.
     Panels {
         /// The convolution.
         conv: Conv,
         /// f32 values in a vector.
         lanes: u32,
-        /// Vectors of a whole panel.
+        /// Vectors of the widest panel.
         vectors: u32,
     },
     /// A depthwise convolution: vector of channels by vector, then tap by tap.
@@ -32,6 +31,21 @@ pub enum Pack {
         /// Channels.
         channels: u32,
     },
+}
+
+/// The panels, in vectors, that `vectors` vectors of outputs are cut into, the widest first.
+///
+/// All are `widest` but the last. No panel is a single vector where two narrower ones can be made of it and the one
+/// before: a vector alone is loaded for one multiply-add at a time.
+pub fn panel_widths(vectors: u32, widest: u32) -> Vec<u32> {
+    let (whole, rest) = (vectors / widest, vectors % widest);
+    let mut widths = vec![widest; whole as usize];
+    match (rest, widths.pop()) {
+        (1, Some(last)) if widest > 2 => widths.extend([(last + 1).div_ceil(2), last.div_ceil(2)]),
+        (rest, last) => widths.extend(last.into_iter().chain([rest])),
+    }
+    widths.retain(|&width| width > 0);
+    widths
 }
 
 /// What a linear operation's output channel is multiplied by and then shifted by.
@@ -169,9 +183,11 @@ fn panels(
     let (mut weights, mut bias) = (weights, bias);
     for (inputs, outputs) in conv.partition.ranges() {
         let (first, last) = (outputs.start as usize, outputs.end as usize);
-        for start in (first..last).step_by(vectors * lanes) {
-            let outputs = start..last.min(start + vectors * lanes);
-            let width = outputs.len().next_multiple_of(lanes);
+        let mut start = first;
+        for width in panel_widths((last - first).div_ceil(lanes) as u32, vectors as u32) {
+            let width = width as usize * lanes;
+            let outputs = start..last.min(start + width);
+            start += width;
             let values = conv.window.taps() as usize * inputs.len() * width;
             let (panel, rest) = std::mem::take(&mut weights).split_at_mut(values);
             let (shifts, rest_of_bias) = std::mem::take(&mut bias).split_at_mut(width);
@@ -200,5 +216,25 @@ fn depthwise(conv: &Conv, lanes: usize, source: &dyn WeightSource, weights: &mut
                 elements.write(block, (tap, 0), held.clone(), &mut values[lane..lane + held.len()]);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panels_cover_all_vectors_widest_first() {
+        for widest in 1..9 {
+            for vectors in 1..60 {
+                let widths = panel_widths(vectors, widest);
+                assert_eq!(widths.iter().sum::<u32>(), vectors);
+                assert!(widths.is_sorted_by(|a, b| a >= b) && widths[0] <= widest);
+                assert!(widths.iter().all(|&w| w > 1) || vectors == 1 || widest < 3, "{vectors} by {widest}");
+            }
+        }
+        assert_eq!(panel_widths(46, 4)[10..], [4, 2]);
+        assert_eq!(panel_widths(5, 4), [3, 2]);
+        assert_eq!(panel_widths(3, 2), [2, 1]);
     }
 }

@@ -165,7 +165,7 @@ impl Layout<'_> {
         let compact = self.graph.node(node).op == Op::Input
             && !self.graph.is_output(node)
             && self.graph.users(node).into_iter().all(|user| self.broadcasts(user, node, reads_vectors));
-        u64::from(if compact { c } else { self.target.padded(c) }) * 4
+        if compact { u64::from(c) * 4 } else { self.target.pixel_bytes(c) }
     }
 
     /// Whether `user` reads `node` value by value only.

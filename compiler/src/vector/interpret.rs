@@ -103,6 +103,7 @@ impl Machine<'_> {
                 self.set(dst, |lane| f32::from_bits(src[lane].to_bits() << bits));
             }
             Inst::Point { dst, base, offset } => self.point(dst, base, offset),
+            Inst::Prefetch { .. } => {}
             Inst::Loop { times, ref body } => {
                 let count = match times {
                     Times::Exactly(count) => count,

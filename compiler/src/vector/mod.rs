@@ -154,6 +154,12 @@ pub enum Inst {
         /// Bytes.
         offset: i32,
     },
+    /// Asks for the cache line of an address to be brought near, into the level-2 cache where there are levels.
+    /// Any address will do: what cannot be read is not brought.
+    Prefetch {
+        /// Where.
+        at: Address,
+    },
     /// Runs `body` several times.
     Loop {
         /// How often.
@@ -280,6 +286,11 @@ impl Builder {
         }
     }
 
+    /// Asks for a cache line to be brought near.
+    pub fn prefetch(&mut self, base: Pointer, offset: i32) {
+        self.push(Inst::Prefetch { at: Address { base, offset } });
+    }
+
     /// Appends `body` as a loop; a loop that runs exactly once leaves no loop behind.
     pub fn repeat(&mut self, times: Times, body: impl FnOnce(&mut Self)) {
         self.bodies.push(Vec::new());
@@ -329,7 +340,7 @@ impl Inst {
             | Inst::Binary { dst, .. }
             | Inst::ShiftLeft { dst, .. } => Some(dst),
             Inst::Fma { acc, .. } => Some(acc),
-            Inst::Store { .. } | Inst::Point { .. } | Inst::Loop { .. } => None,
+            Inst::Store { .. } | Inst::Point { .. } | Inst::Prefetch { .. } | Inst::Loop { .. } => None,
         }
     }
 }

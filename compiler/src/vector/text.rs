@@ -90,6 +90,7 @@ impl Display for InstText<'_> {
             Inst::Point { dst, base, offset } => {
                 write!(f, "{} = {} + {offset}", self.pointer(dst), self.pointer(base))
             }
+            Inst::Prefetch { at } => write!(f, "prefetch {}", self.address(at)),
             Inst::Loop { .. } => Ok(()),
         }
     }

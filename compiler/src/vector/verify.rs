@@ -72,9 +72,10 @@ pub fn pointers(kernel: &Kernel) -> usize {
     let mut bound = kernel.pointers.len();
     for_each_inst(&kernel.body, &mut |inst| {
         let pointer = match *inst {
-            Inst::Load { from: a, .. } | Inst::Broadcast { from: a, .. } | Inst::Store { to: a, .. } => {
-                a.base
-            }
+            Inst::Load { from: a, .. }
+            | Inst::Broadcast { from: a, .. }
+            | Inst::Store { to: a, .. }
+            | Inst::Prefetch { at: a } => a.base,
             Inst::Point { dst, base, .. } => dst.max(base),
             _ => return,
         };
@@ -104,6 +105,7 @@ impl State<'_> {
             Inst::Load { from, lanes, .. } => self.memory(*from, *lanes)?,
             Inst::Store { to, lanes, .. } => self.memory(*to, *lanes)?,
             Inst::Broadcast { from, .. } => self.memory(*from, 1)?,
+            Inst::Prefetch { at } => self.read_pointer(at.base)?,
             Inst::ShiftLeft { bits, .. } if *bits >= 32 => {
                 return self.range(format!("shift by {bits} bits"));
             }

@@ -5,12 +5,13 @@ use iced_x86::{CpuidFeature, Decoder, DecoderOptions, FlowControl, Instruction, 
 use crate::target::Isa;
 
 /// Features of every processor that runs 64-bit code with AVX: what general instructions report.
-const GENERAL: [CpuidFeature; 6] = [
+const GENERAL: [CpuidFeature; 7] = [
     CpuidFeature::INTEL8086,
     CpuidFeature::INTEL186,
     CpuidFeature::INTEL386,
     CpuidFeature::INTEL486,
     CpuidFeature::X64,
+    CpuidFeature::SSE,
     CpuidFeature::AVX,
 ];
 

@@ -92,6 +92,10 @@ impl Translator {
                 self.push(Instruction::with3(self.forms.shift_left, dst, src, bits))
             }
             Inst::Point { dst, base, offset } => self.point(dst, base, offset),
+            Inst::Prefetch { at } => {
+                let at = self.memory(at, 0);
+                self.push(Instruction::with1(Code::Prefetcht1_m8, at))
+            }
             Inst::Loop { times, ref body } => self.repeat(times, body),
         }
     }

@@ -72,7 +72,7 @@ impl Planner<'_> {
             post: post.to_vec(),
         };
         let kernel = self.kernel(Descriptor::Pool(descriptor));
-        call_tile(b, kernel, tile, Vec::new(), Some(rows));
+        call_tile(b, kernel, tile, Vec::new(), Some(rows), None);
     }
 
     /// A pool over all pixels, shared out by groups of channels.

@@ -1,18 +1,18 @@
 //! Convolutions: pointwise over runs of pixels, depthwise, segmented over blocks of rows, and separable in
 //! two stages.
 
-use super::place::{Surface, Surfaces, Tile, Widths, call_tile, walk};
+use super::place::{Surface, Surfaces, Tile, Widths, call_tile, tile_count, walk};
 use super::{Planner, STEP_LIMIT, argument};
 use crate::graph::{Activation, Conv, Node, NodeId, Op, Post, Shape, Window};
-use crate::kernels::conv::ConvTile;
+use crate::kernels::conv::{CACHE_LINE, ConvTile};
 use crate::kernels::depthwise::DepthwiseTile;
 use crate::kernels::{Descriptor, conv, depthwise};
 use crate::plan::nest::{Argument, Index, NestBuilder, Offset, Operand};
-use crate::plan::pack::Pack;
+use crate::plan::pack::{Pack, panel_widths};
 use crate::plan::values::View;
 use crate::plan::windows::{BlockRun, RowRun, block_count, block_runs};
 use crate::plan::{Place, PlanError};
-use crate::target::Target;
+use crate::target::{Isa, Target};
 
 /// Whether kernels for this node read their first input by whole vectors rather than value by value.
 pub(super) fn reads_vectors(node: &Node) -> bool {
@@ -40,23 +40,32 @@ pub(super) struct Job<'a> {
     pub shape: TileShape,
 }
 
-/// The most pixels, and the vectors, of a convolution's tiles.
+/// What the tiles of a convolution are made of.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TileShape {
-    pub pixels: u32,
+    /// Pixels that lie in a row, at most 32.
+    row: u32,
+    /// Vectors of the widest panel.
     pub vectors: u32,
 }
 
-/// Picks a tile for segments of `oc` channels in rows of `pixels`: two vectors wide where there are two, and
-/// as many pixels as the registers hold; a single pixel takes more vectors, to keep enough sums going at
-/// once.
-fn tile_shape(target: Target, oc: u32, pixels: u32, load: Activation, post: &[Post]) -> TileShape {
-    let vectors = oc.div_ceil(target.lanes);
-    let vectors = if pixels == 1 { vectors.min(8) } else { vectors.min(2) };
-    // One register stays free: compiled code moves sums through it.
-    let fits = |pixels: &u32| conv::slots(*pixels, vectors, load, post) < target.registers;
-    let most = if pixels == 1 { 1 } else { (1..=pixels.min(32)).take_while(fits).last().unwrap_or(1) };
-    TileShape { pixels: most, vectors }
+/// Most bytes of a panel of weights: it must stay in the level-2 cache while tiles are computed with it.
+const PANEL_BYTES: u64 = 768 << 10;
+
+/// Picks the panels for segments of `oc` channels made of `products` inputs each, in rows of `pixels`.
+///
+/// A tile has as many pixels as the registers hold. Two vectors of 4 or 8 lanes keep the multiply-adds busy; with
+/// 32 registers four of 16 lanes do with fewer loads, and loads are what such code waits for. A single pixel takes
+/// more vectors, to keep enough sums going at once.
+fn tile_shape(target: Target, oc: u32, products: u64, pixels: u32) -> TileShape {
+    let widest = match target.registers {
+        _ if pixels == 1 => 8,
+        32 => 4,
+        _ => 2,
+    };
+    let fitting = PANEL_BYTES / (products * u64::from(target.vector_bytes())).max(1);
+    let vectors = oc.div_ceil(target.lanes).min(widest).min((fitting as u32).max(2));
+    TileShape { row: pixels.min(32), vectors }
 }
 
 /// Panels of equal width: in each of some equal segments, one behind the other.
@@ -77,6 +86,14 @@ struct PanelRun {
 }
 
 impl Job<'_> {
+    /// The most pixels of tiles with this many vectors.
+    pub fn tile_pixels(&self, target: Target, vectors: u32) -> u32 {
+        // Cranelift moves sums through a register that must stay free; wide code needs none.
+        let available = target.registers - usize::from(target.isa == Isa::Baseline);
+        let fits = |pixels: &u32| conv::slots(*pixels, vectors, self.load, self.post) <= available;
+        (1..=self.shape.row).take_while(fits).last().unwrap_or(1)
+    }
+
     /// The panels of the convolution in the order in which [`Pack::Panels`] writes them, equal segments
     /// together.
     ///
@@ -91,25 +108,24 @@ impl Job<'_> {
             let (ic, oc) = (*equal[0].0, *equal[0].1);
             let padded = i64::from(oc.next_multiple_of(lanes));
             let products = i64::from(ic) * self.conv.window.taps() as i64;
-            let width = self.shape.vectors * lanes;
-            let pieces =
-                [(0, oc / width, width), (oc / width * width, u32::from(oc % width > 0), oc % width)];
-            for (start, panels, channels) in pieces.into_iter().filter(|piece| piece.1 > 0) {
-                let last = (channels - 1) % lanes + 1;
-                let start = i64::from(start);
-                let vectors = channels.div_ceil(lanes);
+            let mut widths = panel_widths(oc.div_ceil(lanes), self.shape.vectors);
+            let partial = if segments.len() == 1 || oc.is_multiple_of(lanes) { None } else { widths.pop() };
+            let whole = widths.chunk_by(|a, b| a == b).map(|w| (w.len() as u32, w[0], lanes));
+            let mut start = 0;
+            for (panels, vectors, last_lanes) in whole.chain(partial.map(|w| (1, w, oc % lanes))) {
                 let panel = i64::from(vectors * lanes);
                 runs.push(PanelRun {
                     segments: equal.len() as u32,
                     panels,
                     vectors,
-                    last_lanes: if segments.len() == 1 { lanes } else { last },
+                    last_lanes,
                     ic,
                     input: (input, i64::from(ic)),
                     output: (output + start, i64::from(oc), panel),
                     weights: (weights + start * products, padded * products, panel * products),
                     bias: (bias + start, padded, panel),
                 });
+                start += i64::from(panels) * panel;
             }
             let count = equal.len() as i64;
             input += count * i64::from(ic);
@@ -147,6 +163,8 @@ impl Job<'_> {
         let row_of_taps = i64::from(window.kernel[1])
             * i64::from(run.ic)
             * i64::from(run.vectors * planner.program.target.lanes);
+        let widths = Widths { tile: self.tile_pixels(planner.program.target, run.vectors), ..widths };
+        let ahead = self.lines_ahead(planner.program.target, run, tile_count(window, widths, block));
         walk(b, window, widths, block, &surfaces, |b, tile: Tile<'_>| {
             let skipped = i64::from(tile.taps.start) * row_of_taps;
             let constants =
@@ -163,11 +181,32 @@ impl Job<'_> {
                 clip: tile.clip.clone(),
                 load: self.load,
                 post: self.post.to_vec(),
+                ahead,
             };
             let kernel = planner.kernel(Descriptor::Conv(descriptor));
             let rows = tall.then_some(tile.taps.len() as u32);
-            call_tile(b, kernel, tile, constants, rows);
+            let ahead = (ahead > 0).then(|| {
+                let next = Offset::bytes((run.weights.0 + run.weights.2) * 4);
+                let next = next.along(segment, run.weights.1 * 4).along(panel, run.weights.2 * 4);
+                argument(self.weights, tile.number.along(next, i64::from(ahead) * i64::from(CACHE_LINE)))
+            });
+            call_tile(b, kernel, tile, constants, rows, ahead);
         });
+    }
+
+    /// How many cache lines of the next panel each tile of a block brings near.
+    ///
+    /// Weights that fit into the cache together with a block of pixels stay there. A kernel over rows of taps has
+    /// no parameter left for this, and few tiles would have to wait for what they ask for.
+    fn lines_ahead(&self, target: Target, run: &PanelRun, tiles: u32) -> u32 {
+        let window = &self.conv.window;
+        let (panel, products) = (run.weights.2 as u64 * 4, window.taps() * u64::from(run.ic));
+        let all = self.conv.partition.products() * window.taps() * 4;
+        if target.isa == Isa::Baseline || window.kernel[0] > 1 || all < u64::from(target.cache_bytes) / 2 {
+            return 0;
+        }
+        let lines = panel.div_ceil(CACHE_LINE as u64 * u64::from(tiles.max(1)));
+        if lines * 2 <= products { lines as u32 } else { 0 }
     }
 
     /// All panels of a block of rows.
@@ -276,8 +315,8 @@ impl Planner<'_> {
         row: u32,
     ) -> Result<Job<'a>, PlanError> {
         let widest = conv.partition.outputs().iter().max().copied().unwrap_or(1);
-        let shape = tile_shape(self.program.target, widest, row, load, post);
         let ic = conv.partition.inputs().iter().max().copied().unwrap_or(1);
+        let shape = tile_shape(self.program.target, widest, u64::from(ic) * conv.window.taps(), row);
         let weights = u64::from(ic) * u64::from(shape.vectors * self.program.target.vector_bytes());
         self.limit(self.graph.node(id), "a panel of weights", weights, STEP_LIMIT)?;
         Ok(Job { conv, load, post, weights: Operand::Weights, bias: Operand::Bias, shape })
@@ -314,9 +353,9 @@ impl Planner<'_> {
     fn runs_of_pixels(&mut self, b: &mut NestBuilder, job: &Job<'_>, pixels: u32, surfaces: &Surfaces) {
         let Target { cache_bytes, .. } = self.program.target;
         let threads = self.program.options.threads;
-        let few = u64::from(threads) * 2 * u64::from(job.shape.pixels);
+        let few = u64::from(threads) * 2 * u64::from(job.tile_pixels(self.program.target, job.shape.vectors));
         if u64::from(pixels) < few && job.conv.partition.segments() == 1 {
-            let (widths, block) = one_row(pixels, job.shape.pixels);
+            let (widths, block) = one_row(pixels);
             job.shared_panels(self, b, (widths, &block, surfaces));
             return;
         }
@@ -331,7 +370,7 @@ impl Planner<'_> {
                     out: along(&surfaces.out),
                     add: along(&surfaces.add),
                 };
-                let (widths, inner) = one_row(run.rows, job.shape.pixels);
+                let (widths, inner) = one_row(run.rows);
                 job.block(self, b, (widths, &inner, &surfaces));
             });
         }
@@ -347,7 +386,7 @@ impl Planner<'_> {
         surfaces: &Surfaces,
     ) {
         let window = &job.conv.window;
-        let widths = Widths { input: w, output: ow, tile: job.shape.pixels };
+        let widths = Widths { input: w, output: ow, tile: ow };
         let threads = self.program.options.threads;
         if u64::from(oh) < u64::from(threads) * 2 && job.conv.partition.segments() == 1 {
             for run in block_runs(window, h, oh, 1) {
@@ -430,16 +469,16 @@ impl Planner<'_> {
                 argument(Operand::Bias, Offset::default()),
             ];
             let rows = Some(tile.taps.len() as u32);
-            call_tile(b, kernel, tile, constants, rows);
+            call_tile(b, kernel, tile, constants, rows, None);
         });
     }
 }
 
 /// A run of pixels as the only row of a block.
-pub(super) fn one_row(pixels: u32, tile: u32) -> (Widths, BlockRun) {
+pub(super) fn one_row(pixels: u32) -> (Widths, BlockRun) {
     let runs = vec![RowRun { first: 0, count: 1, taps: 0..1 }];
     let block = BlockRun { blocks: 0..1, first_row: 0, rows: 1, runs };
-    (Widths { input: pixels, output: pixels, tile }, block)
+    (Widths { input: pixels, output: pixels, tile: pixels }, block)
 }
 
 pub(super) fn set(operands: &mut super::Operands, names: [Operand; 2], places: [Place; 2]) {

@@ -97,6 +97,31 @@ pub(super) struct Tile<'a> {
     pub input: Argument,
     pub out: Argument,
     pub add: Argument,
+    /// Which tile of the block it is.
+    pub number: TileNumber,
+}
+
+/// The number of a tile in its block, counted row by row.
+pub(super) struct TileNumber {
+    first: u32,
+    row: (Index, u32),
+    tile: Index,
+}
+
+impl TileNumber {
+    /// `offset` moved by `stride` bytes for each tile before this one.
+    pub fn along(&self, offset: Offset, stride: i64) -> Offset {
+        let (row, tiles) = self.row;
+        let first = offset.plus(i64::from(self.first) * stride);
+        first.along(row, i64::from(tiles) * stride).along(self.tile, stride)
+    }
+}
+
+/// How many tiles a block has.
+pub(super) fn tile_count(window: &Window, widths: Widths, block: &BlockRun) -> u32 {
+    let tiles: u32 =
+        tile_runs(window, widths.input, widths.output, widths.tile).iter().map(|run| run.count).sum();
+    tiles * block.runs.iter().map(|rows| rows.count).sum::<u32>()
 }
 
 /// How wide things are for a walk: the input row, the output row, and the most pixels in a tile.
@@ -119,7 +144,9 @@ pub(super) fn walk(
     let [stride_rows, stride_pixels] = window.strides.map(i64::from);
     let (pads_top, pads_left) = (i64::from(window.pads.top), i64::from(window.pads.left));
     let tiles = tile_runs(window, widths.input, widths.output, widths.tile);
+    let in_row: u32 = tiles.iter().map(|run| run.count).sum();
     for rows in &block.runs {
+        let mut before = rows.first * in_row;
         for run in &tiles {
             let first_tap = i64::from(rows.first) * stride_rows - pads_top
                 + i64::from(rows.taps.start) * i64::from(window.dilation[0]);
@@ -141,9 +168,11 @@ pub(super) fn walk(
                         })
                     };
                     let (out, add) = (same(&surfaces.out), same(&surfaces.add));
-                    call(b, Tile { clip: &run.clip, taps: &rows.taps, input, out, add });
+                    let number = TileNumber { first: before, row: (row, in_row), tile };
+                    call(b, Tile { clip: &run.clip, taps: &rows.taps, input, out, add, number });
                 });
             });
+            before += run.count;
         }
     }
 }
@@ -155,9 +184,11 @@ pub(super) fn call_tile(
     tile: Tile<'_>,
     constants: Vec<Argument>,
     rows: Option<u32>,
+    ahead: Option<Argument>,
 ) {
     let mut arguments = vec![tile.input];
     arguments.extend(constants);
     arguments.extend([tile.out, tile.add]);
+    arguments.extend(ahead);
     b.call(kernel, arguments, rows);
 }

@@ -54,7 +54,7 @@ impl Planner<'_> {
         let node = self.graph.node(id);
         let out = maps.out.shape;
         let target = self.program.target;
-        let pixel = u64::from(target.padded(parts.spatial.partition.oc())) * 4;
+        let pixel = target.pixel_bytes(parts.spatial.partition.oc());
         let row = u64::from(out.w()) * pixel;
         self.limit(node, "a row of the intermediate map", row, STEP_LIMIT)?;
         let pointwise = self.job(id, &parts.pointwise, (Activation::Linear, self.post(id)), u32::MAX)?;
@@ -78,7 +78,7 @@ impl Planner<'_> {
                 let first = Surfaces { out: scratch(), add: scratch(), ..here.clone() };
                 self.spatial_rows(b, &stages.spatial, (input.w(), out.w()), &run, &first);
                 let second = Surfaces { input: scratch(), ..here };
-                let (widths, pixels) = one_row(run.rows * out.w(), stages.pointwise.shape.pixels);
+                let (widths, pixels) = one_row(run.rows * out.w());
                 stages.pointwise.block(self, b, (widths, &pixels, &second));
             });
         }
@@ -95,7 +95,7 @@ impl Planner<'_> {
         if is_depthwise(job.conv) {
             self.depthwise_rows(b, job.conv, (job.load, job.post), widths, run, surfaces);
         } else {
-            let widths = Widths { input: widths.0, output: widths.1, tile: job.shape.pixels };
+            let widths = Widths { input: widths.0, output: widths.1, tile: widths.1 };
             job.block(self, b, (widths, run, surfaces));
         }
     }
