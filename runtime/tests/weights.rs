@@ -268,6 +268,57 @@ fn missing_and_surplus_layers_are_found_among_the_others() {
 }
 
 #[test]
+fn long_lists_of_mismatches_end_in_their_number() {
+    let graph = spec("xception.xc");
+    let file = safetensors(&[("other", "F32", vec![1], vec![0; 4])], 0);
+    let text = refusal(&graph, file.path());
+    let lines: Vec<&str> = text.lines().collect();
+    let missing = graph.weights.len();
+    assert!(lines[0].ends_with(&format!(": {} mismatches", missing + 1)), "{text}");
+    assert!(lines[1..11].iter().all(|line| line.starts_with("  missing: ")), "{text}");
+    assert_eq!(lines[11], format!("  missing: {} more", missing - 10));
+    assert_eq!((lines[12], lines.len()), ("  surplus: other (1)", 14));
+}
+
+#[test]
+fn files_that_were_cut_off_say_what_is_missing() {
+    let graph = tiny();
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("tiny.safetensors");
+    weights::save_safetensors(&graph, &Weights::random(&graph, 1), &whole).unwrap();
+    let length = |path: &Path| std::fs::metadata(path).unwrap().len();
+    let cases = [
+        (
+            fixture("keras2_model.h5"),
+            30_000,
+            format!("after 30000 of {} bytes", length(&fixture("keras2_model.h5"))),
+        ),
+        (
+            fixture("keras3.weights.h5"),
+            9000,
+            format!("after 9000 of {} bytes", length(&fixture("keras3.weights.h5"))),
+        ),
+        (
+            fixture("keras3.keras"),
+            9000,
+            "the list of members at the end of the archive is missing".to_owned(),
+        ),
+        (whole.clone(), 100, "it ends within its header, after 92 of ".to_owned()),
+        (
+            whole.clone(),
+            length(&whole) - 40,
+            "it ends within its tensors, after 1500 of 1540 bytes".to_owned(),
+        ),
+    ];
+    for (file, kept, expected) in cases {
+        let path = folder.path().join("cut.file");
+        std::fs::write(&path, &std::fs::read(&file).unwrap()[..kept as usize]).unwrap();
+        let text = refusal(&graph, &path);
+        assert!(text.starts_with("/cut.file: ") && text.contains(&expected), "{}: {text}", file.display());
+    }
+}
+
+#[test]
 fn conversion_keeps_every_bit() {
     let graph = tiny();
     let folder = tempfile::tempdir().unwrap();
@@ -324,6 +375,23 @@ fn names_of_another_tool_ask_for_a_map() {
   missing: a/kernel (1x1x2x2)
   surplus: a.weight (2x2x1x1)
 If these are the names of another tool, a name map can translate them (see specs/maps).
+"#]]
+    );
+}
+
+/// A map with a slip in one of its rules.
+#[test]
+fn names_that_a_map_makes_are_compared_with_the_networks() {
+    let graph = single("kernel", &[1, 1, 2, 2]);
+    let file = safetensors(&[("blocks.0.weight", "F32", vec![1, 1, 2, 2], vec![0; 16])], 0);
+    let map = NameMap::from_yaml("rules: [{from: blocks.0.weight, to: a/kernle}]").unwrap();
+    let text = weights::load(&graph, file.path(), Some(&map)).unwrap_err().to_string();
+    let lines: Vec<&str> = text.lines().skip(1).collect();
+    snapbox::assert_data_eq!(
+        lines.join("\n"),
+        snapbox::str![[r#"
+  missing: a/kernel (1x1x2x2); the file has blocks.0.weight, which the map calls a/kernle
+  surplus: blocks.0.weight, which the map calls a/kernle, (1x1x2x2); the network has a/kernel
 "#]]
     );
 }

@@ -18,7 +18,8 @@ const SHORT: usize = 5;
 
 /// Show which rewrites a network allows and which are refused, with reasons
 ///
-/// Rows are rewrites that were made, unless they say `refused`. Lines are those of the spec. Values are named as `xcc emit --stage graph` and `--stage fused` name them.
+/// Rows are rewrites that were made, unless they say `refused`. Lines are those of the spec. Values are named
+/// as `xcc emit --stage graph` and `--stage fused` name them.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -12,7 +12,7 @@ use super::config::snake_case;
 use super::order::order_with_sums_reversed;
 use super::{KerasFile, Listing, StoredLayer, keras_order};
 use crate::weights::Matching;
-use crate::weights::bind::{Binding, Outcome, fits};
+use crate::weights::bind::{Binding, Outcome, Surplus, fits};
 use crate::weights::error::Mismatch;
 use crate::weights::stored::Stored;
 
@@ -237,6 +237,7 @@ impl<'a> Sides<'_, 'a> {
         missing.extend(alone.flat_map(|i| self.ours[i].weights.iter().copied()));
         let alone = (0..self.theirs.len()).filter(|j| !theirs.contains(j));
         surplus.extend(alone.flat_map(|j| self.tensors(j)));
+        let surplus: Vec<Surplus> = surplus.into_iter().map(Surplus::from).collect();
         outcome.lonely(self.graph, &missing, &surplus);
     }
 
