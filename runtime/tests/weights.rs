@@ -6,7 +6,9 @@ mod listing;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
+use hdf5_pure::{AttrValue, FileBuilder};
 use listing::{Line, fixture, graph, lines};
+use serde_json::{Value, json};
 use xcc_compiler::elaborate;
 use xcc_compiler::graph::{Graph, WeightId, WeightSource};
 use xcc_runtime::weights::{
@@ -193,6 +195,146 @@ fn layers_that_only_the_operands_of_a_sum_put_in_order_need_names() {
     // One of the two has a name here, which tells both.
     let named = weights::load(&graph, &fixture("keras3.weights.h5"), None).unwrap();
     assert_same(&graph, &named, &Weights::random(&graph, 5));
+}
+
+/// A residual block whose two branches end in layers of the same shapes; `side` reads `from`.
+fn residual(operands: [&str; 2], from: &str) -> Vec<Line> {
+    let line = |name: &str, class: &str, inputs: &[&str], weights: &[(&str, &[u32])]| Line {
+        name: name.to_owned(),
+        class: class.to_owned(),
+        inputs: inputs.iter().map(|&input| input.to_owned()).collect(),
+        weights: weights.iter().map(|&(word, shape)| (word.to_owned(), shape.to_vec())).collect(),
+    };
+    let conv = |name, from, channels| {
+        line(name, "Conv2D", &[from], &[("kernel", &[1, 1, 4, channels]), ("bias", &[channels])])
+    };
+    let norm =
+        |name, from| line(name, "BatchNormalization", &[from], &[("beta", &[6]), ("moving_mean", &[6])]);
+    vec![
+        line("image", "InputLayer", &[], &[]),
+        conv("stem", "image", 4),
+        conv("first", "stem", 4),
+        line("first_act", "Activation", &["first"], &[]),
+        conv("deep", "first_act", 6),
+        norm("deep_bn", "deep"),
+        conv("side", from, 6),
+        norm("side_bn", "side"),
+        line("sum", "Add", &operands, &[]),
+        line("predictions", "Dense", &["sum"], &[("kernel", &[6, 3])]),
+    ]
+}
+
+/// How a description refers to the layers that a layer reads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum References {
+    None,
+    Keras2,
+    Keras3,
+}
+
+impl References {
+    fn to(self, inputs: &[String]) -> Value {
+        let tensor =
+            |name| json!({"class_name": "__keras_tensor__", "config": {"keras_history": [name, 0, 0]}});
+        match self {
+            _ if inputs.is_empty() => json!([]),
+            References::None => Value::Null,
+            References::Keras2 => {
+                json!([inputs.iter().map(|name| json!([name, 0, 0, {}])).collect::<Vec<_>>()])
+            }
+            References::Keras3 => {
+                json!([{"args": [inputs.iter().map(tensor).collect::<Vec<_>>()], "kwargs": {}}])
+            }
+        }
+    }
+}
+
+/// A whole model as an HDF5 file: the layers in Keras' order, all with names that Keras makes up, with the
+/// numbers that `weights` has for the layers of `network` under their names in `lines`.
+fn whole_model(lines: &[Line], network: &Graph, weights: &Weights, references: References) -> Vec<u8> {
+    let graph = graph(lines);
+    let mut made_up: HashMap<&str, String> = HashMap::new();
+    let mut layers = Vec::new();
+    let mut builder = FileBuilder::new();
+    for id in keras_order(&graph) {
+        let line = lines.iter().find(|line| line.name == graph.layer(id).name).unwrap();
+        let class = match line.class.as_str() {
+            "Conv2D" => "conv2d",
+            "BatchNormalization" => "batch_normalization",
+            "Dense" => "dense",
+            other => other,
+        };
+        let name = format!("{class}_{}", made_up.len());
+        let inputs: Vec<String> = line.inputs.iter().map(|input| made_up[input.as_str()].clone()).collect();
+        layers.push(json!({
+            "class_name": line.class, "config": {"name": name}, "inbound_nodes": references.to(&inputs),
+        }));
+        let mut group = builder.create_group(&name);
+        let mut names = Vec::new();
+        for (id, weight) in network.weights.iter().enumerate() {
+            let Some(role) = weight.name.strip_prefix(&format!("{}/", line.name)) else { continue };
+            let shape: Vec<u64> = weight.shape.iter().map(|&extent| u64::from(extent)).collect();
+            names.push(format!("{role}:0"));
+            let dataset = group.create_dataset(&names[names.len() - 1]);
+            dataset.with_f32_data(weights.tensor(WeightId::new(id))).with_shape(&shape);
+        }
+        group.set_attr("weight_names", AttrValue::VarLenStringArray(names));
+        builder.add_group(group.finish());
+        made_up.insert(&line.name, name);
+    }
+    let listed = layers.iter().map(|layer| layer["config"]["name"].as_str().unwrap().to_owned());
+    builder.set_attr("layer_names", AttrValue::VarLenStringArray(listed.collect()));
+    let model = json!({"class_name": "Functional", "config": {"name": "model", "layers": layers}});
+    builder.set_attr("model_config", AttrValue::String(model.to_string()));
+    builder.finish().unwrap()
+}
+
+fn load_whole_model(
+    network: &Graph,
+    lines: &[Line],
+    references: References,
+) -> Result<Weights, WeightsError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.h5");
+    let bytes = whole_model(lines, network, &Weights::random(network, 5), references);
+    std::fs::write(&path, bytes).unwrap();
+    weights::load(network, &path, None)
+}
+
+#[test]
+fn a_description_tells_layers_apart_that_only_the_operands_of_a_sum_put_in_order() {
+    let orders = [["deep_bn", "side_bn"], ["side_bn", "deep_bn"]];
+    let network = graph(&residual(orders[0], "stem"));
+    for operands in orders {
+        let lines = residual(operands, "stem");
+        for references in [References::Keras2, References::Keras3] {
+            let found = load_whole_model(&network, &lines, references)
+                .unwrap_or_else(|error| panic!("{operands:?}, {references:?}: {error}"));
+            assert_same(&network, &found, &Weights::random(&network, 5));
+        }
+        let error = load_whole_model(&network, &lines, References::None).unwrap_err().to_string();
+        assert!(
+            error.contains("order: deep_bn and side_bn have the same shapes and meet in a sum"),
+            "{error}"
+        );
+    }
+}
+
+/// Two branches that differ in nothing that is compared (they might in their strides), and a model that is
+/// wired in another way.
+#[test]
+fn a_description_that_does_not_decide_changes_nothing() {
+    let operands = ["deep_bn", "side_bn"];
+    let twins = residual(operands, "first_act");
+    let error = load_whole_model(&graph(&twins), &twins, References::Keras2).unwrap_err().to_string();
+    assert!(error.contains("order: deep and side have the same shapes"), "{error}");
+    let network = graph(&residual(operands, "stem"));
+    let mut other = residual(operands, "stem");
+    other.iter_mut().find(|line| line.name == "deep").unwrap().inputs = vec!["stem".into()];
+    other.iter_mut().find(|line| line.name == "stem").unwrap().inputs = vec!["first_act".into()];
+    other.iter_mut().find(|line| line.name == "first").unwrap().inputs = vec!["image".into()];
+    let error = load_whole_model(&network, &other, References::Keras3).unwrap_err().to_string();
+    assert!(error.contains("meet in a sum"), "{error}");
 }
 
 #[test]

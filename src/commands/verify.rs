@@ -33,9 +33,12 @@ Examples:
 
 Exit status: 0 when all values agree, 1 when one does not.
 
-JSON: an object on one line with `model`, `reference`, `batch`, `threads`, `weights` (a file or null), `seed` (of random weights or
-null), `tolerance`, `passed`, `worst_error`, `not_finite` and `values`, in the order of computation. A value has `value` (its name in `emit`),
-`layer`, `shape`, `error`, `image`, `row`, `column`, `channel`, `expected`, `found` and `not_finite` (elements that are NaN or infinite). Numbers that are not finite are null.")]
+JSON: an object on one line with `model`, `reference`, `batch`, `threads`, `weights` (a
+file or null), `seed` (of random weights or null), `tolerance`, `passed`, `worst_error`,
+`not_finite` and `values`, in the order of computation. A value has `value` (its name in
+`emit`), `layer`, `shape`, `error`, `image`, `row`, `column`, `channel`, `expected`,
+`found` and `not_finite` (elements that are NaN or infinite). Numbers that are not
+finite are null.")]
 pub struct Arguments {
     #[command(flatten)]
     job: JobArgs,

@@ -40,6 +40,7 @@ fn all_values_are_in_the_json_and_on_demand_in_the_table() {
     let all = output(&["verify", TINY, "--seed", "3", "--all"]);
     // Three lines of head, one of verdict.
     assert_eq!(all.lines().count(), values.len() + 4, "{all}");
+    assert!(all.lines().all(|line| line.chars().count() <= 80), "{all}");
 }
 
 /// Sums that only 64-bit floats can hold are errors of compiled code.

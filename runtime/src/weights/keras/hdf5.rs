@@ -63,7 +63,7 @@ pub(super) fn read(file: &File, config: Option<Config>) -> Result<KerasFile, Str
     let mut listed = Listed::default();
     if let Some(names) = strings(&base, "layer_names")? {
         listed.add_named_layers(&base, &names, &config)?;
-        return Ok(listed.into_file(Listing::All));
+        return Ok(listed.into_file(Listing::All, config));
     }
     // Keras 3 and the first release with this layout (2.12), which called the group otherwise.
     match ["layers", "_layer_checkpoint_dependencies"].into_iter().find(|name| has(name)) {
@@ -75,7 +75,7 @@ pub(super) fn read(file: &File, config: Option<Config>) -> Result<KerasFile, Str
             ));
         }
     }
-    Ok(listed.into_file(Listing::PerClass))
+    Ok(listed.into_file(Listing::PerClass, config))
 }
 
 /// Layers and tensors found so far.
@@ -98,8 +98,8 @@ struct Counted<'a> {
 }
 
 impl Listed {
-    fn into_file(self, listing: Listing) -> KerasFile {
-        KerasFile { tensors: self.tensors, layers: self.layers, listing }
+    fn into_file(self, listing: Listing, config: Config) -> KerasFile {
+        KerasFile { tensors: self.tensors, layers: self.layers, listing, config }
     }
 
     /// Layouts that list layers by name: a group a layer, with the names of its tensors.
