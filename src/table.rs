@@ -236,15 +236,15 @@ a long name           1
         table.row(["  a".to_owned(), "10".to_owned(), "in one line".to_owned()]);
         table.row(["  long".to_owned(), "9".to_owned(), "in a line of its own".to_owned()]);
         table.row(["  b".to_owned(), "8".to_owned(), "or in more lines than that one".to_owned()]);
-        let expected = "\
-  a       10  in one line
-  long     9
-    in a line of its own
-  b        8
-    or in more lines than
-      that one
-";
-        assert_eq!(table.render(25, false), expected);
+        let lines = [
+            "  a     10  in one line",
+            "  long   9",
+            "    in a line of its own",
+            "  b      8",
+            "    or in more lines than",
+            "      that one",
+        ];
+        assert_eq!(table.render(25, false).lines().collect::<Vec<_>>(), lines);
     }
 
     #[test]
