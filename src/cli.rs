@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -21,7 +22,7 @@ use crate::terminal::color;
 /// More threads than any machine that this runs on has cores.
 const MOST_THREADS: u32 = 1024;
 /// Plans count units of work in 32 bits; this many images leave room for rows and channels.
-const LARGEST_BATCH: u32 = 4096;
+pub const LARGEST_BATCH: u32 = 4096;
 
 /// A parameter's name and the text of its value.
 pub type Setting = (String, String);
@@ -48,7 +49,7 @@ pub struct NetworkArgs {
     pub map: Option<PathBuf>,
     /// Random weights from this seed; without it, those in SPEC with the ending .safetensors, if that file
     /// exists
-    #[arg(long, value_name = "N", conflicts_with = "weights")]
+    #[arg(long, value_name = "N", conflicts_with = "weights", value_parser = whole_number::<u64>(0..=u64::MAX))]
     pub seed: Option<u64>,
     /// Threads of compiled code [default: one for each core]
     #[arg(long, value_name = "N", value_parser = thread_count)]
@@ -161,8 +162,19 @@ pub fn batch_size(text: &str) -> Result<NonZeroU32, String> {
 }
 
 fn number_up_to(text: &str, limit: u32) -> Result<NonZeroU32, String> {
-    let number = text.parse::<NonZeroU32>().ok().filter(|number| number.get() <= limit);
-    number.ok_or_else(|| format!("must be a whole number from 1 to {limit}"))
+    let number: u32 = whole_number(1..=u64::from(limit))(text)?;
+    NonZeroU32::try_from(number).map_err(|error| error.to_string())
+}
+
+/// Reads a whole number in `range`, which must be one of numbers that `T` has.
+pub fn whole_number<T: TryFrom<u64>>(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        let number = number.and_then(|number| T::try_from(number).ok());
+        number.ok_or_else(|| format!("must be a whole number from {} to {}", range.start(), range.end()))
+    }
 }
 
 /// Reads `NAME=VALUE`.

@@ -1,13 +1,14 @@
 //! Inputs of a network: images, an array, or random numbers.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use xcc_compiler::graph::{Graph, ImageSpec, Shape};
 use xcc_runtime::{image, npy};
 
-use crate::cli::Failure;
+use crate::cli::{self, Failure};
+use crate::numbers::bytes;
 
 /// What a network is given.
 #[derive(Args, Clone, Debug)]
@@ -26,6 +27,7 @@ pub struct Inputs {
     spec: ImageSpec,
     shape: Shape,
     source: Source,
+    note: Option<String>,
 }
 
 enum Source {
@@ -37,13 +39,30 @@ impl InputArgs {
     /// The inputs given, if any.
     pub fn inputs(&self, graph: &Graph) -> Result<Option<Inputs>, Failure> {
         let (spec, shape) = (graph.image.clone(), graph.node(graph.input).shape);
+        let mut note = None;
         let source = match &self.input {
-            Some(path) => Source::Values(npy::read_inputs(path, shape).map_err(Failure::input)?.1),
+            Some(path) => {
+                let array = npy::read_inputs(path, shape).map_err(Failure::input)?;
+                note = note_on_bytes(&array, &spec, path);
+                Source::Values(array.values)
+            }
             None if self.images.is_empty() => return Ok(None),
             None => Source::Images(self.images.clone()),
         };
-        Ok(Some(Inputs { spec, shape, source }))
+        Ok(Some(Inputs { spec, shape, source, note }))
     }
+}
+
+/// What to say about bytes, which stay 0 to 255, where the spec scales samples to another range.
+fn note_on_bytes(array: &npy::Inputs, spec: &ImageSpec, path: &Path) -> Option<String> {
+    let [low, high] = spec.range;
+    let other = array.are_bytes && spec.range != [0.0, 255.0];
+    other.then(|| {
+        format!(
+            "{} holds bytes, which are taken as 0 to 255; images are scaled to {low} to {high}, arrays are not",
+            path.display()
+        )
+    })
 }
 
 impl Inputs {
@@ -54,7 +73,12 @@ impl Inputs {
         let mut values = reserved(elements)?;
         let [low, high] = spec.range.map(f64::from);
         values.extend((0..elements).map(|index| (low + (high - low) * uniform(seed, index)) as f32));
-        Ok(Self { spec, shape, source: Source::Values(values) })
+        Ok(Self { spec, shape, source: Source::Values(values), note: None })
+    }
+
+    /// A note on standard error about what is unusual in them.
+    pub fn tell(&self) {
+        self.note.iter().for_each(cli::note);
     }
 
     /// How many there are, at least one.
@@ -109,7 +133,11 @@ fn reserved(length: u64) -> Result<Vec<f32>, Failure> {
     if reserved {
         Ok(values)
     } else {
-        Err(Failure::input(format!("no memory for {length} numbers of input")))
+        let size = length.saturating_mul(size_of::<f32>() as u64);
+        Err(Failure::input(format!(
+            "cannot allocate {size} bytes of input: {} are too much; fewer images in a run (`--batch`) take less",
+            bytes(size)
+        )))
     }
 }
 

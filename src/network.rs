@@ -2,17 +2,55 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use serde::Serialize;
 use xcc_compiler::graph::{Graph, LayerId, NodeId};
 use xcc_compiler::passes::{PassOptions, optimize};
-use xcc_compiler::plan::PlanOptions;
+use xcc_compiler::plan::{PlanError, PlanOptions};
 use xcc_compiler::target::Target;
-use xcc_runtime::Model;
-use xcc_runtime::reference::evaluate_keeping;
+use xcc_runtime::reference::{evaluate_keeping, exactly};
 use xcc_runtime::weights::{self, NameMap, Weights, WeightsError};
+use xcc_runtime::{Model, ModelError};
 
-use crate::cli::{self, Backend, Failure, Loaded, NetworkArgs};
+use crate::cli::{self, Backend, Failure, Loaded, NetworkArgs, SpecArgs};
+use crate::inputs::InputArgs;
+use crate::numbers::bytes;
 use crate::terminal::with_progress;
+
+/// A network, what it runs with and on, and how results are told: what `run`, `verify` and `bench` take.
+#[derive(Args)]
+pub struct JobArgs {
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    #[command(flatten)]
+    pub inputs: InputArgs,
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is run, and by what: what `run` and `bench` take.
+#[derive(Args)]
+pub struct EngineArgs {
+    /// What runs the network
+    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
+    pub backend: Backend,
+    /// Run the network up to this layer, whose value is the result
+    #[arg(long, value_name = "LAYER")]
+    pub tap: Option<String>,
+}
+
+impl EngineArgs {
+    /// Makes the layer of `--tap` the only output of `graph`.
+    pub fn tap(&self, graph: &mut Graph) -> Result<(), Failure> {
+        if let Some(layer) = &self.tap {
+            graph.outputs = vec![tap(graph, layer)?];
+        }
+        Ok(())
+    }
+}
 
 /// Weights, and where they are from.
 pub struct Bound {
@@ -110,7 +148,7 @@ impl Engine {
             }
             Backend::Cpu => {
                 let options = PlanOptions { batch, threads: arguments.threads(), keep_all: false };
-                let compile = || compile(graph, &weights, options);
+                let compile = || compile(graph, &weights, arguments.target, options);
                 Runner::Cpu(Box::new(with_progress("compiling", compile)?))
             }
         };
@@ -129,11 +167,11 @@ impl Engine {
     pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, Failure> {
         match &self.backend {
             Runner::Cpu(model) => {
-                let outputs = model.run(input).map_err(Failure::input)?;
+                let outputs = model.run(input).map_err(|error| failure(error, self.batch))?;
                 Ok(outputs.into_iter().next().unwrap_or_default())
             }
             Runner::Reference { graph, weights, output } => {
-                let exact: Vec<f64> = input.iter().map(|&value| f64::from(value)).collect();
+                let exact: Vec<f64> = exactly(input).map_err(Failure::input)?;
                 let keep = [*output];
                 let values = evaluate_keeping(graph, weights.as_ref(), &exact, self.batch as usize, &keep);
                 let value = values.map_err(Failure::input)?.take(*output).unwrap_or_default();
@@ -148,13 +186,27 @@ pub fn first_output(graph: &Graph) -> NodeId {
     graph.outputs.first().copied().unwrap_or(graph.input)
 }
 
-fn compile(mut graph: Graph, weights: &Weights, options: PlanOptions) -> Result<Model, Failure> {
+fn compile(mut graph: Graph, weights: &Weights, target: Target, options: PlanOptions) -> Result<Model, Failure> {
     optimize(&mut graph, &PassOptions::default());
-    Model::compile(&graph, weights, Target::native(), options).map_err(Failure::input)
+    let model = Model::compile(&graph, weights, target, options);
+    model.map_err(|error| failure(error, options.batch))
+}
+
+/// What keeps a network from being compiled for runs of `batch` images, or from running; where memory is
+/// short, with the way out.
+pub fn failure(error: ModelError, batch: u32) -> Failure {
+    let asked = match &error {
+        ModelError::Memory(memory) => Some(memory.bytes),
+        ModelError::Plan(PlanError::Memory { bytes, .. }) => Some(*bytes),
+        _ => None,
+    };
+    let Some(asked) = asked else { return Failure::input(error) };
+    let way_out = if batch > 1 { "fewer images in a run (`--batch`) take" } else { "a smaller input takes" };
+    Failure::input(format!("{error}: {} are too much; {way_out} less", bytes(asked)))
 }
 
 /// The value of the layer called `name`.
-pub fn tap(graph: &Graph, name: &str) -> Result<NodeId, Failure> {
+fn tap(graph: &Graph, name: &str) -> Result<NodeId, Failure> {
     let layer = graph.layers.iter().position(|layer| layer.name == name).map(LayerId::new);
     // A layer of several nodes yields what the last of them does.
     let value = layer.and_then(|layer| graph.order().iter().rfind(|&&id| graph.node(id).layer == layer));

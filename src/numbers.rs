@@ -13,6 +13,12 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
+/// A number of things: `1 rewrite`, `2 rewrites`.
+pub fn counted(number: usize, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{ending}", thousands(number as u64))
+}
+
 /// As a multiple of `unit`, a power of ten from 100, with two digits behind the point: `1,721.90`; a
 /// dash for zero.
 pub fn in_units(number: u64, unit: u64) -> String {
@@ -61,6 +67,11 @@ mod tests {
         let texts = [0, 7, 999, 1000, 54_528, 22_910_480].map(thousands);
         assert_eq!(texts, ["0", "7", "999", "1,000", "54,528", "22,910,480"]);
         assert_eq!(thousands(u64::MAX), "18,446,744,073,709,551,615");
+    }
+
+    #[test]
+    fn one_thing_is_no_plural() {
+        assert_eq!([0, 1, 2000].map(|number| counted(number, "row")), ["0 rows", "1 row", "2,000 rows"]);
     }
 
     #[test]

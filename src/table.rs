@@ -18,6 +18,8 @@ pub enum Layout {
     Right,
     /// Text that is wrapped where the table would be too wide otherwise.
     Wrapped,
+    /// Text of the last column that goes under its row, wrapped, where it does not fit behind the others.
+    Below,
 }
 
 /// A table under construction. A cell may have several lines.
@@ -57,11 +59,11 @@ impl Table {
     /// The table's text, `width` columns wide at most where wrapping makes that possible.
     pub fn render(&self, width: usize, color: bool) -> String {
         let widths = self.widths(width);
-        let across = widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
+        let across = across(&widths);
         let mut text = String::new();
         for row in &self.rows {
             let (lines, strong) = match row {
-                Row::Cells { cells, strong } => (self.lines(cells, &widths), *strong),
+                Row::Cells { cells, strong } => (self.lines(cells, &widths, width), *strong),
                 Row::Rule(title) => (vec![rule(title, across)], !title.is_empty()),
             };
             for line in lines {
@@ -77,17 +79,17 @@ impl Table {
         text
     }
 
-    /// The width of each column: that of its widest cell, less where the table has to be narrower.
+    /// The width of each column: that of its widest cell, less where the table has to be narrower. Text that
+    /// goes below has none.
     fn widths(&self, width: usize) -> Vec<usize> {
-        let mut widths = vec![0; self.layouts.len()];
+        let mut widths = vec![0; self.layouts.iter().filter(|layout| **layout != Layout::Below).count()];
         for row in &self.rows {
             let Row::Cells { cells, .. } = row else { continue };
             for (width, cell) in widths.iter_mut().zip(cells) {
                 *width = cell.lines().map(measure_text_width).fold(*width, usize::max);
             }
         }
-        let gaps = GAP * widths.len().saturating_sub(1);
-        let mut excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(width);
+        let mut excess = across(&widths).saturating_sub(width);
         let mut shrinking: Vec<usize> =
             (0..widths.len()).filter(|&column| self.layouts[column] == Layout::Wrapped).collect();
         // The widest first: it has most to give.
@@ -100,14 +102,23 @@ impl Table {
         widths
     }
 
-    fn lines(&self, cells: &[String], widths: &[usize]) -> Vec<String> {
+    fn lines(&self, cells: &[String], widths: &[usize], width: usize) -> Vec<String> {
         let columns: Vec<Vec<String>> = cells
             .iter()
             .zip(widths)
             .map(|(cell, &width)| cell.lines().flat_map(|l| wrap(l, width)).collect())
             .collect();
         let height = columns.iter().map(Vec::len).max().unwrap_or(0);
-        (0..height).map(|line| self.line(&columns, widths, line)).collect()
+        let mut lines: Vec<String> = (0..height).map(|line| self.line(&columns, widths, line)).collect();
+        for text in cells.iter().skip(widths.len()) {
+            match lines.last_mut() {
+                Some(line) if measure_text_width(line) + measure_text_width(text) <= width => {
+                    line.push_str(text);
+                }
+                _ => lines.extend(wrap(&format!("{}{text}", " ".repeat(2 * INDENT)), width)),
+            }
+        }
+        lines
     }
 
     fn line(&self, columns: &[Vec<String>], widths: &[usize], line: usize) -> String {
@@ -117,12 +128,17 @@ impl Table {
             let padding = " ".repeat(width.saturating_sub(measure_text_width(cell)));
             match layout {
                 Layout::Right => text.extend([&padding, cell]),
-                Layout::Left | Layout::Wrapped => text.extend([cell, &padding]),
+                Layout::Left | Layout::Wrapped | Layout::Below => text.extend([cell, &padding]),
             }
             text.push_str(&" ".repeat(GAP));
         }
         text
     }
+}
+
+/// Columns of a table with columns of these widths.
+fn across(widths: &[usize]) -> usize {
+    widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)
 }
 
 fn rule(title: &str, width: usize) -> String {
@@ -135,7 +151,7 @@ fn rule(title: &str, width: usize) -> String {
 
 /// Breaks a line at spaces, and words that are wider than a line anywhere. Lines after the first hang by
 /// [`INDENT`] more than the first.
-fn wrap(line: &str, width: usize) -> Vec<String> {
+pub fn wrap(line: &str, width: usize) -> Vec<String> {
     if measure_text_width(line) <= width {
         return vec![line.to_owned()];
     }
@@ -212,6 +228,23 @@ a long name           1
 überlänge     1,000,000
 ";
         assert_eq!(sample().render(20, false), expected);
+    }
+
+    #[test]
+    fn text_goes_below_where_it_does_not_fit_behind() {
+        let mut table = Table::new(&[Layout::Left, Layout::Right, Layout::Below]);
+        table.row(["  a".to_owned(), "10".to_owned(), "in one line".to_owned()]);
+        table.row(["  long".to_owned(), "9".to_owned(), "in a line of its own".to_owned()]);
+        table.row(["  b".to_owned(), "8".to_owned(), "or in more lines than that one".to_owned()]);
+        let lines = [
+            "  a     10  in one line",
+            "  long   9",
+            "    in a line of its own",
+            "  b      8",
+            "    or in more lines than",
+            "      that one",
+        ];
+        assert_eq!(table.render(25, false).lines().collect::<Vec<_>>(), lines);
     }
 
     #[test]

@@ -18,9 +18,9 @@ pub fn color(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Columns of the terminal that standard output is; `None` when it is none.
-pub fn width() -> Option<usize> {
-    console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns))
+/// Columns of the terminal that standard output is; 80 when it is none.
+pub fn width() -> usize {
+    console::Term::stdout().size_checked().map_or(80, |(_, columns)| usize::from(columns))
 }
 
 /// Does `work`. When it takes longer than a second and standard error is a terminal, that says `what` is

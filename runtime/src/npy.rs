@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use xcc_compiler::graph::Shape;
 
 use crate::replace::replace;
-use header::{Header, HeaderError};
+use header::{Element, Header, HeaderError};
 
 /// Why an array cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -58,8 +58,24 @@ pub struct Array {
     pub values: Vec<f32>,
 }
 
+/// Inputs of a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inputs {
+    /// How many there are, at least one.
+    pub count: u64,
+    /// Their elements, one input behind the other.
+    pub values: Vec<f32>,
+    /// Whether the file holds bytes, which became 0 to 255.
+    pub are_bytes: bool,
+}
+
 /// Reads an array; elements of 64 bits are rounded to 32, bytes become 0 to 255.
 pub fn read(path: &Path) -> Result<Array, NpyError> {
+    Ok(read_typed(path)?.0)
+}
+
+/// Reads an array, and says what its elements are in the file.
+fn read_typed(path: &Path) -> Result<(Array, Element), NpyError> {
     let io = |source| NpyError::Io { path: path.to_owned(), source };
     let format = |reason| NpyError::Format { path: path.to_owned(), reason };
     let mut file = File::open(path).map_err(io)?;
@@ -77,13 +93,13 @@ pub fn read(path: &Path) -> Result<Array, NpyError> {
     data.try_reserve_exact(bytes).map_err(|_| format(format!("no memory for {bytes} bytes")))?;
     data.resize(bytes, 0);
     file.read_exact(&mut data).map_err(io)?;
-    Ok(Array { values: header.element.decode(&data, header.big_endian), shape: header.shape })
+    let Header { element, big_endian, shape, .. } = header;
+    Ok((Array { values: element.decode(&data, big_endian), shape }, element))
 }
 
-/// Reads an array of inputs of shape `input`: NHWC, or HWC for a single one. Returns how many there are, at
-/// least one, and their elements.
-pub fn read_inputs(path: &Path, input: Shape) -> Result<(u64, Vec<f32>), NpyError> {
-    let array = read(path)?;
+/// Reads an array of inputs of shape `input`: NHWC, or HWC for a single one.
+pub fn read_inputs(path: &Path, input: Shape) -> Result<Inputs, NpyError> {
+    let (array, element) = read_typed(path)?;
     let expected = extents(input);
     let count = match array.shape.split_first() {
         _ if array.shape == expected => Some(1),
@@ -91,7 +107,7 @@ pub fn read_inputs(path: &Path, input: Shape) -> Result<(u64, Vec<f32>), NpyErro
         _ => None,
     };
     match count {
-        Some(count) => Ok((count, array.values)),
+        Some(count) => Ok(Inputs { count, values: array.values, are_bytes: element == Element::U8 }),
         None => Err(NpyError::Shape { path: path.to_owned(), found: array.shape, input }),
     }
 }

@@ -9,8 +9,8 @@ use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::PlanOptions;
 use xcc_compiler::target::Target;
 
-use crate::reference::{Float, ReferenceError, evaluate_keeping};
-use crate::{Model, ModelError};
+use crate::reference::{Float, ReferenceError, evaluate_keeping, exactly};
+use crate::{Model, ModelError, OutOfMemory};
 
 /// The largest error of a value that counts as rounding, relative to the value's largest element: about 30
 /// times what networks of the size of Xception show in 32-bit floats.
@@ -25,6 +25,9 @@ pub enum VerifyError {
     /// The reference cannot be computed.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
+    /// There is no memory for the input in the reference's numbers.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
 }
 
 /// Where an element is in a value of a batch.
@@ -65,6 +68,9 @@ pub struct Comparison {
     pub shape: Shape,
     /// The worst element.
     pub worst: Difference,
+    /// Elements that are NaN or infinite on one side at least. Where both sides have the same there, they
+    /// count as equal.
+    pub not_finite: usize,
 }
 
 impl Comparison {
@@ -90,7 +96,7 @@ pub fn verify<F: Float>(
     optimize(&mut fused, &PassOptions::default());
     let options = PlanOptions { keep_all: true, ..options };
     let model = Model::compile(&fused, weights, target, options)?;
-    let exact: Vec<F> = input.iter().map(|&value| F::from_f32(value)).collect();
+    let exact = exactly::<F>(input)?;
     let reference = evaluate_keeping(graph, weights, &exact, options.batch as usize, fused.order())?;
     let mut comparisons = Vec::with_capacity(fused.order().len());
     model.run_and_visit(input, fused.order(), |id, found| {
@@ -101,6 +107,7 @@ pub fn verify<F: Float>(
             layer: fused.layer(node.layer).name.clone(),
             shape: node.shape,
             worst: worst(expected, &found, node.shape),
+            not_finite: not_finite(expected, &found),
         });
     })?;
     Ok(comparisons)
@@ -124,6 +131,11 @@ fn worst<F: Float>(expected: &[F], found: &[f32], shape: Shape) -> Difference {
         expected: expected.get(index).map_or(0.0, |e| e.to_f64()),
         found: found.get(index).copied().unwrap_or(0.0),
     }
+}
+
+/// How many elements are NaN or infinite on one side at least.
+fn not_finite<F: Float>(expected: &[F], found: &[f32]) -> usize {
+    expected.iter().zip(found).filter(|(e, f)| !(e.to_f64().is_finite() && f.is_finite())).count()
 }
 
 fn relative_error(expected: f64, found: f64, scale: f64) -> f64 {
@@ -173,5 +185,14 @@ mod tests {
         assert_eq!(error(1e300, f32::INFINITY), f64::INFINITY);
         assert_eq!(worst(&[0.0], &[1e-30], Shape::vector(1)).error, f64::INFINITY);
         assert_eq!(worst(&[0.0], &[0.0], Shape::vector(1)).error, 0.0);
+    }
+
+    #[test]
+    fn elements_that_are_not_finite_on_either_side_are_counted() {
+        let (nan, infinity) = (f64::NAN, f64::INFINITY);
+        let expected = [1.0, nan, infinity, nan, 2.0, 3.0];
+        let found = [1.0, f32::NAN, f32::INFINITY, 0.0, f32::NEG_INFINITY, 3.5];
+        assert_eq!(not_finite(&expected, &found), 4);
+        assert_eq!(not_finite(&[0.0, -1e300], &[0.0, 1.0]), 0);
     }
 }

@@ -100,13 +100,22 @@ fn inputs_have_the_shape_of_the_network_with_images_before_it_or_not() {
         npy::write(&path, shape, &vec![1.0; count]).unwrap();
         npy::read_inputs(&path, input)
     };
-    assert_eq!(inputs(&[2, 1, 3], 6).unwrap(), (1, vec![1.0; 6]));
-    assert_eq!(inputs(&[4, 2, 1, 3], 24).unwrap(), (4, vec![1.0; 24]));
+    let floats = |count, elements| npy::Inputs { count, values: vec![1.0; elements], are_bytes: false };
+    assert_eq!(inputs(&[2, 1, 3], 6).unwrap(), floats(1, 6));
+    assert_eq!(inputs(&[4, 2, 1, 3], 24).unwrap(), floats(4, 24));
     let error = inputs(&[3, 2, 1], 6).unwrap_err().to_string();
     let expected = "the array has shape (3, 2, 1), the network reads 2x1x3: \
                     give (images, 2, 1, 3) or, for one image, (2, 1, 3)";
     assert!(error.ends_with(expected), "{error}");
     assert!(matches!(inputs(&[0, 2, 1, 3], 0), Err(NpyError::Shape { .. })));
+}
+
+#[test]
+fn inputs_of_bytes_are_marked() {
+    let (_folder, path) = place();
+    std::fs::write(&path, foreign::<u8>(&[2, 1, 3], npyz::Order::C, &[0, 1, 2, 3, 4, 255])).unwrap();
+    let expected = npy::Inputs { count: 1, values: vec![0.0, 1.0, 2.0, 3.0, 4.0, 255.0], are_bytes: true };
+    assert_eq!(npy::read_inputs(&path, Shape::map(2, 1, 3)).unwrap(), expected);
 }
 
 #[test]

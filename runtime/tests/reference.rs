@@ -182,6 +182,21 @@ fn interleaved(partition: &Partition, taps: usize, kernel: &[f32]) -> Vec<f32> {
     result
 }
 
+/// Values that no machine can hold: a padded map of 40,001 x 40,001 for each of 131,072 pixels.
+#[test]
+fn values_without_memory_are_an_error_with_the_bytes() {
+    let far = 40_000;
+    let pads = Pads { top: far, bottom: far, left: far, right: far };
+    let spread = Window { kernel: [2; 2], strides: [1; 2], dilation: [far; 2], pads };
+    let graph = built(Shape::map(1, 1, 1), |b, x| b.conv(x, spread, Partition::whole(1, 1), false));
+    let weights = RandomWeights::new(&graph, 1);
+    let error = evaluate(&graph, &weights, &vec![0.0; 1 << 17], 1 << 17).unwrap_err().to_string();
+    let bytes = 8 * (1u64 << 17) * 40_001 * 40_001;
+    let expected =
+        format!("the value v1 of shape 40001x40001x1 takes {bytes} bytes at once for a batch of 131072");
+    assert!(error.starts_with(&expected), "{error}");
+}
+
 proptest! {
     #[test]
     fn a_segmented_convolution_is_a_regular_one_with_zeros(

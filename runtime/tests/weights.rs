@@ -6,7 +6,9 @@ mod listing;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
+use hdf5_pure::{AttrValue, FileBuilder};
 use listing::{Line, fixture, graph, lines};
+use serde_json::{Value, json};
 use xcc_compiler::elaborate;
 use xcc_compiler::graph::{Graph, WeightId, WeightSource};
 use xcc_runtime::weights::{
@@ -195,6 +197,146 @@ fn layers_that_only_the_operands_of_a_sum_put_in_order_need_names() {
     assert_same(&graph, &named, &Weights::random(&graph, 5));
 }
 
+/// A residual block whose two branches end in layers of the same shapes; `side` reads `from`.
+fn residual(operands: [&str; 2], from: &str) -> Vec<Line> {
+    let line = |name: &str, class: &str, inputs: &[&str], weights: &[(&str, &[u32])]| Line {
+        name: name.to_owned(),
+        class: class.to_owned(),
+        inputs: inputs.iter().map(|&input| input.to_owned()).collect(),
+        weights: weights.iter().map(|&(word, shape)| (word.to_owned(), shape.to_vec())).collect(),
+    };
+    let conv = |name, from, channels| {
+        line(name, "Conv2D", &[from], &[("kernel", &[1, 1, 4, channels]), ("bias", &[channels])])
+    };
+    let norm =
+        |name, from| line(name, "BatchNormalization", &[from], &[("beta", &[6]), ("moving_mean", &[6])]);
+    vec![
+        line("image", "InputLayer", &[], &[]),
+        conv("stem", "image", 4),
+        conv("first", "stem", 4),
+        line("first_act", "Activation", &["first"], &[]),
+        conv("deep", "first_act", 6),
+        norm("deep_bn", "deep"),
+        conv("side", from, 6),
+        norm("side_bn", "side"),
+        line("sum", "Add", &operands, &[]),
+        line("predictions", "Dense", &["sum"], &[("kernel", &[6, 3])]),
+    ]
+}
+
+/// How a description refers to the layers that a layer reads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum References {
+    None,
+    Keras2,
+    Keras3,
+}
+
+impl References {
+    fn to(self, inputs: &[String]) -> Value {
+        let tensor =
+            |name| json!({"class_name": "__keras_tensor__", "config": {"keras_history": [name, 0, 0]}});
+        match self {
+            _ if inputs.is_empty() => json!([]),
+            References::None => Value::Null,
+            References::Keras2 => {
+                json!([inputs.iter().map(|name| json!([name, 0, 0, {}])).collect::<Vec<_>>()])
+            }
+            References::Keras3 => {
+                json!([{"args": [inputs.iter().map(tensor).collect::<Vec<_>>()], "kwargs": {}}])
+            }
+        }
+    }
+}
+
+/// A whole model as an HDF5 file: the layers in Keras' order, all with names that Keras makes up, with the
+/// numbers that `weights` has for the layers of `network` under their names in `lines`.
+fn whole_model(lines: &[Line], network: &Graph, weights: &Weights, references: References) -> Vec<u8> {
+    let graph = graph(lines);
+    let mut made_up: HashMap<&str, String> = HashMap::new();
+    let mut layers = Vec::new();
+    let mut builder = FileBuilder::new();
+    for id in keras_order(&graph) {
+        let line = lines.iter().find(|line| line.name == graph.layer(id).name).unwrap();
+        let class = match line.class.as_str() {
+            "Conv2D" => "conv2d",
+            "BatchNormalization" => "batch_normalization",
+            "Dense" => "dense",
+            other => other,
+        };
+        let name = format!("{class}_{}", made_up.len());
+        let inputs: Vec<String> = line.inputs.iter().map(|input| made_up[input.as_str()].clone()).collect();
+        layers.push(json!({
+            "class_name": line.class, "config": {"name": name}, "inbound_nodes": references.to(&inputs),
+        }));
+        let mut group = builder.create_group(&name);
+        let mut names = Vec::new();
+        for (id, weight) in network.weights.iter().enumerate() {
+            let Some(role) = weight.name.strip_prefix(&format!("{}/", line.name)) else { continue };
+            let shape: Vec<u64> = weight.shape.iter().map(|&extent| u64::from(extent)).collect();
+            names.push(format!("{role}:0"));
+            let dataset = group.create_dataset(&names[names.len() - 1]);
+            dataset.with_f32_data(weights.tensor(WeightId::new(id))).with_shape(&shape);
+        }
+        group.set_attr("weight_names", AttrValue::VarLenStringArray(names));
+        builder.add_group(group.finish());
+        made_up.insert(&line.name, name);
+    }
+    let listed = layers.iter().map(|layer| layer["config"]["name"].as_str().unwrap().to_owned());
+    builder.set_attr("layer_names", AttrValue::VarLenStringArray(listed.collect()));
+    let model = json!({"class_name": "Functional", "config": {"name": "model", "layers": layers}});
+    builder.set_attr("model_config", AttrValue::String(model.to_string()));
+    builder.finish().unwrap()
+}
+
+fn load_whole_model(
+    network: &Graph,
+    lines: &[Line],
+    references: References,
+) -> Result<Weights, WeightsError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.h5");
+    let bytes = whole_model(lines, network, &Weights::random(network, 5), references);
+    std::fs::write(&path, bytes).unwrap();
+    weights::load(network, &path, None)
+}
+
+#[test]
+fn a_description_tells_layers_apart_that_only_the_operands_of_a_sum_put_in_order() {
+    let orders = [["deep_bn", "side_bn"], ["side_bn", "deep_bn"]];
+    let network = graph(&residual(orders[0], "stem"));
+    for operands in orders {
+        let lines = residual(operands, "stem");
+        for references in [References::Keras2, References::Keras3] {
+            let found = load_whole_model(&network, &lines, references)
+                .unwrap_or_else(|error| panic!("{operands:?}, {references:?}: {error}"));
+            assert_same(&network, &found, &Weights::random(&network, 5));
+        }
+        let error = load_whole_model(&network, &lines, References::None).unwrap_err().to_string();
+        assert!(
+            error.contains("order: deep_bn and side_bn have the same shapes and meet in a sum"),
+            "{error}"
+        );
+    }
+}
+
+/// Two branches that differ in nothing that is compared (they might in their strides), and a model that is
+/// wired in another way.
+#[test]
+fn a_description_that_does_not_decide_changes_nothing() {
+    let operands = ["deep_bn", "side_bn"];
+    let twins = residual(operands, "first_act");
+    let error = load_whole_model(&graph(&twins), &twins, References::Keras2).unwrap_err().to_string();
+    assert!(error.contains("order: deep and side have the same shapes"), "{error}");
+    let network = graph(&residual(operands, "stem"));
+    let mut other = residual(operands, "stem");
+    other.iter_mut().find(|line| line.name == "deep").unwrap().inputs = vec!["stem".into()];
+    other.iter_mut().find(|line| line.name == "stem").unwrap().inputs = vec!["first_act".into()];
+    other.iter_mut().find(|line| line.name == "first").unwrap().inputs = vec!["image".into()];
+    let error = load_whole_model(&network, &other, References::Keras3).unwrap_err().to_string();
+    assert!(error.contains("meet in a sum"), "{error}");
+}
+
 #[test]
 fn every_mismatch_is_reported_at_once() {
     let mut lines = lines("tiny.layers");
@@ -268,6 +410,57 @@ fn missing_and_surplus_layers_are_found_among_the_others() {
 }
 
 #[test]
+fn long_lists_of_mismatches_end_in_their_number() {
+    let graph = spec("xception.xc");
+    let file = safetensors(&[("other", "F32", vec![1], vec![0; 4])], 0);
+    let text = refusal(&graph, file.path());
+    let lines: Vec<&str> = text.lines().collect();
+    let missing = graph.weights.len();
+    assert!(lines[0].ends_with(&format!(": {} mismatches", missing + 1)), "{text}");
+    assert!(lines[1..11].iter().all(|line| line.starts_with("  missing: ")), "{text}");
+    assert_eq!(lines[11], format!("  missing: {} more", missing - 10));
+    assert_eq!((lines[12], lines.len()), ("  surplus: other (1)", 14));
+}
+
+#[test]
+fn files_that_were_cut_off_say_what_is_missing() {
+    let graph = tiny();
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("tiny.safetensors");
+    weights::save_safetensors(&graph, &Weights::random(&graph, 1), &whole).unwrap();
+    let length = |path: &Path| std::fs::metadata(path).unwrap().len();
+    let cases = [
+        (
+            fixture("keras2_model.h5"),
+            30_000,
+            format!("after 30000 of {} bytes", length(&fixture("keras2_model.h5"))),
+        ),
+        (
+            fixture("keras3.weights.h5"),
+            9000,
+            format!("after 9000 of {} bytes", length(&fixture("keras3.weights.h5"))),
+        ),
+        (
+            fixture("keras3.keras"),
+            9000,
+            "the list of members at the end of the archive is missing".to_owned(),
+        ),
+        (whole.clone(), 100, "it ends within its header, after 92 of ".to_owned()),
+        (
+            whole.clone(),
+            length(&whole) - 40,
+            "it ends within its tensors, after 1500 of 1540 bytes".to_owned(),
+        ),
+    ];
+    for (file, kept, expected) in cases {
+        let path = folder.path().join("cut.file");
+        std::fs::write(&path, &std::fs::read(&file).unwrap()[..kept as usize]).unwrap();
+        let text = refusal(&graph, &path);
+        assert!(text.starts_with("/cut.file: ") && text.contains(&expected), "{}: {text}", file.display());
+    }
+}
+
+#[test]
 fn conversion_keeps_every_bit() {
     let graph = tiny();
     let folder = tempfile::tempdir().unwrap();
@@ -324,6 +517,23 @@ fn names_of_another_tool_ask_for_a_map() {
   missing: a/kernel (1x1x2x2)
   surplus: a.weight (2x2x1x1)
 If these are the names of another tool, a name map can translate them (see specs/maps).
+"#]]
+    );
+}
+
+/// A map with a slip in one of its rules.
+#[test]
+fn names_that_a_map_makes_are_compared_with_the_networks() {
+    let graph = single("kernel", &[1, 1, 2, 2]);
+    let file = safetensors(&[("blocks.0.weight", "F32", vec![1, 1, 2, 2], vec![0; 16])], 0);
+    let map = NameMap::from_yaml("rules: [{from: blocks.0.weight, to: a/kernle}]").unwrap();
+    let text = weights::load(&graph, file.path(), Some(&map)).unwrap_err().to_string();
+    let lines: Vec<&str> = text.lines().skip(1).collect();
+    snapbox::assert_data_eq!(
+        lines.join("\n"),
+        snapbox::str![[r#"
+  missing: a/kernel (1x1x2x2); the file has blocks.0.weight, which the map calls a/kernle
+  surplus: blocks.0.weight, which the map calls a/kernle, (1x1x2x2); the network has a/kernel
 "#]]
     );
 }

@@ -13,9 +13,9 @@ use xcc_compiler::passes::{self, PASSES};
 use xcc_compiler::target::Target;
 use xcc_runtime::{machine, peak};
 
-use crate::cli::{self, Backend, Failure, NetworkArgs, SpecArgs};
-use crate::inputs::{InputArgs, Inputs};
-use crate::network::{self, Engine};
+use crate::cli::{self, Failure};
+use crate::inputs::Inputs;
+use crate::network::{self, Engine, EngineArgs, JobArgs};
 use crate::terminal::with_progress;
 use report::{Report, Settings};
 use samples::Plan;
@@ -43,31 +43,20 @@ JSON: an object on one line with `model`, `parameters` (of the spec), `backend`,
 of the process in 10^6 bytes, or null) and, with `--steps`, `steps`: objects with `layer`, `ms`, `share` and `gflops`.")]
 pub struct Arguments {
     #[command(flatten)]
-    spec: SpecArgs,
+    job: JobArgs,
     #[command(flatten)]
-    inputs: InputArgs,
-    #[command(flatten)]
-    network: NetworkArgs,
-    /// What runs the network
-    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
-    backend: Backend,
-    /// Time the network up to this layer
-    #[arg(long, value_name = "LAYER")]
-    tap: Option<String>,
+    engine: EngineArgs,
     #[command(flatten)]
     results: Results,
     /// Runs that are timed [default: as many as fit into 2 seconds, from 10 to 1000]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", value_parser = cli::whole_number::<u32>(1..=1_000_000))]
     iters: Option<u32>,
     /// Runs before, which are not timed [default: as many as fit into 0.3 seconds, at least 2]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    #[arg(long, value_name = "N", value_parser = cli::whole_number::<u32>(0..=1_000_000))]
     warmup: Option<u32>,
     /// Show the time of each layer, too
     #[arg(long)]
     steps: bool,
-    /// Print one JSON object instead of text
-    #[arg(long)]
-    json: bool,
 }
 
 /// What `xcc run` does with results: taken here, too, so that its command lines can be timed as they are.
@@ -93,29 +82,27 @@ impl Results {
 
 /// Measures and prints.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let mut loaded = cli::load_graph(&arguments.spec)?;
+    let Arguments { job, engine, .. } = arguments;
+    let mut loaded = cli::load_graph(&job.spec)?;
     arguments.results.note();
-    let batch = arguments.network.batch.get();
-    let input = input(arguments, &loaded.graph, batch)?;
-    let (bound, load) = timed(|| network::bind(&loaded, &arguments.network))?;
+    let batch = job.network.batch.get();
+    let input = input(job, &loaded.graph, batch)?;
+    let (bound, load) = timed(|| network::bind(&loaded, &job.network))?;
     let settings = Settings {
         model: loaded.graph.name.clone(),
         parameters: report::parameters(&loaded.parameters),
-        backend: arguments.backend,
+        backend: engine.backend,
         batch,
-        threads: arguments.network.threads(),
+        threads: job.network.threads(),
         origin: bound.origin,
         target: Target::native().to_string(),
         processor: machine::processor(),
         features: machine::features(),
     };
-    if let Some(layer) = &arguments.tap {
-        loaded.graph.outputs = vec![network::tap(&loaded.graph, layer)?];
-    }
+    engine.tap(&mut loaded.graph)?;
     let macs = total_macs(&needed(&loaded.graph)).total();
     let graph = loaded.graph.clone();
-    let (engine, compile) =
-        timed(|| Engine::new(graph, bound.weights, arguments.backend, &arguments.network))?;
+    let (engine, compile) = timed(|| Engine::new(graph, bound.weights, engine.backend, &job.network))?;
     let plan = Plan { warmup: arguments.warmup, runs: arguments.iters };
     let mut peaks = vec![measured_peak(PEAK_TIME)?];
     let mut sampled = Instant::now();
@@ -134,7 +121,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     peaks.push(measured_peak(PEAK_TIME)?);
     settings.origin.tell();
     let report = Report::new(settings, [load, compile], &taken, macs, &peaks, steps);
-    if arguments.json { cli::print_json(&report) } else { cli::print(&report.text()) }
+    if job.json { cli::print_json(&report) } else { cli::print(&report.text()) }
 }
 
 /// The graph without what its outputs do not need.
@@ -146,10 +133,10 @@ fn needed(graph: &Graph) -> Graph {
 }
 
 /// The first inputs given, or random ones.
-fn input(arguments: &Arguments, graph: &Graph, batch: u32) -> Result<Vec<f32>, Failure> {
-    let inputs = match arguments.inputs.inputs(graph)? {
+fn input(job: &JobArgs, graph: &Graph, batch: u32) -> Result<Vec<f32>, Failure> {
+    let inputs = match job.inputs.inputs(graph)? {
         Some(inputs) => inputs,
-        None => Inputs::random(graph, batch, arguments.network.seed.unwrap_or(0))?,
+        None => Inputs::random(graph, batch, job.network.seed.unwrap_or(0))?,
     };
     inputs.read(0..inputs.count().min(batch as usize), batch as usize)
 }

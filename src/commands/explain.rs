@@ -1,13 +1,16 @@
 //! `xcc explain`: every rewrite of the graph that was made or refused, and why.
 
+use std::collections::HashMap;
 use std::io;
 
 use clap::Args;
 use serde::Serialize;
+use xcc_compiler::graph::{Graph, Op};
 use xcc_compiler::passes::{Outcome, PASSES, Pass, PassOptions, Report, Row, optimize};
 
 use crate::cli::{self, Failure, Loaded, SpecArgs};
-use crate::table::{Layout, Table};
+use crate::numbers::counted;
+use crate::table::{Layout, Table, wrap};
 use crate::terminal;
 
 /// Rows of one pass and outcome that are shown without `--all`.
@@ -15,7 +18,8 @@ const SHORT: usize = 5;
 
 /// Show which rewrites a network allows and which are refused, with reasons
 ///
-/// Lines are those of the spec. Values are named as `xcc emit --stage graph` and `--stage fused` name them.
+/// Rows are rewrites that were made, unless they say `refused`. Lines are those of the spec. Values are named
+/// as `xcc emit --stage graph` and `--stage fused` name them.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -39,7 +43,8 @@ pub struct Arguments {
 /// Rewrites the network and prints what was done.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut loaded = cli::load_graph(&arguments.spec)?;
-    let report = optimize(&mut loaded.graph, &PassOptions::default());
+    let mut report = optimize(&mut loaded.graph, &PassOptions::default());
+    report.rows.retain(|row| is_of_use(row, &loaded.graph));
     let lines = LineTable::new(&loaded.source);
     if arguments.json {
         return cli::print_json(&json(&loaded, &report, &lines));
@@ -90,10 +95,21 @@ fn json<'a>(loaded: &'a Loaded, report: &'a Report, lines: &LineTable) -> Explan
     Explanation { model: &loaded.graph.name, applied, refused, rows: rows.collect() }
 }
 
+/// Whether a user can act on a row. A strided 1x1 convolution that reads what others read, too, is a shortcut:
+/// nothing makes it a part of a separable layer. `graph` is the rewritten one; separable layers are fused
+/// last, so the convolution is still there.
+fn is_of_use(row: &Row, graph: &Graph) -> bool {
+    let node = graph.node(row.node);
+    let is_shortcut = matches!(&node.op, Op::Conv(conv) if !conv.window.is_point())
+        && node.inputs.first().is_some_and(|&input| graph.users(input).len() > 1);
+    is_applied(row) || row.pass != "fuse_separable" || !is_shortcut
+}
+
 fn text(loaded: &Loaded, report: &Report, lines: &LineTable, limit: usize) -> String {
     let applied = report.applied();
     let refused = report.rows.len() - applied;
-    let mut text = format!("{}: {applied} rewrites applied, {refused} refused\n", loaded.graph.name);
+    let mut text =
+        format!("{}: {} applied, {refused} refused\n", loaded.graph.name, counted(applied, "rewrite"));
     for pass in &PASSES {
         let rows: Vec<&Row> = report.rows.iter().filter(|row| row.pass == pass.name).collect();
         if !rows.is_empty() {
@@ -104,18 +120,21 @@ fn text(loaded: &Loaded, report: &Report, lines: &LineTable, limit: usize) -> St
 }
 
 fn pass_text(pass: &Pass, rows: &[&Row], lines: &LineTable, limit: usize) -> String {
-    let of = |applied: bool| rows.iter().copied().filter(move |row| is_applied(row) == applied);
-    let mut table = Table::new(&[Layout::Left, Layout::Right, Layout::Left, Layout::Left, Layout::Wrapped]);
+    let mut table = Table::new(&[Layout::Left, Layout::Right, Layout::Left, Layout::Below]);
     let mut hidden = Vec::new();
     for (applied, word) in [(true, "applied"), (false, "refused")] {
-        of(applied).take(limit).for_each(|row| table.row(cells(row, lines)));
-        let more = of(applied).count().saturating_sub(limit);
+        let cells =
+            distinct(rows.iter().filter(|row| is_applied(row) == applied).map(|row| cells(row, lines)));
+        let more = cells.len().saturating_sub(limit);
         hidden.extend((more > 0).then(|| format!("{more} more {word}")));
+        cells.into_iter().take(limit).for_each(|cells| table.row(cells));
     }
-    let color = terminal::color(&io::stdout());
-    let name = if color { format!("\x1b[1m{}\x1b[0m", pass.name) } else { pass.name.to_owned() };
-    let width = terminal::width().unwrap_or(usize::MAX);
-    let mut text = format!("\n{name}: {}\n{}", pass.about, table.render(width, color));
+    let (width, color) = (terminal::width(), terminal::color(&io::stdout()));
+    // The indent of reasons, so that it does not look like a row.
+    let head = wrap(&format!("{}: {}", pass.name, pass.about), width.saturating_sub(2)).join("\n  ");
+    let head =
+        if color { head.replacen(pass.name, &format!("\x1b[1m{}\x1b[0m", pass.name), 1) } else { head };
+    let mut text = format!("\n{head}\n{}", table.render(width, color));
     if !hidden.is_empty() {
         text.push_str(&format!("  ... {}; --all shows them\n", hidden.join(", ")));
     }
@@ -126,13 +145,50 @@ fn is_applied(row: &Row) -> bool {
     matches!(row.outcome, Outcome::Applied { .. })
 }
 
-fn cells(row: &Row, lines: &LineTable) -> [String; 5] {
-    let (outcome, why) = match &row.outcome {
-        Outcome::Applied { what } => ("applied", what),
-        Outcome::Refused { reason } => ("refused", reason),
+/// Layer, line, value, and what was done or why not.
+type Cells = [String; 4];
+
+fn cells(row: &Row, lines: &LineTable) -> Cells {
+    let why = match &row.outcome {
+        Outcome::Applied { what } => what.clone(),
+        Outcome::Refused { reason } => format!("refused: {}", clauses(reason)),
     };
     let line = format!("line {}", lines.line(row.span.start));
-    [format!("  {}", row.layer), line, row.node.to_string(), outcome.to_owned(), why.clone()]
+    [format!("  {}", row.layer), line, row.node.to_string(), why]
+}
+
+/// A reason of several clauses, those that are repeated once and with their number.
+fn clauses(reason: &str) -> String {
+    let clauses = with_counts(reason.split("; "));
+    clauses
+        .into_iter()
+        .map(|(clause, count)| clause.to_owned() + &times(count))
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// Rows without repetitions, those that were repeated with their number.
+fn distinct(rows: impl Iterator<Item = Cells>) -> Vec<Cells> {
+    let counted = with_counts(rows).into_iter();
+    counted.map(|([layer, line, node, why], count)| [layer, line, node, why + &times(count)]).collect()
+}
+
+fn times(count: usize) -> String {
+    if count > 1 { format!(" ({count} times)") } else { String::new() }
+}
+
+/// Each item once, in the order of first appearance, and how often it is there.
+fn with_counts<T: Clone + Eq + std::hash::Hash>(items: impl Iterator<Item = T>) -> Vec<(T, usize)> {
+    let mut places: HashMap<T, usize> = HashMap::new();
+    let mut counted: Vec<(T, usize)> = Vec::new();
+    for item in items {
+        let place = *places.entry(item.clone()).or_insert(counted.len());
+        match counted.get_mut(place) {
+            Some((_, count)) => *count += 1,
+            None => counted.push((item, 1)),
+        }
+    }
+    counted
 }
 
 #[cfg(test)]
@@ -143,5 +199,14 @@ mod tests {
     fn lines_count_from_one_and_own_their_line_feed() {
         let lines = LineTable::new("ab\n\nc");
         assert_eq!([0, 1, 2, 3, 4, 9].map(|offset| lines.line(offset)), [1, 1, 1, 2, 3, 3]);
+    }
+
+    #[test]
+    fn what_is_repeated_is_said_once() {
+        let merged = clauses("sum v27 cannot merge; pool v9 cannot merge; sum v27 cannot merge");
+        assert_eq!(merged, "sum v27 cannot merge (2 times); pool v9 cannot merge");
+        let row = |why: &str| ["a", "line 1", "v1", why].map(str::to_owned);
+        let rows = distinct([row("x"), row("y"), row("x"), row("x")].into_iter());
+        assert_eq!(rows, [row("x (3 times)"), row("y")]);
     }
 }

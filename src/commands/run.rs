@@ -8,9 +8,9 @@ use clap::Args;
 use xcc_compiler::graph::Shape;
 use xcc_runtime::{labels, npy};
 
-use crate::cli::{self, Backend, Failure, Loaded, NetworkArgs, SpecArgs};
-use crate::inputs::{InputArgs, Inputs};
-use crate::network::{self, Engine};
+use crate::cli::{self, Failure, Loaded};
+use crate::inputs::Inputs;
+use crate::network::{self, Engine, EngineArgs, JobArgs};
 use crate::terminal::with_progress;
 use result::{Presentation, Report};
 
@@ -31,68 +31,59 @@ Examples:
   xcc run specs/digits.xc examples/digits/*.png
   xcc run specs/xception.xc --weights xception.h5 --input x.npy --output y.npy
 
-JSON: an object on one line with `model`, `layer` (whose value it is), `backend`, `batch`, `threads`, `weights` (a file or null),
-`seed` (of random weights or null), `output_shape` (inputs first), `output` (the file written or null) and `results`. A result has
-`input` (an image's file, or the input's number from 0 as text) and, for vectors, `top`: objects with `class`, `label` (or null) and `value`, the
-largest value first; for maps, `min`, `max` and `mean`. Numbers that are not finite are null.")]
+JSON: an object on one line with `model`, `layer` (whose value it is), `backend`,
+`batch`, `threads`, `weights` (a file or null), `seed` (of random weights or null),
+`output_shape` (inputs first), `output` (the file written or null) and `results`. A
+result has `input` (an image's file, or the input's number from 0 as text) and, for
+vectors, `top`: objects with `class`, `label` (or null) and `value`, the largest value
+first; for maps, `min`, `max` and `mean`. Numbers that are not finite are null.")]
 pub struct Arguments {
     #[command(flatten)]
-    spec: SpecArgs,
+    job: JobArgs,
     #[command(flatten)]
-    inputs: InputArgs,
-    #[command(flatten)]
-    network: NetworkArgs,
-    /// What runs the network
-    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
-    backend: Backend,
+    engine: EngineArgs,
     /// Write the results as an array of f4, one behind the other
     #[arg(long, value_name = "Y.npy")]
     output: Option<PathBuf>,
-    /// Yield the value of this layer instead of the network's result
-    #[arg(long, value_name = "LAYER")]
-    tap: Option<String>,
     /// List this many classes for each input [default: 5 for one input, 1 for several]
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "K", value_parser = cli::whole_number::<u32>(1..=1_000_000))]
     top: Option<u32>,
     /// Names of the classes, one a line, instead of those of the spec
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// Print one JSON object instead of text
-    #[arg(long)]
-    json: bool,
 }
 
 /// Runs the network and prints or writes its results.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let mut loaded = cli::load_graph(&arguments.spec)?;
-    let inputs = arguments.inputs.inputs(&loaded.graph)?.ok_or_else(nothing_given)?;
-    if let Some(layer) = &arguments.tap {
-        loaded.graph.outputs = vec![network::tap(&loaded.graph, layer)?];
-    }
+    let Arguments { job, engine, .. } = arguments;
+    let mut loaded = cli::load_graph(&job.spec)?;
+    let inputs = job.inputs.inputs(&loaded.graph)?.ok_or_else(nothing_given)?;
+    engine.tap(&mut loaded.graph)?;
     let output = network::first_output(&loaded.graph);
     let shape = loaded.graph.node(output).shape;
     let names = class_names(&loaded, arguments, shape)?;
-    let bound = network::bind(&loaded, &arguments.network)?;
+    let bound = network::bind(&loaded, &job.network)?;
     let report = Report {
         model: loaded.graph.name.clone(),
         layer: loaded.graph.layer(loaded.graph.node(output).layer).name.clone(),
-        backend: arguments.backend,
-        batch: arguments.network.batch.get(),
-        threads: arguments.network.threads(),
+        backend: engine.backend,
+        batch: job.network.batch.get(),
+        threads: job.network.threads(),
         origin: bound.origin,
     };
-    let engine = Engine::new(loaded.graph, bound.weights, arguments.backend, &arguments.network)?;
+    let engine = Engine::new(loaded.graph, bound.weights, engine.backend, &job.network)?;
     let values = with_progress("running", || results(&engine, &inputs, report.batch as usize, shape))?;
     if let Some(path) = &arguments.output {
         write(path, inputs.count(), shape, &values)?;
     }
     report.origin.tell();
+    inputs.tell();
     warn_of_strange_numbers(&values);
     let top = arguments.top.map_or(if inputs.count() == 1 { USUAL_TOP } else { 1 }, |top| top as usize);
     let listed = arguments.top.is_some() || inputs.count() == 1;
     let written = arguments.output.as_deref();
     let presentation = Presentation { report, inputs: &inputs, shape, names, values, top, listed, written };
-    if arguments.json { cli::print_json(&presentation.json()) } else { cli::print(&presentation.text()) }
+    if job.json { cli::print_json(&presentation.json()) } else { cli::print(&presentation.text()) }
 }
 
 fn nothing_given() -> Failure {
@@ -102,7 +93,7 @@ fn nothing_given() -> Failure {
 /// The labels of the classes. They name those of the network's result, not the elements of other layers'
 /// values.
 fn class_names(loaded: &Loaded, arguments: &Arguments, shape: Shape) -> Result<Option<Vec<String>>, Failure> {
-    if arguments.tap.is_some() && arguments.labels.is_none() {
+    if arguments.engine.tap.is_some() && arguments.labels.is_none() {
         return Ok(None);
     }
     let folder = loaded.path.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));

@@ -11,8 +11,6 @@ use crate::numbers::{bytes, in_units, macs, thousands};
 use crate::table::{Layout, Table};
 use crate::terminal;
 
-/// Width where there is no terminal.
-const USUAL_WIDTH: usize = 80;
 /// From this width on, connections have a column; below, they stand under the layer.
 const WIDE: usize = 110;
 
@@ -49,7 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.json {
         return cli::print_json(&summary);
     }
-    let width = arguments.width.or_else(terminal::width).unwrap_or(USUAL_WIDTH);
+    let width = arguments.width.unwrap_or_else(terminal::width);
     let head = head(&summary, &loaded.parameters);
     cli::print(&text(&head, &summary, width, terminal::color(&io::stdout())))
 }

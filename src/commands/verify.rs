@@ -1,18 +1,21 @@
 //! `xcc verify`: compiled code against the reference evaluator, value by value.
 
+use std::io;
+
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use xcc_compiler::plan::PlanOptions;
 use xcc_compiler::target::Target;
 use xcc_runtime::npy;
-use xcc_runtime::verify::{Comparison, TOLERANCE, verify};
+use xcc_runtime::verify::{Comparison, TOLERANCE, VerifyError, verify};
 use xcc_runtime::weights::Weights;
 
-use crate::cli::{self, Failure, Loaded, NetworkArgs, SpecArgs};
-use crate::inputs::{InputArgs, Inputs};
-use crate::network::{self, Origin};
+use crate::cli::{self, Failure, LARGEST_BATCH, Loaded};
+use crate::inputs::Inputs;
+use crate::network::{self, JobArgs, Origin};
+use crate::numbers::thousands;
 use crate::table::{Layout, Table};
-use crate::terminal::with_progress;
+use crate::terminal::{self, with_progress};
 
 /// Values that are shown unless all are asked for.
 const SHOWN: usize = 10;
@@ -21,7 +24,7 @@ const SHOWN: usize = 10;
 ///
 /// The reference runs the network as it is written, the machine code what passes made of it. An error is that
 /// of the worst element of a value, relative to the value's largest element; up to 1e-4 counts as rounding.
-/// Without inputs, one run of random ones is compared.
+/// NaN and infinities agree with their like only. Without inputs, one run of random ones is compared.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -30,25 +33,21 @@ Examples:
 
 Exit status: 0 when all values agree, 1 when one does not.
 
-JSON: an object on one line with `model`, `reference`, `batch`, `threads`, `weights` (a file or null), `seed` (of random weights or
-null), `tolerance`, `passed`, `worst_error` and `values`, in the order of computation. A value has `value` (its name in `emit`),
-`layer`, `shape`, `error`, `image`, `row`, `column`, `channel`, `expected` and `found`. Numbers that are not finite are null.")]
+JSON: an object on one line with `model`, `reference`, `batch`, `threads`, `weights` (a
+file or null), `seed` (of random weights or null), `tolerance`, `passed`, `worst_error`,
+`not_finite` and `values`, in the order of computation. A value has `value` (its name in
+`emit`), `layer`, `shape`, `error`, `image`, `row`, `column`, `channel`, `expected`,
+`found` and `not_finite` (elements that are NaN or infinite). Numbers that are not
+finite are null.")]
 pub struct Arguments {
     #[command(flatten)]
-    spec: SpecArgs,
-    #[command(flatten)]
-    inputs: InputArgs,
-    #[command(flatten)]
-    network: NetworkArgs,
+    job: JobArgs,
     /// What the reference computes in
     #[arg(long, value_enum, default_value_t = Reference::F64)]
     reference: Reference,
     /// Show all values in the order of computation, not just the worst
     #[arg(long, conflicts_with = "json")]
     all: bool,
-    /// Print one JSON object instead of text
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -78,6 +77,7 @@ struct Json<'a> {
     tolerance: f64,
     passed: bool,
     worst_error: f64,
+    not_finite: usize,
     values: Vec<JsonValue<'a>>,
 }
 
@@ -93,37 +93,50 @@ struct JsonValue<'a> {
     channel: u64,
     expected: f64,
     found: f32,
+    not_finite: usize,
 }
 
 /// Compares, prints the errors, and fails when one is too large.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let loaded = cli::load_graph(&arguments.spec)?;
-    let inputs = arguments.inputs.inputs(&loaded.graph)?;
-    let bound = network::bind(&loaded, &arguments.network)?;
-    let given = inputs.as_ref().map_or(0, Inputs::count);
+    let JobArgs { spec, inputs, network, json } = &arguments.job;
+    let loaded = cli::load_graph(spec)?;
+    let inputs = inputs.inputs(&loaded.graph)?;
+    let bound = network::bind(&loaded, network)?;
     let report = Report {
         model: loaded.graph.name.clone(),
         reference: arguments.reference,
-        batch: u32::try_from(given).map_err(Failure::input)?.max(arguments.network.batch.get()),
-        threads: arguments.network.threads(),
+        batch: in_one_run(inputs.as_ref().map_or(0, Inputs::count))?.max(network.batch.get()),
+        threads: network.threads(),
         origin: bound.origin,
     };
     let inputs = match inputs {
         Some(inputs) => inputs,
-        None => Inputs::random(&loaded.graph, report.batch, arguments.network.seed.unwrap_or(0))?,
+        None => Inputs::random(&loaded.graph, report.batch, network.seed.unwrap_or(0))?,
     };
     let input = inputs.read(0..inputs.count(), report.batch as usize)?;
     let comparisons = compare(&loaded, &bound.weights, &input, &report)?;
     report.origin.tell();
+    inputs.tell();
+    tell_not_finite(&comparisons, report.batch);
     let sorted = worst_first(&comparisons);
-    if arguments.json {
-        cli::print_json(&json(&report, &comparisons))?;
+    if *json {
+        cli::print_json(&as_json(&report, &comparisons))?;
     } else if arguments.all {
         cli::print(&text(&comparisons.iter().collect::<Vec<_>>(), &sorted))?;
     } else {
         cli::print(&text(&sorted[..sorted.len().min(SHOWN)], &sorted))?;
     }
     verdict(&sorted)
+}
+
+/// The number of inputs, if one run can take them all.
+fn in_one_run(inputs: usize) -> Result<u32, Failure> {
+    let batch = u32::try_from(inputs).ok().filter(|&batch| batch <= LARGEST_BATCH);
+    batch.ok_or_else(|| {
+        Failure::input(format!(
+            "{inputs} inputs are more than the {LARGEST_BATCH} that are compared in one run: give fewer"
+        ))
+    })
 }
 
 fn compare(
@@ -138,7 +151,29 @@ fn compare(
         Reference::F64 => verify::<f64>(&loaded.graph, weights, target, options, input),
         Reference::F32 => verify::<f32>(&loaded.graph, weights, target, options, input),
     });
-    compared.map_err(Failure::input)
+    compared.map_err(|error| match error {
+        VerifyError::Model(error) => network::failure(error, report.batch),
+        error => Failure::input(error),
+    })
+}
+
+/// A note on elements that are NaN or infinite, of which the errors say nothing where both sides agree.
+fn tell_not_finite(comparisons: &[Comparison], batch: u32) {
+    let affected: Vec<&Comparison> = comparisons.iter().filter(|value| value.not_finite > 0).collect();
+    let Some(first) = affected.first() else { return };
+    let elements: u64 = comparisons.iter().map(|value| value.shape.elements() * u64::from(batch)).sum();
+    cli::note(format!(
+        "{} of {} elements are NaN or infinite, in {} of {} values, {} first",
+        thousands(not_finite(comparisons) as u64),
+        thousands(elements),
+        affected.len(),
+        comparisons.len(),
+        first.layer
+    ));
+}
+
+fn not_finite(comparisons: &[Comparison]) -> usize {
+    comparisons.iter().map(|comparison| comparison.not_finite).sum()
 }
 
 fn worst_first(comparisons: &[Comparison]) -> Vec<&Comparison> {
@@ -150,20 +185,13 @@ fn worst_first(comparisons: &[Comparison]) -> Vec<&Comparison> {
 /// A table of the `shown` values, and what all of them, of which the worst is the first of `sorted`, add up
 /// to.
 fn text(shown: &[&Comparison], sorted: &[&Comparison]) -> String {
-    let mut table = Table::new(&[
-        Layout::Left,
-        Layout::Left,
-        Layout::Left,
-        Layout::Right,
-        Layout::Left,
-        Layout::Right,
-        Layout::Right,
-    ]);
-    let heads = ["value", "layer", "shape", "error", "at image, row, column, channel", "expected", "found"];
+    let (text, number) = (Layout::Left, Layout::Right);
+    let mut table = Table::new(&[text, Layout::Wrapped, number, text, number, number]);
+    let heads = ["value", "layer", "error", "at image,row,\ncolumn,channel", "expected", "found"];
     table.strong_row(heads.map(str::to_owned));
     table.rule("");
     shown.iter().for_each(|comparison| table.row(cells(comparison)));
-    let mut text = table.render(usize::MAX, false);
+    let mut text = table.render(terminal::width(), terminal::color(&io::stdout()));
     if shown.len() < sorted.len() {
         text += &format!("the worst {} of {} values; `--all` shows the others\n", shown.len(), sorted.len());
     }
@@ -177,21 +205,20 @@ fn text(shown: &[&Comparison], sorted: &[&Comparison]) -> String {
     text
 }
 
-fn cells(comparison: &Comparison) -> [String; 7] {
-    let Comparison { node, layer, shape, worst } = comparison;
+fn cells(comparison: &Comparison) -> [String; 6] {
+    let Comparison { node, layer, worst, .. } = comparison;
     let at = worst.position;
     [
         node.to_string(),
         layer.clone(),
-        shape.to_string(),
         format!("{:.1e}", worst.error),
-        format!("{}, {}, {}, {}", at.image, at.row, at.column, at.channel),
+        format!("{},{},{},{}", at.image, at.row, at.column, at.channel),
         format!("{:.6e}", worst.expected),
         format!("{:.6e}", worst.found),
     ]
 }
 
-fn json<'a>(report: &'a Report, comparisons: &'a [Comparison]) -> Json<'a> {
+fn as_json<'a>(report: &'a Report, comparisons: &'a [Comparison]) -> Json<'a> {
     let value = |comparison: &'a Comparison| {
         let at = comparison.worst.position;
         JsonValue {
@@ -205,6 +232,7 @@ fn json<'a>(report: &'a Report, comparisons: &'a [Comparison]) -> Json<'a> {
             channel: at.channel,
             expected: comparison.worst.expected,
             found: comparison.worst.found,
+            not_finite: comparison.not_finite,
         }
     };
     Json {
@@ -212,6 +240,7 @@ fn json<'a>(report: &'a Report, comparisons: &'a [Comparison]) -> Json<'a> {
         tolerance: TOLERANCE,
         passed: comparisons.iter().all(Comparison::passes),
         worst_error: comparisons.iter().map(|comparison| comparison.worst.error).fold(0.0, f64::max),
+        not_finite: not_finite(comparisons),
         values: comparisons.iter().map(value).collect(),
     }
 }
@@ -221,7 +250,7 @@ fn verdict(sorted: &[&Comparison]) -> Result<(), Failure> {
     let bad = sorted.iter().filter(|comparison| !comparison.passes()).count();
     match sorted.first() {
         Some(worst) if bad > 0 => Err(Failure::check(format!(
-            "{bad} of {} values differ from the reference by more than {TOLERANCE:.0e}; the worst is {} by {:.1e}",
+            "{bad} of {} values differ by more than {TOLERANCE:.0e}; the worst is {} by {:.1e}",
             sorted.len(),
             worst.layer,
             worst.worst.error

@@ -17,8 +17,27 @@ fn explain_is_short_unless_all_is_asked_for() {
         .filter_map(|line| line.trim().strip_prefix("... "))
         .flat_map(|line| line.split_whitespace().filter_map(|word| word.parse::<usize>().ok()))
         .sum();
-    let notes = short.lines().filter(|line| line.trim().starts_with("... ")).count();
-    assert_eq!(all.lines().count(), short.lines().count() - notes + hidden);
+    let rows = |text: &str| text.lines().filter(|line| line.contains("  line ")).count();
+    assert_eq!(rows(&all), rows(&short) + hidden);
+}
+
+/// Reasons of any length wrap; merged branches and plain refusals have the longest.
+#[test]
+fn explanations_are_no_wider_than_a_terminal() {
+    for spec in ["xception", "inception_v3", "inception_module", "resnet50", "mini_xception"] {
+        let said = output(&["explain", &format!("specs/{spec}.xc"), "--all"]);
+        let wide: Vec<&str> = said.lines().filter(|line| line.chars().count() > 80).collect();
+        assert_eq!(wide, [""; 0], "{spec}");
+    }
+}
+
+/// No row says that a strided shortcut is no part of a separable layer: nobody can change that.
+#[test]
+fn shortcuts_are_not_refused_as_separable() {
+    for spec in ["xception", "resnet50"] {
+        let explanation = json(&["explain", &format!("specs/{spec}.xc"), "--json"]);
+        assert_eq!(explanation["refused"], 0, "{spec}");
+    }
 }
 
 #[test]

@@ -178,6 +178,55 @@ fn strange_numbers_are_told_of_and_do_no_harm() {
     }
 }
 
+/// An array of bytes: this version of the format, this type, this shape.
+fn bytes_array(files: &Files, shape: &str, bytes: &[u8]) -> String {
+    let header = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}");
+    let mut content = b"\x93NUMPY\x01\x00".to_vec();
+    content.extend((header.len() as u16).to_le_bytes());
+    content.extend(header.as_bytes());
+    content.extend(bytes);
+    std::fs::write(files.path("bytes.npy"), content).unwrap();
+    files.text("bytes.npy")
+}
+
+#[test]
+fn bytes_in_another_range_than_the_specs_are_noted() {
+    let files = Files::new();
+    let array = bytes_array(&files, "(8, 8, 3)", &[7; 192]);
+    let found = run(&["run", TINY, "--seed", "1", "--input", &array]);
+    let expected = format!(
+        "note: {array} holds bytes, which are taken as 0 to 255; images are scaled to 0 to 1, arrays are not\n"
+    );
+    assert_eq!((found.status, found.stderr), (0, expected));
+    let source = std::fs::read_to_string(TINY).unwrap().replace("labels:", "range: 0 .. 255, labels:");
+    let found = run_with_input(&["run", "-", "--seed", "1", "--input", &array], &source);
+    assert_eq!((found.status, found.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn more_inputs_than_a_run_takes_are_not_verified() {
+    let files = Files::new();
+    let array = bytes_array(&files, "(4097, 8, 8, 3)", &[0; 4097 * 192]);
+    let found = run(&["verify", TINY, "--input", &array]);
+    assert_eq!(found.status, 2);
+    assert!(found.stderr.contains("4097 inputs are more than the 4096"), "{}", found.stderr);
+}
+
+/// Values of a terabyte are refused before any memory is taken.
+#[test]
+fn a_batch_without_memory_says_how_to_need_less() {
+    let source = "model large\ninput image 64 x 64 x 1\nconv 16384, 1x1\nglobalavgpool\n";
+    let found = run_with_input(&["bench", "-", "--seed", "0", "--batch", "4096"], source);
+    assert_eq!(found.status, 2, "{}", found.stdout);
+    let parts = [
+        "error: the network needs ",
+        " bytes for its values at batch 4096",
+        " TiB are too much",
+        "`--batch`",
+    ];
+    assert!(parts.iter().all(|part| found.stderr.contains(part)), "{}", found.stderr);
+}
+
 #[test]
 fn weights_beside_the_spec_are_used() {
     let files = Files::new();
@@ -215,7 +264,7 @@ fn a_spec_from_standard_input_is_run() {
 
 #[test]
 fn bad_inputs_are_one_line_and_status_2() {
-    let cases: [&[&str]; 11] = [
+    let cases: [&[&str]; 12] = [
         &["run", TINY],
         &["run", TINY, TEXTURE, "--input", "x.npy"],
         &["run", TINY, "tests/nowhere.png"],
@@ -225,6 +274,7 @@ fn bad_inputs_are_one_line_and_status_2() {
         &["run", TINY, TEXTURE, "--tap", "sep3"],
         &["run", TINY, TEXTURE, "--threads", "0"],
         &["run", TINY, TEXTURE, "--top", "0"],
+        &["run", TINY, TEXTURE, "--seed", "abc"],
         &["run", TINY, TEXTURE, "--seed", "1", "--output", "tests/nowhere/y.npy"],
         &["run", TINY, TEXTURE, "--weights", TEXTURE],
     ];

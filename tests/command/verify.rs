@@ -38,8 +38,9 @@ fn all_values_are_in_the_json_and_on_demand_in_the_table() {
     assert_eq!((&last["layer"], &last["shape"]), (&"predictions".into(), &serde_json::json!([3])));
     assert!((last["expected"].as_f64().unwrap() - last["found"].as_f64().unwrap()).abs() < 1e-5);
     let all = output(&["verify", TINY, "--seed", "3", "--all"]);
-    // Two lines of head, one of verdict.
-    assert_eq!(all.lines().count(), values.len() + 3, "{all}");
+    // Three lines of head, one of verdict.
+    assert_eq!(all.lines().count(), values.len() + 4, "{all}");
+    assert!(all.lines().all(|line| line.chars().count() <= 80), "{all}");
 }
 
 /// Sums that only 64-bit floats can hold are errors of compiled code.
@@ -53,8 +54,30 @@ fn a_value_that_differs_is_status_1() {
     let Ran { status, stdout, stderr } =
         run(&["verify", TINY, "--seed", "3", "--input", path.to_str().unwrap()]);
     assert_eq!(status, 1, "{stdout}");
-    assert!(stderr.contains("values differ from the reference by more than 1e-4; the worst is"), "{stderr}");
+    assert!(stderr.contains("values differ by more than 1e-4; the worst is"), "{stderr}");
     assert!(stdout.contains("inf") && !stdout.contains("ok:"), "{stdout}");
+}
+
+/// A NaN spreads through both sides alike: no error, but not without a word.
+#[test]
+fn numbers_that_are_not_finite_on_both_sides_are_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.npy");
+    let one_nan: Vec<f32> = (0..192).map(|index| if index == 0 { f32::NAN } else { 0.5 }).collect();
+    npy::write(&path, &[8, 8, 3], &one_nan).unwrap();
+    let arguments = ["verify", TINY, "--seed", "3", "--input", path.to_str().unwrap()];
+    let Ran { status, stdout, stderr } = run(&arguments);
+    assert_eq!(status, 0, "{stdout}{stderr}");
+    assert!(stderr.starts_with("note: ") && stderr.ends_with(" values, image first\n"), "{stderr}");
+    let found: serde_json::Value =
+        serde_json::from_str(&run(&[&arguments[..], &["--json"]].concat()).stdout).unwrap();
+    assert_eq!(
+        (&found["values"][0]["layer"], &found["values"][0]["not_finite"]),
+        (&"image".into(), &1.into())
+    );
+    let counts =
+        found["values"].as_array().unwrap().iter().map(|value| value["not_finite"].as_u64().unwrap());
+    assert_eq!(found["not_finite"], counts.sum::<u64>());
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
+use bytemuck::Zeroable;
+
 /// `f32` or `f64`.
 pub trait Float:
     Copy
@@ -13,6 +15,7 @@ pub trait Float:
     + Mul<Output = Self>
     + Div<Output = Self>
     + AddAssign
+    + Zeroable
     + 'static
 {
     /// The number nearest to `value`.

@@ -3,8 +3,10 @@
 use rayon::prelude::*;
 use xcc_compiler::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightSource, Window};
 
+use super::buffer::zeros;
 use super::ops::CHUNK;
 use super::{Float, Tensor};
+use crate::OutOfMemory;
 
 /// The element of an axis of `size` that tap `tap` of window `at` reads; `None` in the padding.
 pub(super) fn element_read(window: &Window, axis: usize, at: usize, tap: usize, size: u32) -> Option<usize> {
@@ -17,8 +19,7 @@ pub(super) fn convolve<F: Float>(
     conv: &Conv,
     weights: &dyn WeightSource,
     x: Tensor<'_, F>,
-    batch: usize,
-) -> Vec<F> {
+) -> Result<Vec<F>, OutOfMemory> {
     let size = |axis, extent| conv.window.output(axis, extent).expect("the window fits") as usize;
     let (oh, ow) = (size(0, x.shape.h()), size(1, x.shape.w()));
     let job = Convolution {
@@ -29,11 +30,50 @@ pub(super) fn convolve<F: Float>(
         kernels: conv.parts.iter().map(|part| weights.tensor(part.kernel)).collect(),
         columns: columns(&conv.window, x.shape.w(), ow),
     };
-    let mut result = vec![F::from_f32(0.0); batch * oh * ow * job.oc];
-    let rows = result.par_chunks_mut(ow * job.oc).enumerate();
-    rows.for_each(|(row, pixels)| job.row(row / oh, row % oh, pixels));
-    finish(&conv.parts, weights, &mut result, job.oc);
-    result
+    let rows = Rows { count: x.batch() * oh, length: ow * job.oc, piece: ow * job.oc };
+    let result = rows.sum_up(|row, _, pixels| job.row(row / oh, row % oh, pixels))?;
+    Ok(finished(&conv.parts, weights, result, job.oc))
+}
+
+/// A fully connected layer with bias and normalisations, on the elements of each image in memory order.
+pub(super) fn dense<F: Float>(
+    part: &LinearPart,
+    weights: &dyn WeightSource,
+    x: Tensor<'_, F>,
+) -> Result<Vec<F>, OutOfMemory> {
+    const PIECE: usize = 256;
+    let (inputs, units) = (x.shape.elements() as usize, part.outputs as usize);
+    let kernel = weights.tensor(part.kernel);
+    let rows = Rows { count: x.batch(), length: units, piece: PIECE };
+    let result = rows.sum_up(|image, start, sums| {
+        for (i, &value) in x.data[image * inputs..(image + 1) * inputs].iter().enumerate() {
+            let at = i * units + start;
+            add_products(sums, value, &kernel[at..at + sums.len()]);
+        }
+    })?;
+    Ok(finished(std::slice::from_ref(part), weights, result, units))
+}
+
+/// Rows of a result, in pieces that are summed up apart from each other.
+struct Rows {
+    count: usize,
+    /// Elements of a row.
+    length: usize,
+    /// Elements of a piece; the last one of a row may have fewer.
+    piece: usize,
+}
+
+impl Rows {
+    /// Zeros, to which `sum` adds what belongs there: it gets the row, the piece's first element in it, and
+    /// the piece.
+    fn sum_up<F: Float>(&self, sum: impl Fn(usize, usize, &mut [F]) + Sync) -> Result<Vec<F>, OutOfMemory> {
+        let mut result = zeros(self.count * self.length)?;
+        result.par_chunks_mut(self.length).enumerate().for_each(|(row, elements)| {
+            let pieces = elements.par_chunks_mut(self.piece).enumerate();
+            pieces.for_each(|(number, piece)| sum(row, number * self.piece, piece));
+        });
+        Ok(result)
+    }
 }
 
 /// For each horizontal tap the pairs of output column and input column that it connects.
@@ -89,31 +129,13 @@ fn add_products<F: Float>(sums: &mut [F], x: F, kernel: &[f32]) {
     }
 }
 
-/// A fully connected layer with bias and normalisations, on the elements of each image in memory order.
-pub(super) fn dense<F: Float>(
-    part: &LinearPart,
+/// Sums of pixels of `channels` elements, with the biases and normalisations of all parts.
+fn finished<F: Float>(
+    parts: &[LinearPart],
     weights: &dyn WeightSource,
-    x: Tensor<'_, F>,
-    batch: usize,
+    mut result: Vec<F>,
+    channels: usize,
 ) -> Vec<F> {
-    const UNITS: usize = 256;
-    let (inputs, units) = (x.shape.elements() as usize, part.outputs as usize);
-    let kernel = weights.tensor(part.kernel);
-    let mut result = vec![F::from_f32(0.0); batch * units];
-    for (image, result) in x.data.chunks(inputs).zip(result.chunks_mut(units)) {
-        result.par_chunks_mut(UNITS).enumerate().for_each(|(chunk, sums)| {
-            for (i, &value) in image.iter().enumerate() {
-                let at = i * units + chunk * UNITS;
-                add_products(sums, value, &kernel[at..at + sums.len()]);
-            }
-        });
-    }
-    finish(std::slice::from_ref(part), weights, &mut result, units);
-    result
-}
-
-/// Adds the biases of all parts and applies their normalisations to pixels of `channels` elements.
-fn finish<F: Float>(parts: &[LinearPart], weights: &dyn WeightSource, result: &mut [F], channels: usize) {
     let mut start = 0;
     for part in parts {
         let covered = start..start + part.outputs as usize;
@@ -124,10 +146,11 @@ fn finish<F: Float>(parts: &[LinearPart], weights: &dyn WeightSource, result: &m
             }
         }
         for norm in &part.norms {
-            normalise_channels(norm, weights, result, channels, covered.start);
+            normalise_channels(norm, weights, &mut result, channels, covered.start);
         }
         start = covered.end;
     }
+    result
 }
 
 /// Normalises pixels of `channels` elements.

@@ -6,6 +6,7 @@
 //! separable convolutions) change no bit. Work is spread over rows of the result, which does not change the
 //! order either.
 
+mod buffer;
 mod float;
 mod linear;
 mod ops;
@@ -13,10 +14,14 @@ mod ops;
 use std::collections::HashSet;
 
 use xcc_compiler::graph::verify::verify;
-use xcc_compiler::graph::{Graph, Node, NodeId, Op, Post, Shape, WeightId, WeightSource};
+use xcc_compiler::graph::{Activation, Graph, Node, NodeId, Op, Post, Shape, WeightId, WeightSource};
 
-pub use float::Float;
+use crate::OutOfMemory;
+use buffer::copied;
 use linear::{convolve, dense, normalise};
+
+pub use buffer::exactly;
+pub use float::Float;
 
 /// Why a graph cannot be evaluated.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +60,21 @@ pub enum ReferenceError {
         shape: Shape,
         /// Images in the batch.
         batch: usize,
+    },
+    /// There is no memory for a value, or for what is computed on the way to it.
+    #[error(
+        "the value {id} of shape {shape} takes {bytes} bytes at once for a batch of {batch}, which cannot be \
+         allocated; a smaller batch or input takes less"
+    )]
+    Memory {
+        /// The value.
+        id: NodeId,
+        /// Its shape for one image.
+        shape: Shape,
+        /// Images in the batch.
+        batch: usize,
+        /// Bytes asked for.
+        bytes: u64,
     },
 }
 
@@ -97,11 +117,13 @@ pub fn evaluate_keeping<F: Float>(
     check(graph, weights, input, batch)?;
     let keep: HashSet<NodeId> = keep.iter().copied().collect();
     let mut uses = use_counts(graph);
-    let mut run = Run { graph, weights, batch, tensors: vec![None; graph.id_bound()] };
+    let mut run = Run { graph, weights, tensors: vec![None; graph.id_bound()] };
     for &id in graph.order() {
         let node = graph.node(id);
-        let value = if node.op == Op::Input { input.to_vec() } else { run.node(node) };
-        run.tensors[id.index()] = Some(value);
+        let value = if node.op == Op::Input { copied(input) } else { run.node(node) };
+        let no_memory =
+            |OutOfMemory { bytes }| ReferenceError::Memory { id, shape: node.shape, batch, bytes };
+        run.tensors[id.index()] = Some(value.map_err(no_memory)?);
         for &operand in &node.inputs {
             uses[operand.index()] -= 1;
         }
@@ -162,7 +184,6 @@ fn check_weight(graph: &Graph, weights: &dyn WeightSource, id: WeightId) -> Resu
 struct Run<'a, F> {
     graph: &'a Graph,
     weights: &'a dyn WeightSource,
-    batch: usize,
     tensors: Vec<Option<Vec<F>>>,
 }
 
@@ -171,6 +192,13 @@ struct Run<'a, F> {
 struct Tensor<'a, F> {
     shape: Shape,
     data: &'a [F],
+}
+
+impl<F> Tensor<'_, F> {
+    /// Images in the batch.
+    fn batch(&self) -> usize {
+        self.data.len() / self.shape.elements().max(1) as usize
+    }
 }
 
 impl<F: Float> Run<'_, F> {
@@ -183,9 +211,9 @@ impl<F: Float> Run<'_, F> {
     }
 
     /// The value of a node: its operation on loaded operands, then the epilogue.
-    fn node(&self, node: &Node) -> Vec<F> {
+    fn node(&self, node: &Node) -> Result<Vec<F>, OutOfMemory> {
         let (own, added) = node.inputs.split_at(node.inputs.len() - node.fusion.added_inputs());
-        let mut result = self.operation(node, own);
+        let mut result = self.operation(node, own)?;
         let mut added = added.iter();
         for post in &node.fusion.post {
             match post {
@@ -196,44 +224,44 @@ impl<F: Float> Run<'_, F> {
                 }
             }
         }
-        result
+        Ok(result)
     }
 
-    fn operation(&self, node: &Node, operands: &[NodeId]) -> Vec<F> {
+    fn operation(&self, node: &Node, operands: &[NodeId]) -> Result<Vec<F>, OutOfMemory> {
         let operands: Vec<_> = operands.iter().map(|&id| self.tensor(id)).collect();
         let mut x = operands[0];
         let mut loaded;
-        if node.op.can_load() {
-            loaded = x.data.to_vec();
+        if node.op.can_load() && node.fusion.load != Activation::Linear {
+            loaded = copied(x.data)?;
             ops::activate(node.fusion.load, &mut loaded);
             x.data = &loaded;
         }
         match &node.op {
-            Op::Conv(conv) => convolve(conv, self.weights, x, self.batch),
+            Op::Conv(conv) => convolve(conv, self.weights, x),
             Op::Separable(parts) => {
-                let mut data = convolve(&parts.spatial, self.weights, x, self.batch);
+                let mut data = convolve(&parts.spatial, self.weights, x)?;
                 ops::activate(parts.between, &mut data);
                 // A point window reads the map pixel by pixel, so the intermediate has the result's extent.
                 let shape = node.shape.with_channels(parts.spatial.partition.oc());
-                convolve(&parts.pointwise, self.weights, Tensor { shape, data: &data }, self.batch)
+                convolve(&parts.pointwise, self.weights, Tensor { shape, data: &data })
             }
-            Op::Dense(part) => dense(part, self.weights, x, self.batch),
+            Op::Dense(part) => dense(part, self.weights, x),
             Op::BatchNorm(norm) => {
-                let mut result = x.data.to_vec();
+                let mut result = copied(x.data)?;
                 normalise(norm, self.weights, &mut result, x.shape.c() as usize);
-                result
+                Ok(result)
             }
             Op::Activation(activation) => {
-                let mut result = x.data.to_vec();
+                let mut result = copied(x.data)?;
                 ops::activate(*activation, &mut result);
-                result
+                Ok(result)
             }
             Op::Pool(pool) => ops::pool(pool, x, node.shape),
             Op::GlobalPool(kind) => ops::global_pool(*kind, x),
             Op::Softmax => ops::softmax(x),
             Op::Add => ops::sum(&operands),
-            Op::Concat => ops::concat(&operands, self.batch),
-            Op::Input | Op::Dropout { .. } | Op::Flatten => x.data.to_vec(),
+            Op::Concat => ops::concat(&operands),
+            Op::Input | Op::Dropout { .. } | Op::Flatten => copied(x.data),
         }
     }
 }

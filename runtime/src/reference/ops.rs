@@ -3,8 +3,10 @@
 use rayon::prelude::*;
 use xcc_compiler::graph::{Activation, Pool, PoolKind, Shape};
 
+use super::buffer::{copied, reserved, zeros};
 use super::linear::element_read;
 use super::{Float, Tensor};
+use crate::OutOfMemory;
 
 /// Elements that one task works on where every element stands for itself.
 pub(super) const CHUNK: usize = 1 << 14;
@@ -42,30 +44,30 @@ pub(super) fn add<F: Float>(sums: &mut [F], operand: &[F]) {
 }
 
 /// The sum of all operands, first to last.
-pub(super) fn sum<F: Float>(operands: &[Tensor<'_, F>]) -> Vec<F> {
-    let mut result = operands[0].data.to_vec();
+pub(super) fn sum<F: Float>(operands: &[Tensor<'_, F>]) -> Result<Vec<F>, OutOfMemory> {
+    let mut result = copied(operands[0].data)?;
     operands[1..].iter().for_each(|operand| add(&mut result, operand.data));
-    result
+    Ok(result)
 }
 
 /// The operands' pixels behind each other; a vector is one pixel.
-pub(super) fn concat<F: Float>(operands: &[Tensor<'_, F>], batch: usize) -> Vec<F> {
-    let pixels = batch * operands[0].shape.pixels() as usize;
+pub(super) fn concat<F: Float>(operands: &[Tensor<'_, F>]) -> Result<Vec<F>, OutOfMemory> {
+    let pixels = operands[0].batch() * operands[0].shape.pixels() as usize;
     let channels = |tensor: &Tensor<'_, F>| tensor.shape.c() as usize;
-    let mut result = Vec::with_capacity(pixels * operands.iter().map(channels).sum::<usize>());
+    let mut result = reserved(operands.iter().map(|operand| operand.data.len()).sum())?;
     for pixel in 0..pixels {
         for operand in operands {
             let c = channels(operand);
             result.extend_from_slice(&operand.data[pixel * c..(pixel + 1) * c]);
         }
     }
-    result
+    Ok(result)
 }
 
 /// exp(x) / sum(exp(x)) over the channels of each pixel; the largest x is subtracted first, which changes
 /// nothing but keeps the exponentials finite.
-pub(super) fn softmax<F: Float>(x: Tensor<'_, F>) -> Vec<F> {
-    let mut result = x.data.to_vec();
+pub(super) fn softmax<F: Float>(x: Tensor<'_, F>) -> Result<Vec<F>, OutOfMemory> {
+    let mut result = copied(x.data)?;
     for pixel in result.chunks_mut(x.shape.c() as usize) {
         let top = pixel.iter().copied().fold(pixel[0], larger);
         let mut sum = F::from_f32(0.0);
@@ -75,7 +77,7 @@ pub(super) fn softmax<F: Float>(x: Tensor<'_, F>) -> Vec<F> {
         }
         pixel.iter_mut().for_each(|x| *x = *x / sum);
     }
-    result
+    Ok(result)
 }
 
 /// The maximum or mean of some elements. A maximum takes no notice of NaN.
@@ -99,15 +101,14 @@ fn reduce<F: Float>(kind: PoolKind, elements: impl Iterator<Item = F>) -> F {
 }
 
 /// Pools windows over the real elements in them.
-pub(super) fn pool<F: Float>(pool: &Pool, x: Tensor<'_, F>, result: Shape) -> Vec<F> {
+pub(super) fn pool<F: Float>(pool: &Pool, x: Tensor<'_, F>, result: Shape) -> Result<Vec<F>, OutOfMemory> {
     let (h, w, c) = (x.shape.h(), x.shape.w(), x.shape.c() as usize);
     let (oh, row) = (result.h() as usize, result.w() as usize * c);
     let read = |axis: usize, at, size| {
         let taps = 0..pool.window.kernel[axis] as usize;
         taps.filter_map(move |tap| element_read(&pool.window, axis, at, tap, size))
     };
-    let rows = x.data.len() / x.shape.elements().max(1) as usize * oh;
-    let mut values = vec![F::from_f32(0.0); rows * row];
+    let mut values = zeros(x.batch() * oh * row)?;
     values.par_chunks_mut(row).enumerate().for_each(|(n, values)| {
         let image = &x.data[n / oh * x.shape.elements() as usize..];
         for (at, value) in values.iter_mut().enumerate() {
@@ -118,13 +119,15 @@ pub(super) fn pool<F: Float>(pool: &Pool, x: Tensor<'_, F>, result: Shape) -> Ve
             *value = reduce(pool.kind, elements);
         }
     });
-    values
+    Ok(values)
 }
 
 /// Pools each channel of an image over all pixels.
-pub(super) fn global_pool<F: Float>(kind: PoolKind, x: Tensor<'_, F>) -> Vec<F> {
+pub(super) fn global_pool<F: Float>(kind: PoolKind, x: Tensor<'_, F>) -> Result<Vec<F>, OutOfMemory> {
     let c = x.shape.c() as usize;
     let images = x.data.chunks(x.shape.elements() as usize);
     let pooled = |image: &[F], channel| reduce(kind, image.iter().skip(channel).step_by(c).copied());
-    images.flat_map(|image| (0..c).map(move |channel| pooled(image, channel))).collect()
+    let mut values = reserved(x.batch() * c)?;
+    values.extend(images.flat_map(|image| (0..c).map(move |channel| pooled(image, channel))));
+    Ok(values)
 }

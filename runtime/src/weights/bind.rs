@@ -25,6 +25,35 @@ pub(super) struct Binding<'a> {
     pub transpose: Option<Vec<usize>>,
 }
 
+/// A tensor of the file that nothing asks for.
+pub(super) struct Surplus<'a> {
+    /// The tensor.
+    pub stored: &'a Stored,
+    /// The name that a map gives it.
+    pub translated: Option<String>,
+}
+
+impl Surplus<'_> {
+    /// The name to look for on the other side.
+    fn name(&self) -> &str {
+        self.translated.as_deref().unwrap_or(&self.stored.name)
+    }
+
+    /// The file's name, with the map's.
+    fn names(&self) -> String {
+        match &self.translated {
+            Some(name) => format!("{}, which the map calls {name}", self.stored.name),
+            None => self.stored.name.clone(),
+        }
+    }
+}
+
+impl<'a> From<&'a Stored> for Surplus<'a> {
+    fn from(stored: &'a Stored) -> Self {
+        Self { stored, translated: None }
+    }
+}
+
 /// What was bound, and what did not fit.
 #[derive(Default)]
 pub(super) struct Outcome<'a> {
@@ -44,22 +73,23 @@ impl<'a> Outcome<'a> {
     }
 
     /// Notes tensors without a partner on the other side, each with the most similar name there.
-    pub fn lonely(&mut self, graph: &Graph, missing: &[WeightId], surplus: &[&Stored]) {
+    pub fn lonely(&mut self, graph: &Graph, missing: &[WeightId], surplus: &[Surplus]) {
         let hinted = missing.len().max(surplus.len()) <= HINTED;
         let ours = || missing.iter().map(|&id| graph.weight(id).name.as_str()).filter(|_| hinted);
-        let theirs = || surplus.iter().map(|stored| stored.name.as_str()).filter(|_| hinted);
+        let theirs = || surplus.iter().map(Surplus::name).filter(|_| hinted);
         self.mismatches.extend(missing.iter().map(|&id| {
             let weight = graph.weight(id);
             Mismatch::Missing {
                 tensor: weight.name.clone(),
                 shape: Extents::from(&weight.shape[..]),
-                nearest: nearest(&weight.name, theirs()),
+                nearest: nearest(&weight.name, theirs()).map(|place| surplus[place].names()),
             }
         }));
-        self.mismatches.extend(surplus.iter().map(|stored| Mismatch::Surplus {
-            stored: stored.name.clone(),
-            shape: stored.extents(),
-            nearest: nearest(&stored.name, ours()),
+        self.mismatches.extend(surplus.iter().map(|lonely| Mismatch::Surplus {
+            stored: lonely.stored.name.clone(),
+            translated: lonely.translated.clone(),
+            shape: lonely.stored.extents(),
+            nearest: nearest(lonely.name(), ours()).map(|place| graph.weight(missing[place]).name.clone()),
         }));
     }
 }
@@ -78,7 +108,8 @@ pub(super) fn by_name<'a>(graph: &Graph, stored: &'a [Stored], map: Option<&Name
             Translation::Renamed { name, transpose } => (name, transpose.map(<[usize]>::to_vec)),
         };
         let Some(&id) = ids.get(name.as_str()) else {
-            surplus.push(stored);
+            let translated = (name != stored.name).then_some(name);
+            surplus.push(Surplus { stored, translated });
             continue;
         };
         if let Some(first) = found[id].replace(stored) {

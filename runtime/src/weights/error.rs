@@ -50,28 +50,36 @@ pub enum WeightsError {
     NameMap(#[from] NameMapError),
 }
 
-/// One difference between a file and a network.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One difference between a file and a network. Its text starts with the kind of difference and a colon.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
     /// The network has a tensor that the file lacks.
+    #[error("missing: {tensor} ({shape}){}", hint("the file has ", .nearest))]
     Missing {
         /// The network's tensor.
         tensor: String,
         /// Its shape.
         shape: Extents,
-        /// A tensor of the file without use, with a similar name.
+        /// A tensor of the file without use, with a similar name, perhaps one that a map gives it.
         nearest: Option<String>,
     },
     /// The file has a tensor that the network lacks.
+    #[error(
+        "surplus: {stored}{} ({shape}){}",
+        hint_of_map(.translated), hint("the network has ", .nearest)
+    )]
     Surplus {
         /// The file's name for it.
         stored: String,
+        /// The name that a map gives it.
+        translated: Option<String>,
         /// Its shape.
         shape: Extents,
         /// A tensor of the network with a similar name, that nothing was found for.
         nearest: Option<String>,
     },
     /// A tensor has another shape in the file.
+    #[error("shape: {tensor} is {expected}, the file's {stored} is {found}{}", hint_of_axes(.permutation))]
     Shape {
         /// The network's tensor.
         tensor: String,
@@ -85,6 +93,7 @@ pub enum Mismatch {
         permutation: Option<Vec<usize>>,
     },
     /// Several tensors of the file are meant for one of the network.
+    #[error("twice: both {} and {} are meant for {tensor}", .stored[0], .stored[1])]
     Twice {
         /// The network's tensor.
         tensor: String,
@@ -92,6 +101,7 @@ pub enum Mismatch {
         stored: [String; 2],
     },
     /// The elements are not floating-point numbers of a kind that is read.
+    #[error("elements: {stored} holds {found}; f16, bf16, f32 and f64 are read")]
     Element {
         /// The file's name for the tensor.
         stored: String,
@@ -99,6 +109,7 @@ pub enum Mismatch {
         found: String,
     },
     /// The axes cannot be transposed as a name map says.
+    #[error("axes: {stored} is {shape}; `transpose: {permutation:?}` does not fit it")]
     Transpose {
         /// The file's name for the tensor.
         stored: String,
@@ -108,6 +119,7 @@ pub enum Mismatch {
         permutation: Vec<usize>,
     },
     /// Order says one layer and a name another.
+    #[error("order: layer {position} with weights is {stored} in the file, {layer} in the network")]
     Order {
         /// Position among the layers with weights, from 1.
         position: usize,
@@ -118,6 +130,11 @@ pub enum Mismatch {
     },
     /// Order cannot tell two layers apart: it follows from the order of a sum's operands, which means
     /// nothing.
+    #[error(
+        "order: {} and {} have the same shapes and meet in a sum: nothing says which of {} and {} is which; a \
+         file with their names or a name map would",
+        .layers[0], .layers[1], .stored[0], .stored[1]
+    )]
     Ambiguous {
         /// The network's layers.
         layers: [String; 2],
@@ -125,6 +142,7 @@ pub enum Mismatch {
         stored: [String; 2],
     },
     /// A layer of the file is of another class.
+    #[error("class: {layer} is a {expected}, the file's {stored} a {found}")]
     Class {
         /// The network's layer.
         layer: String,
@@ -136,6 +154,10 @@ pub enum Mismatch {
         found: String,
     },
     /// A layer has another number of tensors, and the file does not say what they are.
+    #[error(
+        "tensors: {layer} has {} ({}), the file's {stored} has {found}",
+        .expected.len(), .expected.join(", ")
+    )]
     Count {
         /// The network's layer.
         layer: String,
@@ -168,67 +190,20 @@ impl fmt::Display for Extents {
     }
 }
 
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Mismatch::Missing { tensor, shape, nearest } => {
-                write!(f, "missing: {tensor} ({shape}){}", Hint("the file has ", nearest.as_deref()))
-            }
-            Mismatch::Surplus { stored, shape, nearest } => {
-                write!(f, "surplus: {stored} ({shape}){}", Hint("the network has ", nearest.as_deref()))
-            }
-            Mismatch::Shape { tensor, stored, expected, found, permutation } => {
-                write!(f, "shape: {tensor} is {expected}, the file's {stored} is {found}")?;
-                match permutation {
-                    Some(axes) => {
-                        write!(f, "; other order of axes? a name map can say `transpose: {axes:?}`")
-                    }
-                    None => Ok(()),
-                }
-            }
-            Mismatch::Twice { tensor, stored: [first, second] } => {
-                write!(f, "twice: both {first} and {second} are meant for {tensor}")
-            }
-            Mismatch::Element { stored, found } => {
-                write!(f, "elements: {stored} holds {found}; f16, bf16, f32 and f64 are read")
-            }
-            Mismatch::Transpose { stored, shape, permutation } => {
-                write!(f, "axes: {stored} is {shape}; `transpose: {permutation:?}` does not fit it")
-            }
-            Mismatch::Order { position, stored, layer } => {
-                write!(
-                    f,
-                    "order: layer {position} with weights is {stored} in the file, {layer} in the network"
-                )
-            }
-            Mismatch::Ambiguous { layers: [first, second], stored: [one, other] } => write!(
-                f,
-                "order: {first} and {second} have the same shapes and meet in a sum: nothing says which of \
-                 {one} and {other} is which; a file with their names or a name map would"
-            ),
-            Mismatch::Class { layer, expected, stored, found } => {
-                write!(f, "class: {layer} is a {expected}, the file's {stored} a {found}")
-            }
-            Mismatch::Count { layer, expected, stored, found } => write!(
-                f,
-                "tensors: {layer} has {} ({}), the file's {stored} has {found}",
-                expected.len(),
-                expected.join(", ")
-            ),
-        }
-    }
+/// Tail of a line that names something similar.
+fn hint(whose: &str, name: &Option<String>) -> String {
+    name.as_ref().map_or_else(String::new, |name| format!("; {whose}{name}"))
 }
 
-/// Tail of a line that names something similar.
-struct Hint<'a>(&'static str, Option<&'a str>);
+/// Behind the name of a tensor, what a map makes of it.
+fn hint_of_map(translated: &Option<String>) -> String {
+    translated.as_ref().map_or_else(String::new, |name| format!(", which the map calls {name},"))
+}
 
-impl fmt::Display for Hint<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.1 {
-            Some(name) => write!(f, "; {}{name}", self.0),
-            None => Ok(()),
-        }
-    }
+/// Tail of a line about axes in another order.
+fn hint_of_axes(permutation: &Option<Vec<usize>>) -> String {
+    let hint = |axes| format!("; other order of axes? a name map can say `transpose: {axes:?}`");
+    permutation.as_ref().map_or_else(String::new, hint)
 }
 
 fn describe(path: &std::path::Path, mismatches: &[Mismatch]) -> String {
@@ -237,13 +212,13 @@ fn describe(path: &std::path::Path, mismatches: &[Mismatch]) -> String {
         n => format!("{n} mismatches"),
     };
     let mut text = format!("{}: these weights are not for this network: {count}", path.display());
-    for mismatch in mismatches {
-        text.push_str(&format!("\n  {mismatch}"));
-    }
-    let count = |pick: fn(&Mismatch) -> bool| mismatches.iter().filter(|mismatch| pick(mismatch)).count();
-    let missing = count(|mismatch| matches!(mismatch, Mismatch::Missing { .. }));
-    let surplus = count(|mismatch| matches!(mismatch, Mismatch::Surplus { .. }));
-    if missing > 0 && surplus > 0 && missing + surplus == mismatches.len() {
+    listed(mismatches).iter().for_each(|line| text.push_str(&format!("\n  {line}")));
+    let is_name = |mismatch: &Mismatch| {
+        matches!(mismatch, Mismatch::Missing { .. } | Mismatch::Surplus { translated: None, .. })
+    };
+    let is_surplus = |mismatch: &Mismatch| matches!(mismatch, Mismatch::Surplus { .. });
+    let surplus = mismatches.iter().filter(|mismatch| is_surplus(mismatch)).count();
+    if (1..mismatches.len()).contains(&surplus) && mismatches.iter().all(is_name) {
         text.push_str(
             "\nIf these are the names of another tool, a name map can translate them (see specs/maps).",
         );
@@ -251,8 +226,27 @@ fn describe(path: &std::path::Path, mismatches: &[Mismatch]) -> String {
     text
 }
 
-/// The candidate most like `name` (Jaro-Winkler), if any is close.
-pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
+/// A line for each mismatch, by kind; of each kind the first ones, and how many more there are.
+fn listed(mismatches: &[Mismatch]) -> Vec<String> {
+    const SHOWN: usize = 10;
+    let mut kinds: Vec<(String, Vec<String>)> = Vec::new();
+    for line in mismatches.iter().map(ToString::to_string) {
+        let kind = line.split(':').next().unwrap_or_default();
+        match kinds.iter_mut().find(|(other, _)| other == kind) {
+            Some((_, lines)) => lines.push(line),
+            None => kinds.push((kind.to_owned(), vec![line])),
+        }
+    }
+    for (kind, lines) in &mut kinds {
+        let more = lines.len().saturating_sub(SHOWN);
+        lines.truncate(SHOWN);
+        lines.extend((more > 0).then(|| format!("{kind}: {more} more")));
+    }
+    kinds.into_iter().flat_map(|(_, lines)| lines).collect()
+}
+
+/// The place of the candidate most like `name` (Jaro-Winkler), if any is close.
+pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<usize> {
     // Below this the suggestion is more often noise than help; longer names are not worth comparing.
     const CLOSE: f64 = 0.85;
     const LONGEST: usize = 200;
@@ -260,9 +254,10 @@ pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>)
         return None;
     }
     candidates
-        .filter(|candidate| candidate.len() <= LONGEST)
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .enumerate()
+        .filter(|(_, candidate)| candidate.len() <= LONGEST)
+        .map(|(place, candidate)| (strsim::jaro_winkler(name, candidate), place))
         .filter(|(likeness, _)| *likeness >= CLOSE)
         .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate.to_owned())
+        .map(|(_, place)| place)
 }

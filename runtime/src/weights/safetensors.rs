@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use memmap2::Mmap;
-use safetensors::tensor::{Dtype, SafeTensors, View};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, View};
 use xcc_compiler::graph::{Graph, WeightId, WeightSource};
 
 use super::Weights;
@@ -14,7 +14,8 @@ use crate::replace::replace;
 
 /// The tensors of a mapped safetensors file; the error is a reason in words.
 pub(super) fn tensors(map: &Mmap) -> Result<Vec<Stored>, String> {
-    let (header, metadata) = SafeTensors::read_metadata(map).map_err(|error| error.to_string())?;
+    let (header, metadata) =
+        SafeTensors::read_metadata(map).map_err(|error| cut_off(map).unwrap_or_else(|| error.to_string()))?;
     let data = header + size_of::<u64>();
     let infos = metadata.tensors();
     let mut stored: Vec<Stored> = infos
@@ -31,6 +32,19 @@ pub(super) fn tensors(map: &Mmap) -> Result<Vec<Stored>, String> {
         .collect();
     stored.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(stored)
+}
+
+/// What is missing from a file that is shorter than its beginning says.
+fn cut_off(file: &[u8]) -> Option<String> {
+    let (length, rest) = file.split_first_chunk()?;
+    let header = u64::from_le_bytes(*length);
+    let described = usize::try_from(header).ok().and_then(|header| rest.get(..header));
+    let Some(described) = described else {
+        return Some(format!("it ends within its header, after {} of {header} bytes", rest.len()));
+    };
+    let expected = serde_json::from_slice::<Metadata>(described).ok()?.data_len();
+    let found = rest.len() - described.len();
+    (found < expected).then(|| format!("it ends within its tensors, after {found} of {expected} bytes"))
 }
 
 fn element(dtype: Dtype) -> Option<Element> {

@@ -23,7 +23,7 @@ pub(in crate::weights) fn member_limit(graph: &Graph) -> u64 {
 /// Opens an archive whose members are no larger than `limit` bytes; the error is a reason in words.
 pub(in crate::weights) fn open_archive(path: &Path, limit: u64) -> Result<KerasFile, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
-    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| error.to_string())?;
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(no_directory)?;
     let config = member(&mut archive, "config.json", limit)?;
     let config = config.map(|json| Config::from_json(&String::from_utf8_lossy(&json)));
     let weights = member(&mut archive, "model.weights.h5", limit)?
@@ -31,6 +31,11 @@ pub(in crate::weights) fn open_archive(path: &Path, limit: u64) -> Result<KerasF
     let weights =
         hdf5_pure::File::from_bytes(weights).map_err(|error| format!("model.weights.h5: {error}"))?;
     hdf5::read(&weights, config)
+}
+
+/// An archive lists its members at its end, so that is what misses when it was cut off.
+fn no_directory(error: ZipError) -> String {
+    format!("the list of members at the end of the archive is missing or damaged; was it cut off? ({error})")
 }
 
 /// The bytes of a member, if it exists. Memory grows with what is unpacked, not with what the archive claims.

@@ -1,6 +1,8 @@
-//! The description of a model that Keras stores beside its weights: only names, classes and nesting are read.
+//! The description of a model that Keras stores beside its weights: names, classes, nesting, and which layers
+//! read which.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 /// The layers of a model, in the order of `model.layers`.
 #[derive(Debug, Default)]
@@ -16,6 +18,8 @@ pub(super) struct ConfigLayer {
     pub name: String,
     /// Its class in snake case.
     pub class: String,
+    /// The layers that it reads, in order; unknown if it is called more than once.
+    pub inputs: Option<Vec<String>>,
     /// Its own layers, if it is a model.
     pub nested: Config,
 }
@@ -27,6 +31,9 @@ struct Object {
     name: Option<String>,
     #[serde(default)]
     config: Body,
+    /// A list of calls, each with references to its operands.
+    #[serde(default)]
+    inbound_nodes: Value,
 }
 
 /// The part of a layer's or model's JSON that depends on its class.
@@ -70,9 +77,37 @@ impl From<Body> for Config {
         let layer = |object: Object| ConfigLayer {
             class: snake_case(&object.class_name),
             name: object.config.name.clone().or(object.name).unwrap_or_default(),
+            inputs: inputs(&object.inbound_nodes),
             nested: Config::from(object.config),
         };
         Config { layers: body.layers.into_iter().map(layer).collect() }
+    }
+}
+
+/// The layers whose values are operands of a layer's only call; an input layer has no call.
+fn inputs(calls: &Value) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    match calls.as_array()?.as_slice() {
+        [] => {}
+        [call] => collect_references(call, &mut names),
+        _ => return None,
+    }
+    Some(names)
+}
+
+/// Finds references to values: a layer's name, the number of its call and the number of its result, in a list
+/// of their own (Keras 1 and 2) or as `keras_history` of a tensor (Keras 3). JSON is at most 128 deep.
+fn collect_references(value: &Value, names: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => match items.as_slice() {
+            [Value::String(name), Value::Number(_), Value::Number(_), rest @ ..] => {
+                names.push(name.clone());
+                rest.iter().for_each(|item| collect_references(item, names));
+            }
+            items => items.iter().for_each(|item| collect_references(item, names)),
+        },
+        Value::Object(fields) => fields.values().for_each(|field| collect_references(field, names)),
+        _ => {}
     }
 }
 
@@ -112,6 +147,28 @@ mod tests {
         ] {
             assert_eq!(snake_case(class), group);
         }
+    }
+
+    #[test]
+    fn references_are_found_in_the_forms_of_all_versions() {
+        let keras2 = r#"[[["pool", 0, 0, {}], ["conv2d", 0, 0, {"training": false}]]]"#;
+        let tensor = |name: &str| {
+            format!(
+                r#"{{"class_name": "__keras_tensor__", "config":
+                    {{"shape": [null, 4, 4, 6], "dtype": "float32", "keras_history": ["{name}", 0, 0]}}}}"#
+            )
+        };
+        let keras3 = format!(
+            r#"[{{"args": [[{}, {}]], "kwargs": {{"mask": null}}}}]"#,
+            tensor("pool"),
+            tensor("conv2d")
+        );
+        let read = |json: &str| inputs(&serde_json::from_str(json).unwrap());
+        let expected = Some(vec!["pool".to_owned(), "conv2d".to_owned()]);
+        assert_eq!((read(keras2), read(&keras3)), (expected.clone(), expected));
+        assert_eq!(read("[]"), Some(Vec::new()));
+        let shared = r#"[[["a", 0, 0, {}]], [["b", 0, 0, {}]]]"#;
+        assert_eq!((read(shared), read("null"), read(r#""a""#)), (None, None, None));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Lists the layers and tensors of an HDF5 file of Keras, in each layout there has been.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::Path;
 
 use hdf5_pure::{AttrValue, DType, Dataset, File, Group};
@@ -11,6 +12,8 @@ use crate::weights::stored::{Data, Stored};
 
 /// More tensors than this are no network: a file that lists one group many times must not take long.
 const MAX_TENSORS: usize = 100_000;
+/// More bytes than a superblock's end-of-file address lies behind.
+const SUPERBLOCK: u64 = 64;
 /// Models nested deeper than this are not followed.
 const MAX_DEPTH: usize = 16;
 
@@ -18,8 +21,34 @@ const MAX_DEPTH: usize = 16;
 ///
 /// The file is not read whole: of an oversized one only the tensors that are asked for come into memory.
 pub(in crate::weights) fn open_hdf5(path: &Path) -> Result<KerasFile, String> {
+    check_length(path)?;
     let file = File::open_streaming(path).map_err(reason)?;
     read(&file, None)
+}
+
+/// Refuses a file that is shorter than its superblock says.
+fn check_length(path: &Path) -> Result<(), String> {
+    let mut start = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let length = file.metadata().map_err(|error| error.to_string())?.len();
+    file.take(SUPERBLOCK).read_to_end(&mut start).map_err(|error| error.to_string())?;
+    match stated_length(&start) {
+        Some(stated) if length < stated => Err(format!("it was cut off, after {length} of {stated} bytes")),
+        _ => Ok(()),
+    }
+}
+
+/// The end-of-file address in a superblock with addresses of 8 bytes (HDF5 File Format Specification 3.0,
+/// II.A).
+fn stated_length(superblock: &[u8]) -> Option<u64> {
+    let (size_of_offsets, end_of_file) = match superblock.get(8)? {
+        0 => (13, 40),
+        1 => (13, 44),
+        2 | 3 => (9, 28),
+        _ => return None,
+    };
+    let bytes = superblock.get(end_of_file..)?.first_chunk().filter(|_| superblock[size_of_offsets] == 8);
+    bytes.map(|bytes| u64::from_le_bytes(*bytes))
 }
 
 /// Lists the layers of `file`; `config` is the model's description, if it is stored elsewhere.
@@ -34,7 +63,7 @@ pub(super) fn read(file: &File, config: Option<Config>) -> Result<KerasFile, Str
     let mut listed = Listed::default();
     if let Some(names) = strings(&base, "layer_names")? {
         listed.add_named_layers(&base, &names, &config)?;
-        return Ok(listed.into_file(Listing::All));
+        return Ok(listed.into_file(Listing::All, config));
     }
     // Keras 3 and the first release with this layout (2.12), which called the group otherwise.
     match ["layers", "_layer_checkpoint_dependencies"].into_iter().find(|name| has(name)) {
@@ -46,7 +75,7 @@ pub(super) fn read(file: &File, config: Option<Config>) -> Result<KerasFile, Str
             ));
         }
     }
-    Ok(listed.into_file(Listing::PerClass))
+    Ok(listed.into_file(Listing::PerClass, config))
 }
 
 /// Layers and tensors found so far.
@@ -69,8 +98,8 @@ struct Counted<'a> {
 }
 
 impl Listed {
-    fn into_file(self, listing: Listing) -> KerasFile {
-        KerasFile { tensors: self.tensors, layers: self.layers, listing }
+    fn into_file(self, listing: Listing, config: Config) -> KerasFile {
+        KerasFile { tensors: self.tensors, layers: self.layers, listing, config }
     }
 
     /// Layouts that list layers by name: a group a layer, with the names of its tensors.

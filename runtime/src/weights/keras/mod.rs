@@ -3,13 +3,14 @@
 //! Keras identifies layers by order, not by name. Files of Keras 1, 2 and the `.h5` files of Keras 3 list the
 //! layers in the order of `model.layers`; `.weights.h5` files of Keras 3 number the layers of each class in
 //! that order. [`order`] finds the same order for a network of ours, [`pair`] puts the two lists side by
-//! side.
+//! side. Where that leaves a choice, [`structure`] decides by the description that whole models have.
 
 mod archive;
 mod config;
 mod hdf5;
 mod order;
 mod pair;
+mod structure;
 
 pub(super) use archive::{member_limit, open_archive};
 pub(super) use hdf5::open_hdf5;
@@ -17,6 +18,7 @@ pub use order::keras_order;
 pub(super) use pair::by_order;
 
 use super::stored::Stored;
+use config::Config;
 
 /// A file of Keras: its tensors, and the layers that they belong to.
 pub(super) struct KerasFile {
@@ -26,6 +28,8 @@ pub(super) struct KerasFile {
     pub layers: Vec<StoredLayer>,
     /// What the order of `layers` means.
     pub listing: Listing,
+    /// The description of the model; it has no layers where there is none.
+    config: Config,
 }
 
 /// What the order of a file's layers means.

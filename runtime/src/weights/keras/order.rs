@@ -40,7 +40,7 @@ fn order_with(graph: &Graph, inputs: Vec<Vec<LayerId>>) -> Vec<LayerId> {
 }
 
 /// For each layer the layers whose values it reads, in order of the operands of its nodes.
-fn layer_inputs(graph: &Graph) -> Vec<Vec<LayerId>> {
+pub(super) fn layer_inputs(graph: &Graph) -> Vec<Vec<LayerId>> {
     let mut inputs = vec![Vec::new(); graph.layers.len()];
     for &id in graph.order() {
         let node = graph.node(id);

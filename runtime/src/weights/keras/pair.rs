@@ -2,17 +2,18 @@
 //!
 //! Order decides. Names that a person gave confirm it, or contradict it; names that Keras made up
 //! (`conv2d_3`) count layers as they were created and say nothing. When order and names disagree, names
-//! decide if the two sides have the same ones, else it is an error: nothing is guessed.
+//! decide if the two sides have the same ones, else it is an error: nothing is guessed. Where order follows
+//! from that of a sum's operands, the description of the model decides, if the file has one.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use xcc_compiler::graph::{Graph, LayerId, LayerKind, Role, WeightId};
 
 use super::config::snake_case;
 use super::order::order_with_sums_reversed;
-use super::{KerasFile, Listing, StoredLayer, keras_order};
+use super::{KerasFile, Listing, StoredLayer, keras_order, structure};
 use crate::weights::Matching;
-use crate::weights::bind::{Binding, Outcome, fits};
+use crate::weights::bind::{Binding, Outcome, Surplus, fits};
 use crate::weights::error::Mismatch;
 use crate::weights::stored::Stored;
 
@@ -114,14 +115,21 @@ impl<'a> Sides<'_, 'a> {
         if self.ours.len() != self.theirs.len() {
             return (self.align(), Vec::new());
         }
-        let in_order = (0..self.ours.len()).map(|position| (position, position)).collect();
-        let contradictions = self.contradictions();
-        if contradictions.is_empty() {
-            return (in_order, self.ambiguities());
+        let in_order: Pairs = (0..self.ours.len()).map(|position| (position, position)).collect();
+        let contradictions = self.contradictions(&in_order);
+        if !contradictions.is_empty() {
+            return match self.pair_by_name() {
+                Some(pairs) => (pairs, Vec::new()),
+                None => (in_order, contradictions),
+            };
         }
-        match self.pair_by_name() {
+        let ambiguous = self.ambiguous();
+        if ambiguous.is_empty() {
+            return (in_order, Vec::new());
+        }
+        match self.pair_by_structure(&ambiguous) {
             Some(pairs) => (pairs, Vec::new()),
-            None => (in_order, contradictions),
+            None => (in_order, self.ambiguities(&ambiguous)),
         }
     }
 
@@ -129,21 +137,20 @@ impl<'a> Sides<'_, 'a> {
         self.ours.iter().map(Expected::name).collect()
     }
 
-    /// Positions at which a given name says another layer than order does.
-    fn contradictions(&self) -> Vec<Mismatch> {
+    /// Where a given name says another layer than `pairs` do.
+    fn contradictions(&self, pairs: &Pairs) -> Vec<Mismatch> {
         let names = self.our_names();
-        let pairs = self.ours.iter().zip(&self.theirs).enumerate();
-        let wrong = pairs.filter_map(|(position, (layer, stored))| {
-            let name = given_name(stored).filter(|name| *name != layer.name() && names.contains(name))?;
-            let layer = layer.name().to_owned();
-            Some(Mismatch::Order { position: position + 1, stored: name.to_owned(), layer })
+        let wrong = pairs.iter().filter_map(|&(i, j)| {
+            let layer = self.ours[i].name();
+            let name = given_name(self.theirs[j]).filter(|name| *name != layer && names.contains(name))?;
+            Some(Mismatch::Order { position: i + 1, stored: name.to_owned(), layer: layer.to_owned() })
         });
         wrong.collect()
     }
 
-    /// Layers of the same shapes and without names in common, whose order changes with that of a sum's
-    /// operands.
-    fn ambiguities(&self) -> Vec<Mismatch> {
+    /// Positions of two layers of the same shapes and without names in common, whose order changes with that
+    /// of a sum's operands.
+    fn ambiguous(&self) -> Pairs {
         let other = order_with_sums_reversed(self.graph);
         let places: HashMap<LayerId, usize> =
             other.into_iter().enumerate().map(|(place, id)| (id, place)).collect();
@@ -159,12 +166,32 @@ impl<'a> Sides<'_, 'a> {
             .filter(|&(i, j)| !self.same_name(i, i) && !self.same_name(j, j))
             .collect();
         swapped.sort_unstable();
+        swapped
+    }
+
+    fn ambiguities(&self, swapped: &Pairs) -> Vec<Mismatch> {
         let ours = |i: usize| self.ours[i].name().to_owned();
         let theirs = |j: usize| self.theirs[j].label.clone();
-        swapped
-            .into_iter()
-            .map(|(i, j)| Mismatch::Ambiguous { layers: [ours(i), ours(j)], stored: [theirs(i), theirs(j)] })
-            .collect()
+        let ambiguity =
+            |&(i, j): &_| Mismatch::Ambiguous { layers: [ours(i), ours(j)], stored: [theirs(i), theirs(j)] };
+        swapped.iter().map(ambiguity).collect()
+    }
+
+    /// Pairs by the places that layers have in the two models, if these tell the `ambiguous` ones apart and no
+    /// name contradicts.
+    fn pair_by_structure(&self, ambiguous: &Pairs) -> Option<Pairs> {
+        let colors = structure::colors(self.graph, self.file)?;
+        let ours: Vec<usize> =
+            self.ours.iter().map(|layer| colors.ours.get(&layer.id).copied()).collect::<Option<_>>()?;
+        let mut theirs: HashMap<usize, VecDeque<usize>> = HashMap::new();
+        for (j, layer) in self.theirs.iter().enumerate() {
+            theirs.entry(*colors.theirs.get(layer.name.as_deref()?)?).or_default().push_back(j);
+        }
+        let mut partner = |color| theirs.get_mut(color)?.pop_front();
+        let pairs: Pairs =
+            ours.iter().enumerate().map(|(i, color)| Some((i, partner(color)?))).collect::<Option<_>>()?;
+        let decided = ambiguous.iter().all(|&(i, j)| ours[i] != ours[j]);
+        (decided && self.contradictions(&pairs).is_empty()).then_some(pairs)
     }
 
     /// Pairs by given names, if both sides have the same ones and each once; layers with made-up names keep
@@ -237,6 +264,7 @@ impl<'a> Sides<'_, 'a> {
         missing.extend(alone.flat_map(|i| self.ours[i].weights.iter().copied()));
         let alone = (0..self.theirs.len()).filter(|j| !theirs.contains(j));
         surplus.extend(alone.flat_map(|j| self.tensors(j)));
+        let surplus: Vec<Surplus> = surplus.into_iter().map(Surplus::from).collect();
         outcome.lonely(self.graph, &missing, &surplus);
     }
 
