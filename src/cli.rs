@@ -15,6 +15,7 @@ use xcc_compiler::diagnostic::{Diagnostic, render};
 use xcc_compiler::elaborate::{self, Param};
 use xcc_compiler::graph::Graph;
 use xcc_compiler::syntax::{self, MAX_SOURCE, ast};
+use xcc_compiler::target::Target;
 use xcc_runtime::weights::NameMap;
 
 use crate::terminal::color;
@@ -57,6 +58,9 @@ pub struct NetworkArgs {
     /// Images in a run
     #[arg(long, value_name = "N", value_parser = batch_size, default_value_t = NonZeroU32::MIN)]
     pub batch: NonZeroU32,
+    /// Code for an instruction set: baseline, avx2, avx512, or native, the widest of this machine
+    #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>, default_value = "native")]
+    pub target: Target,
 }
 
 /// What runs a network.

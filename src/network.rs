@@ -186,7 +186,12 @@ pub fn first_output(graph: &Graph) -> NodeId {
     graph.outputs.first().copied().unwrap_or(graph.input)
 }
 
-fn compile(mut graph: Graph, weights: &Weights, target: Target, options: PlanOptions) -> Result<Model, Failure> {
+fn compile(
+    mut graph: Graph,
+    weights: &Weights,
+    target: Target,
+    options: PlanOptions,
+) -> Result<Model, Failure> {
     optimize(&mut graph, &PassOptions::default());
     let model = Model::compile(&graph, weights, target, options);
     model.map_err(|error| failure(error, options.batch))

@@ -88,6 +88,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let batch = job.network.batch.get();
     let input = input(job, &loaded.graph, batch)?;
     let (bound, load) = timed(|| network::bind(&loaded, &job.network))?;
+    let target = job.network.target;
     let settings = Settings {
         model: loaded.graph.name.clone(),
         parameters: report::parameters(&loaded.parameters),
@@ -95,7 +96,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         batch,
         threads: job.network.threads(),
         origin: bound.origin,
-        target: Target::native().to_string(),
+        target: target.to_string(),
         processor: machine::processor(),
         features: machine::features(),
     };
@@ -104,11 +105,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let graph = loaded.graph.clone();
     let (engine, compile) = timed(|| Engine::new(graph, bound.weights, engine.backend, &job.network))?;
     let plan = Plan { warmup: arguments.warmup, runs: arguments.iters };
-    let mut peaks = vec![measured_peak(PEAK_TIME)?];
+    let mut peaks = vec![measured_peak(target, PEAK_TIME)?];
     let mut sampled = Instant::now();
     let sample = || {
         if sampled.elapsed() >= PEAK_INTERVAL {
-            peaks.push(measured_peak(Duration::ZERO)?);
+            peaks.push(measured_peak(target, Duration::ZERO)?);
             sampled = Instant::now();
         }
         Ok(())
@@ -118,7 +119,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Some(model) => with_progress("measuring steps", || steps::measure(model, &loaded.graph, &input))?,
         None => Vec::new(),
     };
-    peaks.push(measured_peak(PEAK_TIME)?);
+    peaks.push(measured_peak(target, PEAK_TIME)?);
     settings.origin.tell();
     let report = Report::new(settings, [load, compile], &taken, macs, &peaks, steps);
     if job.json { cli::print_json(&report) } else { cli::print(&report.text()) }
@@ -142,8 +143,8 @@ fn input(job: &JobArgs, graph: &Graph, batch: u32) -> Result<Vec<f32>, Failure> 
 }
 
 /// Operations in a second that one core reaches.
-fn measured_peak(time: Duration) -> Result<f64, Failure> {
-    peak::measure(Target::native(), time).map_err(Failure::input)
+fn measured_peak(target: Target, time: Duration) -> Result<f64, Failure> {
+    peak::measure(target, time).map_err(Failure::input)
 }
 
 /// A result and how long it took.

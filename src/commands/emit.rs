@@ -34,6 +34,9 @@ pub struct Arguments {
     /// Images in a run to plan for (plan and later) [default: 1]
     #[arg(long, value_name = "N", value_parser = cli::batch_size)]
     batch: Option<NonZeroU32>,
+    /// Code for an instruction set (plan and later): baseline, avx2, avx512 or native [default: native]
+    #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>)]
+    target: Option<Target>,
 }
 
 /// What the compiler makes of a spec, in this order.
@@ -68,11 +71,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 /// Refuses options that would do nothing.
 fn check_options(arguments: &Arguments) -> Result<(), Failure> {
-    let Arguments { stage, kernel, threads, batch, spec } = arguments;
+    let Arguments { stage, kernel, threads, batch, target, spec } = arguments;
+    let planned = threads.is_some() || batch.is_some() || target.is_some();
     if kernel.is_some() && *stage < Stage::Vir {
         Err(Failure::input("--kernel goes with --stage vir, clif or asm"))
-    } else if (threads.is_some() || batch.is_some()) && *stage < Stage::Plan {
-        Err(Failure::input("--threads and --batch go with --stage plan, vir, clif or asm"))
+    } else if planned && *stage < Stage::Plan {
+        Err(Failure::input("--threads, --batch and --target go with --stage plan, vir, clif or asm"))
     } else if !spec.set.is_empty() && *stage == Stage::Ast {
         Err(Failure::input("--set goes with stages after ast, the tree has no values yet"))
     } else {
@@ -92,7 +96,8 @@ fn later_stage(arguments: &Arguments) -> Result<String, Failure> {
         threads: count(arguments.threads),
         ..PlanOptions::default()
     };
-    let program = plan(&graph, Target::native(), options).map_err(Failure::input)?;
+    let program =
+        plan(&graph, arguments.target.unwrap_or_else(Target::native), options).map_err(Failure::input)?;
     let filter = Filter { part: arguments.kernel.as_deref().unwrap_or_default() };
     match arguments.stage {
         Stage::Plan => Ok(program.to_string()),

@@ -114,7 +114,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => Inputs::random(&loaded.graph, report.batch, network.seed.unwrap_or(0))?,
     };
     let input = inputs.read(0..inputs.count(), report.batch as usize)?;
-    let comparisons = compare(&loaded, &bound.weights, &input, &report)?;
+    let comparisons = compare(&loaded, &bound.weights, network.target, &input, &report)?;
     report.origin.tell();
     inputs.tell();
     tell_not_finite(&comparisons, report.batch);
@@ -142,11 +142,11 @@ fn in_one_run(inputs: usize) -> Result<u32, Failure> {
 fn compare(
     loaded: &Loaded,
     weights: &Weights,
+    target: Target,
     input: &[f32],
     report: &Report,
 ) -> Result<Vec<Comparison>, Failure> {
     let options = PlanOptions { batch: report.batch, threads: report.threads, keep_all: true };
-    let target = Target::native();
     let compared = with_progress("comparing with the reference", || match report.reference {
         Reference::F64 => verify::<f64>(&loaded.graph, weights, target, options, input),
         Reference::F32 => verify::<f32>(&loaded.graph, weights, target, options, input),

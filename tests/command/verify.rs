@@ -1,5 +1,6 @@
 //! `xcc verify`: what agrees, what does not, and the exit status that says so.
 
+use xcc_compiler::target::Isa;
 use xcc_runtime::npy;
 
 use crate::harness::{Ran, TINY, json, output, run};
@@ -12,6 +13,25 @@ fn every_segment_count_agrees() {
         let last = said.lines().last().unwrap();
         assert!(last.starts_with("ok: ") && last.ends_with("the tolerance 1e-4"), "{said}");
     }
+}
+
+#[test]
+fn every_target_of_this_machine_agrees() {
+    for isa in Isa::ALL {
+        let Ran { status, stdout, stderr } =
+            run(&["verify", TINY, "--seed", "3", "--target", &isa.to_string()]);
+        let missing = isa.missing();
+        if missing.is_empty() {
+            assert_eq!((status, stderr.as_str()), (0, ""), "{isa}: {stdout}");
+        } else {
+            eprintln!("skipped: {isa} code, since this machine has no {}", missing.join(", "));
+            assert_eq!(status, 2);
+            assert!(missing.iter().all(|feature| stderr.contains(feature)), "{stderr}");
+        }
+    }
+    let Ran { status, stderr, .. } = run(&["verify", TINY, "--target", "avx1024"]);
+    assert_eq!(status, 2);
+    assert!(stderr.contains("there is no target `avx1024`; there are baseline, avx2"), "{stderr}");
 }
 
 /// Xception with one module in the middle flow, in the segment counts that divide 728 channels and some that
