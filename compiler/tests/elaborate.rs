@@ -278,6 +278,23 @@ fn mistakes_are_reported_once_in_loops() {
     );
 }
 
+#[test]
+fn a_declaration_that_cannot_be_read_is_not_missing() {
+    for (source, code) in [
+        ("mode m\ninput image 8 x 8 x 3\nrelu", "E0202"),
+        ("modl m, names: keras\ninput image 8 x 8 x 3\nrelu", "E0202"),
+        ("3 m\ninput image 8 x 8 x 3\nrelu", "E0101"),
+        ("model m\ninptu image 8 x 8 x 3\nrelu", "E0111"),
+        ("model m\ninput image 8 x 8\nconv channels, 3x3", "E0101"),
+        ("model m\n# nothing\nrelu", "E0402"),
+    ] {
+        let found: Vec<_> = read(source, &[]).diagnostics.iter().map(|d| d.code).collect();
+        assert_eq!(found, [code], "{source}");
+    }
+    let both: Vec<_> = read("model m\nconv 8,, 3x3\nrelu", &[]).diagnostics.iter().map(|d| d.code).collect();
+    assert_eq!(both, ["E0111", "E0402"]);
+}
+
 /// The second statement of each would be wrong if one guess about the first were taken for certain.
 #[test]
 fn what_follows_from_a_mistake_is_not_reported() {
@@ -334,6 +351,11 @@ fn what_follows_from_a_mistake_is_not_reported() {
         ("block b(n { conv n, 3x3 }\nb(3)\nresidual { b(4) }", "E0102"),
         ("default conv { kernel 3x3 }\nconv 8", "E0101"),
         ("concat {\nbranch { relu }\nbranch (2) { bn }\n}", "E0101"),
+        ("width = 3\nconv width, 1x1\nresidual { relu } shortcut { from image }", "E0111"),
+        ("parm width = 3\nconv width, 3x3", "E0111"),
+        ("let n = 2 3\nconv n, 1x1\nresidual { bn } shortcut { from image; conv 2, 1x1 }", "E0111"),
+        ("relu as a\nbn as b\nconcta a, b as c\nfrom c\nresidual { conv 9, 1x1 }", "E0202"),
+        ("form here", "E0202"),
         // What is never reached may be so because it is wrong.
         ("relu\nlet n = 0\nif n > 0 { conv 8 / n, 3x3 }", ""),
         ("if channels >= 12 { sepconv 4, 3x3, segments: 12 } else { relu }", ""),

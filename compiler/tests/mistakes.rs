@@ -79,6 +79,10 @@ fn fragment(path: &Path) -> Option<(String, Vec<&'static str>)> {
     if [" as ", "block ", "param ", "let ", "default "].iter().any(|word| body.contains(word)) {
         return None;
     }
+    // A brace too many in one closes a brace too few in another.
+    if body.matches('{').count() != body.matches('}').count() {
+        return None;
+    }
     let alone = found(&source);
     let mut followed = found(&format!("{source}\nfrom beyond"));
     let end = followed.pop();

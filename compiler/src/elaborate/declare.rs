@@ -33,11 +33,21 @@ impl<'a> Elaborator<'a> {
             self.model = Some((name.text.clone(), statement.at.0));
             self.model_arguments(arguments, statement.at.0);
         }
-        if self.model.is_none() && !self.lost.mention("model") {
+        if self.model.is_none() && !self.may_be_model(statements.first()) {
             let error = Diagnostic::error("E0401", "the spec does not name its model")
                 .suggest("start with a line like `model xception`");
             self.reports.report(error);
         }
+    }
+
+    /// Whether a mistake keeps `model` from being seen.
+    fn may_be_model(&self, first: Option<&Statement>) -> bool {
+        let is_like = match first.map(|statement| &statement.kind) {
+            Some(StatementKind::Bad { .. }) => true,
+            Some(StatementKind::Invoke { name, .. }) => nearest(&name.text, ["model"]).is_some(),
+            _ => false,
+        };
+        is_like || self.lost.may_be_model
     }
 
     fn model_arguments(&mut self, arguments: &'a [Argument], site: Span) {
@@ -205,8 +215,8 @@ impl<'a> Elaborator<'a> {
 
     /// What was found out, in the order of the source.
     pub fn finish(mut self) -> Elaborated {
-        let complete = !self.lost.is_incomplete();
-        if self.current.is_none() && !self.lost.mention("input") {
+        let complete = !self.lost.is_incomplete;
+        if self.current.is_none() && !self.lost.may_be_input {
             let error = Diagnostic::error("E0402", "the spec declares no input")
                 .suggest("add a line like `input image 299 x 299 x 3`");
             self.reports.report(error);

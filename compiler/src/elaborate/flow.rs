@@ -136,9 +136,9 @@ impl<'a> Elaborator<'a> {
             let _ = self.scopes.define(&name.text, Variable { value: None, span });
         }
         let word = text.split_whitespace().next().unwrap_or_default();
-        let is_declaration = ["model", "param", "let", "block", "default"].contains(&word);
+        let is_declaration = declares.is_some() || ["model", "default"].contains(&word);
         let before = self.current;
-        if before.is_some() || self.lost.mention("input") {
+        if before.is_some() || self.lost.may_be_input {
             self.current = Some(self.unknown());
         }
         self.scopes.push();
@@ -148,7 +148,7 @@ impl<'a> Elaborator<'a> {
         self.run_stray(body);
         self.scopes.pop();
         match is_declaration {
-            true => self.current = before,
+            true => self.current = before.or(self.current),
             false => self.forget(),
         }
     }

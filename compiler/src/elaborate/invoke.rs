@@ -29,12 +29,33 @@ impl<'a> Elaborator<'a> {
         if let (None, Some(block)) = (layer, block) {
             return self.call_block(name, block, arguments, label, span);
         }
+        if layer.is_none() && self.misspelt_statement(name, arguments) {
+            if let (Some(label), Some(current)) = (label, self.current) {
+                let name = self.reference(label);
+                self.name_value(name, Some(label), current);
+            }
+            return;
+        }
         let site = self.site(layer.map_or(&name.text, |layer| layer.word), span, label);
         let made = match layer {
             Some(layer) => self.make_layer(layer, &site, arguments),
             None => self.guess_layer(name, &site, arguments),
         };
         self.finish_layer(site, made);
+    }
+
+    /// Reports a misspelt `model`, `from` or `concat`, whose arguments are no values.
+    fn misspelt_statement(&mut self, name: &'a Name, arguments: &'a [Argument]) -> bool {
+        let near = self.likely_layer(&name.text, arguments);
+        let are_names = arguments.iter().all(|a| matches!(a.value.kind, ExpressionKind::Name(_)));
+        if !matches!(near, Some("model" | "from" | "concat")) || arguments.is_empty() || !are_names {
+            return false;
+        }
+        self.unknown_layer(&name.text, name.at.0, near);
+        if near != Some("model") {
+            self.forget();
+        }
+        true
     }
 
     /// Reports a word that names no layer and goes on as if it were the layer that is suggested: with all checks

@@ -65,6 +65,12 @@ impl Naming {
 pub struct LostNames<'a> {
     /// Words of statements that could not be read, and layers that there are not.
     words: HashSet<&'a str>,
+    /// Whether any statement could not be read.
+    pub is_incomplete: bool,
+    /// Whether one of those may have been meant to name the model.
+    pub may_be_model: bool,
+    /// Whether one of those may have been meant to declare the input.
+    pub may_be_input: bool,
     /// Whether such a statement holds a name with holes.
     has_template: bool,
     /// Names in statements that did not run, or whose holes could not be filled.
@@ -76,17 +82,15 @@ impl<'a> LostNames<'a> {
     pub fn of(statements: &'a [Statement]) -> Self {
         let mut lost = Self::default();
         visit::broken(statements, &mut |text| {
+            lost.is_incomplete = true;
+            lost.may_be_model |= is_like(text, "model");
+            lost.may_be_input |= is_like(text, "input") || text.contains(" x ");
             lost.has_template |= text.contains('"') && text.contains('{');
             let is_sign = |c: char| !c.is_ascii_alphanumeric() && c != '_';
             lost.words.extend(text.split(is_sign));
             lost.words.extend(text.split(|c: char| is_sign(c) && c != '.' && c != '-'));
         });
         lost
-    }
-
-    /// Whether any statement could not be read.
-    pub fn is_incomplete(&self) -> bool {
-        !self.words.is_empty()
     }
 
     /// Whether a statement that could not be read holds a word.
@@ -112,6 +116,12 @@ impl<'a> LostNames<'a> {
             || name.split('.').any(|part| self.mention(stem(part)))
             || self.references.iter().any(|reference| fits(reference, name))
     }
+}
+
+/// Whether a statement that could not be read may have been meant to start with `keyword`.
+fn is_like(text: &str, keyword: &str) -> bool {
+    let first = text.split_whitespace().next().unwrap_or_default();
+    text.contains(keyword) || nearest(first, [keyword]).is_some()
 }
 
 /// Whether the holes of a name could be filled so that it becomes `name`.
@@ -307,7 +317,7 @@ impl<'a> Elaborator<'a> {
         if self.spend(self.lost.references.len() as u64, span).is_err() {
             return true;
         }
-        let faulty = self.lost.is_incomplete() || self.reports.has_errors();
+        let faulty = self.lost.is_incomplete || self.reports.has_errors();
         self.lost.may_hold(name) || faulty && is_automatic(name)
     }
 }

@@ -154,9 +154,12 @@ const FOREIGN_LAYERS: &[(&str, &str)] = &[
     ("cat", "concat"),
 ];
 
+/// Words that somebody may misspell so that they look like layers.
+const STATEMENTS: &[&str] = &["residual", "concat", "branch", "repeat", "model", "from"];
+
 /// The layer, block or statement that somebody who writes `word` probably means.
 pub fn likely_layer<'b>(word: &str, blocks: impl Iterator<Item = &'b str>) -> Option<&'b str> {
-    let words = LAYERS.iter().map(|l| l.word).chain(["residual", "concat", "branch", "repeat"]);
+    let words = LAYERS.iter().map(|l| l.word).chain(STATEMENTS.iter().copied());
     foreign_layer(word).or_else(|| nearest(word, words.chain(blocks)))
 }
 

@@ -128,12 +128,10 @@ impl<'a> Builder<'a> {
             last_end = Some(end);
             if joined {
                 self.diagnostics.push(recover::run_on(self.text, self.base, start));
-                self.spoil(statements.last_mut());
+                self.spoil(statements.last_mut(), start);
             }
             if joined && element.as_rule() == Rule::bad_statement {
-                let text = self.written(&element);
-                let kind = StatementKind::Bad { declares: None, text, body: self.blocks_of(element) };
-                statements.push(Statement { kind, at: At::default() });
+                self.go_on_bad(&mut statements, element);
                 continue;
             }
             let span = element.as_span();
@@ -153,19 +151,30 @@ impl<'a> Builder<'a> {
         children(pair).filter(|p| p.as_rule() == Rule::block).flat_map(|p| self.block(p)).collect()
     }
 
-    /// Gives up a statement that does not end where it should, unless it is a block.
-    fn spoil(&self, statement: Option<&mut Statement>) {
+    /// Adds what cannot be read to the statement before it, which was given up.
+    fn go_on_bad(&mut self, statements: &mut Block, pair: Pair<'_, Rule>) {
+        let (more, behind) = (self.written(&pair), self.blocks_of(pair));
+        if let Some(Statement { kind: StatementKind::Bad { text, body, .. }, .. }) = statements.last_mut() {
+            text.push(' ');
+            text.push_str(&more);
+            body.extend(behind);
+            return;
+        }
+        let kind = StatementKind::Bad { declares: None, text: more, body: behind };
+        statements.push(Statement { kind, at: At::default() });
+    }
+
+    /// Gives up a statement that should end before `next`, unless it is a block.
+    fn spoil(&self, statement: Option<&mut Statement>, next: usize) {
         let Some(Statement { kind, at: At(span) }) = statement else { return };
-        let declares = match kind {
-            StatementKind::Param { name, .. } | StatementKind::Let { name, .. } => Some(name.clone()),
-            StatementKind::Model { .. }
-            | StatementKind::Input { .. }
-            | StatementKind::From { .. }
-            | StatementKind::Invoke { .. } => None,
-            _ => return,
-        };
         let [start, end] = [span.start, span.end].map(|at| (at as usize).saturating_sub(self.base));
         let text = self.written.get(start..end).unwrap_or_default().to_owned();
+        let declares = match kind {
+            StatementKind::Param { name, .. } | StatementKind::Let { name, .. } => Some(name.clone()),
+            StatementKind::Invoke { .. } => recover::assigned_name(&text, &self.text[next..]).map(named),
+            StatementKind::Model { .. } | StatementKind::Input { .. } | StatementKind::From { .. } => None,
+            _ => return,
+        };
         *kind = StatementKind::Bad { declares, text, body: Vec::new() };
     }
 
@@ -553,7 +562,11 @@ impl<'a> Builder<'a> {
 
 /// What a statement that cannot be read was meant to declare.
 fn declared(head: &str) -> Option<Name> {
-    recover::declared_name(head).map(|text| Name { text: text.to_owned(), at: At::default() })
+    recover::declared_name(head).map(named)
+}
+
+fn named(text: &str) -> Name {
+    Name { text: text.to_owned(), at: At::default() }
 }
 
 /// Cuts off what is too much and returns how long the list was.
