@@ -286,6 +286,7 @@ fn a_declaration_that_cannot_be_read_is_not_missing() {
         ("3 m\ninput image 8 x 8 x 3\nrelu", "E0101"),
         ("model m\ninptu image 8 x 8 x 3\nrelu", "E0111"),
         ("model m\ninput image 8 x 8\nconv channels, 3x3", "E0101"),
+        ("model m\nparam a = no a [yes, no]\ninput image 8 x 8 x 3\nrelu", "E0111"),
         ("model m\n# nothing\nrelu", "E0402"),
     ] {
         let found: Vec<_> = read(source, &[]).diagnostics.iter().map(|d| d.code).collect();

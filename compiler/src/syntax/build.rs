@@ -130,7 +130,13 @@ impl<'a> Builder<'a> {
                 self.diagnostics.push(recover::run_on(self.text, self.base, start));
                 self.spoil(statements.last_mut(), start);
             }
-            if joined && element.as_rule() == Rule::bad_statement {
+            let is_rest = match element.as_rule() {
+                Rule::bad_statement => true,
+                // Words behind a statement that was given up look like a layer, whatever they were meant to be.
+                Rule::invoke => matches!(statements.last(), Some(s) if is_bad(s)),
+                _ => false,
+            };
+            if joined && is_rest {
                 self.go_on_bad(&mut statements, element);
                 continue;
             }
@@ -558,6 +564,10 @@ impl<'a> Builder<'a> {
         self.diagnostics = inner.diagnostics;
         value
     }
+}
+
+fn is_bad(statement: &Statement) -> bool {
+    matches!(statement.kind, StatementKind::Bad { .. })
 }
 
 /// What a statement that cannot be read was meant to declare.
