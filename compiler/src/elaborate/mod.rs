@@ -1,8 +1,8 @@
 //! Tree to graph: parameters get their values, loops are unrolled, blocks are put in, shapes are computed.
 //!
-//! After a mistake as much as is certain of the shape of its statement's value is kept ([`outline`]); what
+//! After a mistake as much as is certain of the shape of its statement's value is kept (`outline.rs`); what
 //! reads the value is checked against that, but never reported for what follows from the first mistake. At the
-//! end every statement runs once more without values ([`unreached`]), so that those are checked, too, that no
+//! end every statement runs once more without values (`unreached.rs`), so that those are checked, too, that no
 //! turn of a loop, call or condition reached. So one run reports every mistake of a spec.
 //!
 //! All work and sizes are bounded ([`limits`]), whatever the spec says.
