@@ -102,7 +102,7 @@ impl Failure {
     }
 
     /// Bad input that standard error tells of already.
-    fn told() -> Self {
+    pub fn told() -> Self {
         Self { status: 2, message: None }
     }
 
@@ -197,8 +197,6 @@ pub struct Loaded {
     pub graph: Graph,
     /// The text of the spec.
     pub source: String,
-    /// What to call the spec: its path as given, or `<stdin>`.
-    pub name: String,
     /// Where the spec is; `None` for standard input.
     pub path: Option<PathBuf>,
     /// Its parameters and their values.
@@ -216,7 +214,7 @@ pub fn load(path: &Path, settings: &[Setting]) -> Result<Loaded, Failure> {
     let elaborated = elaborate::read(&text, settings);
     tell_diagnostics(&name, &text, &elaborated.diagnostics);
     match elaborated.graph {
-        Some(graph) => Ok(Loaded { graph, source: text, name, path, parameters: elaborated.params }),
+        Some(graph) => Ok(Loaded { graph, source: text, path, parameters: elaborated.params }),
         None => Err(Failure::told()),
     }
 }
@@ -229,21 +227,26 @@ pub fn load_tree(path: &Path) -> Result<ast::File, Failure> {
     if diagnostics.iter().any(Diagnostic::is_error) { Err(Failure::told()) } else { Ok(tree) }
 }
 
-fn tell_diagnostics(name: &str, source: &str, diagnostics: &[Diagnostic]) {
+/// Shows the mistakes of a spec on standard error.
+pub fn tell_diagnostics(name: &str, source: &str, diagnostics: &[Diagnostic]) {
     if !diagnostics.is_empty() {
         tell(&render(name, source, diagnostics, color(&io::stderr())));
     }
 }
 
 /// The text of a spec.
-struct Source {
-    text: String,
-    name: String,
-    path: Option<PathBuf>,
+pub struct Source {
+    /// The text.
+    pub text: String,
+    /// What to call the spec: its path as given, or `<stdin>`.
+    pub name: String,
+    /// Where the spec is; `None` for standard input.
+    pub path: Option<PathBuf>,
 }
 
 impl Source {
-    fn read(path: &Path) -> Result<Self, Failure> {
+    /// Reads it from a file, or from standard input for `-`.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
         let is_stdin = path == Path::new("-");
         let name = if is_stdin { "<stdin>".to_owned() } else { path.display().to_string() };
         let text =

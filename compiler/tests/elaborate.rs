@@ -270,14 +270,109 @@ fn parameters_are_listed_with_their_values() {
 }
 
 #[test]
-fn mistakes_are_reported_once_and_what_follows_is_not() {
-    assert_eq!(codes("repeat 5 { conv 0, 3x3; dense 7; conv 9, 3x3 }"), ["E0304"]);
+fn mistakes_are_reported_once_in_loops() {
+    assert_eq!(codes("repeat 5 { conv 0, 3x3; dense 7; conv 9, 3x3 }"), ["E0304", "E0507", "E0508"]);
     assert_eq!(
         codes("conv 8, 3x3, padding: 9\nfor i in 1..3 { relu slope: i }\ndense 3"),
-        ["E0509", "E0203"]
+        ["E0509", "E0203", "E0507"]
     );
-    assert_eq!(codes("let a = b\nconv a, a\nsepconv a, 3x3"), ["E0201"]);
-    assert_eq!(codes("param x = = 3\nconv x, 3x3\nfrom nowhere"), ["E0101"]);
+}
+
+#[test]
+fn a_declaration_that_cannot_be_read_is_not_missing() {
+    for (source, code) in [
+        ("mode m\ninput image 8 x 8 x 3\nrelu", "E0202"),
+        ("modl m, names: keras\ninput image 8 x 8 x 3\nrelu", "E0202"),
+        ("3 m\ninput image 8 x 8 x 3\nrelu", "E0101"),
+        ("model m\ninptu image 8 x 8 x 3\nrelu", "E0111"),
+        ("model m\ninput image 8 x 8\nconv channels, 3x3", "E0101"),
+        ("model m\nparam a = no a [yes, no]\ninput image 8 x 8 x 3\nrelu", "E0111"),
+        ("model m\n# nothing\nrelu", "E0402"),
+    ] {
+        let found: Vec<_> = read(source, &[]).diagnostics.iter().map(|d| d.code).collect();
+        assert_eq!(found, [code], "{source}");
+    }
+    let both: Vec<_> = read("model m\nconv 8,, 3x3\nrelu", &[]).diagnostics.iter().map(|d| d.code).collect();
+    assert_eq!(both, ["E0111", "E0402"]);
+}
+
+/// The second statement of each would be wrong if one guess about the first were taken for certain.
+#[test]
+fn what_follows_from_a_mistake_is_not_reported() {
+    let mut failures = String::new();
+    for (body, code) in [
+        // The shape is that of either path, of any operand, of any turn, of either part.
+        ("residual { conv 16, 1x1 }\nsepconv 4, 3x3, segments: 12", "E0503"),
+        ("residual { conv 8, 3x3 }\nconv 4, 11x11", "E0503"),
+        ("residual { conv 16, 1x1 }\nresidual { conv 16, 1x1 }", "E0503"),
+        ("residual { globalavgpool }\ndense 3", "E0503"),
+        ("concat { branch { conv 4, 9x9 } branch { conv 4, 1x1 } }\nconv 4, 5x5", "E0504"),
+        ("concat { branch { conv 4, 1x1 } }\nsepconv 4, 3x3, segments: 5", "E0408"),
+        ("add { branch { conv 4, 1x1 } branch { conv 8, 1x1 } }\nconv 2, 1x1, segments: [5, 3]", "E0505"),
+        ("repeat many { conv 2 * channels, 1x1 }\nsepconv 4, 3x3, segments: 99", "E0201"),
+        ("repeat many { maxpool 2 }\nresidual { repeat 2 { maxpool 2 } } shortcut { maxpool 4 }", "E0201"),
+        ("if maybe { globalavgpool }\ndense 3", "E0201"),
+        ("if maybe { conv 12, 1x1 }\nsepconv 4, 3x3, segments: 12", "E0201"),
+        ("if channls > 12 { sepconv 4, 3x3, segments: 12 }", "E0201"),
+        // Nothing is known of a layer that no other resembles, little of one that does.
+        ("swish\ndense 3", "E0202"),
+        ("swish\nsepconv 4, 3x3, segments: 12", "E0202"),
+        ("sepconv2 8, 3x3\nresidual { relu } shortcut { from image }", "E0202"),
+        ("residual { sepconv2 8, 3x3 }", "E0202"),
+        ("unit(3) as a\nfrom a\ndense 3", "E0202"),
+        ("unit(3) as a\nrelu as b\nconcat a, b\nresidual { conv 4, 1x1 }", "E0202"),
+        ("Activation elu\nresidual { relu }", "E0202"),
+        ("batchnorm2d 8\nsepconv 4, 1x1, segments: 8", "E0202"),
+        // A mistake in an attribute leaves open what depends on it, and nothing else.
+        ("conv 8, 3x3, stride: 2\nresidual { bn } shortcut { from image }", "E0203"),
+        ("conv 8, 3x3, foo: same\nadd { branch { relu } branch { from image } }", "E0203"),
+        ("conv 8, 3x3, 2\nresidual { relu } shortcut { from image }", "E0412"),
+        ("conv wdth, 3x3\nsepconv 4, 3x3, segments: 99", "E0201"),
+        ("conv 8, kernel_size: 9x9\nconv 8, 5x5", "E0203"),
+        ("default conv { stride: 2 }\nconv 8, 3x3\nresidual { relu } shortcut { from image }", "E0203"),
+        ("conv 8, 99x99\nconv 8, 5x5", "E0506"),
+        ("conv 8, 3x3, segments: 3, group: 3", "E0203"),
+        ("conv 8, 3x3, strides: 2, strides: 3\nadd { branch { relu } branch { from image } }", "E0413"),
+        ("globalavgpool\nconv 8, 1x1\nsepconv 4, 3x3, segments: 8", "E0508"),
+        ("dense 3\ndense 3", "E0507"),
+        ("let a = b\nconv a, a\nsepconv a, 3x3", "E0201"),
+        // Names that the mistake kept from being given.
+        ("relu as \"a{k}\"\nfrom a3", "E0201"),
+        ("con 8, 3x3 as a\nfrom a", "E0202"),
+        ("swish\nfrom swish_1", "E0202"),
+        ("if maybe { relu as a } else { bn as a }\nfrom a", "E0201"),
+        ("repeat many as i { relu as \"a{i}\" }\nfrom a3", "E0201"),
+        // A statement that cannot be read may be anything.
+        ("conv 8,, 3x3\nfrom conv_1", "E0111"),
+        ("conv 8, 3x3 as as a\nfrom a", "E0111"),
+        ("let x = = 3\nconv x, 3x3", "E0101"),
+        ("for k on [1, 2] { conv k, 3x3 }", "E0101"),
+        ("repeat as { branch { relu } }", "E0101"),
+        ("concat {\nbranch { relu }\nrepeat as { branch { relu } }\n}", "E0101"),
+        ("block b(n { conv n, 3x3 }\nb(3)\nresidual { b(4) }", "E0102"),
+        ("default conv { kernel 3x3 }\nconv 8", "E0101"),
+        ("concat {\nbranch { relu }\nbranch (2) { bn }\n}", "E0101"),
+        ("width = 3\nconv width, 1x1\nresidual { relu } shortcut { from image }", "E0111"),
+        ("parm width = 3\nconv width, 3x3", "E0111"),
+        ("let n = 2 3\nconv n, 1x1\nresidual { bn } shortcut { from image; conv 2, 1x1 }", "E0111"),
+        ("relu as a\nbn as b\nconcta a, b as c\nfrom c\nresidual { conv 9, 1x1 }", "E0202"),
+        ("form here", "E0202"),
+        // What is never reached may be so because it is wrong.
+        ("relu\nlet n = 0\nif n > 0 { conv 8 / n, 3x3 }", ""),
+        ("if channels >= 12 { sepconv 4, 3x3, segments: 12 } else { relu }", ""),
+        ("let a = if channels == 8 then 1 else 8 / (channels - 8)\nconv a, 3x3", ""),
+        ("block b(n) { conv n, 3x3; if n > 9 { sepconv 4, 3x3, segments: 9 } }\nb(4)", ""),
+        ("residual if channels == 9 { conv 9, 1x1 }", ""),
+        ("concat { repeat 0 { branch { relu } } branch { relu } branch { bn } }", ""),
+        ("if no { relu as a } else { bn as a }", ""),
+    ] {
+        let expected: &[&str] = if code.is_empty() { &[] } else { &[code] };
+        let found = codes(body);
+        if found != expected {
+            failures.push_str(&format!("{body}\n  {found:?} instead of {expected:?}\n"));
+        }
+    }
+    assert!(failures.is_empty(), "{failures}");
 }
 
 proptest! {

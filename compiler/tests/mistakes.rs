@@ -3,10 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
+use proptest::prelude::*;
+use proptest::sample::subsequence;
 use snapbox::Data;
 use xcc_compiler::diagnostic::render;
 use xcc_compiler::elaborate::read;
+
+/// How most specs of mistakes start.
+const HEAD: &str = "model m\ninput image 32 x 32 x 3\n";
 
 fn sources() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mistakes");
@@ -56,10 +62,58 @@ fn each_code_is_tested_and_documented() {
     let rendered =
         sources().into_iter().filter_map(|p| std::fs::read_to_string(p.with_extension("txt")).ok());
     let tested: BTreeSet<_> = rendered.flat_map(|text| codes(&text, "[")).collect();
-    let untested: Vec<_> = used.difference(&tested).filter(|c| *c != "E0107").collect();
+    // A source of more than a megabyte, and a file that only the command reads (tests/command/check.rs).
+    let elsewhere = |code: &&String| ["E0107", "E0514"].contains(&code.as_str());
+    let untested: Vec<_> = used.difference(&tested).filter(|code| !elsewhere(code)).collect();
     assert!(untested.is_empty(), "no file in tests/mistakes shows {untested:?}");
     let documented = codes(&std::fs::read_to_string(root.join("../docs/language.md")).unwrap(), "`");
     assert_eq!(used, documented.into_iter().collect(), "codes of the compiler and of docs/language.md");
+}
+
+/// What the spec of a mistake says after the declarations that most of them share, and what is found there, if
+/// that goes together with other statements.
+fn fragment(path: &Path) -> Option<(String, Vec<&'static str>)> {
+    let source = std::fs::read_to_string(path).unwrap();
+    let body = source.strip_prefix(HEAD)?;
+    // What is declared would meet other specs.
+    if [" as ", "block ", "param ", "let ", "default "].iter().any(|word| body.contains(word)) {
+        return None;
+    }
+    // A brace too many in one closes a brace too few in another.
+    if body.matches('{').count() != body.matches('}').count() {
+        return None;
+    }
+    let alone = found(&source);
+    let mut followed = found(&format!("{source}\nfrom beyond"));
+    let end = followed.pop();
+    (end == Some("E0205") && followed == alone).then(|| (body.to_owned(), alone))
+}
+
+fn found(source: &str) -> Vec<&'static str> {
+    read(source, &[]).diagnostics.iter().map(|d| d.code).collect()
+}
+
+static FRAGMENTS: LazyLock<Vec<(String, Vec<&'static str>)>> =
+    LazyLock::new(|| sources().iter().filter_map(|path| fragment(path)).collect());
+
+proptest! {
+    /// Mistakes neither hide nor make others.
+    #[test]
+    fn several_mistakes_are_found_in_one_run(
+        picked in subsequence((0..FRAGMENTS.len()).collect::<Vec<_>>(), 2..8).prop_shuffle(),
+    ) {
+        prop_assert!(FRAGMENTS.len() > 50, "{} fragments", FRAGMENTS.len());
+        let picked = picked.iter().map(|index| &FRAGMENTS[*index]);
+        let (mut source, mut expected) = (HEAD.to_owned(), Vec::<&str>::new());
+        for (body, codes) in picked {
+            source.push_str(&format!("\nfrom image\n{body}"));
+            expected.extend(codes);
+        }
+        let mut all = found(&source);
+        all.sort_unstable();
+        expected.sort_unstable();
+        prop_assert_eq!(all, expected, "{}", source);
+    }
 }
 
 /// The codes in a text that directly follow `before`.

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod bench;
+mod check;
 mod convert;
 mod emit;
 mod explain;

@@ -78,6 +78,11 @@ impl Attributes {
         }
     }
 
+    /// Whether all of the attributes were given without a mistake.
+    pub fn are_known(&self, names: [&str; 2]) -> bool {
+        names.iter().all(|name| self.given.iter().any(|(n, value, _)| n == name && value.is_some()))
+    }
+
     /// Where an attribute was given.
     pub fn span_of(&self, name: &str) -> Option<Span> {
         self.given.iter().find(|(n, ..)| *n == name).map(|(.., span)| *span)
@@ -159,9 +164,9 @@ impl Attributes {
         reports: &mut Reports,
         name: &'static str,
         most: u32,
-        default: [u32; 2],
+        default: Read<[u32; 2]>,
     ) -> Read<[u32; 2]> {
-        let Some((value, span)) = self.get(name, reports)? else { return Ok(default) };
+        let Some((value, span)) = self.get(name, reports)? else { return default };
         let sides = match value {
             Value::Integer(n) => vec![Value::Integer(*n); 2],
             Value::Window(sides) => sides.map(|n| Value::Integer(n.into())).to_vec(),

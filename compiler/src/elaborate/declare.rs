@@ -2,12 +2,13 @@
 
 use super::attributes::Attributes;
 use super::names::Style;
+use super::outline::{Extent, Outline};
 use super::report::{Reported, nearest, quoted};
 use super::value::Value;
-use super::{Current, Elaborated, Elaborator, Named, limits};
+use super::{Elaborated, Elaborator, Named, Operand, limits};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::graph::verify::{annotate, verify};
-use crate::graph::{ChannelOrder, Graph, ImageSpec, Labels, Layer, LayerKind, NodeId, Shape};
+use crate::graph::{ChannelOrder, Graph, ImageSpec, Layer, LayerKind, NodeId};
 use crate::syntax::ast::*;
 
 const INPUT_ATTRIBUTES: &[&str] = &["range", "channels", "mean", "labels"];
@@ -15,7 +16,6 @@ const INPUT_ATTRIBUTES: &[&str] = &["range", "channels", "mean", "labels"];
 impl<'a> Elaborator<'a> {
     /// Checks that there is one `model` statement and that it comes first.
     pub fn check_model(&mut self, statements: &'a [Statement]) {
-        self.incomplete = statements.iter().any(|s| matches!(s.kind, StatementKind::Bad { .. }));
         for (n, statement) in statements.iter().enumerate() {
             let StatementKind::Model { name, arguments } = &statement.kind else { continue };
             if let Some((_, first)) = self.model {
@@ -33,17 +33,25 @@ impl<'a> Elaborator<'a> {
             self.model = Some((name.text.clone(), statement.at.0));
             self.model_arguments(arguments, statement.at.0);
         }
-        if self.model.is_none() && !self.incomplete {
+        if self.model.is_none() && !self.may_be_model(statements.first()) {
             let error = Diagnostic::error("E0401", "the spec does not name its model")
                 .suggest("start with a line like `model xception`");
             self.reports.report(error);
         }
     }
 
-    fn model_arguments(&mut self, arguments: &'a [Argument], site: Span) {
-        let Ok(attributes) = self.declaration_attributes("model", &["names"], arguments, site) else {
-            return;
+    /// Whether a mistake keeps `model` from being seen.
+    fn may_be_model(&self, first: Option<&Statement>) -> bool {
+        let is_like = match first.map(|statement| &statement.kind) {
+            Some(StatementKind::Bad { .. }) => true,
+            Some(StatementKind::Invoke { name, .. }) => nearest(&name.text, ["model"]).is_some(),
+            _ => false,
         };
+        is_like || self.lost.may_be_model
+    }
+
+    fn model_arguments(&mut self, arguments: &'a [Argument], site: Span) {
+        let attributes = self.declaration_attributes("model", &["names"], arguments, site);
         let styles = [("keras", Style::Keras), ("path", Style::Path)];
         if let Ok(style) = attributes.choice(&mut self.reports, "names", &styles, Style::Path) {
             self.naming.style = style;
@@ -57,7 +65,7 @@ impl<'a> Elaborator<'a> {
         known: &[&'static str],
         arguments: &'a [Argument],
         site: Span,
-    ) -> Result<Attributes, Reported> {
+    ) -> Attributes {
         let mut given: Vec<(&'static str, Option<Value>, Span)> = Vec::new();
         for argument in arguments {
             let span = argument.value.at.0;
@@ -83,7 +91,7 @@ impl<'a> Elaborator<'a> {
             }
             given.push((*attribute, self.evaluate(&argument.value).ok(), span));
         }
-        Ok(Attributes { owner, site, given })
+        Attributes { owner, site, given }
     }
 
     /// Makes the graph with its input, the first value of the model.
@@ -93,32 +101,59 @@ impl<'a> Elaborator<'a> {
         extents: &'a [Expression; 3],
         arguments: &'a [Argument],
         span: Span,
-    ) -> Result<(), Reported> {
-        if let Some(graph) = &self.graph {
-            let first = graph.layers.first().map_or(span, |l| l.span);
+    ) {
+        if self.hypothetical {
+            // There is nothing in an input that is not reached.
+            return;
+        }
+        if let Some(first) = self.input {
             let error = Diagnostic::error("E0403", "a model has one input")
                 .at(span, "a second one")
                 .also(first, "the first one");
-            return Err(self.reports.report(error));
+            self.reports.report(error);
+            return;
         }
-        self.current = Current::Unknown;
-        let sides = extents.each_ref().map(|extent| self.extent(extent));
-        let attributes = self.declaration_attributes("input", INPUT_ATTRIBUTES, arguments, span)?;
-        let [h, w, c] = sides;
-        let shape = Shape::map(h?, w?, c?);
-        let image = self.image(&attributes, shape.c())?;
-        let error =
-            Diagnostic::error("E0602", format!("an input of {shape} has {} elements", shape.elements()));
-        if shape.elements() > limits::ELEMENTS || shape.c() > limits::CHANNELS {
-            return Err(self.reports.report(self.size_limit(error, span)));
+        self.input = Some(span);
+        let [h, w, c] =
+            extents.each_ref().map(|extent| self.extent(extent).map_or(Extent::UNKNOWN, Extent::exact));
+        let outline = Outline::map([h, w], c);
+        let attributes = self.declaration_attributes("input", INPUT_ATTRIBUTES, arguments, span);
+        let image = self.image(&attributes, c);
+        let operand = match self.check_input_size(&outline, span) {
+            Ok(()) => self.start_graph(name, image, outline, span),
+            Err(_) => self.outlined(Outline { is_vector: Some(false), ..Outline::UNKNOWN }, Some(span)),
+        };
+        self.current = Some(operand);
+        self.values.insert(name.text.clone(), Named { operand, span });
+    }
+
+    fn check_input_size(&mut self, outline: &Outline, span: Span) -> Result<(), Reported> {
+        let elements = outline.elements();
+        if elements <= limits::ELEMENTS && outline.channels.low() <= limits::CHANNELS {
+            return Ok(());
         }
+        let error = Diagnostic::error("E0602", format!("an input of {outline} has {elements} elements"));
+        let error = self.size_limit(error, span);
+        Err(self.reports.report(error))
+    }
+
+    /// The input as a value; there is a graph when all is well with it.
+    fn start_graph(
+        &mut self,
+        name: &'a Name,
+        image: Result<ImageSpec, Reported>,
+        outline: Outline,
+        span: Span,
+    ) -> Operand {
+        let (Ok(image), Some(shape)) = (image, outline.shape()) else {
+            return self.outlined(outline, Some(span));
+        };
         let model = self.model.as_ref().map_or("", |(name, _)| name);
         let layer = Layer { name: name.text.clone(), kind: LayerKind::Input, path: Vec::new(), span };
         let graph = Graph::new(model, image, layer, shape);
-        self.current = Current::Node(graph.input);
-        self.values.insert(name.text.clone(), Named { current: self.current, span });
+        let node = Ok(graph.input);
         self.graph = Some(graph);
-        Ok(())
+        Operand { node, outline, span: Some(span) }
     }
 
     fn extent(&mut self, extent: &'a Expression) -> Result<u32, Reported> {
@@ -135,69 +170,74 @@ impl<'a> Elaborator<'a> {
     }
 
     /// How images become the input.
-    fn image(&mut self, attributes: &Attributes, channels: u32) -> Result<ImageSpec, Reported> {
+    fn image(&mut self, attributes: &Attributes, channels: Extent) -> Result<ImageSpec, Reported> {
         let orders = [("rgb", ChannelOrder::Rgb), ("bgr", ChannelOrder::Bgr), ("gray", ChannelOrder::Gray)];
-        let usual = if channels == 1 { ChannelOrder::Gray } else { ChannelOrder::Rgb };
+        let usual = if channels.value() == Some(1) { ChannelOrder::Gray } else { ChannelOrder::Rgb };
         let range = attributes.interval(&mut self.reports, "range", [0.0, 1.0]);
         let order = attributes.choice(&mut self.reports, "channels", &orders, usual);
+        let order = order.and_then(|order| self.check_order(attributes, order, channels));
         let mean = attributes.numbers(&mut self.reports, "mean");
+        let mean = mean.and_then(|mean| self.check_mean(attributes, mean, channels));
         let labels = self.labels(attributes);
-        let (range, order, mean, labels) = (range?, order?, mean?, labels?);
-        let samples = if order == ChannelOrder::Gray { 1 } else { 3 };
-        if let Some(span) = attributes.span_of("channels").filter(|_| samples != channels) {
-            let message = format!("pixels of {samples} samples for an input whose pixels have {channels}");
-            let error = Diagnostic::error("E0513", message)
-                .at(span, format!("has {samples}"))
-                .note("`rgb` and `bgr` have 3 samples a pixel, `gray` has 1");
-            return Err(self.reports.report(error));
-        }
-        if let Some(span) = attributes.span_of("mean").filter(|_| mean.len() != channels as usize) {
-            let message = format!("{} means for {channels} channels", mean.len());
-            return Err(self
-                .reports
-                .report(Diagnostic::error("E0512", message).at(span, "one for each channel")));
-        }
-        let mean = mean.iter().map(|m| *m as f32).collect();
-        Ok(ImageSpec { range: range.map(|x| x as f32), channels: order, mean, labels })
+        let (range, channels, mean, labels) = (range?, order?, mean?, labels?);
+        Ok(ImageSpec { range: range.map(|x| x as f32), channels, mean, labels })
     }
 
-    fn labels(&mut self, attributes: &Attributes) -> Result<Labels, Reported> {
-        let text = |value: &Value| match value {
-            Value::Text(text) | Value::Word(text) => Some(text.to_string()),
-            _ => None,
+    fn check_order(
+        &mut self,
+        attributes: &Attributes,
+        order: ChannelOrder,
+        channels: Extent,
+    ) -> Result<ChannelOrder, Reported> {
+        let samples = if order == ChannelOrder::Gray { 1 } else { 3 };
+        let differs = channels.differs(Extent::exact(samples));
+        let Some(span) = attributes.span_of("channels").filter(|_| differs) else { return Ok(order) };
+        let message = format!("pixels of {samples} samples for an input whose pixels have {channels}");
+        let error = Diagnostic::error("E0513", message)
+            .at(span, format!("has {samples}"))
+            .note("`rgb` and `bgr` have 3 samples a pixel, `gray` has 1");
+        Err(self.reports.report(error))
+    }
+
+    fn check_mean(
+        &mut self,
+        attributes: &Attributes,
+        mean: Vec<f64>,
+        channels: Extent,
+    ) -> Result<Vec<f32>, Reported> {
+        let differs = channels.differs(Extent::exact(u32::try_from(mean.len()).unwrap_or(u32::MAX)));
+        let Some(span) = attributes.span_of("mean").filter(|_| differs) else {
+            return Ok(mean.iter().map(|m| *m as f32).collect());
         };
-        self.labels_span = attributes.span_of("labels");
-        let labels = match attributes.other(&mut self.reports, "labels")? {
-            None => Some(Labels::None),
-            Some(Value::Text(path)) => Some(Labels::File(path.to_string())),
-            Some(Value::List(items)) => items.iter().map(text).collect::<Option<_>>().map(Labels::Inline),
-            Some(_) => None,
-        };
-        labels
-            .ok_or_else(|| attributes.reject(&mut self.reports, "labels", "a file name or a list of strings"))
+        let message = format!("{} means for {channels} channels", mean.len());
+        Err(self.reports.report(Diagnostic::error("E0512", message).at(span, "one for each channel")))
     }
 
     /// What was found out, in the order of the source.
     pub fn finish(mut self) -> Elaborated {
-        let complete = !self.incomplete && !self.stopped;
-        if self.graph.is_none() && complete && self.current == Current::Nothing {
+        let complete = !self.lost.is_incomplete;
+        if self.current.is_none() && !self.lost.may_be_input {
             let error = Diagnostic::error("E0402", "the spec declares no input")
                 .suggest("add a line like `input image 299 x 299 x 3`");
             self.reports.report(error);
         }
-        if let (Current::Node(output), true) = (self.current, complete) {
-            self.finish_graph(output);
+        if let Some(result) = self.current {
+            self.check_labels(result);
+            if let (Ok(output), true) = (result.node, complete) {
+                self.finish_graph(output);
+            }
         }
         if !self.reports.has_errors() {
             self.warn_unused();
         }
+        let label_file = self.label_file();
         let graph = self.graph.take().filter(|_| !self.reports.has_errors() && complete);
         if cfg!(debug_assertions) {
             graph.iter().for_each(assert_sound);
         }
         let mut diagnostics = self.reports.diagnostics;
         diagnostics.sort_by_key(Diagnostic::position);
-        Elaborated { graph, params: self.params, diagnostics }
+        Elaborated { graph, params: self.params, diagnostics, label_file }
     }
 
     fn finish_graph(&mut self, output: NodeId) {
@@ -209,24 +249,9 @@ impl<'a> Elaborator<'a> {
             return;
         }
         graph.outputs = vec![output];
-        self.check_labels(output);
         if !self.reports.has_errors() {
             self.report_unread(output);
         }
-    }
-
-    fn check_labels(&mut self, output: NodeId) {
-        let Some(graph) = &self.graph else { return };
-        let (Labels::Inline(labels), shape) = (&graph.image.labels, graph.node(output).shape) else { return };
-        if labels.len() as u64 == shape.elements() {
-            return;
-        }
-        let result = graph.layer(graph.node(output).layer).span;
-        let message = format!("{} labels for an output of {shape} elements", labels.len());
-        let error = Diagnostic::error("E0511", message)
-            .at(self.labels_span.unwrap_or_default(), format!("{} labels", labels.len()))
-            .also(result, format!("yields {shape} elements"));
-        self.reports.report(error);
     }
 
     /// Reports layers whose result nothing reads: a `from` walked away from them.

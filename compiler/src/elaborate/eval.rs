@@ -7,7 +7,6 @@ use super::report::{Reported, nearest, quoted};
 use super::value::Value;
 use super::{Elaborator, limits};
 use crate::diagnostic::{Diagnostic, Span};
-use crate::graph::Shape;
 use crate::syntax::ast::*;
 
 /// Words that attributes understand.
@@ -52,16 +51,38 @@ impl Elaborator<'_> {
             ExpressionKind::Unary(operator, x) => self.unary(*operator, x),
             ExpressionKind::Binary(operator, x, y) => self.binary(*operator, x, y, span),
             ExpressionKind::Call(name, arguments) => self.call(name, arguments, span),
-            ExpressionKind::Conditional { arms, otherwise } => {
-                for (condition, value) in arms {
-                    if self.condition(condition)? {
-                        return self.evaluate(value);
-                    }
-                }
-                self.evaluate(otherwise)
-            }
+            ExpressionKind::Conditional { arms, otherwise } => self.conditional(arms, otherwise),
             ExpressionKind::Bad => Err(self.reports.reported()),
         }
+    }
+
+    fn conditional(
+        &mut self,
+        arms: &[(Expression, Expression)],
+        otherwise: &Expression,
+    ) -> Result<Value, Reported> {
+        for (n, (condition, value)) in arms.iter().enumerate() {
+            match self.condition(condition) {
+                Ok(true) if !self.hypothetical => return self.evaluate(value),
+                Ok(_) if !self.hypothetical => {}
+                _ => return Err(self.either(&arms[n..], otherwise)),
+            }
+        }
+        self.evaluate(otherwise)
+    }
+
+    /// Looks for mistakes in all values of a conditional whose first condition was evaluated, but is not known.
+    fn either(&mut self, arms: &[(Expression, Expression)], otherwise: &Expression) -> Reported {
+        let known = std::mem::replace(&mut self.hypothetical, true);
+        for (n, (condition, value)) in arms.iter().enumerate() {
+            if n > 0 {
+                let _ = self.condition(condition);
+            }
+            let _ = self.evaluate(value);
+        }
+        let _ = self.evaluate(otherwise);
+        self.hypothetical = known;
+        self.reports.reported()
     }
 
     /// The value of a condition.
@@ -77,21 +98,10 @@ impl Elaborator<'_> {
 
     /// The text of a template.
     pub fn text(&mut self, pieces: &[Piece], span: Span) -> Result<String, Reported> {
+        let pieces: Vec<_> = pieces.iter().map(|piece| self.piece(piece)).collect();
         let mut text = String::new();
         for piece in pieces {
-            match piece {
-                Piece::Text(piece) => text.push_str(piece),
-                Piece::Hole(value) => match self.evaluate(value)? {
-                    Value::Text(value) => text.push_str(&value),
-                    Value::List(_) | Value::Range(_) => {
-                        let error = Diagnostic::error("E0301", "a list cannot be put into a name");
-                        return Err(self
-                            .reports
-                            .report(error.at(value.at.0, "not a number, word or string")));
-                    }
-                    value => text.push_str(&value.to_string()),
-                },
-            }
+            text.push_str(&piece?);
             if text.len() > limits::TEXT {
                 let message = format!("a string of more than {} bytes", limits::TEXT);
                 return Err(self.reports.report(Diagnostic::error("E0608", message).at(span, "too long")));
@@ -101,12 +111,28 @@ impl Elaborator<'_> {
         Ok(text)
     }
 
+    fn piece(&mut self, piece: &Piece) -> Result<Rc<str>, Reported> {
+        let hole = match piece {
+            Piece::Text(text) => return Ok(text.as_str().into()),
+            Piece::Hole(hole) => hole,
+        };
+        match self.evaluate(hole)? {
+            Value::Text(text) => Ok(text),
+            Value::List(_) | Value::Range(_) => {
+                let error = Diagnostic::error("E0301", "a list cannot be put into a name");
+                Err(self.reports.report(error.at(hole.at.0, "not a number, word or string")))
+            }
+            value => Ok(value.to_string().into()),
+        }
+    }
+
     fn lookup(&mut self, name: &str, span: Span) -> Result<Value, Reported> {
         if CURRENT.contains(&name) {
             return self.current_extent(name, span);
         }
         if let Some(variable) = self.scopes.find(name) {
-            return variable.value.clone().ok_or_else(|| self.reports.reported());
+            let value = variable.value.as_ref().filter(|_| !self.hypothetical);
+            return value.cloned().ok_or_else(|| self.reports.reported());
         }
         if WORDS.contains(&name) || self.choices.contains(name) {
             return Ok(Value::word(name));
@@ -129,16 +155,18 @@ impl Elaborator<'_> {
     }
 
     fn current_extent(&mut self, name: &str, span: Span) -> Result<Value, Reported> {
-        let shape = self.current_shape(span)?;
-        match (name, shape) {
-            ("channels", _) => Ok(Value::Integer(shape.c().into())),
-            ("rows", Shape::Map { h, .. }) => Ok(Value::Integer(h.into())),
-            ("columns", Shape::Map { w, .. }) => Ok(Value::Integer(w.into())),
-            _ => {
-                let error = Diagnostic::error("E0508", format!("`{name}` of a vector of {shape} elements"));
-                Err(self.reports.report(error.at(span, "only maps have rows and columns")))
+        let outline = self.operand(span).outline;
+        let extent = match name {
+            "channels" => outline.channels,
+            _ if outline.is_vector == Some(true) && !self.hypothetical => {
+                let error = Diagnostic::error("E0508", format!("`{name}` of a vector of {outline} elements"));
+                return Err(self.reports.report(error.at(span, "only maps have rows and columns")));
             }
-        }
+            "rows" => outline.rows,
+            _ => outline.columns,
+        };
+        let known = extent.value().filter(|_| !self.hypothetical);
+        known.map(|n| Value::Integer(n.into())).ok_or_else(|| self.reports.reported())
     }
 
     fn list(&mut self, items: &[Expression]) -> Result<Value, Reported> {
@@ -190,8 +218,7 @@ impl Elaborator<'_> {
 
     fn binary(&mut self, op: Binary, x: &Expression, y: &Expression, span: Span) -> Result<Value, Reported> {
         match op {
-            Binary::And => return Ok(Value::Boolean(self.condition(x)? && self.condition(y)?)),
-            Binary::Or => return Ok(Value::Boolean(self.condition(x)? || self.condition(y)?)),
+            Binary::And | Binary::Or => return self.logic(op, x, y),
             _ => {}
         }
         let (a, b) = (self.evaluate(x), self.evaluate(y));
@@ -207,6 +234,21 @@ impl Elaborator<'_> {
                 None => Err(self.incomparable(&a, &b, span)),
             },
             _ => self.arithmetic(op, (a, x.at.0), (b, y.at.0), span),
+        }
+    }
+
+    /// `and` and `or`, which evaluate their second operand only where the first leaves the result open.
+    fn logic(&mut self, op: Binary, x: &Expression, y: &Expression) -> Result<Value, Reported> {
+        let decided = op == Binary::Or;
+        match self.condition(x) {
+            Ok(x) if x == decided && !self.hypothetical => Ok(Value::Boolean(x)),
+            Ok(_) => Ok(Value::Boolean(self.condition(y)?)),
+            Err(reported) => {
+                let known = std::mem::replace(&mut self.hypothetical, true);
+                let _ = self.condition(y);
+                self.hypothetical = known;
+                Err(reported)
+            }
         }
     }
 
@@ -252,9 +294,10 @@ impl Elaborator<'_> {
                 return Err(self.reports.report(error));
             }
         };
+        let values: Vec<_> = arguments.iter().map(|argument| self.evaluate(argument)).collect();
         let mut best: Option<Value> = None;
-        for argument in arguments {
-            let value = self.evaluate(argument)?;
+        for (value, argument) in values.into_iter().zip(arguments) {
+            let value = value?;
             if value.compare(&Value::Full).is_none() {
                 return Err(self.not_a_number(&name.text, &value, argument.at.0));
             }
@@ -324,14 +367,11 @@ fn float_arithmetic(op: Binary, m: f64, n: f64) -> f64 {
 }
 
 /// What values of other languages are called here.
-fn foreign_value(name: &str) -> Option<&'static str> {
-    Some(match name {
-        "true" | "True" => "yes",
-        "false" | "False" => "no",
-        "None" | "null" => "none",
-        "SAME" | "Same" => "same",
-        "VALID" | "Valid" => "valid",
-        "ReLU" | "RELU" => "relu",
+pub fn foreign_value(name: &str) -> Option<&'static str> {
+    Some(match name.to_lowercase().as_str() {
+        "true" | "on" => "yes",
+        "false" | "off" => "no",
+        "null" | "nil" => "none",
         "grayscale" | "grey" => "gray",
         _ => return None,
     })

@@ -4,9 +4,21 @@ use super::eval::{CURRENT, FUNCTIONS, WORDS};
 use super::report::Reported;
 use super::scope::{LayerDefault, Variable};
 use super::value::Value;
-use super::{BlockDefinition, Current, Elaborator, Place, limits, schema};
+use super::{BlockDefinition, Elaborator, Operand, Place, limits, schema};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::syntax::ast::*;
+
+/// The value of a default whose attribute has a wrong name.
+static UNREADABLE: Expression = Expression { kind: ExpressionKind::Bad, at: At(Span { start: 0, end: 0 }) };
+
+/// A loop, but for what it goes through.
+#[derive(Clone, Copy)]
+struct Loop<'a> {
+    variable: Option<&'a Name>,
+    body: &'a Block,
+    place: Place,
+    span: Span,
+}
 
 impl<'a> Elaborator<'a> {
     /// Runs the statements outside of all braces.
@@ -28,60 +40,68 @@ impl<'a> Elaborator<'a> {
         self.depth -= 1;
     }
 
-    fn run(&mut self, statement: &'a Statement, place: Place) {
+    /// Runs one statement.
+    pub fn run(&mut self, statement: &'a Statement, place: Place) {
         let span = statement.at.0;
-        if self.spend(1, span).is_err() || self.too_deep(span) || self.misplaced(&statement.kind, place, span)
-        {
-            self.current = Current::Unknown;
+        if self.spend(1, span).is_err() || self.too_deep(span) {
+            self.forget();
             return;
         }
-        let result = match &statement.kind {
-            StatementKind::Model { .. } | StatementKind::Block { .. } => Ok(()),
+        self.check_place(&statement.kind, place, span);
+        match &statement.kind {
+            StatementKind::Model { .. } => {}
+            StatementKind::Block { name, parameters, body } => {
+                if place != Place::Top {
+                    self.survey_block(name, parameters, body);
+                }
+            }
             StatementKind::Param { name, default, domain } => {
-                self.declare_param(name, default, domain.as_ref())
+                self.declare_param(name, default, domain.as_ref());
             }
             StatementKind::Input { name, extents, arguments } => {
-                self.declare_input(name, extents, arguments, span)
+                self.declare_input(name, extents, arguments, span);
             }
             StatementKind::Default { layers, arguments } => self.set_defaults(layers, arguments),
             StatementKind::Let { name, value } => self.run_let(name, value),
             StatementKind::If { arms, otherwise } => self.run_if(arms, otherwise.as_ref(), place),
-            StatementKind::For { variable, values, body } => self.run_for(variable, values, body, place),
-            StatementKind::Repeat { repeat, body } => self.run_repeat(repeat, body, place),
-            StatementKind::Flow { name, repeat, body } => self.run_flow(name, repeat.as_ref(), body),
-            StatementKind::Branch { body } => self.run_branch(body, span),
-            StatementKind::From { value } => self.run_from(value),
+            StatementKind::For { variable, values, body } => {
+                let turns = Loop { variable: Some(variable), body, place, span };
+                self.run_for(values, turns);
+            }
+            StatementKind::Repeat { repeat, body } => {
+                let turns = Loop { variable: repeat.index.as_ref(), body, place, span };
+                self.run_repeat(&repeat.count, turns);
+            }
+            StatementKind::Flow { name, repeat, body } => self.run_flow(name, repeat.as_ref(), body, span),
+            StatementKind::Branch { body } => self.run_branch(body, place, span),
+            StatementKind::From { value } => self.current = Some(self.named_value(value)),
             StatementKind::Residual { condition, body, shortcut, label } => {
                 let paths = super::join::Residual { body, shortcut: shortcut.as_deref(), span };
-                self.run_residual(condition.as_ref(), paths, label.as_ref())
+                self.run_residual(condition.as_ref(), paths, label.as_ref());
             }
             StatementKind::Join { kind, operands, label } => {
-                self.run_join(*kind, operands, label.as_ref(), span)
+                self.run_join(*kind, operands, label.as_ref(), span);
             }
             StatementKind::Invoke { name, arguments, label, .. } => {
-                self.invoke(name, arguments, label.as_ref(), span)
+                self.invoke(name, arguments, label.as_ref(), span);
             }
-            StatementKind::Bad { declares, body } => {
-                self.note_bad(declares.as_ref(), span);
-                self.run_block(body, Place::Body);
-                Err(self.reports.reported())
+            StatementKind::Bad { declares, text, body } => {
+                self.doubt_branches_of(place);
+                self.run_bad(declares.as_ref(), text, body, span);
             }
-        };
-        if result.is_err() && self.current != Current::Nothing {
-            self.current = Current::Unknown;
         }
     }
 
     fn too_deep(&mut self, span: Span) -> bool {
-        if self.depth > limits::DEPTH {
+        if self.depth > limits::DEPTH && !self.hypothetical {
             let message = format!("more than {} levels of flows, loops, branches and calls", limits::DEPTH);
             self.reports.report(Diagnostic::error("E0605", message).at(span, "reached here"));
         }
         self.depth > limits::DEPTH
     }
 
-    /// Whether a statement may not stand where it does.
-    fn misplaced(&mut self, statement: &StatementKind, place: Place, span: Span) -> bool {
+    /// Reports a statement that may not stand where it does.
+    fn check_place(&mut self, statement: &StatementKind, place: Place, span: Span) {
         use StatementKind::*;
         let (word, top_only, makes_layers) = match statement {
             Model { .. } => ("model", true, false),
@@ -93,33 +113,43 @@ impl<'a> Elaborator<'a> {
             Join { kind, .. } => (kind.word(), false, true),
             From { .. } => ("from", false, true),
             Invoke { name, .. } => (name.text.as_str(), false, true),
-            _ => return false,
+            _ => return,
         };
         if top_only && place != Place::Top {
             let error = Diagnostic::error("E0405", format!("`{word}` inside of braces"))
                 .at(span, "belongs outside of all braces");
             self.reports.report(error);
-            return true;
-        }
-        if makes_layers && place == Place::Branches {
+        } else if makes_layers && place == Place::Branches {
+            self.doubt_branches_of(place);
             let error = Diagnostic::error("E0407", format!("`{word}` between the branches of a join"))
                 .at(span, "belongs into a branch")
                 .suggest(format!("write `branch {{ {word} ... }}`"));
             self.reports.report(error);
-            return true;
         }
-        false
     }
 
-    /// Notes what a statement with a syntax error would have declared.
-    fn note_bad(&mut self, declares: Option<&'a Name>, span: Span) {
-        self.incomplete = true;
+    /// Does what is certain of a statement that could not be read: declares its name and runs the block behind it,
+    /// in which each word of the statement may be a variable.
+    fn run_bad(&mut self, declares: Option<&'a Name>, text: &'a str, body: &'a Block, span: Span) {
         if let Some(name) = declares {
             self.later_params.remove(name.text.as_str());
             let _ = self.scopes.define(&name.text, Variable { value: None, span });
         }
-        if self.current == Current::Nothing {
-            self.current = Current::Unknown;
+        let word = text.split_whitespace().next().unwrap_or_default();
+        let is_declaration = declares.is_some() || ["model", "default"].contains(&word);
+        let before = self.current;
+        if before.is_some() || self.lost.may_be_input {
+            self.current = Some(self.unknown());
+        }
+        self.scopes.push();
+        for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            let _ = self.scopes.define(word, Variable { value: None, span });
+        }
+        self.run_stray(body);
+        self.scopes.pop();
+        match is_declaration {
+            true => self.current = before.or(self.current),
+            false => self.forget(),
         }
     }
 
@@ -127,6 +157,10 @@ impl<'a> Elaborator<'a> {
     pub fn survey_block(&mut self, name: &'a Name, parameters: &'a [Parameter], body: &'a Block) {
         let definition = BlockDefinition { parameters, body, span: name.at.0 };
         if let Some(old) = self.blocks.get(name.text.as_str()) {
+            if old.span == name.at.0 {
+                // A block inside of braces, which run more than once.
+                return;
+            }
             let error = Diagnostic::error("E0207", format!("block `{}` is defined twice", name.text))
                 .at(name.at.0, "again here")
                 .also(old.span, "first here");
@@ -165,27 +199,24 @@ impl<'a> Elaborator<'a> {
         })
     }
 
-    fn run_let(&mut self, name: &'a Name, value: &'a Expression) -> Result<(), Reported> {
+    fn run_let(&mut self, name: &'a Name, value: &'a Expression) {
         let value = self.evaluate(value).ok();
-        // A mistake in a value does not make the current tensor unknown; whoever uses the variable knows.
         let _ = self.define(name, value);
-        Ok(())
     }
 
-    fn set_defaults(&mut self, layers: &'a [Name], arguments: &'a [Argument]) -> Result<(), Reported> {
+    fn set_defaults(&mut self, layers: &'a [Name], arguments: &'a [Argument]) {
         for layer in layers {
-            let Some(layer) = schema::find(&layer.text) else {
-                self.unknown_layer(&layer.text, layer.at.0);
-                continue;
-            };
+            let Some(layer) = self.layer_named(layer) else { continue };
             for argument in arguments {
-                if let Some(attribute) = self.attribute_of(layer, argument) {
-                    let value = &argument.value;
+                let attribute = self.attribute_of(layer, argument);
+                let value = attribute.map_or(&UNREADABLE, |_| &argument.value);
+                // An attribute with a wrong name is no longer what it is without the default.
+                let attribute = attribute.or_else(|| layer.likely_attribute(&argument.name.as_ref()?.text));
+                if let Some(attribute) = attribute {
                     self.scopes.set_default(LayerDefault { layer: layer.word, attribute, value });
                 }
             }
         }
-        Ok(())
     }
 
     fn attribute_of(
@@ -207,72 +238,81 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    fn run_if(
-        &mut self,
-        arms: &'a [(Expression, Block)],
-        otherwise: Option<&'a Block>,
-        place: Place,
-    ) -> Result<(), Reported> {
-        for (condition, body) in arms {
-            if self.condition(condition)? {
-                self.run_block(body, inner(place));
-                return Ok(());
+    fn run_if(&mut self, arms: &'a [(Expression, Block)], otherwise: Option<&'a Block>, place: Place) {
+        for (n, (condition, body)) in arms.iter().enumerate() {
+            match self.condition(condition) {
+                Ok(true) if !self.hypothetical => return self.run_block(body, inner(place)),
+                Ok(_) if !self.hypothetical => {}
+                _ => return self.run_either(&arms[n..], otherwise, place),
             }
         }
         if let Some(body) = otherwise {
             self.run_block(body, inner(place));
         }
-        Ok(())
     }
 
-    fn run_for(
-        &mut self,
-        variable: &'a Name,
-        values: &'a Expression,
-        body: &'a Block,
-        place: Place,
-    ) -> Result<(), Reported> {
+    /// Looks for mistakes in all parts of an `if` whose first condition was evaluated, but is not known.
+    fn run_either(&mut self, arms: &'a [(Expression, Block)], otherwise: Option<&'a Block>, place: Place) {
+        self.doubt_branches_of(place);
+        let start = self.current;
+        let mut end = start.filter(|_| otherwise.is_none()).map(|start| start.outline);
+        let known = std::mem::replace(&mut self.hypothetical, true);
+        let bodies = arms.iter().map(|(_, body)| body).chain(otherwise);
+        for (n, body) in bodies.enumerate() {
+            self.current = start;
+            if let Some((condition, _)) = arms.get(n).filter(|_| n > 0) {
+                let _ = self.condition(condition);
+            }
+            if !known {
+                self.lost.add(body);
+            }
+            // The condition may be what keeps the shape before from being a mistake in here.
+            self.forget();
+            self.run_block(body, inner(place));
+            end = self.current.map(|c| end.map_or(c.outline, |end| end.or(&c.outline)));
+        }
+        self.hypothetical = known;
+        self.current = end.map(|outline| self.outlined(outline, None));
+    }
+
+    fn run_for(&mut self, values: &'a Expression, turns: Loop<'a>) {
         let found = self.evaluate(values);
-        let Ok(found) = found else { return self.unknown_turn(Some(variable), body, place) };
+        let Ok(found) = found else { return self.unknown_turn(turns) };
         match found {
+            _ if self.hypothetical => self.unknown_turn(turns),
             Value::List(items) => {
-                for item in items.iter() {
-                    self.turn(Some(variable), Some(item.clone()), body, place)?;
-                }
-                Ok(())
+                let values = items.iter().cloned();
+                self.run_turns(turns, items.len() as u64, values.map(|value| (None, value)));
             }
             Value::Range(ends) => {
                 let (Value::Integer(low), Value::Integer(high)) = (&ends.0, &ends.1) else {
                     let error =
                         Diagnostic::error("E0310", "a loop needs whole numbers at both ends of its range")
                             .at(values.at.0, format!("this is {}..{}", ends.0, ends.1));
-                    return Err(self.reports.report(error));
+                    self.reports.report(error);
+                    return self.unknown_turn(turns);
                 };
-                for n in *low..=*high {
-                    self.turn(Some(variable), Some(Value::Integer(n)), body, place)?;
-                }
-                Ok(())
+                let count = high.abs_diff(*low).saturating_add(1);
+                self.run_turns(turns, count, (*low..=*high).map(|n| (None, Value::Integer(n))));
             }
             other => {
                 let error = Diagnostic::error("E0310", "`for` goes through a list or a range")
                     .at(values.at.0, format!("this is {}", other.describe()))
                     .suggest(format!("write `[{other}]` or `1..{other}`"));
-                Err(self.reports.report(error))
+                self.reports.report(error);
+                self.unknown_turn(turns);
             }
         }
     }
 
-    fn run_repeat(&mut self, repeat: &'a Repetition, body: &'a Block, place: Place) -> Result<(), Reported> {
-        let Ok(count) = self.repeat_count(&repeat.count) else {
-            return self.unknown_turn(repeat.index.as_ref(), body, place);
-        };
-        for n in 1..=count {
-            self.naming.path.push(n.to_string());
-            let result = self.turn(repeat.index.as_ref(), Some(Value::Integer(n)), body, place);
-            self.naming.path.pop();
-            result?;
+    fn run_repeat(&mut self, count: &'a Expression, turns: Loop<'a>) {
+        match self.repeat_count(count) {
+            Ok(count) if !self.hypothetical => {
+                let values = (1..=count).map(|n| (Some(n.to_string()), Value::Integer(n)));
+                self.run_turns(turns, count.unsigned_abs(), values);
+            }
+            _ => self.unknown_turn(turns),
         }
-        Ok(())
     }
 
     fn repeat_count(&mut self, count: &'a Expression) -> Result<i64, Reported> {
@@ -286,62 +326,71 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// Checks the body of a loop whose turns are not known.
-    fn unknown_turn(
+    /// The turns of a loop: what each adds to the path of names, and the value of the variable.
+    fn run_turns(
         &mut self,
-        variable: Option<&'a Name>,
-        body: &'a Block,
-        place: Place,
-    ) -> Result<(), Reported> {
-        self.current = Current::Unknown;
-        self.turn(variable, None, body, place)?;
-        Err(self.reports.reported())
+        turns: Loop<'a>,
+        count: u64,
+        values: impl Iterator<Item = (Option<String>, Value)>,
+    ) {
+        let start = self.current;
+        self.loops.push((turns.span, count));
+        for (step, value) in values {
+            let depth = self.naming.path.len();
+            self.naming.path.extend(step);
+            self.turn(turns, Some(value));
+            self.naming.path.truncate(depth);
+            if self.stopped {
+                self.end_early(start);
+                break;
+            }
+        }
+        self.loops.pop();
     }
 
-    /// One turn of a loop; the value is absent after a mistake in it.
-    fn turn(
-        &mut self,
-        variable: Option<&'a Name>,
-        value: Option<Value>,
-        body: &'a Block,
-        place: Place,
-    ) -> Result<(), Reported> {
-        self.spend(1, variable.map_or(Span::default(), |v| v.at.0))?;
+    /// Runs the body of a loop once whose turns are not known.
+    fn unknown_turn(&mut self, turns: Loop<'a>) {
+        self.doubt_branches_of(turns.place);
+        let start = self.current;
+        if self.hypothetical {
+            self.forget();
+        }
+        self.turn(turns, None);
+        self.end_early(start);
+    }
+
+    /// Goes on after a loop of which only one turn is known.
+    fn end_early(&mut self, start: Option<Operand>) {
+        let Some((start, end)) = start.zip(self.current) else { return };
+        self.current = Some(self.outlined(start.outline.repeated(&end.outline), end.span));
+    }
+
+    /// One turn of a loop; the value is absent when it is not known.
+    fn turn(&mut self, turns: Loop<'a>, value: Option<Value>) {
+        if self.spend(1, turns.span).is_err() {
+            return self.forget();
+        }
         self.scopes.push();
-        if let Some(variable) = variable {
-            let shown = value.as_ref().map_or("?".to_owned(), Value::to_string);
-            self.reports.turns.push(format!("{} = {shown}", variable.text));
+        let known = self.reports.turns.len();
+        if let Some(variable) = turns.variable {
+            self.reports.turns.extend(value.as_ref().map(|value| format!("{} = {value}", variable.text)));
             let _ = self.define(variable, value);
         }
-        self.run_block(body, inner(place));
-        if variable.is_some() {
-            self.reports.turns.pop();
-        }
+        self.run_block(turns.body, inner(turns.place));
+        self.reports.turns.truncate(known);
         self.scopes.pop();
-        Ok(())
     }
 
-    fn run_flow(
-        &mut self,
-        name: &'a Name,
-        repeat: Option<&'a Repetition>,
-        body: &'a Block,
-    ) -> Result<(), Reported> {
+    fn run_flow(&mut self, name: &'a Name, repeat: Option<&'a Repetition>, body: &'a Block, span: Span) {
         self.naming.path.push(name.text.clone());
-        let result = match repeat {
-            Some(repeat) => self.run_repeat(repeat, body, Place::Body),
-            None => {
-                self.run_block(body, Place::Body);
-                Ok(())
+        match repeat {
+            Some(repeat) => {
+                let turns = Loop { variable: repeat.index.as_ref(), body, place: Place::Body, span };
+                self.run_repeat(&repeat.count, turns);
             }
-        };
+            None => self.run_block(body, Place::Body),
+        }
         self.naming.path.pop();
-        result
-    }
-
-    fn run_from(&mut self, value: &'a Reference) -> Result<(), Reported> {
-        self.current = self.named_value(value)?;
-        Ok(())
     }
 }
 

@@ -1,14 +1,19 @@
 //! Statements that name a layer or a block: arguments are matched with attributes, then the layer is made.
 
 use super::attributes::Attributes;
-use super::names::Site;
-use super::report::{Reported, quoted};
+use super::names::{Made, Site};
+use super::outline::Outline;
+use super::report::{Reported, nearest, quoted};
 use super::schema::{self, LayerSchema};
 use super::value::Value;
-use super::{BlockDefinition, Elaborator, Named, Place, limits};
+use super::{BlockDefinition, Elaborator, Place, limits};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::graph::{LayerId, LayerKind, NodeId, Op, Shape};
 use crate::syntax::ast::*;
+
+/// What a call passes for a parameter: nothing, so that the default counts, or a value, unless there is a mistake
+/// in it.
+pub type Passed = Option<Result<Value, Reported>>;
 
 impl<'a> Elaborator<'a> {
     /// A layer or a call of a block.
@@ -18,32 +23,116 @@ impl<'a> Elaborator<'a> {
         arguments: &'a [Argument],
         label: Option<&'a Reference>,
         span: Span,
-    ) -> Result<(), Reported> {
-        if let Some(layer) = schema::find(&name.text) {
-            let site = self.site(layer.word, span, label)?;
-            let made = self.make_layer(layer, &site, arguments);
-            return self.finish_layer(site, made);
+    ) {
+        let layer = schema::find(&name.text);
+        let block = self.blocks.get(name.text.as_str()).copied();
+        if let (None, Some(block)) = (layer, block) {
+            return self.call_block(name, block, arguments, label, span);
         }
-        match self.blocks.get(name.text.as_str()).copied() {
-            Some(block) => self.call_block(name, block, arguments, label, span),
-            None => Err(self.unknown_layer(&name.text, name.at.0)),
+        if layer.is_none() && self.misspelt_statement(name, arguments) {
+            if let (Some(label), Some(current)) = (label, self.current) {
+                let name = self.reference(label);
+                self.name_value(name, Some(label), current);
+            }
+            return;
+        }
+        let site = self.site(layer.map_or(&name.text, |layer| layer.word), span, label);
+        let made = match layer {
+            Some(layer) => self.make_layer(layer, &site, arguments),
+            None => self.guess_layer(name, &site, arguments),
+        };
+        self.finish_layer(site, made);
+    }
+
+    /// Reports a misspelt `model`, `from` or `concat`, whose arguments are no values.
+    fn misspelt_statement(&mut self, name: &'a Name, arguments: &'a [Argument]) -> bool {
+        let near = self.likely_layer(&name.text, arguments);
+        let are_names = arguments.iter().all(|a| matches!(a.value.kind, ExpressionKind::Name(_)));
+        if !matches!(near, Some("model" | "from" | "concat")) || arguments.is_empty() || !are_names {
+            return false;
+        }
+        self.unknown_layer(&name.text, name.at.0, near);
+        if near != Some("model") {
+            self.forget();
+        }
+        true
+    }
+
+    /// Reports a word that names no layer and goes on as if it were the layer that is suggested: with all checks
+    /// when other tools call that layer so, otherwise with what may be as well when it is another one.
+    fn guess_layer(&mut self, name: &'a Name, site: &Site<'a>, arguments: &'a [Argument]) -> Made {
+        let input = self.operand(site.span).outline;
+        let near = self.likely_layer(&name.text, arguments);
+        self.lost.add_word(&name.text);
+        let guess = match self.unknown_layer(&name.text, name.at.0, near) {
+            true => near.and_then(schema::find),
+            false => None,
+        };
+        let by_position = arguments.iter().filter(|argument| argument.name.is_none()).count();
+        let fits = |layer: &&LayerSchema| by_position <= layer.required.len();
+        if let Some(layer) = guess.filter(fits).filter(|_| schema::foreign_layer(&name.text).is_some()) {
+            return self.make_layer(layer, site, arguments);
+        }
+        for argument in arguments {
+            let _ = self.evaluate(&argument.value);
+        }
+        let after = input.after_unknown_layer();
+        let Some(layer) = guess else { return Err(after) };
+        let guessed = self.follow_guess(layer, site, if fits(&layer) { arguments } else { &[] });
+        Err(match guessed.is_vector {
+            Some(true) => guessed,
+            _ => Outline { rows: after.rows, columns: after.columns, ..guessed },
+        })
+    }
+
+    /// What the result of a layer would be.
+    fn follow_guess(
+        &mut self,
+        layer: &'static LayerSchema,
+        site: &Site<'a>,
+        arguments: &'a [Argument],
+    ) -> Outline {
+        let muted = std::mem::replace(&mut self.reports.muted, true);
+        let made = self.make_layer(layer, site, arguments);
+        self.reports.muted = muted;
+        made.map_or_else(|outline| outline, |node| self.node_operand(node, site.span).outline)
+    }
+
+    /// The layer, block or statement that was probably meant by a word that is none.
+    fn likely_layer(&self, word: &str, arguments: &'a [Argument]) -> Option<&'a str> {
+        let near = schema::likely_layer(word, self.blocks.keys().copied());
+        match arguments.first().map(|argument| &argument.value.kind) {
+            // `activation elu`
+            Some(ExpressionKind::Name(function)) if schema::foreign_layer(word) == Some("relu") => {
+                schema::find(function).map(|layer| layer.word).or(near)
+            }
+            _ => near,
         }
     }
 
-    /// Reports a word that names no layer and no block.
-    pub fn unknown_layer(&mut self, word: &str, span: Span) -> Reported {
+    /// Reports a word that names no layer and no block, unless that follows from a mistake before.
+    fn unknown_layer(&mut self, word: &str, span: Span, near: Option<&str>) -> bool {
         if self.scopes.find(word).is_some_and(|v| v.value.is_none()) {
-            return self.reports.reported();
+            return false;
         }
-        let near = schema::likely_layer(word, self.blocks.keys().copied());
         let error = Diagnostic::error("E0202", format!("unknown layer or block `{word}`"))
             .at(span, "not a layer of the language, not a block of this spec")
             .suggest_if(near.map(|n| format!("did you mean `{n}`?")));
-        self.reports.report(error)
+        self.reports.report(error);
+        true
+    }
+
+    /// The layer of that word; reports a word that names none.
+    pub fn layer_named(&mut self, name: &'a Name) -> Option<&'static LayerSchema> {
+        schema::find(&name.text).or_else(|| {
+            let near = self.likely_layer(&name.text, &[]);
+            self.unknown_layer(&name.text, name.at.0, near);
+            None
+        })
     }
 
     /// Reports an attribute that a layer does not have.
-    pub fn unknown_attribute(&mut self, layer: &LayerSchema, name: &str, span: Span) -> Reported {
+    pub fn unknown_attribute(&mut self, layer: &LayerSchema, name: &str, span: Span) {
         let near = layer.likely_attribute(name).map(|n| format!("did you mean `{n}`?"));
         let mut error = Diagnostic::error("E0203", format!("`{}` has no attribute `{name}`", layer.word))
             .at(span, "unknown attribute");
@@ -51,7 +140,7 @@ impl<'a> Elaborator<'a> {
             Some(_) => error.note(format!("its attributes are {}", quoted(layer.attributes()))),
             None => error.note("it has no attributes"),
         };
-        self.reports.report(error.suggest_if(near))
+        self.reports.report(error.suggest_if(near));
     }
 
     fn make_layer(
@@ -59,86 +148,116 @@ impl<'a> Elaborator<'a> {
         layer: &'static LayerSchema,
         site: &Site<'a>,
         arguments: &'a [Argument],
-    ) -> Result<NodeId, Reported> {
+    ) -> Made {
         let attributes = self.attributes(layer, arguments, site.span);
         match layer.kind {
-            LayerKind::Conv => self.conv(&attributes?, site),
-            LayerKind::DepthwiseConv => self.depthwise(&attributes?, site),
-            LayerKind::SepConv => self.sepconv(&attributes?, site),
-            LayerKind::Dense => self.dense(&attributes?, site),
-            _ => self.simple_layer(layer, &attributes?, site),
+            LayerKind::Conv => self.conv(&attributes, site),
+            LayerKind::DepthwiseConv => self.depthwise(&attributes, site),
+            LayerKind::SepConv => self.sepconv(&attributes, site),
+            LayerKind::Dense => self.dense(&attributes, site),
+            _ => self.simple_layer(layer, &attributes, site),
         }
     }
 
-    /// Matches arguments with the attributes of a layer and adds defaults.
+    /// Matches arguments with the attributes of a layer and adds defaults. An attribute that a mistake may have
+    /// been meant to give has no value.
     fn attributes(
         &mut self,
         layer: &'static LayerSchema,
         arguments: &'a [Argument],
         site: Span,
-    ) -> Result<Attributes, Reported> {
+    ) -> Attributes {
         let mut given: Vec<(&'static str, Option<Value>, Span)> = Vec::new();
-        let mut problem = None;
+        let mut meant = Vec::new();
         for (n, argument) in arguments.iter().enumerate() {
-            let value = self.evaluate(&argument.value).ok();
+            let (value, span) = (self.evaluate(&argument.value).ok(), argument.value.at.0);
             match self.attribute_for(layer, arguments, n) {
-                Ok(name) if given.iter().any(|(other, ..)| *other == name) => {
-                    let error =
-                        Diagnostic::error("E0413", format!("`{name}` of `{}` is given twice", layer.word));
-                    problem = Some(self.reports.report(error.at(argument.value.at.0, "again here")));
-                }
-                Ok(name) => given.push((name, value, argument.value.at.0)),
-                Err(reported) => problem = Some(reported),
+                Ok(name) => match given.iter_mut().find(|(other, ..)| *other == name) {
+                    Some((_, first, _)) => {
+                        *first = None;
+                        let message = format!("`{name}` of `{}` is given twice", layer.word);
+                        self.reports.report(Diagnostic::error("E0413", message).at(span, "again here"));
+                    }
+                    None => given.push((name, value, span)),
+                },
+                Err(names) => meant.extend(names.iter().map(|name| (*name, None, span))),
+            }
+        }
+        for attribute in meant {
+            if given.iter().all(|(other, ..)| *other != attribute.0) {
+                given.push(attribute);
             }
         }
         self.add_defaults(layer, &mut given);
-        let missing = layer.required.iter().filter(|r| given.iter().all(|(name, ..)| name != *r));
-        let missing: Vec<_> = missing.copied().collect();
-        if problem.is_none() && !missing.is_empty() {
-            let message = format!("`{}` needs {}", layer.word, quoted(missing.iter().copied()));
-            let error = Diagnostic::error("E0412", message).at(site, "not given").suggest(example(layer));
-            problem = Some(self.reports.report(error));
-        }
-        match problem {
-            Some(reported) => Err(reported),
-            None => Ok(Attributes { owner: layer.word, site, given }),
-        }
+        self.require(layer, &mut given, site);
+        Attributes { owner: layer.word, site, given }
     }
 
+    /// Reports the attributes that a layer needs and was not given.
+    fn require(
+        &mut self,
+        layer: &LayerSchema,
+        given: &mut Vec<(&'static str, Option<Value>, Span)>,
+        site: Span,
+    ) {
+        let is_missing = |name: &&'static str| given.iter().all(|(other, ..)| other != name);
+        let missing: Vec<_> = layer.required.iter().copied().filter(is_missing).collect();
+        if missing.is_empty() {
+            return;
+        }
+        given.extend(missing.iter().map(|name| (*name, None, site)));
+        if self.lost.mention("default") {
+            // A statement that could not be read may give them.
+            return;
+        }
+        let message = format!("`{}` needs {}", layer.word, quoted(missing));
+        let error = Diagnostic::error("E0412", message).at(site, "not given").suggest(example(layer));
+        self.reports.report(error);
+    }
+
+    /// The attribute that the `n`th argument gives; after a mistake, those that it may have been meant to give.
     fn attribute_for(
         &mut self,
         layer: &'static LayerSchema,
         arguments: &'a [Argument],
         n: usize,
-    ) -> Result<&'static str, Reported> {
+    ) -> Result<&'static str, Vec<&'static str>> {
         let argument = &arguments[n];
         let span = argument.value.at.0;
         if let Some(name) = &argument.name {
-            let found = layer.attribute(&name.text);
-            return found.ok_or_else(|| self.unknown_attribute(layer, &name.text, name.at.0));
+            return layer.attribute(&name.text).ok_or_else(|| {
+                self.unknown_attribute(layer, &name.text, name.at.0);
+                let likely = layer.likely_attribute(&name.text);
+                likely.map_or_else(|| layer.shaping().collect(), |likely| vec![likely])
+            });
         }
         if arguments[..n].iter().any(|a| a.name.is_some()) {
             let error = Diagnostic::error("E0412", "an argument without name after one with name")
                 .at(span, "expected `name: value`");
-            return Err(self.reports.report(error));
-        }
-        if n > layer.required.len() {
-            // The first argument that is one too many was reported.
-            return Err(self.reports.reported());
+            self.reports.report(error);
+            return Err(layer.shaping().collect());
         }
         layer.required.get(n).copied().ok_or_else(|| {
-            let takes = match layer.required {
-                [] => "no arguments without name".to_owned(),
-                names => format!("{} without name: {}", names.len(), quoted(names.iter().copied())),
-            };
-            let error =
-                Diagnostic::error("E0412", format!("`{}` takes {takes}", layer.word))
-                    .at(span, "one too many")
-                    .suggest_if(layer.optional.first().map(|_| {
-                        format!("give it a name: one of {}", quoted(layer.optional.iter().copied()))
-                    }));
-            self.reports.report(error)
+            // Only the first argument that is one too many is reported.
+            if n == layer.required.len() {
+                self.surplus_argument(layer, span);
+            }
+            layer.shaping().collect()
         })
+    }
+
+    fn surplus_argument(&mut self, layer: &LayerSchema, span: Span) {
+        let takes = match layer.required {
+            [] => "no arguments without name".to_owned(),
+            names => format!("{} without name: {}", names.len(), quoted(names.iter().copied())),
+        };
+        let named = layer.optional.first();
+        let way_out =
+            named.map(|_| format!("give it a name: one of {}", quoted(layer.optional.iter().copied())));
+        let error = Diagnostic::error("E0412", format!("`{}` takes {takes}", layer.word))
+            .at(span, "one too many")
+            .suggest_if(way_out);
+        self.reports.report(error);
     }
 
     fn add_defaults(
@@ -169,70 +288,102 @@ impl<'a> Elaborator<'a> {
         arguments: &'a [Argument],
         label: Option<&'a Reference>,
         span: Span,
-    ) -> Result<(), Reported> {
+    ) {
+        let label = label.map(|label| (self.reference(label), label));
+        let values = self.block_arguments(name, block, arguments, span);
         if self.active.contains(&name.text.as_str()) {
-            let again = [name.text.as_str()];
-            let chain = self.active.iter().chain(&again).map(|n| format!("`{n}`"));
-            let error = Diagnostic::error("E0209", format!("block `{}` calls itself", name.text))
-                .at(span, "called again here")
-                .also(block.span, "defined here")
-                .note(format!("the calls are {}", chain.collect::<Vec<_>>().join(", ")))
-                .suggest("use `repeat` or `for`");
-            return Err(self.reports.report(error));
+            self.report_recursion(name, block, span);
+            self.forget();
+        } else {
+            self.run_call(name, block, values, span);
         }
-        let values = self.block_arguments(name, block, arguments, span)?;
-        let name_of_result = label.map(|label| self.reference(label)).transpose();
+        if let (Some((name, label)), Some(current)) = (label, self.current) {
+            self.name_value(name, Some(label), current);
+        }
+    }
+
+    fn report_recursion(&mut self, name: &'a Name, block: BlockDefinition<'a>, span: Span) {
+        // The second run through the statements may close the same circle elsewhere.
+        if self.hypothetical && self.reports.has("E0209") {
+            return;
+        }
+        let again = [name.text.as_str()];
+        let chain = self.active.iter().chain(&again).map(|n| format!("`{n}`"));
+        let error = Diagnostic::error("E0209", format!("block `{}` calls itself", name.text))
+            .at(span, "called again here")
+            .also(block.span, "defined here")
+            .note(format!("the calls are {}", chain.collect::<Vec<_>>().join(", ")))
+            .suggest("use `repeat` or `for`");
+        self.reports.report(error);
+    }
+
+    fn run_call(&mut self, name: &'a Name, block: BlockDefinition<'a>, values: Vec<Passed>, span: Span) {
+        if self.hypothetical {
+            self.forget();
+            if !self.visited.insert(&name.text) {
+                return;
+            }
+        }
+        self.reports.calls.push(span);
+        self.active.push(&name.text);
+        self.run_body(block.parameters, values, block.body);
+        self.active.pop();
+        self.reports.calls.pop();
+        if self.hypothetical {
+            self.forget();
+        }
+    }
+
+    /// Runs the body of a block, which does not see the variables around its call.
+    pub fn run_body(&mut self, parameters: &'a [Parameter], values: Vec<Passed>, body: &'a Block) {
         let mark = self.scopes.enter_call();
         let turns = std::mem::take(&mut self.reports.turns);
         self.scopes.push();
-        self.bind(block, values);
-        self.reports.calls.push(span);
-        self.active.push(&name.text);
-        self.run_block(block.body, Place::Body);
-        self.active.pop();
-        self.reports.calls.pop();
+        self.bind(parameters, values);
+        self.run_block(body, Place::Body);
         self.reports.turns = turns;
         self.scopes.pop();
         self.scopes.restore(mark);
-        if let Some((result, at)) = name_of_result? {
-            self.values.entry(result).or_insert(Named { current: self.current, span: at });
-        }
-        Ok(())
     }
 
     /// Defines the parameters of a block in the innermost scope.
-    fn bind(&mut self, block: BlockDefinition<'a>, values: Vec<Option<Value>>) {
-        for (parameter, value) in block.parameters.iter().zip(values) {
+    fn bind(&mut self, parameters: &'a [Parameter], values: Vec<Passed>) {
+        for (parameter, value) in parameters.iter().zip(values) {
             let value = match (value, &parameter.default) {
-                (Some(value), _) => Some(value),
+                (Some(value), _) => value.ok(),
                 (None, Some(default)) => self.evaluate(default).ok(),
                 (None, None) => None,
             };
-            let shown = value.as_ref().map_or("?".to_owned(), Value::to_string);
-            self.reports.turns.push(format!("{} = {shown}", parameter.name.text));
+            self.reports
+                .turns
+                .extend(value.as_ref().map(|value| format!("{} = {value}", parameter.name.text)));
             let _ = self.define(&parameter.name, value);
         }
     }
 
-    /// The values passed to a block, in the order of its parameters; `None` where the default counts.
+    /// The values passed to a block, in the order of its parameters.
     fn block_arguments(
         &mut self,
         name: &Name,
         block: BlockDefinition<'a>,
         arguments: &'a [Argument],
         span: Span,
-    ) -> Result<Vec<Option<Value>>, Reported> {
-        let mut values: Vec<Option<Value>> = vec![None; block.parameters.len()];
+    ) -> Vec<Passed> {
+        let mut values: Vec<Passed> = vec![None; block.parameters.len()];
         let mut problem = None;
         for (n, argument) in arguments.iter().enumerate() {
             let value = self.evaluate(&argument.value);
-            match (free_parameter(block.parameters, &values, argument, n), value) {
-                (Err(fault), _) => {
+            match free_parameter(block.parameters, &values, argument, n) {
+                Ok(position) => values[position] = Some(value),
+                Err(fault) => {
                     let message = format!("wrong arguments for block `{}`", name.text);
-                    problem = Some(self.bad_call(message, argument.value.at.0, fault, name, block));
+                    let near = argument.name.as_ref().and_then(|name| {
+                        nearest(&name.text, block.parameters.iter().map(|p| p.name.text.as_str()))
+                    });
+                    let error = bad_call(message, argument.value.at.0, fault, name, block)
+                        .suggest_if(near.map(|n| format!("did you mean `{n}`?")));
+                    problem = Some(self.reports.report(error));
                 }
-                (Ok(position), Ok(value)) => values[position] = Some(value),
-                (Ok(_), Err(reported)) => problem = Some(reported),
             }
         }
         let missing =
@@ -240,21 +391,10 @@ impl<'a> Elaborator<'a> {
         let missing: Vec<_> = missing.map(|(p, _)| p.name.text.as_str()).collect();
         if problem.is_none() && !missing.is_empty() {
             let message = format!("block `{}` needs {}", name.text, quoted(missing));
-            problem = Some(self.bad_call(message, span, "not given", name, block));
+            problem = Some(self.reports.report(bad_call(message, span, "not given", name, block)));
         }
-        problem.map_or(Ok(values), Err)
-    }
-
-    fn bad_call(
-        &mut self,
-        message: String,
-        span: Span,
-        fault: &str,
-        name: &Name,
-        block: BlockDefinition<'a>,
-    ) -> Reported {
-        let signature = format!("`{}` is defined here with {}", name.text, parameter_list(block.parameters));
-        self.reports.report(Diagnostic::error("E0414", message).at(span, fault).also(block.span, signature))
+        // After a mistake nobody knows which parameters were meant to have their defaults.
+        values.into_iter().map(|value| value.or(problem.map(Err))).collect()
     }
 
     /// Adds a node, if its value is not too large.
@@ -266,13 +406,21 @@ impl<'a> Elaborator<'a> {
         layer: LayerId,
         span: Span,
     ) -> Result<NodeId, Reported> {
-        let too_wide = matches!(shape, Shape::Map { c, .. } if c > limits::CHANNELS);
-        if shape.elements() > limits::ELEMENTS || too_wide {
-            let message = format!("a tensor of {shape} has {} elements", shape.elements());
-            let error = self.size_limit(Diagnostic::error("E0602", message), span);
-            return Err(self.reports.report(error));
-        }
+        self.check_size(&shape.into(), span)?;
         Ok(self.graph()?.push(op, inputs, shape, layer))
+    }
+
+    /// Reports a tensor that is too large whatever its shape is within the outline.
+    pub fn check_size(&mut self, outline: &Outline, span: Span) -> Result<(), Reported> {
+        let elements = outline.elements();
+        let is_wide = outline.is_vector == Some(false) && outline.channels.low() > limits::CHANNELS;
+        if elements <= limits::ELEMENTS && !is_wide {
+            return Ok(());
+        }
+        let least = if outline.shape().is_some() { "" } else { "at least " };
+        let message = format!("a tensor of {outline} has {least}{elements} elements");
+        let error = self.size_limit(Diagnostic::error("E0602", message), span);
+        Err(self.reports.report(error))
     }
 
     /// Adds the limits of tensors to an error.
@@ -285,10 +433,15 @@ impl<'a> Elaborator<'a> {
     }
 }
 
+fn bad_call(message: String, span: Span, fault: &str, name: &Name, block: BlockDefinition<'_>) -> Diagnostic {
+    let signature = format!("`{}` is defined here with {}", name.text, parameter_list(block.parameters));
+    Diagnostic::error("E0414", message).at(span, fault).also(block.span, signature)
+}
+
 /// The position of the parameter that the `n`th argument gives a value to, or what is wrong with it.
 fn free_parameter(
     parameters: &[Parameter],
-    values: &[Option<Value>],
+    values: &[Passed],
     argument: &Argument,
     n: usize,
 ) -> Result<usize, &'static str> {

@@ -1,18 +1,21 @@
 //! Where paths part and meet: residuals, concatenations, sums.
 
 use super::names::Site;
+use super::outline::{Extent, Outline};
 use super::report::Reported;
-use super::{Current, Elaborator, Place};
+use super::{Elaborator, Operand, Place};
 use crate::diagnostic::{Diagnostic, Span};
-use crate::graph::{LayerKind, NodeId, Op, Shape};
+use crate::graph::{LayerKind, NodeId, Op};
 use crate::syntax::ast::*;
 
 /// A join whose branches are being elaborated.
 pub struct OpenJoin {
     /// What each branch reads.
-    start: Current,
+    start: Operand,
     /// What the branches so far yield, and where they were written.
-    ends: Vec<(Current, Span)>,
+    ends: Vec<(Operand, Span)>,
+    /// Whether a mistake leaves open how many branches there are.
+    is_doubtful: bool,
 }
 
 /// The paths of a residual.
@@ -32,76 +35,65 @@ impl<'a> Elaborator<'a> {
         condition: Option<&'a Expression>,
         paths: Residual<'a>,
         label: Option<&'a Reference>,
-    ) -> Result<(), Reported> {
-        let _ = self.current_node(paths.span);
-        let start = self.current;
+    ) {
+        let start = self.operand(paths.span);
         let joined = condition.map_or(Ok(true), |c| self.condition(c));
         self.run_block(paths.body, Place::Body);
-        let main = self.current;
-        if joined == Ok(false) {
-            return Ok(());
+        let main = self.operand(paths.span);
+        if joined == Ok(false) && !self.hypothetical {
+            return;
         }
-        self.current = start;
+        self.current = Some(start);
         if let Some(shortcut) = paths.shortcut {
             self.run_block(shortcut, Place::Body);
         }
-        let other = self.current;
-        let site = self.site("add", paths.span, label)?;
-        let sum = self.residual_sum(&paths, &site, [start, main, other]).and_then(|nodes| {
-            joined?;
-            self.join_nodes(&site, JoinKind::Add, nodes.to_vec())
+        let other = self.operand(paths.span);
+        let site = self.site("add", paths.span, label);
+        let ends = [start, main, other];
+        let (outline, fits) = match joined {
+            Ok(_) if condition.is_none() || !self.hypothetical => self.residual_sum(&paths, ends),
+            // Perhaps the main path stands alone.
+            _ => (main.outline.or(&other.outline), Err(self.reports.reported())),
+        };
+        let made = self.attempt(&site, outline, |this| {
+            fits?;
+            this.join_nodes(&site, JoinKind::Add, vec![main.node?, other.node?], outline)
         });
-        self.finish_layer(site, sum)
+        self.finish_layer(site, made);
     }
 
-    /// The ends of both paths, if they can be added.
+    /// The outline of the sum of both paths, and whether they can be added.
     fn residual_sum(
         &mut self,
         paths: &Residual<'a>,
-        site: &Site<'a>,
-        [start, main, other]: [Current; 3],
-    ) -> Result<[NodeId; 2], Reported> {
-        let (Current::Node(start), Current::Node(main), Current::Node(other)) = (start, main, other) else {
-            return Err(self.reports.reported());
-        };
-        if main == other {
+        [start, main, other]: [Operand; 3],
+    ) -> (Outline, Result<(), Reported>) {
+        let is_empty = paths.body.is_empty() && paths.shortcut.is_none_or(<[_]>::is_empty);
+        if is_empty || main.node.is_ok() && main.node == other.node {
             let error = Diagnostic::error("E0411", "both paths of this residual yield the same value")
-                .at(site.span, "adds a value to itself")
+                .at(paths.span, "adds a value to itself")
                 .suggest("put the layers of the main path into the braces");
-            return Err(self.reports.report(error));
+            return (main.outline, Err(self.reports.report(error)));
         }
-        let [from, a, b] = [self.shape(start)?, self.shape(main)?, self.shape(other)?];
-        if a == b {
-            return Ok([main, other]);
+        let [from, a, b] = [start.outline, main.outline, other.outline];
+        if !a.differs(&b) {
+            return (a.and(&b), Ok(()));
         }
         let mut error = Diagnostic::error(
             "E0503",
             format!("the paths of this residual end with different shapes: {a} and {b}"),
         )
-        .at(site.span, "cannot be added");
-        error = self.point_at(error, main, format!("the main path ends here with {a}"));
+        .at(paths.span, "cannot be added");
+        error = point_at(error, main, format!("the main path ends here with {a}"));
         error = match paths.shortcut {
-            Some(_) => self.point_at(error, other, format!("the shortcut ends here with {b}")),
-            None => self.point_at(error, other, format!("the residual starts here with {b}")),
+            Some(_) => point_at(error, other, format!("the shortcut ends here with {b}")),
+            None => point_at(error, other, format!("the residual starts here with {b}")),
         };
         error = match paths.shortcut {
-            None => error.suggest(projection(from, a)),
+            None => error.suggest(projection(&from, &a)),
             Some(_) => error.suggest(format!("make the shortcut, which starts with {from}, end with {a}")),
         };
-        Err(self.reports.report(error))
-    }
-
-    /// Points at the layer that yields `node`.
-    fn point_at(&self, error: Diagnostic, node: NodeId, text: String) -> Diagnostic {
-        match self.layer_of(node) {
-            Some(layer) => error.also(layer.span, text),
-            None => error,
-        }
-    }
-
-    /// The shape of a value.
-    pub fn shape(&mut self, node: NodeId) -> Result<Shape, Reported> {
-        Ok(self.graph()?.node(node).shape)
+        (a.or(&b), Err(self.reports.report(error)))
     }
 
     /// The sum or concatenation of branches or named values.
@@ -111,88 +103,109 @@ impl<'a> Elaborator<'a> {
         operands: &'a Operands,
         label: Option<&'a Reference>,
         span: Span,
-    ) -> Result<(), Reported> {
-        let site = self.site(kind.word(), span, label)?;
-        let ends = match operands {
+    ) {
+        let site = self.site(kind.word(), span, label);
+        let (ends, is_doubtful) = match operands {
             Operands::Branches(body) => self.run_branches(body, span),
             Operands::Values(values) => {
-                let ends: Vec<_> = values.iter().map(|v| (self.named_value(v), v.at.0)).collect();
-                ends.into_iter().map(|(end, at)| Ok((end?, at))).collect::<Result<Vec<_>, Reported>>()?
+                (values.iter().map(|v| (self.named_value(v), v.at.0)).collect(), false)
             }
         };
-        if ends.len() < 2 {
+        if ends.len() < 2 && !is_doubtful {
             let found = if ends.len() == 1 { "there is 1".to_owned() } else { "there are none".to_owned() };
             let error = Diagnostic::error("E0408", format!("`{}` needs two branches or more", kind.word()))
                 .at(span, found)
                 .suggest(format!("write `{} {{ branch {{ ... }} branch {{ ... }} }}`", kind.word()));
-            return Err(self.reports.report(error));
+            self.reports.report(error);
         }
-        let nodes = self.joinable(kind, &ends, span);
-        let joined = nodes.and_then(|nodes| self.join_nodes(&site, kind, nodes));
-        self.finish_layer(site, joined)
+        let (mut outline, mut fits) = self.joined(kind, &ends, span);
+        if is_doubtful || ends.len() < 2 {
+            (outline, fits) = (open_ended(kind, outline), Err(self.reports.reported()));
+        }
+        let made = self.attempt(&site, outline, |this| {
+            fits?;
+            let nodes = ends.iter().map(|(end, _)| end.node).collect::<Result<_, _>>()?;
+            this.join_nodes(&site, kind, nodes, outline)
+        });
+        self.finish_layer(site, made);
     }
 
-    fn run_branches(&mut self, body: &'a Block, span: Span) -> Vec<(Current, Span)> {
-        let _ = self.current_node(span);
-        self.joins.push(OpenJoin { start: self.current, ends: Vec::new() });
+    /// What the branches yield, and whether there may be others.
+    fn run_branches(&mut self, body: &'a Block, span: Span) -> (Vec<(Operand, Span)>, bool) {
+        let start = self.operand(span);
+        self.joins.push(OpenJoin { start, ends: Vec::new(), is_doubtful: false });
         self.run_block(body, Place::Branches);
         let join = self.joins.pop();
-        join.map(|join| join.ends).unwrap_or_default()
+        join.map(|join| (join.ends, join.is_doubtful)).unwrap_or_default()
+    }
+
+    /// Runs the block behind a statement that could not be read; perhaps that was a join.
+    pub fn run_stray(&mut self, body: &'a Block) {
+        if !body.iter().any(|statement| matches!(statement.kind, StatementKind::Branch { .. })) {
+            return self.run_block(body, Place::Body);
+        }
+        let start = self.current.unwrap_or_else(|| self.unknown());
+        self.joins.push(OpenJoin { start, ends: Vec::new(), is_doubtful: true });
+        self.run_block(body, Place::Branches);
+        self.joins.pop();
+    }
+
+    /// Notes that nobody knows how many branches the statements at `place` yield.
+    pub fn doubt_branches_of(&mut self, place: Place) {
+        if let Some(join) = self.joins.last_mut().filter(|_| place == Place::Branches) {
+            join.is_doubtful = true;
+        }
     }
 
     /// One branch of the innermost join.
-    pub fn run_branch(&mut self, body: &'a Block, span: Span) -> Result<(), Reported> {
-        let Some(join) = self.joins.last() else { return Err(self.stray_branch(span)) };
+    pub fn run_branch(&mut self, body: &'a Block, place: Place, span: Span) {
         let level = self.joins.len();
-        self.current = join.start;
+        match self.joins.last() {
+            Some(join) if place == Place::Branches => self.current = Some(join.start),
+            _ => {
+                let error = Diagnostic::error("E0406", "`branch` outside of a join")
+                    .at(span, "belongs directly into the braces of `concat` or `add`");
+                self.reports.report(error);
+                self.run_block(body, Place::Body);
+                return self.forget();
+            }
+        }
         self.run_block(body, Place::Body);
-        let end = self.current;
+        let end = self.operand(span);
         if let Some(join) = self.joins.get_mut(level - 1) {
             join.ends.push((end, span));
         }
-        Ok(())
     }
 
-    fn stray_branch(&mut self, span: Span) -> Reported {
-        let error = Diagnostic::error("E0406", "`branch` outside of a join")
-            .at(span, "belongs directly into the braces of `concat` or `add`");
-        self.reports.report(error)
-    }
-
-    /// The nodes of the ends, if they can be joined.
-    fn joinable(
+    /// The outline of what the ends are joined to, and whether they fit.
+    fn joined(
         &mut self,
         kind: JoinKind,
-        ends: &[(Current, Span)],
+        ends: &[(Operand, Span)],
         span: Span,
-    ) -> Result<Vec<NodeId>, Reported> {
-        let mut nodes = Vec::with_capacity(ends.len());
-        for (end, _) in ends {
-            match end {
-                Current::Node(node) => nodes.push((*node, self.shape(*node)?)),
-                _ => return Err(self.reports.reported()),
-            }
-        }
-        let fits = |a: Shape, b: Shape| match (kind, a, b) {
-            (JoinKind::Add, a, b) => a == b,
-            (_, Shape::Map { h, w, .. }, Shape::Map { h: h2, w: w2, .. }) => (h, w) == (h2, w2),
-            (_, Shape::Vector { .. }, Shape::Vector { .. }) => true,
-            _ => false,
+    ) -> (Outline, Result<(), Reported>) {
+        // A shape that is known for certain is the better one to compare with.
+        let first = ends.iter().position(|(end, _)| end.outline.shape().is_some()).unwrap_or(0);
+        let Some((model, model_at)) = ends.get(first) else {
+            return (Outline::UNKNOWN, Err(self.reports.reported()));
         };
-        let first = nodes[0].1;
-        let Some(odd) = nodes.iter().position(|(_, shape)| !fits(first, *shape)) else {
-            return Ok(nodes.into_iter().map(|(node, _)| node).collect());
+        let model = model.outline;
+        let differs = |end: &Outline| match kind {
+            JoinKind::Concat => model.differs_in_extent(end),
+            JoinKind::Add => model.differs(end),
         };
-        let other = nodes[odd].1;
+        let odd = ends.iter().find(|(end, _)| differs(&end.outline));
+        let outline = joined_outline(kind, ends, odd.is_none());
+        let Some((odd, odd_at)) = odd else { return (outline, Ok(())) };
         let (code, need) = match kind {
             JoinKind::Concat => ("E0504", "the same rows and columns"),
             JoinKind::Add => ("E0505", "the same shape"),
         };
-        let error = Diagnostic::error(code, format!("`{}` of {first} and {other}", kind.word()))
+        let error = Diagnostic::error(code, format!("`{}` of {model} and {}", kind.word(), odd.outline))
             .at(span, format!("needs values of {need}"))
-            .also(ends[0].1, format!("ends with {first}"))
-            .also(ends[odd].1, format!("ends with {other}"));
-        Err(self.reports.report(error))
+            .also(*model_at, format!("ends with {model}"))
+            .also(*odd_at, format!("ends with {}", odd.outline));
+        (outline, Err(self.reports.report(error)))
     }
 
     fn join_nodes(
@@ -200,42 +213,60 @@ impl<'a> Elaborator<'a> {
         site: &Site<'a>,
         kind: JoinKind,
         nodes: Vec<NodeId>,
+        outline: Outline,
     ) -> Result<NodeId, Reported> {
-        let shapes = nodes.iter().map(|n| self.shape(*n)).collect::<Result<Vec<_>, _>>()?;
         let (op, layer_kind) = match kind {
             JoinKind::Add => (Op::Add, LayerKind::Add),
             JoinKind::Concat => (Op::Concat, LayerKind::Concat),
         };
-        let shape = match kind {
-            JoinKind::Add => shapes[0],
-            JoinKind::Concat => self.concatenated(&shapes, site.span)?,
-        };
+        let shape = outline.shape().ok_or_else(|| self.reports.reported())?;
         let layer = self.layer(site, layer_kind)?;
         self.push(op, nodes, shape, layer, site.span)
     }
+}
 
-    fn concatenated(&mut self, shapes: &[Shape], span: Span) -> Result<Shape, Reported> {
-        let channels: u64 = shapes.iter().map(|s| u64::from(s.c())).sum();
-        let Ok(c) = u32::try_from(channels) else {
-            let error = Diagnostic::error("E0602", format!("`concat` of {channels} channels"));
-            return Err(self.reports.report(self.size_limit(error, span)));
-        };
-        Ok(match shapes[0] {
-            Shape::Map { h, w, .. } => Shape::map(h, w, c),
-            Shape::Vector { .. } => Shape::vector(c),
-        })
+/// The outline of what ends are joined to; `fits` when no two of them differ.
+fn joined_outline(kind: JoinKind, ends: &[(Operand, Span)], fits: bool) -> Outline {
+    let outlines = ends.iter().map(|(end, _)| end.outline);
+    let both = |a: Outline, b: Outline| if fits { a.and(&b) } else { a.or(&b) };
+    match kind {
+        JoinKind::Add => outlines.reduce(both),
+        JoinKind::Concat => outlines.reduce(|a, b| {
+            // As if the channels did not differ: they are added.
+            let channels = a.channels.plus(b.channels);
+            Outline { channels, ..both(Outline { channels, ..a }, Outline { channels, ..b }) }
+        }),
+    }
+    .unwrap_or(Outline::UNKNOWN)
+}
+
+/// What remains of an outline when a join has operands that are not known.
+fn open_ended(kind: JoinKind, outline: Outline) -> Outline {
+    match kind {
+        JoinKind::Add => outline,
+        JoinKind::Concat => Outline { channels: Extent::UNKNOWN, ..outline },
+    }
+}
+
+/// Points at the statement that yields a value.
+fn point_at(error: Diagnostic, operand: Operand, text: String) -> Diagnostic {
+    match operand.span {
+        Some(span) => error.also(span, text),
+        None => error.note(text.replace(" here", "")),
     }
 }
 
 /// A shortcut that takes a map of shape `from` to shape `to`.
-fn projection(from: Shape, to: Shape) -> String {
-    let stride = |from: u32, to: u32| (1..=8_u32).find(|s| from.div_ceil(*s) == to);
-    let strides = stride(from.h(), to.h()).zip(stride(from.w(), to.w()));
+fn projection(from: &Outline, to: &Outline) -> String {
+    let strides = from.shape().zip(to.shape()).and_then(|(from, to)| {
+        let stride = |from: u32, to: u32| (1..=8_u32).find(|s| from.div_ceil(*s) == to);
+        stride(from.h(), to.h()).zip(stride(from.w(), to.w()))
+    });
     let attributes = match strides {
         Some((1, 1)) => String::new(),
         Some((v, h)) if v == h => format!(", strides: {v}, padding: same"),
         Some((v, h)) => format!(", strides: [{v}, {h}], padding: same"),
         None => return format!("add a shortcut that ends with {to}"),
     };
-    format!("add a shortcut: `shortcut {{ conv {}, 1x1{attributes}; bn }}`", to.c())
+    format!("add a shortcut: `shortcut {{ conv {}, 1x1{attributes}; bn }}`", to.channels)
 }

@@ -1,22 +1,17 @@
 //! Layers that are not linear: normalisation, activations, pools, dropout, flatten.
 
 use super::attributes::Attributes;
-use super::linear::WindowAttributes;
-use super::names::Site;
+use super::names::{Made, Site};
+use super::outline::{Extent, Outline};
 use super::report::Reported;
 use super::schema::LayerSchema;
 use super::{Elaborator, limits};
 use crate::diagnostic::Diagnostic;
-use crate::graph::{Activation, BatchNorm, LayerKind, NodeId, Op, Pool, PoolKind, Role, Shape, WeightId};
+use crate::graph::{Activation, BatchNorm, LayerKind, Op, Pool, PoolKind, Role, WeightId};
 
 impl<'a> Elaborator<'a> {
     /// A layer of one node.
-    pub fn simple_layer(
-        &mut self,
-        layer: &LayerSchema,
-        attributes: &Attributes,
-        site: &Site<'a>,
-    ) -> Result<NodeId, Reported> {
+    pub fn simple_layer(&mut self, layer: &LayerSchema, attributes: &Attributes, site: &Site<'a>) -> Made {
         match layer.kind {
             LayerKind::BatchNorm => self.batch_norm(attributes, site),
             LayerKind::MaxPool => self.pool(PoolKind::Max, layer.kind, attributes, site),
@@ -24,38 +19,43 @@ impl<'a> Elaborator<'a> {
             LayerKind::GlobalAveragePool => self.global_pool(PoolKind::Average, layer.kind, site),
             LayerKind::GlobalMaxPool => self.global_pool(PoolKind::Max, layer.kind, site),
             LayerKind::Flatten => self.flatten(site),
-            LayerKind::Softmax => self.keep_shape(Op::Softmax, layer.kind, site),
+            LayerKind::Softmax => self.keep_shape(Ok(Op::Softmax), layer.kind, site),
             LayerKind::Dropout => {
-                let rate = attributes.fraction(&mut self.reports, "rate", [0.0, 1.0], 0.0)?;
-                self.keep_shape(Op::Dropout { rate }, layer.kind, site)
+                let rate = attributes.fraction(&mut self.reports, "rate", [0.0, 1.0], 0.0);
+                self.keep_shape(rate.map(|rate| Op::Dropout { rate }), layer.kind, site)
             }
-            _ => self.keep_shape(Op::Activation(activation(layer.word)), layer.kind, site),
+            _ => self.keep_shape(Ok(Op::Activation(activation(layer.word))), layer.kind, site),
         }
     }
 
     /// A layer whose result has the shape of its input.
-    fn keep_shape(&mut self, op: Op, kind: LayerKind, site: &Site<'a>) -> Result<NodeId, Reported> {
-        let input = self.current_node(site.span)?;
-        let shape = self.shape(input)?;
-        let layer = self.layer(site, kind)?;
-        self.push(op, vec![input], shape, layer, site.span)
+    fn keep_shape(&mut self, op: Result<Op, Reported>, kind: LayerKind, site: &Site<'a>) -> Made {
+        let input = self.operand(site.span);
+        self.attempt(site, input.outline, |this| {
+            let (op, node) = (op?, input.node?);
+            let shape = this.shape(node)?;
+            let layer = this.layer(site, kind)?;
+            this.push(op, vec![node], shape, layer, site.span)
+        })
     }
 
-    fn batch_norm(&mut self, attributes: &Attributes, site: &Site<'a>) -> Result<NodeId, Reported> {
+    fn batch_norm(&mut self, attributes: &Attributes, site: &Site<'a>) -> Made {
         // Without an epsilon a channel that never varies would be divided by zero.
         let epsilon = attributes.fraction(&mut self.reports, "epsilon", [1e-12, 1.0], 1e-3);
         let scale = attributes.boolean(&mut self.reports, "scale", true);
         let center = attributes.boolean(&mut self.reports, "center", true);
-        let (epsilon, scale, center) = (epsilon?, scale?, center?);
-        let input = self.current_node(site.span)?;
-        let shape = self.shape(input)?;
-        let layer = self.layer(site, LayerKind::BatchNorm)?;
-        let mut weight = |role| self.weight(layer, role, vec![shape.c()], 1, site.span);
-        let gamma: Option<WeightId> = scale.then(|| weight(Role::Gamma)).transpose()?;
-        let beta = center.then(|| weight(Role::Beta)).transpose()?;
-        let (mean, variance) = (weight(Role::MovingMean)?, weight(Role::MovingVariance)?);
-        let norm = BatchNorm { epsilon, gamma, beta, mean, variance };
-        self.push(Op::BatchNorm(norm), vec![input], shape, layer, site.span)
+        let input = self.operand(site.span);
+        self.attempt(site, input.outline, |this| {
+            let (epsilon, scale, center, node) = (epsilon?, scale?, center?, input.node?);
+            let shape = this.shape(node)?;
+            let layer = this.layer(site, LayerKind::BatchNorm)?;
+            let mut weight = |role| this.weight(layer, role, vec![shape.c()], 1, site.span);
+            let gamma: Option<WeightId> = scale.then(|| weight(Role::Gamma)).transpose()?;
+            let beta = center.then(|| weight(Role::Beta)).transpose()?;
+            let (mean, variance) = (weight(Role::MovingMean)?, weight(Role::MovingVariance)?);
+            let norm = BatchNorm { epsilon, gamma, beta, mean, variance };
+            this.push(Op::BatchNorm(norm), vec![node], shape, layer, site.span)
+        })
     }
 
     fn pool(
@@ -64,35 +64,44 @@ impl<'a> Elaborator<'a> {
         layer_kind: LayerKind,
         attributes: &Attributes,
         site: &Site<'a>,
-    ) -> Result<NodeId, Reported> {
-        let wanted: WindowAttributes = self.window_attributes(attributes, "window")?;
-        let (input, shape) = self.input_map(site)?;
-        let (window, [h, w]) = self.place_window(&wanted, input, shape)?;
-        let layer = self.layer(site, layer_kind)?;
-        let shape = Shape::map(h, w, shape.c());
-        self.push(Op::Pool(Pool { kind, window }), vec![input], shape, layer, site.span)
+    ) -> Made {
+        let wanted = self.window_attributes(attributes, "window");
+        let input = self.input_map(site);
+        let placed = self.place_window(&wanted, &input);
+        let outline = Outline::map(placed.sides, input.outline.channels);
+        self.attempt(site, outline, |this| {
+            let (window, node, shape) = (placed.window?, input.node?, this.known(&outline)?);
+            let layer = this.layer(site, layer_kind)?;
+            this.push(Op::Pool(Pool { kind, window }), vec![node], shape, layer, site.span)
+        })
     }
 
-    fn global_pool(
-        &mut self,
-        kind: PoolKind,
-        layer_kind: LayerKind,
-        site: &Site<'a>,
-    ) -> Result<NodeId, Reported> {
-        let (input, shape) = self.input_map(site)?;
-        let layer = self.layer(site, layer_kind)?;
-        self.push(Op::GlobalPool(kind), vec![input], Shape::vector(shape.c()), layer, site.span)
+    fn global_pool(&mut self, kind: PoolKind, layer_kind: LayerKind, site: &Site<'a>) -> Made {
+        let input = self.input_map(site);
+        let outline = Outline::vector(input.outline.channels);
+        self.attempt(site, outline, |this| {
+            let (node, shape) = (input.node?, this.known(&outline)?);
+            let layer = this.layer(site, layer_kind)?;
+            this.push(Op::GlobalPool(kind), vec![node], shape, layer, site.span)
+        })
     }
 
-    fn flatten(&mut self, site: &Site<'a>) -> Result<NodeId, Reported> {
-        let (input, shape) = self.input_map(site)?;
-        let Some(n) = u32::try_from(shape.elements()).ok().filter(|n| u64::from(*n) <= limits::ELEMENTS)
-        else {
-            let error = Diagnostic::error("E0602", format!("a vector of {} elements", shape.elements()));
-            return Err(self.reports.report(self.size_limit(error, site.span)));
-        };
-        let layer = self.layer(site, LayerKind::Flatten)?;
-        self.push(Op::Flatten, vec![input], Shape::vector(n), layer, site.span)
+    fn flatten(&mut self, site: &Site<'a>) -> Made {
+        let input = self.input_map(site);
+        let elements = input.outline.elements();
+        if elements > limits::ELEMENTS {
+            let error = Diagnostic::error("E0602", format!("a vector of {elements} elements"));
+            let error = self.size_limit(error, site.span);
+            self.reports.report(error);
+            return Err(Outline::vector(Extent::UNKNOWN));
+        }
+        let [rows, columns] = input.outline.sides();
+        let outline = Outline::vector(rows.times(columns).times(input.outline.channels));
+        self.attempt(site, outline, |this| {
+            let (node, shape) = (input.node?, this.known(&outline)?);
+            let layer = this.layer(site, LayerKind::Flatten)?;
+            this.push(Op::Flatten, vec![node], shape, layer, site.span)
+        })
     }
 }
 

@@ -1,8 +1,9 @@
 //! Tree to graph: parameters get their values, loops are unrolled, blocks are put in, shapes are computed.
 //!
-//! A mistake makes the value of its statement unknown; what reads an unknown value is still checked as far as
-//! that goes, but never reported for what follows from the first mistake. So one run reports every mistake of
-//! a spec.
+//! After a mistake as much as is certain of the shape of its statement's value is kept (`outline.rs`); what
+//! reads the value is checked against that, but never reported for what follows from the first mistake. At the
+//! end every statement runs once more without values (`unreached.rs`), so that those are checked, too, that no
+//! turn of a loop, call or condition reached. So one run reports every mistake of a spec.
 //!
 //! All work and sizes are bounded ([`limits`]), whatever the spec says.
 
@@ -12,25 +13,32 @@ mod eval;
 mod flow;
 mod invoke;
 mod join;
+mod labels;
 mod layers;
 pub mod limits;
 mod linear;
 mod names;
+mod outline;
 mod params;
 mod report;
 mod schema;
 mod scope;
+mod segments;
+mod unreached;
 mod value;
+mod windows;
 
 use std::collections::{HashMap, HashSet};
 
+pub use labels::LabelFile;
 pub use params::Param;
 pub use value::Value;
 
 use crate::diagnostic::{Diagnostic, Span};
-use crate::graph::{Graph, Layer, NodeId, Shape};
+use crate::graph::{Graph, Labels, Layer, NodeId};
 use crate::syntax::ast::{Block, File, Parameter, Statement, StatementKind};
 use crate::syntax::visit;
+use outline::Outline;
 use report::{Reported, Reports};
 use scope::Scopes;
 
@@ -43,6 +51,8 @@ pub struct Elaborated {
     pub params: Vec<Param>,
     /// Errors and warnings, in the order of their places.
     pub diagnostics: Vec<Diagnostic>,
+    /// The file of labels that the spec names; whoever can read files checks it.
+    pub label_file: Option<LabelFile>,
 }
 
 /// The network of a spec with some parameters set, or every mistake in it.
@@ -58,6 +68,7 @@ pub fn elaborate(file: &File, settings: &[(String, String)]) -> Result<Graph, Ve
 pub fn analyze(file: &File, settings: &[(String, String)]) -> Elaborated {
     let mut elaborator = Elaborator::new(file, settings);
     elaborator.run_file(file);
+    elaborator.check_unreached(file);
     elaborator.finish()
 }
 
@@ -75,15 +86,25 @@ pub fn read(source: &str, settings: &[(String, String)]) -> Elaborated {
     elaborated
 }
 
-/// The value that the next layer reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Current {
-    /// There was no input yet.
-    Nothing,
-    /// A mistake was reported, so its shape is not known.
-    Unknown,
-    /// The value of a node.
-    Node(NodeId),
+/// A value that layers read, or what is known of it.
+#[derive(Clone, Copy, Debug)]
+struct Operand {
+    /// The node that yields it, unless a mistake kept it from being made.
+    node: Result<NodeId, Reported>,
+    /// Its shape, as far as it is known; that of the node if there is one.
+    outline: Outline,
+    /// The statement that yields it, if there is one.
+    span: Option<Span>,
+}
+
+impl Operand {
+    /// Points at the statement that yields the value which an erroneous layer reads.
+    fn blame(&self, error: Diagnostic) -> Diagnostic {
+        match self.span {
+            Some(span) => error.also(span, "yielded here"),
+            None => error,
+        }
+    }
 }
 
 /// Where statements stand.
@@ -107,7 +128,7 @@ struct BlockDefinition<'a> {
 
 /// A named value.
 struct Named {
-    current: Current,
+    operand: Operand,
     span: Span,
 }
 
@@ -125,19 +146,28 @@ struct Elaborator<'a> {
     model: Option<(String, Span)>,
     naming: names::Naming,
     graph: Option<Graph>,
-    /// Where the labels are written.
-    labels_span: Option<Span>,
-    current: Current,
+    /// Where the input is declared.
+    input: Option<Span>,
+    /// The labels and where they are written, if there is no mistake in them.
+    labels: Option<(Labels, Span)>,
+    /// The value that the next layer reads; absent before the input.
+    current: Option<Operand>,
     values: HashMap<String, Named>,
+    lost: names::LostNames<'a>,
     /// Branches of the joins that are being elaborated: where each starts, and the ends so far.
     joins: Vec<join::OpenJoin>,
     /// Blocks that are being called, outermost first.
     active: Vec<&'a str>,
+    /// Loops that are running, outermost first: where each is, and how many turns it takes.
+    loops: Vec<(Span, u64)>,
     depth: usize,
     steps: u64,
     stopped: bool,
-    /// Whether the tree lacks statements that could not be read.
-    incomplete: bool,
+    /// Whether statements run that may never be reached: no variable has a value, and nothing is recorded.
+    hypothetical: bool,
+    /// Blocks that ran while `hypothetical` was set.
+    visited: HashSet<&'a str>,
+    layers: usize,
     weight_elements: u64,
     segments: u64,
     /// Names of parameters and blocks that the spec uses anywhere, whether or not it came to that.
@@ -159,15 +189,21 @@ impl<'a> Elaborator<'a> {
             model: None,
             naming: names::Naming::default(),
             graph: None,
-            labels_span: None,
-            current: Current::Nothing,
+            input: None,
+            labels: None,
+            current: None,
             values: HashMap::new(),
+            lost: names::LostNames::of(&file.statements),
             joins: Vec::new(),
             active: Vec::new(),
+            loops: Vec::new(),
             depth: 0,
             steps: 0,
             stopped: false,
-            incomplete: false,
+            hypothetical: false,
+            visited: HashSet::new(),
+            // The input is one, too.
+            layers: 1,
             weight_elements: 0,
             segments: 0,
             used: HashSet::new(),
@@ -208,10 +244,41 @@ impl<'a> Elaborator<'a> {
             return Ok(());
         }
         self.stopped = true;
+        if self.hypothetical {
+            // The statements that a turn reached were checked, so there is a limit, but no mistake.
+            return Err(self.reports.reported());
+        }
         let message = format!("the spec takes more than {} steps to elaborate", limits::STEPS);
         let error = Diagnostic::error("E0604", message)
-            .at(span, "reached here")
             .note("each turn of a loop counts, and so does each part of an expression");
+        let error = match self.longest_loop() {
+            Some((place, turns)) => error.at(place, turns_of(turns)).also(span, "reached here"),
+            None => error.at(span, "reached here"),
+        };
+        Err(self.reports.report(error))
+    }
+
+    /// The running loop that takes the most turns, and how many it takes.
+    fn longest_loop(&self) -> Option<(Span, u64)> {
+        self.loops.iter().rev().max_by_key(|(_, turns)| *turns).copied()
+    }
+
+    /// Counts a layer; an error when there are too many.
+    fn count_layer(&mut self, span: Span) -> Result<(), Reported> {
+        if self.hypothetical {
+            return Ok(());
+        }
+        self.layers += 1;
+        if self.layers <= limits::LAYERS {
+            return Ok(());
+        }
+        self.stopped = true;
+        let message = format!("the model has more than {} layers", limits::LAYERS);
+        let error = Diagnostic::error("E0601", message).at(span, "one too many");
+        let error = match self.longest_loop() {
+            Some((place, turns)) => error.also(place, turns_of(turns)),
+            None => error,
+        };
         Err(self.reports.report(error))
     }
 
@@ -221,28 +288,42 @@ impl<'a> Elaborator<'a> {
         self.graph.as_mut().ok_or(reported)
     }
 
-    /// The value that a statement at `span` reads.
-    fn current_node(&mut self, span: Span) -> Result<NodeId, Reported> {
-        match self.current {
-            Current::Node(node) => Ok(node),
-            Current::Unknown => Err(self.reports.reported()),
-            Current::Nothing => {
-                let error = Diagnostic::error("E0402", "there is no input yet")
-                    .at(span, "needs a value to read")
-                    .suggest("declare one before: `input image 299 x 299 x 3`");
-                self.current = Current::Unknown;
-                Err(self.reports.report(error))
-            }
-        }
+    /// A value of which nothing is known after a mistake.
+    fn unknown(&self) -> Operand {
+        self.outlined(Outline::UNKNOWN, None)
     }
 
-    fn current_shape(&mut self, span: Span) -> Result<Shape, Reported> {
-        let node = self.current_node(span)?;
-        Ok(self.graph()?.node(node).shape)
+    /// A value whose layer could not be made.
+    fn outlined(&self, outline: Outline, span: Option<Span>) -> Operand {
+        Operand { node: Err(self.reports.reported()), outline, span }
+    }
+
+    /// The value that a statement at `span` reads.
+    fn operand(&mut self, span: Span) -> Operand {
+        if let Some(operand) = self.current {
+            return operand;
+        }
+        let error = Diagnostic::error("E0402", "there is no input yet")
+            .at(span, "needs a value to read")
+            .suggest("declare one before: `input image 299 x 299 x 3`");
+        self.reports.report(error);
+        let unknown = self.unknown();
+        self.current = Some(unknown);
+        unknown
+    }
+
+    /// Makes the current value one of which nothing is known, if there is one.
+    fn forget(&mut self) {
+        self.current = self.current.map(|_| self.unknown());
     }
 
     /// The layer that yields a value.
     fn layer_of(&self, node: NodeId) -> Option<&Layer> {
         self.graph.as_ref().map(|graph| graph.layer(graph.node(node).layer))
     }
+}
+
+/// How many turns a loop takes, for a label.
+fn turns_of(turns: u64) -> String {
+    format!("this loop takes {turns} turns")
 }

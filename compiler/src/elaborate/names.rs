@@ -1,12 +1,14 @@
 //! Names of layers and values.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use super::outline::Outline;
 use super::report::{Reported, nearest};
-use super::{Current, Elaborator, Named, limits};
+use super::{Elaborator, Named, Operand, schema};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::graph::{Layer, LayerId, LayerKind, NodeId};
-use crate::syntax::ast::Reference;
+use crate::syntax::ast::{Piece, Reference, Statement};
+use crate::syntax::visit;
 
 /// How layers without `as` are named.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,15 +60,112 @@ impl Naming {
     }
 }
 
+/// Names that mistakes kept from being given: nobody can say that no layer has them.
+#[derive(Default)]
+pub struct LostNames<'a> {
+    /// Words of statements that could not be read, and layers that there are not.
+    words: HashSet<&'a str>,
+    /// Whether any statement could not be read.
+    pub is_incomplete: bool,
+    /// Whether one of those may have been meant to name the model.
+    pub may_be_model: bool,
+    /// Whether one of those may have been meant to declare the input.
+    pub may_be_input: bool,
+    /// Whether such a statement holds a name with holes.
+    has_template: bool,
+    /// Names in statements that did not run, or whose holes could not be filled.
+    references: Vec<&'a Reference>,
+}
+
+impl<'a> LostNames<'a> {
+    /// The names in statements that could not be read.
+    pub fn of(statements: &'a [Statement]) -> Self {
+        let mut lost = Self::default();
+        visit::broken(statements, &mut |text| {
+            lost.is_incomplete = true;
+            lost.may_be_model |= is_like(text, "model");
+            lost.may_be_input |= is_like(text, "input") || text.contains(" x ");
+            lost.has_template |= text.contains('"') && text.contains('{');
+            let is_sign = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+            lost.words.extend(text.split(is_sign));
+            lost.words.extend(text.split(|c: char| is_sign(c) && c != '.' && c != '-'));
+        });
+        lost
+    }
+
+    /// Whether a statement that could not be read holds a word.
+    pub fn mention(&self, word: &str) -> bool {
+        self.words.contains(word)
+    }
+
+    /// Notes a layer that the language does not have, after which layers without `as` are called.
+    pub fn add_word(&mut self, word: &'a str) {
+        self.words.insert(word);
+    }
+
+    /// Notes the names in statements that do not run.
+    pub fn add(&mut self, statements: &'a [Statement]) {
+        visit::labels(statements, &mut |label| self.references.push(label));
+    }
+
+    /// Whether a layer could have this name but for the mistakes.
+    fn may_hold(&self, name: &str) -> bool {
+        let stem = |part| stem_of(part).unwrap_or(part);
+        self.has_template
+            || self.mention(name)
+            || name.split('.').any(|part| self.mention(stem(part)))
+            || self.references.iter().any(|reference| fits(reference, name))
+    }
+}
+
+/// Whether a statement that could not be read may have been meant to start with `keyword`.
+fn is_like(text: &str, keyword: &str) -> bool {
+    let first = text.split_whitespace().next().unwrap_or_default();
+    text.contains(keyword) || nearest(first, [keyword]).is_some()
+}
+
+/// Whether the holes of a name could be filled so that it becomes `name`.
+fn fits(reference: &Reference, name: &str) -> bool {
+    match &reference.pieces[..] {
+        [] => name.is_empty(),
+        [Piece::Text(text)] => text == name,
+        [first, .., last] => {
+            let starts = matches!(first, Piece::Text(text) if !name.starts_with(&**text));
+            let ends = matches!(last, Piece::Text(text) if !name.ends_with(&**text));
+            !starts && !ends
+        }
+        [Piece::Hole(_)] => true,
+    }
+}
+
+/// `sepconv` for `sepconv_12`.
+fn stem_of(part: &str) -> Option<&str> {
+    let (stem, number) = part.rsplit_once('_')?;
+    (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())).then_some(stem)
+}
+
+/// Whether layers without `as` have names like this one; a mistake changes how they are counted.
+fn is_automatic(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let is_word = |stem| schema::find(stem).is_some() || ["add", "concat"].contains(&stem);
+    let is_stem = |stem| LayerKind::ALL.iter().any(|kind| keras_stem(*kind) == stem);
+    stem_of(last).is_some_and(is_word) || is_stem(stem_of(last).unwrap_or(last))
+}
+
 /// Where a layer was written, and how it is called.
 pub struct Site<'a> {
     /// Its word.
     pub word: &'a str,
     /// Its statement.
     pub span: Span,
-    /// Its name, if it was given one.
-    pub name: Option<(String, Span)>,
+    /// Its name as written, if it was given one.
+    label: Option<&'a Reference>,
+    /// Its name, unless there is a mistake in it.
+    name: Option<Result<(String, Span), Reported>>,
 }
+
+/// The node of a layer, or what is known of its shape after a mistake.
+pub type Made = Result<NodeId, Outline>;
 
 impl<'a> Elaborator<'a> {
     /// The text of a reference.
@@ -87,36 +186,46 @@ impl<'a> Elaborator<'a> {
     }
 
     /// The site of a statement, its name evaluated.
-    pub fn site(
+    pub fn site(&mut self, word: &'a str, span: Span, label: Option<&'a Reference>) -> Site<'a> {
+        Site { word, span, label, name: label.map(|label| self.reference(label)) }
+    }
+
+    /// Makes the layer of a statement, whose result is within `outline`. When there is a mistake, the outline is
+    /// what remains known of it.
+    pub fn attempt(
         &mut self,
-        word: &'a str,
-        span: Span,
-        label: Option<&'a Reference>,
-    ) -> Result<Site<'a>, Reported> {
-        let name = label.map(|label| self.reference(label)).transpose()?;
-        Ok(Site { word, span, name })
+        site: &Site<'a>,
+        outline: Outline,
+        make: impl FnOnce(&mut Self) -> Result<NodeId, Reported>,
+    ) -> Made {
+        let counted = self.count_layer(site.span);
+        if let Some(Ok((name, span))) = &site.name {
+            // Reported here since the layer may not be made for other reasons.
+            let _ = self.fresh(name, *span);
+        }
+        if self.check_size(&outline, site.span).is_err() {
+            return Err(Outline { is_vector: outline.is_vector, ..Outline::UNKNOWN });
+        }
+        if self.hypothetical {
+            return Err(outline);
+        }
+        counted.and_then(|()| make(self)).map_err(|_| outline)
     }
 
     /// Adds a layer to the graph.
     pub fn layer(&mut self, site: &Site<'a>, kind: LayerKind) -> Result<LayerId, Reported> {
         let name = match &site.name {
-            Some((name, span)) => self.fresh(name, *span)?,
+            Some(Ok((name, span))) => self.fresh(name, *span)?,
+            Some(Err(reported)) => return Err(*reported),
             None => self.automatic_name(site.word, kind),
         };
         let path = self.naming.path.clone();
-        let graph = self.graph()?;
-        if graph.layers.len() >= limits::LAYERS {
-            self.stopped = true;
-            let message = format!("the model has more than {} layers", limits::LAYERS);
-            return Err(self
-                .reports
-                .report(Diagnostic::error("E0601", message).at(site.span, "one too many")));
-        }
-        Ok(graph.push_layer(Layer { name, kind, path, span: site.span }))
+        Ok(self.graph()?.push_layer(Layer { name, kind, path, span: site.span }))
     }
 
     fn fresh(&mut self, name: &str, span: Span) -> Result<String, Reported> {
-        let Some(old) = self.values.get(name) else { return Ok(name.to_owned()) };
+        let old = self.values.get(name).filter(|_| !self.hypothetical);
+        let Some(old) = old else { return Ok(name.to_owned()) };
         let same = old.span == span;
         let mut error =
             Diagnostic::error("E0206", format!("two layers are called `{name}`")).at(span, "again here");
@@ -140,31 +249,76 @@ impl<'a> Elaborator<'a> {
     }
 
     /// Ends a statement that makes a layer: its result becomes the current value and can be named.
-    pub fn finish_layer(&mut self, site: Site<'a>, result: Result<NodeId, Reported>) -> Result<(), Reported> {
-        let current = result.map_or(Current::Unknown, Current::Node);
-        let automatic = result.ok().and_then(|node| self.layer_of(node)).map(|l| (l.name.clone(), site.span));
-        if let Some((name, span)) = site.name.or(automatic) {
-            self.values.entry(name).or_insert(Named { current, span });
+    pub fn finish_layer(&mut self, site: Site<'a>, made: Made) {
+        let operand = match made {
+            Ok(node) => self.node_operand(node, site.span),
+            Err(outline) => self.outlined(outline, Some(site.span)),
+        };
+        self.current = Some(operand);
+        let automatic = || {
+            let layer = self.layer_of(operand.node.ok()?)?;
+            Some((layer.name.clone(), site.span))
+        };
+        match site.name {
+            Some(name) => self.name_value(name, site.label, operand),
+            None => {
+                if let Some(name) = automatic() {
+                    self.name_value(Ok(name), None, operand);
+                }
+            }
         }
-        self.current = current;
-        result.map(|_| ())
+    }
+
+    /// The value of a node.
+    pub fn node_operand(&self, node: NodeId, span: Span) -> Operand {
+        let shape = self.graph.as_ref().map(|graph| graph.node(node).shape);
+        Operand { node: Ok(node), outline: shape.map_or(Outline::UNKNOWN, Outline::from), span: Some(span) }
+    }
+
+    /// Gives a value its name, or notes that the name is lost.
+    pub fn name_value(
+        &mut self,
+        name: Result<(String, Span), Reported>,
+        label: Option<&'a Reference>,
+        operand: Operand,
+    ) {
+        match name {
+            _ if self.hypothetical => {}
+            Ok((name, span)) => {
+                self.values.entry(name).or_insert(Named { operand, span });
+            }
+            Err(_) => self.lost.references.extend(label),
+        }
     }
 
     /// The value of that name.
-    pub fn named_value(&mut self, reference: &'a Reference) -> Result<Current, Reported> {
-        let (name, span) = self.reference(reference)?;
-        if let Some(named) = self.values.get(&name) {
-            return Ok(named.current);
+    pub fn named_value(&mut self, reference: &'a Reference) -> Operand {
+        let Ok((name, span)) = self.reference(reference) else { return self.unknown() };
+        if self.hypothetical {
+            return self.unknown();
         }
-        if self.incomplete {
-            return Err(self.reports.reported());
+        if let Some(named) = self.values.get(&name) {
+            return named.operand;
+        }
+        if self.is_lost(&name, span) {
+            return self.unknown();
         }
         let near =
             nearest(&name, self.values.keys().map(String::as_str)).map(|n| format!("did you mean `{n}`?"));
         let error = Diagnostic::error("E0205", format!("no layer before this line is called `{name}`"))
             .at(span, "unknown value")
             .suggest_if(near);
-        Err(self.reports.report(error))
+        self.reports.report(error);
+        self.unknown()
+    }
+
+    /// Whether a layer could be called `name` but for mistakes elsewhere.
+    fn is_lost(&mut self, name: &str, span: Span) -> bool {
+        if self.spend(self.lost.references.len() as u64, span).is_err() {
+            return true;
+        }
+        let faulty = self.lost.is_incomplete || self.reports.has_errors();
+        self.lost.may_hold(name) || faulty && is_automatic(name)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Parameters of a spec and their settings.
 
 use super::Elaborator;
+use super::eval::foreign_value;
 use super::report::{Reported, nearest, quoted};
 use super::value::Value;
 use crate::diagnostic::Diagnostic;
@@ -55,15 +56,14 @@ impl<'a> Elaborator<'a> {
     }
 
     /// Defines a parameter with its setting or its default.
-    pub fn declare_param(
-        &mut self,
-        name: &'a Name,
-        default: &'a Expression,
-        domain: Option<&'a Expression>,
-    ) -> Result<(), Reported> {
+    pub fn declare_param(&mut self, name: &'a Name, default: &'a Expression, domain: Option<&'a Expression>) {
         self.later_params.remove(name.text.as_str());
         let allowed = domain.and_then(|d| self.domain(d).ok());
         let standard = self.evaluate(default);
+        if self.hypothetical {
+            let _ = self.define(name, None);
+            return;
+        }
         let setting = self.settings.iter().find(|(n, _)| *n == name.text);
         let value = match (setting, standard) {
             (Some((_, text)), standard) => self.setting(name, text, standard.ok().as_ref(), allowed.as_ref()),
@@ -79,9 +79,7 @@ impl<'a> Elaborator<'a> {
             value: value.clone().ok(),
             is_set: setting.is_some(),
         });
-        // Who uses the parameter learns of a mistake in its value; the current tensor does not depend on it.
         let _ = self.define(name, value.ok());
-        Ok(())
     }
 
     /// The values that a parameter may have.
@@ -144,7 +142,8 @@ impl<'a> Elaborator<'a> {
                     value.describe(),
                     standard.describe()
                 );
-                Err(self.reports.report(Diagnostic::error("E0703", message)))
+                let error = Diagnostic::error("E0703", message);
+                Err(self.reports.report(error.suggest_if(in_place_of(&value, standard, &name.text))))
             }
             _ => Ok(value),
         }
@@ -188,10 +187,21 @@ fn problem(value: &Value, allowed: &Value) -> Option<(String, Option<String>)> {
         }
         Value::List(choices) if choices.iter().all(|c| c.same(value) != Some(true)) => {
             let texts: Vec<String> = choices.iter().map(Value::to_string).collect();
-            let near = nearest(&value.to_string(), texts.iter().map(String::as_str));
+            let word = value.to_string();
+            let foreign = foreign_value(&word).filter(|ours| texts.iter().any(|text| text == ours));
+            let near = foreign.or_else(|| nearest(&word, texts.iter().map(String::as_str)));
             let way_out = near.map(|w| format!("did you mean `{w}`?"));
             Some((format!("is not one of {}", quoted(texts.iter().map(String::as_str))), way_out))
         }
+        _ => None,
+    }
+}
+
+/// How to write a setting whose value has another type than the default.
+fn in_place_of(value: &Value, standard: &Value, name: &str) -> Option<String> {
+    match (standard, foreign_value(&value.to_string())) {
+        (Value::Boolean(_), Some(word @ ("yes" | "no"))) => Some(format!("write `{name}={word}`")),
+        (Value::Boolean(_), _) => Some(format!("write `{name}=yes` or `{name}=no`")),
         _ => None,
     }
 }

@@ -26,6 +26,12 @@ impl LayerSchema {
         self.attributes().find(|a| *a == name)
     }
 
+    /// The attributes that the shape of the result depends on.
+    pub fn shaping(&self) -> impl Iterator<Item = &'static str> + '_ {
+        let shaping = ["strides", "padding", "dilation", "multiplier"];
+        self.required.iter().chain(self.optional.iter().filter(move |a| shaping.contains(a))).copied()
+    }
+
     /// The attribute that somebody who writes `name` probably means.
     pub fn likely_attribute(&self, name: &str) -> Option<&'static str> {
         let foreign = FOREIGN_ATTRIBUTES.iter().filter(|(other, _)| *other == name);
@@ -118,39 +124,83 @@ const FOREIGN_ATTRIBUTES: &[(&str, &str)] = &[
     ("dropout_ratio", "rate"),
 ];
 
-/// What other tools call a layer.
+/// What other tools call a layer, as [`plain`] makes of it.
 const FOREIGN_LAYERS: &[(&str, &str)] = &[
-    ("conv2d", "conv"),
     ("convolution", "conv"),
-    ("convolution2d", "conv"),
-    ("separableconv2d", "sepconv"),
-    ("separable_conv2d", "sepconv"),
-    ("depthwiseconv2d", "depthwise"),
+    ("separableconv", "sepconv"),
+    ("separableconvolution", "sepconv"),
+    ("depthwiseconv", "depthwise"),
+    ("depthwiseconvolution", "depthwise"),
     ("dwconv", "depthwise"),
     ("batchnormalization", "bn"),
-    ("batchnorm2d", "bn"),
     ("batchnorm", "bn"),
-    ("batch_norm", "bn"),
     ("activation", "relu"),
-    ("maxpooling2d", "maxpool"),
-    ("maxpool2d", "maxpool"),
-    ("averagepooling2d", "avgpool"),
-    ("avgpool2d", "avgpool"),
-    ("globalaveragepooling2d", "globalavgpool"),
+    ("leakyrelu", "relu"),
+    ("maxpooling", "maxpool"),
+    ("averagepooling", "avgpool"),
+    ("averagepool", "avgpool"),
+    ("globalaveragepooling", "globalavgpool"),
+    ("globalaveragepool", "globalavgpool"),
     ("gap", "globalavgpool"),
-    ("adaptiveavgpool2d", "globalavgpool"),
-    ("globalmaxpooling2d", "globalmaxpool"),
+    ("adaptiveavgpool", "globalavgpool"),
+    ("globalmaxpooling", "globalmaxpool"),
+    ("adaptivemaxpool", "globalmaxpool"),
     ("linear", "dense"),
     ("fc", "dense"),
+    ("fullyconnected", "dense"),
     ("innerproduct", "dense"),
+    ("spatialdropout", "dropout"),
     ("concatenate", "concat"),
     ("cat", "concat"),
 ];
 
+/// Words that somebody may misspell so that they look like layers.
+const STATEMENTS: &[&str] = &["residual", "concat", "branch", "repeat", "model", "from"];
+
 /// The layer, block or statement that somebody who writes `word` probably means.
 pub fn likely_layer<'b>(word: &str, blocks: impl Iterator<Item = &'b str>) -> Option<&'b str> {
-    let lower = word.to_lowercase();
-    let known = FOREIGN_LAYERS.iter().find(|(other, _)| *other == lower).map(|(_, ours)| *ours);
-    let words = LAYERS.iter().map(|l| l.word).chain(["residual", "concat", "branch", "repeat"]);
-    known.or_else(|| nearest(word, words.chain(blocks)))
+    let words = LAYERS.iter().map(|l| l.word).chain(STATEMENTS.iter().copied());
+    foreign_layer(word).or_else(|| nearest(word, words.chain(blocks)))
+}
+
+/// The layer or statement that is called `word` elsewhere.
+pub fn foreign_layer(word: &str) -> Option<&'static str> {
+    let plain = plain(word);
+    let known = FOREIGN_LAYERS.iter().find(|(other, _)| *other == plain).map(|(_, ours)| *ours);
+    known.or_else(|| find(&plain).map(|layer| layer.word))
+}
+
+/// A name in small letters, without underscores and without `2d` at the end: `separableconv` for
+/// `SeparableConv2D` and `separable_conv`.
+fn plain(word: &str) -> String {
+    let plain = word.to_lowercase().replace('_', "");
+    plain.strip_suffix("2d").map(str::to_owned).unwrap_or(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_names_stand_for_layers_of_the_language() {
+        for (_, ours) in FOREIGN_LAYERS {
+            assert!(find(ours).is_some() || *ours == "concat", "{ours}");
+        }
+        for (word, ours) in [
+            ("ReLU", "relu"),
+            ("separable_conv", "sepconv"),
+            ("SeparableConv2D", "sepconv"),
+            ("conv2d", "conv"),
+            ("batch_normalization", "bn"),
+            ("BatchNormalization", "bn"),
+            ("depthwise_conv2d", "depthwise"),
+            ("global_average_pooling2d", "globalavgpool"),
+            ("max_pooling2d", "maxpool"),
+            ("MaxPool2d", "maxpool"),
+            ("Dense", "dense"),
+        ] {
+            assert_eq!(foreign_layer(word), Some(ours), "{word}");
+        }
+        assert_eq!(foreign_layer("unit"), None);
+    }
 }

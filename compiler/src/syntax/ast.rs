@@ -170,6 +170,8 @@ pub enum StatementKind {
     Bad {
         /// What it probably declares: a parameter, variable or block.
         declares: Option<Name>,
+        /// The text that could not be read.
+        text: String,
         /// What could be read of the block behind it.
         body: Block,
     },

@@ -3,6 +3,7 @@
 use pest::Parser;
 use pest::iterators::{Pair, Pairs};
 use pest::pratt_parser::{Assoc, Op, PrattParser};
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::ast::*;
@@ -35,6 +36,8 @@ static PRATT: LazyLock<PrattParser<Rule>> = LazyLock::new(|| {
 /// Builds the tree of `text`, which stands at byte `base` of the source.
 pub struct Builder<'a> {
     text: &'a str,
+    /// The same text as the user wrote it, nothing blanked out.
+    written: &'a str,
     base: usize,
     /// Mistakes found so far.
     pub diagnostics: Vec<Diagnostic>,
@@ -78,8 +81,8 @@ fn is_keyword(rule: Rule) -> bool {
 
 impl<'a> Builder<'a> {
     /// A builder that goes on with a list of mistakes.
-    pub fn new(text: &'a str, base: usize, diagnostics: Vec<Diagnostic>) -> Self {
-        Self { text, base, diagnostics }
+    pub fn new(text: &'a str, written: &'a str, base: usize, diagnostics: Vec<Diagnostic>) -> Self {
+        Self { text, written, base, diagnostics }
     }
 
     /// The whole spec.
@@ -108,6 +111,12 @@ impl<'a> Builder<'a> {
         At(Span::new(self.base + span.start(), self.base + span.start() + length))
     }
 
+    /// What the user wrote where `pair` is.
+    fn written(&self, pair: &Pair<'_, Rule>) -> String {
+        let span = pair.as_span();
+        self.written.get(span.start()..span.end()).unwrap_or_default().to_owned()
+    }
+
     fn block(&mut self, pair: Pair<'_, Rule>) -> Block {
         let mut statements = Vec::new();
         let mut last_end = None;
@@ -119,16 +128,21 @@ impl<'a> Builder<'a> {
             last_end = Some(end);
             if joined {
                 self.diagnostics.push(recover::run_on(self.text, self.base, start));
-                spoil(statements.last_mut());
+                self.spoil(statements.last_mut(), start);
             }
-            if joined && element.as_rule() == Rule::bad_statement {
-                let kind = StatementKind::Bad { declares: None, body: self.blocks_of(element) };
-                statements.push(Statement { kind, at: At::default() });
+            let is_rest = match element.as_rule() {
+                Rule::bad_statement => true,
+                // Words behind a statement that was given up look like a layer, whatever they were meant to be.
+                Rule::invoke => matches!(statements.last(), Some(s) if is_bad(s)),
+                _ => false,
+            };
+            if joined && is_rest {
+                self.go_on_bad(&mut statements, element);
                 continue;
             }
-            let start = element.as_span().start();
+            let span = element.as_span();
             let statement = self.statement(element);
-            statements.extend(statement.map(|s| self.limit_arguments(s, start)));
+            statements.extend(statement.map(|s| self.limit_arguments(s, span.start()..span.end())));
         }
         statements
     }
@@ -143,6 +157,33 @@ impl<'a> Builder<'a> {
         children(pair).filter(|p| p.as_rule() == Rule::block).flat_map(|p| self.block(p)).collect()
     }
 
+    /// Adds what cannot be read to the statement before it, which was given up.
+    fn go_on_bad(&mut self, statements: &mut Block, pair: Pair<'_, Rule>) {
+        let (more, behind) = (self.written(&pair), self.blocks_of(pair));
+        if let Some(Statement { kind: StatementKind::Bad { text, body, .. }, .. }) = statements.last_mut() {
+            text.push(' ');
+            text.push_str(&more);
+            body.extend(behind);
+            return;
+        }
+        let kind = StatementKind::Bad { declares: None, text: more, body: behind };
+        statements.push(Statement { kind, at: At::default() });
+    }
+
+    /// Gives up a statement that should end before `next`, unless it is a block.
+    fn spoil(&self, statement: Option<&mut Statement>, next: usize) {
+        let Some(Statement { kind, at: At(span) }) = statement else { return };
+        let [start, end] = [span.start, span.end].map(|at| (at as usize).saturating_sub(self.base));
+        let text = self.written.get(start..end).unwrap_or_default().to_owned();
+        let declares = match kind {
+            StatementKind::Param { name, .. } | StatementKind::Let { name, .. } => Some(name.clone()),
+            StatementKind::Invoke { .. } => recover::assigned_name(&text, &self.text[next..]).map(named),
+            StatementKind::Model { .. } | StatementKind::Input { .. } | StatementKind::From { .. } => None,
+            _ => return,
+        };
+        *kind = StatementKind::Bad { declares, text, body: Vec::new() };
+    }
+
     fn statement(&mut self, pair: Pair<'_, Rule>) -> Option<Statement> {
         let at = self.at(&pair);
         let kind = match pair.as_rule() {
@@ -150,7 +191,7 @@ impl<'a> Builder<'a> {
             Rule::bare_block => {
                 let at = Span::new(at.0.start as usize, at.0.start as usize + 1);
                 self.diagnostics.push(recover::bare_block(at));
-                StatementKind::Bad { declares: None, body: self.blocks_of(pair) }
+                StatementKind::Bad { declares: None, text: String::new(), body: self.blocks_of(pair) }
             }
             Rule::stray => return None,
             _ => return Some(self.good_statement(pair)),
@@ -159,7 +200,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Gives up a statement with too many arguments.
-    fn limit_arguments(&mut self, mut statement: Statement, start: usize) -> Statement {
+    fn limit_arguments(&mut self, mut statement: Statement, range: Range<usize>) -> Statement {
         let count = match &mut statement.kind {
             StatementKind::Block { parameters, .. } => truncate(parameters),
             StatementKind::Model { arguments, .. }
@@ -169,9 +210,10 @@ impl<'a> Builder<'a> {
             _ => 0,
         };
         if count > MAX_ARGUMENTS {
-            let start = self.base + start;
+            let start = self.base + range.start;
             self.diagnostics.push(recover::too_many_arguments(Span::new(start, start + 1), count));
-            statement.kind = StatementKind::Bad { declares: None, body: Vec::new() };
+            let text = self.written.get(range).unwrap_or_default().to_owned();
+            statement.kind = StatementKind::Bad { declares: declared(&text), text, body: Vec::new() };
         }
         statement
     }
@@ -180,14 +222,15 @@ impl<'a> Builder<'a> {
         let span = pair.as_span();
         if span.as_str().as_bytes().first() == Some(&brackets::BLANK) {
             // brackets.rs has said what is wrong.
-            return StatementKind::Bad { declares: None, body: self.blocks_of(pair) };
+            let text = children(pair.clone()).next().map(|head| self.written(&head)).unwrap_or_default();
+            return StatementKind::Bad { declares: declared(&text), text, body: self.blocks_of(pair) };
         }
         let head = children(pair.clone()).next().map_or("", |p| p.as_str());
         self.diagnostics.push(recover::explain(head, span.as_str(), self.base + span.start()));
-        let declares =
-            recover::declared_name(head).map(|text| Name { text: text.to_owned(), at: At::default() });
         let is_default = head.split_whitespace().next() == Some("default");
-        StatementKind::Bad { declares, body: if is_default { Vec::new() } else { self.blocks_of(pair) } }
+        let text = if is_default { self.written(&pair) } else { head.to_owned() };
+        let body = if is_default { Vec::new() } else { self.blocks_of(pair) };
+        StatementKind::Bad { declares: declared(head), text, body }
     }
 
     fn good_statement(&mut self, pair: Pair<'_, Rule>) -> Statement {
@@ -195,10 +238,8 @@ impl<'a> Builder<'a> {
         let mut parts = children(pair);
         // Each statement starts with its head.
         let Some(head) = parts.next() else {
-            return Statement {
-                kind: StatementKind::Bad { declares: None, body: Vec::new() },
-                at: At::default(),
-            };
+            let kind = StatementKind::Bad { declares: None, text: String::new(), body: Vec::new() };
+            return Statement { kind, at: At::default() };
         };
         let at = self.at(&head);
         let kind = match rule {
@@ -518,25 +559,24 @@ impl<'a> Builder<'a> {
     }
 
     fn hole(&mut self, text: &str, base: usize) -> Expression {
-        let mut inner = Builder::new(text, base, std::mem::take(&mut self.diagnostics));
+        let mut inner = Builder::new(text, text, base, std::mem::take(&mut self.diagnostics));
         let value = inner.whole_value();
         self.diagnostics = inner.diagnostics;
         value
     }
 }
 
-/// Gives up a statement that does not end where it should, unless it is a block.
-fn spoil(statement: Option<&mut Statement>) {
-    let Some(Statement { kind, .. }) = statement else { return };
-    let declares = match kind {
-        StatementKind::Param { name, .. } | StatementKind::Let { name, .. } => Some(name.clone()),
-        StatementKind::Model { .. }
-        | StatementKind::Input { .. }
-        | StatementKind::From { .. }
-        | StatementKind::Invoke { .. } => None,
-        _ => return,
-    };
-    *kind = StatementKind::Bad { declares, body: Vec::new() };
+fn is_bad(statement: &Statement) -> bool {
+    matches!(statement.kind, StatementKind::Bad { .. })
+}
+
+/// What a statement that cannot be read was meant to declare.
+fn declared(head: &str) -> Option<Name> {
+    recover::declared_name(head).map(named)
+}
+
+fn named(text: &str) -> Name {
+    Name { text: text.to_owned(), at: At::default() }
 }
 
 /// Cuts off what is too much and returns how long the list was.

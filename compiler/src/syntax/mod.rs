@@ -35,15 +35,15 @@ const MAX_ERRORS: usize = 100;
 pub fn parse(source: &str) -> (ast::File, Vec<Diagnostic>) {
     let balanced = match brackets::balance(source) {
         Ok(balanced) => balanced,
-        Err(error) => return (unreadable(), vec![*error]),
+        Err(error) => return (unreadable(source), vec![*error]),
     };
-    let mut builder = build::Builder::new(&balanced.text, 0, balanced.diagnostics);
+    let mut builder = build::Builder::new(&balanced.text, source, 0, balanced.diagnostics);
     let file = match Grammar::parse(Rule::file, &balanced.text) {
         Ok(mut pairs) => pairs.next().map(|file| builder.file(file)).unwrap_or_default(),
         // Any text matches `file`, so only a limit of the parser itself can end up here.
         Err(error) => {
             builder.diagnostics.push(Diagnostic::error("E0101", error.variant.message().into_owned()));
-            unreadable()
+            unreadable(source)
         }
     };
     let mut diagnostics = builder.diagnostics;
@@ -53,15 +53,15 @@ pub fn parse(source: &str) -> (ast::File, Vec<Diagnostic>) {
 }
 
 /// The tree of a source of which nothing can be read.
-fn unreadable() -> ast::File {
-    let kind = ast::StatementKind::Bad { declares: None, body: Vec::new() };
+fn unreadable(source: &str) -> ast::File {
+    let kind = ast::StatementKind::Bad { declares: None, text: source.to_owned(), body: Vec::new() };
     ast::File { statements: vec![ast::Statement { kind, at: ast::At::default() }] }
 }
 
 /// Reads one value, as in `--set name=value`. Spans in the result count from the start of `source`.
 pub fn parse_value(source: &str) -> Result<ast::Expression, Box<Diagnostic>> {
     let balanced = brackets::balance(source)?;
-    let mut builder = build::Builder::new(&balanced.text, 0, balanced.diagnostics);
+    let mut builder = build::Builder::new(&balanced.text, source, 0, balanced.diagnostics);
     let value = builder.whole_value();
     match (value, builder.diagnostics.into_iter().next()) {
         (_, Some(error)) => Err(Box::new(error)),

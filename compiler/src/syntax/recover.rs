@@ -242,6 +242,14 @@ pub fn declared_name(head: &str) -> Option<&str> {
     (matches!(word, "param" | "let" | "block") && !name.is_empty()).then_some(name)
 }
 
+/// The name that `width = 3` or `parm width = 3` declares; `rest` starts with the sign.
+pub fn assigned_name<'a>(head: &'a str, rest: &str) -> Option<&'a str> {
+    let is_assigned = rest.starts_with('=') && !rest.starts_with("==");
+    let words = head.split_whitespace().count();
+    let name = head.split_whitespace().next_back()?;
+    (is_assigned && words <= 2 && first_word(name) == name).then_some(name)
+}
+
 fn first_word(text: &str) -> &str {
     let text = text.trim_start();
     let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());

@@ -14,6 +14,30 @@ pub fn names<'a>(statements: &'a [Statement], f: &mut dyn FnMut(&'a str)) {
     }
 }
 
+/// Calls `f` with each name that the statements give to a layer or result.
+pub fn labels<'a>(statements: &'a [Statement], f: &mut dyn FnMut(&'a Reference)) {
+    use StatementKind::{Invoke, Join, Residual};
+    for statement in statements {
+        if let Join { label: Some(label), .. }
+        | Residual { label: Some(label), .. }
+        | Invoke { label: Some(label), .. } = &statement.kind
+        {
+            f(label);
+        }
+        blocks(&statement.kind).into_iter().for_each(|body| labels(body, f));
+    }
+}
+
+/// Calls `f` with the text of each statement that could not be read.
+pub fn broken<'a>(statements: &'a [Statement], f: &mut dyn FnMut(&'a str)) {
+    for statement in statements {
+        if let StatementKind::Bad { text, .. } = &statement.kind {
+            f(text);
+        }
+        blocks(&statement.kind).into_iter().for_each(|body| broken(body, f));
+    }
+}
+
 /// The blocks right within a statement.
 fn blocks(statement: &StatementKind) -> Vec<&Block> {
     use StatementKind::*;

@@ -1,4 +1,5 @@
 model m
 input image 32 x 32 x 3
 conv 8
+globalavgpool
 dense

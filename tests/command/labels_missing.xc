@@ -1,0 +1,5 @@
+model m
+input image 8 x 8 x 1,
+    labels: "nofile.txt"
+globalavgpool
+dense 3, activation: softmax
