@@ -11,6 +11,7 @@ use crate::vector::{self, BinaryOp, Inst, Kernel, Times};
 
 const VECTOR: Type = types::F32X4;
 const BITS: Type = types::I32X4;
+const BYTES: Type = types::I8X16;
 /// f32 values in a vector of this lowering.
 pub const LANES: u32 = 4;
 
@@ -98,6 +99,17 @@ impl Translator<'_> {
                 let value = self.binary(op, a, b);
                 self.set(dst, value);
             }
+            Inst::Pattern { dst, ref lanes } => {
+                let value = self.pattern(lanes);
+                self.set(dst, value);
+            }
+            Inst::Permute { dst, src, pattern } => {
+                let [src, pattern] = [src, pattern].map(|slot| self.get(slot));
+                let [src, pattern] = [src, pattern].map(|value| self.cast(BYTES, value));
+                let permuted = self.builder.ins().swizzle(src, pattern);
+                let value = self.cast(VECTOR, permuted);
+                self.set(dst, value);
+            }
             Inst::ShiftLeft { dst, src, bits } => {
                 let src = self.get(src);
                 let src = self.cast(BITS, src);
@@ -143,6 +155,15 @@ impl Translator<'_> {
     /// Settles all slots, where memory may change or control flow splits.
     fn settle_all(&mut self) {
         (0..self.pending.len()).for_each(|slot| self.settle(slot));
+    }
+
+    /// A pattern of lanes as the pattern of their bytes, which is what Cranelift permutes.
+    fn pattern(&mut self, lanes: &[u32]) -> Value {
+        let bytes: Vec<u8> =
+            lanes.iter().flat_map(|&lane| (0..4).map(move |byte| lane as u8 * 4 + byte)).collect();
+        let constant = self.builder.func.dfg.constants.insert(bytes.into());
+        let value = self.builder.ins().vconst(BYTES, constant);
+        self.cast(VECTOR, value)
     }
 
     fn multiply_add(&mut self, acc: vector::Slot, a: vector::Slot, b: vector::Slot) -> Value {

@@ -17,7 +17,7 @@ use crate::graph::{Activation, Post};
 use crate::vector::{Builder, F32, Kernel, Pointer, Slot, Times};
 
 /// Input channels that one trip of the inner loop covers.
-const UNROLL: u32 = 4;
+const UNROLL: u32 = 8;
 
 /// Bytes that are brought near at once.
 pub const CACHE_LINE: i32 = 64;

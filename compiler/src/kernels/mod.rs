@@ -11,6 +11,7 @@ pub mod depthwise;
 pub mod elementwise;
 pub mod epilogue;
 pub mod pool;
+pub mod segments;
 pub mod softmax;
 
 use std::fmt;
@@ -26,6 +27,8 @@ pub enum Descriptor {
     Conv(conv::ConvTile),
     /// A tile of a depthwise convolution.
     Depthwise(depthwise::DepthwiseTile),
+    /// A tile of a convolution in narrow segments.
+    Segments(segments::SegmentsTile),
     /// A tile of a pool.
     Pool(pool::PoolTile),
     /// Channels of a global pool.
@@ -42,6 +45,7 @@ impl Descriptor {
         match self {
             Descriptor::Conv(tile) => tile.generate(),
             Descriptor::Depthwise(tile) => tile.generate(),
+            Descriptor::Segments(tile) => tile.generate(),
             Descriptor::Pool(tile) => tile.generate(),
             Descriptor::GlobalPool(tile) => tile.generate(),
             Descriptor::Elementwise(run) => run.generate(),
@@ -55,6 +59,7 @@ impl fmt::Display for Descriptor {
         match self {
             Descriptor::Conv(tile) => tile.fmt(f),
             Descriptor::Depthwise(tile) => tile.fmt(f),
+            Descriptor::Segments(tile) => tile.fmt(f),
             Descriptor::Pool(tile) => tile.fmt(f),
             Descriptor::GlobalPool(tile) => tile.fmt(f),
             Descriptor::Elementwise(run) => run.fmt(f),

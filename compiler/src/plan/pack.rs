@@ -3,12 +3,14 @@
 use std::ops::Range;
 
 use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightSource};
+use crate::kernels::segments;
 
 /// A recipe for the packed constants of one step: `weights` (or scales) and `bias` (or shifts).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Pack {
     /// Panels of a convolution: segment by segment, panel by panel ([`panel_widths`]); in each panel tap by tap,
-    /// input by input, its vectors of outputs; zeros where there is no output.
+    /// input by input, its vectors of outputs; zeros where there is no output. Narrow segments may be packed side by
+    /// side: vector by vector, then tap by tap, then the weights from each place in a segment to all outputs.
     Panels {
         /// The convolution.
         conv: Conv,
@@ -16,6 +18,8 @@ pub enum Pack {
         lanes: u32,
         /// Vectors of the widest panel.
         vectors: u32,
+        /// Whether narrow segments are packed side by side, as [`segments::packed`] says.
+        packed: bool,
     },
     /// A depthwise convolution: vector of channels by vector, then tap by tap.
     Depthwise {
@@ -58,11 +62,14 @@ impl Pack {
     /// f32 values of weights and of biases.
     pub fn sizes(&self) -> (u64, u64) {
         match self {
-            Pack::Panels { conv, lanes, .. } => {
-                let padded = |oc: u32| u64::from(oc.next_multiple_of(*lanes));
-                let segments = || conv.partition.inputs().iter().zip(conv.partition.outputs());
-                let products: u64 = segments().map(|(&i, &o)| u64::from(i) * padded(o)).sum();
-                (products * conv.window.taps(), segments().map(|(_, &o)| padded(o)).sum())
+            Pack::Panels { conv, lanes, packed, .. } => {
+                let (mut products, mut outputs) = (0, 0);
+                for run in segment_runs(conv, *lanes, *packed) {
+                    let lanes = u64::from(run.vectors) * u64::from(*lanes);
+                    products += u64::from(run.ic) * lanes;
+                    outputs += lanes;
+                }
+                (products * conv.window.taps(), outputs)
             }
             Pack::Depthwise { conv, lanes } => {
                 let channels = u64::from(conv.partition.oc().next_multiple_of(*lanes));
@@ -75,8 +82,15 @@ impl Pack {
     /// Writes the packed constants; `weights` and `bias` have the lengths of [`Pack::sizes`] and are zero.
     pub fn write(&self, source: &dyn WeightSource, weights: &mut [f32], bias: &mut [f32]) {
         match self {
-            Pack::Panels { conv, lanes, vectors } => {
-                panels(conv, *lanes as usize, *vectors as usize, source, weights, bias);
+            Pack::Panels { conv, lanes, vectors, packed } => {
+                let lanes = *lanes as usize;
+                let mut packer = Packer { elements: Elements::new(conv, source), conv, lanes, weights, bias };
+                for run in segment_runs(conv, lanes as u32, *packed) {
+                    match run.packed {
+                        Some(packed) => packer.side_by_side(&run.segments, packed as usize),
+                        None => run.segments.iter().for_each(|segment| packer.panels(segment, *vectors)),
+                    }
+                }
             }
             Pack::Depthwise { conv, lanes } => depthwise(conv, *lanes as usize, source, weights, bias),
             Pack::Affine { norm, channels } => {
@@ -171,35 +185,93 @@ impl<'a> Elements<'a> {
     }
 }
 
-fn panels(
-    conv: &Conv,
+/// Input and output channels of a segment.
+pub type Segment = (Range<u32>, Range<u32>);
+
+/// Equal segments next to each other.
+pub struct SegmentRun {
+    /// The segments.
+    pub segments: Vec<Segment>,
+    /// Input channels of each.
+    pub ic: u32,
+    /// Output channels of each.
+    pub oc: u32,
+    /// How many lie side by side in a vector; none when each has vectors of its own.
+    pub packed: Option<u32>,
+    /// Vectors of outputs of the whole run.
+    pub vectors: u32,
+}
+
+/// The segments of a convolution, equal ones together; with `packed` set, narrow ones are packed side by side.
+pub fn segment_runs(conv: &Conv, lanes: u32, packed: bool) -> Vec<SegmentRun> {
+    let segments: Vec<Segment> = conv.partition.ranges().collect();
+    let size = |(inputs, outputs): &Segment| (inputs.len() as u32, outputs.len() as u32);
+    let runs = segments.chunk_by(|a, b| size(a) == size(b)).map(|equal| {
+        let ((ic, oc), count) = (size(&equal[0]), equal.len() as u32);
+        let packed = segments::packed(lanes, (ic, oc), count).filter(|_| packed);
+        let vectors = packed.map_or(count * oc.div_ceil(lanes), |packed| count.div_ceil(packed));
+        SegmentRun { segments: equal.to_vec(), ic, oc, packed, vectors }
+    });
+    runs.collect()
+}
+
+/// Writes the constants of a convolution from front to back.
+struct Packer<'a> {
+    elements: Elements<'a>,
+    conv: &'a Conv,
     lanes: usize,
-    vectors: usize,
-    source: &dyn WeightSource,
-    weights: &mut [f32],
-    bias: &mut [f32],
-) {
-    let elements = Elements::new(conv, source);
-    let (mut weights, mut bias) = (weights, bias);
-    for (inputs, outputs) in conv.partition.ranges() {
-        let (first, last) = (outputs.start as usize, outputs.end as usize);
-        let mut start = first;
-        for width in panel_widths((last - first).div_ceil(lanes) as u32, vectors as u32) {
-            let width = width as usize * lanes;
+    /// What is not written yet.
+    weights: &'a mut [f32],
+    bias: &'a mut [f32],
+}
+
+impl<'a> Packer<'a> {
+    /// The next `weights` weights and `biases` biases.
+    fn take(&mut self, weights: usize, biases: usize) -> (&'a mut [f32], &'a mut [f32]) {
+        let (taken, rest) = std::mem::take(&mut self.weights).split_at_mut(weights);
+        let (shifts, rest_of_bias) = std::mem::take(&mut self.bias).split_at_mut(biases);
+        (self.weights, self.bias) = (rest, rest_of_bias);
+        (taken, shifts)
+    }
+
+    /// The panels of one segment.
+    fn panels(&mut self, (inputs, outputs): &Segment, vectors: u32) {
+        let (mut start, last) = (outputs.start as usize, outputs.end as usize);
+        for width in panel_widths((last - start).div_ceil(self.lanes) as u32, vectors) {
+            let width = width as usize * self.lanes;
             let outputs = start..last.min(start + width);
             start += width;
-            let values = conv.window.taps() as usize * inputs.len() * width;
-            let (panel, rest) = std::mem::take(&mut weights).split_at_mut(values);
-            let (shifts, rest_of_bias) = std::mem::take(&mut bias).split_at_mut(width);
-            copy(&elements.folded.shift[outputs.clone()], shifts);
-            for (block, held) in elements.blocks_of(outputs.clone()) {
+            let values = self.conv.window.taps() as usize * inputs.len() * width;
+            let (panel, shifts) = self.take(values, width);
+            copy(&self.elements.folded.shift[outputs.clone()], shifts);
+            for (block, held) in self.elements.blocks_of(outputs.clone()) {
                 let lanes = held.start - outputs.start..held.end - outputs.start;
                 for (row, values) in panel.chunks_exact_mut(width).enumerate() {
                     let place = (row / inputs.len(), row % inputs.len());
-                    elements.write(block, place, held.clone(), &mut values[lanes.clone()]);
+                    self.elements.write(block, place, held.clone(), &mut values[lanes.clone()]);
                 }
             }
-            (weights, bias) = (rest, rest_of_bias);
+        }
+    }
+
+    /// Equal segments, `packed` of them in each vector.
+    fn side_by_side(&mut self, segments: &[Segment], packed: usize) {
+        let width = segments[0].0.len();
+        for vector in segments.chunks(packed) {
+            let values = self.conv.window.taps() as usize * width * self.lanes;
+            let (weights, shifts) = self.take(values, self.lanes);
+            for (number, (_, outputs)) in vector.iter().enumerate() {
+                let outputs = outputs.start as usize..outputs.end as usize;
+                let first = number * width;
+                copy(&self.elements.folded.shift[outputs.clone()], &mut shifts[first..]);
+                for (block, held) in self.elements.blocks_of(outputs.clone()) {
+                    let lanes = first + held.start - outputs.start..first + held.end - outputs.start;
+                    for (row, values) in weights.chunks_exact_mut(self.lanes).enumerate() {
+                        let place = (row / width, row % width);
+                        self.elements.write(block, place, held.clone(), &mut values[lanes.clone()]);
+                    }
+                }
+            }
         }
     }
 }

@@ -98,6 +98,11 @@ impl Machine<'_> {
                 let (a, b) = (self.slots[a.index()].clone(), self.slots[b.index()].clone());
                 self.set(dst, |lane| binary(op, a[lane], b[lane]));
             }
+            Inst::Pattern { dst, ref lanes } => self.set(dst, |lane| f32::from_bits(lanes[lane])),
+            Inst::Permute { dst, src, pattern } => {
+                let (src, pattern) = (self.slots[src.index()].clone(), self.slots[pattern.index()].clone());
+                self.set(dst, |lane| src[pattern[lane].to_bits() as usize]);
+            }
             Inst::ShiftLeft { dst, src, bits } => {
                 let src = self.slots[src.index()].clone();
                 self.set(dst, |lane| f32::from_bits(src[lane].to_bits() << bits));

@@ -136,6 +136,22 @@ pub enum Inst {
         /// Second operand.
         b: Slot,
     },
+    /// Sets a slot to lane numbers, for [`Inst::Permute`] alone to read. No other instruction writes the slot.
+    Pattern {
+        /// Written.
+        dst: Slot,
+        /// A lane number for each lane.
+        lanes: Vec<u32>,
+    },
+    /// Gives every lane the value of the lane that a pattern says.
+    Permute {
+        /// Written.
+        dst: Slot,
+        /// Read.
+        src: Slot,
+        /// The pattern.
+        pattern: Slot,
+    },
     /// Shifts the bit pattern of each lane to the left.
     ShiftLeft {
         /// Written.
@@ -269,6 +285,16 @@ impl Builder {
         self.push(Inst::Binary { op, dst, a, b });
     }
 
+    /// Sets a slot to lane numbers.
+    pub fn pattern(&mut self, dst: Slot, lanes: Vec<u32>) {
+        self.push(Inst::Pattern { dst, lanes });
+    }
+
+    /// Gives every lane the value of the lane that a pattern says.
+    pub fn permute(&mut self, dst: Slot, src: Slot, pattern: Slot) {
+        self.push(Inst::Permute { dst, src, pattern });
+    }
+
     /// Shifts the bit pattern of each lane to the left.
     pub fn shift_left(&mut self, dst: Slot, src: Slot, bits: u32) {
         self.push(Inst::ShiftLeft { dst, src, bits });
@@ -327,6 +353,7 @@ impl Inst {
             Inst::Store { src, .. } | Inst::ShiftLeft { src, .. } => vec![src],
             Inst::Fma { acc, a, b } => vec![acc, a, b],
             Inst::Binary { a, b, .. } => vec![a, b],
+            Inst::Permute { src, pattern, .. } => vec![src, pattern],
             _ => Vec::new(),
         }
     }
@@ -338,6 +365,8 @@ impl Inst {
             | Inst::Broadcast { dst, .. }
             | Inst::Constant { dst, .. }
             | Inst::Binary { dst, .. }
+            | Inst::Pattern { dst, .. }
+            | Inst::Permute { dst, .. }
             | Inst::ShiftLeft { dst, .. } => Some(dst),
             Inst::Fma { acc, .. } => Some(acc),
             Inst::Store { .. } | Inst::Point { .. } | Inst::Prefetch { .. } | Inst::Loop { .. } => None,

@@ -82,6 +82,8 @@ impl Display for InstText<'_> {
                 BinaryOp::Min => write!(f, "{dst} = min {a}, {b}"),
                 BinaryOp::AddBits => write!(f, "{dst} = addbits {a}, {b}"),
             },
+            Inst::Pattern { dst, ref lanes } => write!(f, "{dst} = lanes {lanes:?}"),
+            Inst::Permute { dst, src, pattern } => write!(f, "{dst} = permute {src} by {pattern}"),
             Inst::ShiftLeft { dst, src, bits } => write!(f, "{dst} = {src} << {bits}"),
             Inst::Point { dst, base, offset } if dst == base => {
                 let sign = if offset < 0 { '-' } else { '+' };

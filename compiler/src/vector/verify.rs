@@ -5,6 +5,8 @@
 //!   zero times
 //!   writes does not count as written after it.
 //! - **Lanes**: loads and stores move from 1 to `lanes` lanes; shifts are less than 32 bits.
+//! - **Patterns**: they have a lane number for each lane; their slots are written by nothing else and read as patterns
+//!   only, and permutations read no other slots as patterns.
 //! - **Loops**: constant loops run at least once; the count is read only if there is one, and never in nested
 //!   loops.
 
@@ -47,8 +49,15 @@ pub fn verify(kernel: &Kernel, registers: usize) -> Result<(), KernelError> {
     if needed > registers {
         return Err(KernelError::Slots { kernel: kernel.name.clone(), needed, available: registers });
     }
+    let mut patterns = vec![false; needed];
+    for_each_inst(&kernel.body, &mut |inst| {
+        if let Inst::Pattern { dst, .. } = inst {
+            patterns[dst.index()] = true;
+        }
+    });
     let mut state = State {
         kernel,
+        patterns,
         slots: vec![false; needed],
         pointers: vec![false; pointers(kernel)],
         inside_rows: false,
@@ -87,6 +96,8 @@ pub fn pointers(kernel: &Kernel) -> usize {
 #[derive(Clone)]
 struct State<'a> {
     kernel: &'a Kernel,
+    /// The slots that hold patterns.
+    patterns: Vec<bool>,
     slots: Vec<bool>,
     pointers: Vec<bool>,
     inside_rows: bool,
@@ -101,6 +112,7 @@ impl State<'_> {
         for slot in inst.reads() {
             self.read_slot(slot)?;
         }
+        self.use_of_patterns(inst)?;
         match inst {
             Inst::Load { from, lanes, .. } => self.memory(*from, *lanes)?,
             Inst::Store { to, lanes, .. } => self.memory(*to, *lanes)?,
@@ -120,6 +132,21 @@ impl State<'_> {
             self.slots[slot.index()] = true;
         }
         Ok(())
+    }
+
+    fn use_of_patterns(&self, inst: &Inst) -> Result<(), KernelError> {
+        let lanes = self.kernel.lanes;
+        let is_pattern = |slot: Slot| self.patterns[slot.index()];
+        let allowed = match inst {
+            Inst::Pattern { lanes: from, .. } => {
+                from.len() == lanes as usize && from.iter().all(|&l| l < lanes)
+            }
+            Inst::Permute { dst, src, pattern } => {
+                is_pattern(*pattern) && !is_pattern(*src) && !is_pattern(*dst)
+            }
+            inst => !inst.reads().into_iter().chain(inst.writes()).any(is_pattern),
+        };
+        if allowed { Ok(()) } else { self.range(format!("a pattern in {inst:?}")) }
     }
 
     fn repeat(&mut self, times: Times, body: &[Inst]) -> Result<(), KernelError> {
@@ -229,6 +256,29 @@ mod tests {
             b.shift_left(x, x, 32);
         });
         assert_eq!(text, "kernel k: shift by 32 bits");
+    }
+
+    #[test]
+    fn patterns_are_kept_apart() {
+        let of = |lanes: Vec<u32>, as_value: bool| {
+            check(false, |b| {
+                let ([p, x], a) = ([b.slot(), b.slot()], b.parameter("a"));
+                b.pattern(p, lanes);
+                b.load(x, a, 0);
+                b.permute(x, x, p);
+                b.store_lanes(if as_value { p } else { x }, a, 0, 4);
+            })
+        };
+        assert_eq!(of(vec![3, 2, 1, 0], false), "ok");
+        assert!(of(vec![3, 2, 1, 0], true).starts_with("kernel k: a pattern in Store"));
+        assert!(of(vec![3, 2, 1, 4], false).starts_with("kernel k: a pattern in Pattern"));
+        assert!(of(vec![3, 2, 1], false).starts_with("kernel k: a pattern in Pattern"));
+        let text = check(false, |b| {
+            let (x, a) = (b.slot(), b.parameter("a"));
+            b.load(x, a, 0);
+            b.permute(x, x, x);
+        });
+        assert!(text.starts_with("kernel k: a pattern in Permute"), "{text}");
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct Forms {
     /// destination = source 1 * source 2 + destination
     pub fma: Code,
     pub xor: Code,
+    /// destination lanes = lanes of source 2 that source 1 says
+    pub permute: Code,
     pub shift_left: Code,
     add: Code,
     sub: Code,
@@ -46,6 +48,7 @@ pub static YMM: Forms = Forms {
     store: Code::VEX_Vmovups_ymmm256_ymm,
     broadcast: Code::VEX_Vbroadcastss_ymm_m32,
     fma: Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256,
+    permute: Code::VEX_Vpermps_ymm_ymm_ymmm256,
     xor: Code::VEX_Vxorps_ymm_ymm_ymmm256,
     shift_left: Code::VEX_Vpslld_ymm_ymm_imm8,
     add: Code::VEX_Vaddps_ymm_ymm_ymmm256,
@@ -64,6 +67,7 @@ pub static ZMM: Forms = Forms {
     store: Code::EVEX_Vmovups_zmmm512_k1z_zmm,
     broadcast: Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
     fma: Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er,
+    permute: Code::EVEX_Vpermps_zmm_k1z_zmm_zmmm512b32,
     xor: Code::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32,
     shift_left: Code::EVEX_Vpslld_zmm_k1z_zmmm512b32_imm8,
     add: Code::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er,

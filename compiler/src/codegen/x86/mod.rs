@@ -87,6 +87,11 @@ impl Translator {
             Inst::Store { src, to, lanes } => self.store(src, to, lanes),
             Inst::Fma { acc, a, b } => self.three(self.forms.fma, acc, a, b),
             Inst::Binary { op, dst, a, b } => self.three(self.forms.binary(op), dst, a, b),
+            Inst::Pattern { dst, ref lanes } => {
+                let pattern = self.assembler.constant(lanes.clone());
+                self.push(Instruction::with2(self.forms.load, self.vector(dst), pattern))
+            }
+            Inst::Permute { dst, src, pattern } => self.three(self.forms.permute, dst, pattern, src),
             Inst::ShiftLeft { dst, src, bits } => {
                 let [dst, src] = [dst, src].map(|slot| self.vector(slot));
                 self.push(Instruction::with3(self.forms.shift_left, dst, src, bits))

@@ -2,13 +2,14 @@
 //! two stages.
 
 use super::place::{Surface, Surfaces, Tile, Widths, call_tile, tile_count, walk};
+use super::segments::{self, PackedRun};
 use super::{Planner, STEP_LIMIT, argument};
 use crate::graph::{Activation, Conv, Node, NodeId, Op, Post, Shape, Window};
 use crate::kernels::conv::{CACHE_LINE, ConvTile};
 use crate::kernels::depthwise::DepthwiseTile;
 use crate::kernels::{Descriptor, conv, depthwise};
 use crate::plan::nest::{Argument, Index, NestBuilder, Offset, Operand};
-use crate::plan::pack::{Pack, panel_widths};
+use crate::plan::pack::{Pack, SegmentRun, panel_widths, segment_runs};
 use crate::plan::values::View;
 use crate::plan::windows::{BlockRun, RowRun, block_count, block_runs};
 use crate::plan::{Place, PlanError};
@@ -38,6 +39,8 @@ pub(super) struct Job<'a> {
     pub weights: Operand,
     pub bias: Operand,
     pub shape: TileShape,
+    /// Pixels of tiles of narrow segments that are packed side by side; none when they are not packed.
+    pub packed: Option<u32>,
 }
 
 /// What the tiles of a convolution are made of.
@@ -68,6 +71,21 @@ fn tile_shape(target: Target, oc: u32, products: u64, pixels: u32) -> TileShape 
     TileShape { row: pixels.min(32), vectors }
 }
 
+/// Where equal segments begin, in channels of input and output and in values of packed weights and biases.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Start {
+    pub input: i64,
+    pub output: i64,
+    pub weights: i64,
+    pub bias: i64,
+}
+
+/// Equal segments, or the panels of one width in each of them.
+enum Run {
+    Packed(PackedRun),
+    Panels(PanelRun),
+}
+
 /// Panels of equal width: in each of some equal segments, one behind the other.
 struct PanelRun {
     segments: u32,
@@ -86,6 +104,12 @@ struct PanelRun {
 }
 
 impl Job<'_> {
+    /// The recipe of the convolution's constants.
+    pub fn pack(&self, lanes: u32) -> Pack {
+        let packed = self.packed.is_some();
+        Pack::Panels { conv: self.conv.clone(), lanes, vectors: self.shape.vectors, packed }
+    }
+
     /// The most pixels of tiles with this many vectors.
     pub fn tile_pixels(&self, target: Target, vectors: u32) -> u32 {
         // Cranelift moves sums through a register that must stay free; wide code needs none.
@@ -94,46 +118,55 @@ impl Job<'_> {
         (1..=self.shape.row).take_while(fits).last().unwrap_or(1)
     }
 
-    /// The panels of the convolution in the order in which [`Pack::Panels`] writes them, equal segments
-    /// together.
+    /// All segments in the order in which [`Pack::Panels`] writes them, equal ones together.
+    fn runs(&self, lanes: u32) -> Vec<Run> {
+        let mut at = Start::default();
+        let mut runs = Vec::new();
+        for run in segment_runs(self.conv, lanes, self.packed.is_some()) {
+            let count = run.segments.len() as u32;
+            let outputs = i64::from(run.vectors * lanes);
+            match run.packed {
+                Some(packed) => runs.push(Run::Packed(PackedRun { count, packed, width: run.ic, at })),
+                None => runs.extend(self.panel_runs(&run, at, lanes).into_iter().map(Run::Panels)),
+            }
+            at.input += i64::from(count * run.ic);
+            at.output += i64::from(count * run.oc);
+            at.weights += outputs * i64::from(run.ic) * self.conv.window.taps() as i64;
+            at.bias += outputs;
+        }
+        runs
+    }
+
+    /// The panels of equal segments.
     ///
     /// The only segment may write whole vectors, since every value has room for them behind its channels; one
     /// of several must not touch the next one's channels.
-    fn panel_runs(&self, lanes: u32) -> Vec<PanelRun> {
-        let partition = &self.conv.partition;
-        let segments: Vec<_> = partition.inputs().iter().zip(partition.outputs()).collect();
-        let (mut input, mut output, mut weights, mut bias) = (0i64, 0i64, 0i64, 0i64);
-        let mut runs = Vec::new();
-        for equal in segments.chunk_by(|a, b| a == b) {
-            let (ic, oc) = (*equal[0].0, *equal[0].1);
-            let padded = i64::from(oc.next_multiple_of(lanes));
-            let products = i64::from(ic) * self.conv.window.taps() as i64;
-            let mut widths = panel_widths(oc.div_ceil(lanes), self.shape.vectors);
-            let partial = if segments.len() == 1 || oc.is_multiple_of(lanes) { None } else { widths.pop() };
-            let whole = widths.chunk_by(|a, b| a == b).map(|w| (w.len() as u32, w[0], lanes));
-            let mut start = 0;
-            for (panels, vectors, last_lanes) in whole.chain(partial.map(|w| (1, w, oc % lanes))) {
-                let panel = i64::from(vectors * lanes);
-                runs.push(PanelRun {
-                    segments: equal.len() as u32,
-                    panels,
-                    vectors,
-                    last_lanes,
-                    ic,
-                    input: (input, i64::from(ic)),
-                    output: (output + start, i64::from(oc), panel),
-                    weights: (weights + start * products, padded * products, panel * products),
-                    bias: (bias + start, padded, panel),
-                });
-                start += i64::from(panels) * panel;
+    fn panel_runs(&self, run: &SegmentRun, at: Start, lanes: u32) -> Vec<PanelRun> {
+        let (ic, oc) = (run.ic, run.oc);
+        let (padded, products) =
+            (i64::from(oc.next_multiple_of(lanes)), i64::from(ic) * self.conv.window.taps() as i64);
+        let is_only = self.conv.partition.segments() == 1;
+        let mut widths = panel_widths(oc.div_ceil(lanes), self.shape.vectors);
+        let partial = if is_only || oc.is_multiple_of(lanes) { None } else { widths.pop() };
+        let whole = widths.chunk_by(|a, b| a == b).map(|w| (w.len() as u32, w[0], lanes));
+        let mut start = 0;
+        let runs = whole.chain(partial.map(|w| (1, w, oc % lanes))).map(|(panels, vectors, last_lanes)| {
+            let panel = i64::from(vectors * lanes);
+            let first = start;
+            start += i64::from(panels) * panel;
+            PanelRun {
+                segments: run.segments.len() as u32,
+                panels,
+                vectors,
+                last_lanes,
+                ic,
+                input: (at.input, i64::from(ic)),
+                output: (at.output + first, i64::from(oc), panel),
+                weights: (at.weights + first * products, padded * products, panel * products),
+                bias: (at.bias + first, padded, panel),
             }
-            let count = equal.len() as i64;
-            input += count * i64::from(ic);
-            output += count * i64::from(oc);
-            weights += count * padded * products;
-            bias += count * padded;
-        }
-        runs
+        });
+        runs.collect()
     }
 
     /// Calls the tiles of one panel in a block of rows.
@@ -216,12 +249,15 @@ impl Job<'_> {
         b: &mut NestBuilder,
         place: (Widths, &BlockRun, &Surfaces),
     ) {
-        for run in self.panel_runs(planner.program.target.lanes) {
-            b.repeat(0..run.segments, |b, segment| {
-                b.repeat(0..run.panels, |b, panel| {
-                    self.panel(planner, b, &run, (segment, panel), place);
-                });
-            });
+        for run in self.runs(planner.program.target.lanes) {
+            match run {
+                Run::Packed(run) => self.packed_run(planner, b, &run, place),
+                Run::Panels(run) => b.repeat(0..run.segments, |b, segment| {
+                    b.repeat(0..run.panels, |b, panel| {
+                        self.panel(planner, b, &run, (segment, panel), place);
+                    });
+                }),
+            }
         }
     }
 
@@ -232,7 +268,10 @@ impl Job<'_> {
         b: &mut NestBuilder,
         place: (Widths, &BlockRun, &Surfaces),
     ) {
-        let runs = self.panel_runs(planner.program.target.lanes);
+        let lanes = planner.program.target.lanes;
+        let only = segment_runs(self.conv, lanes, false);
+        let runs: Vec<_> =
+            only.iter().flat_map(|run| self.panel_runs(run, Start::default(), lanes)).collect();
         let units = runs.iter().map(|run| run.panels).sum();
         let mut first = 0;
         for mut run in runs {
@@ -319,7 +358,8 @@ impl Planner<'_> {
         let shape = tile_shape(self.program.target, widest, u64::from(ic) * conv.window.taps(), row);
         let weights = u64::from(ic) * u64::from(shape.vectors * self.program.target.vector_bytes());
         self.limit(self.graph.node(id), "a panel of weights", weights, STEP_LIMIT)?;
-        Ok(Job { conv, load, post, weights: Operand::Weights, bias: Operand::Bias, shape })
+        let packed = segments::tile_pixels(self.program.target, &conv.window, row, (load, post));
+        Ok(Job { conv, load, post, weights: Operand::Weights, bias: Operand::Bias, shape, packed })
     }
 
     /// Any convolution by panels; returns the places of its constants.
@@ -345,7 +385,7 @@ impl Planner<'_> {
                 self.blocks_of_rows(b, &job, (input.h(), out.h()), (input.w(), out.w()), &surfaces);
             });
         }
-        Ok(self.pack(Pack::Panels { conv: conv.clone(), lanes, vectors: job.shape.vectors }))
+        Ok(self.pack(job.pack(lanes)))
     }
 
     /// A pointwise convolution over all pixels as if they were one row, cut into blocks that stay in the

@@ -3,6 +3,7 @@
 mod channelwise;
 mod conv;
 mod place;
+mod segments;
 mod separable;
 
 use std::collections::HashMap;

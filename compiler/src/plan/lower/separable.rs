@@ -102,13 +102,11 @@ impl Planner<'_> {
 
     fn packs(&self, stages: &Stages<'_>) -> [Pack; 2] {
         let lanes = self.program.target.lanes;
-        let panels =
-            |job: &Job<'_>| Pack::Panels { conv: job.conv.clone(), lanes, vectors: job.shape.vectors };
         let spatial = stages.spatial.conv;
         let first = match is_depthwise(spatial) {
             true => Pack::Depthwise { conv: spatial.clone(), lanes },
-            false => panels(&stages.spatial),
+            false => stages.spatial.pack(lanes),
         };
-        [first, panels(&stages.pointwise)]
+        [first, stages.pointwise.pack(lanes)]
     }
 }
