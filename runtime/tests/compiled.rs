@@ -82,7 +82,7 @@ impl Case {
     /// Every value of a compiled run, compared with an interpreted one bit for bit.
     fn values(&self, target: Target) -> HashMap<NodeId, Vec<f32>> {
         let Case { graph, weights, input, batch } = self;
-        let options = PlanOptions { batch: *batch, threads: 1, keep_all: true };
+        let options = PlanOptions { batch: *batch, threads: 2, keep_all: true };
         let model = Model::compile(graph, weights, target, options).unwrap();
         let values = compiled_values(&model, graph, input);
         let interpreted = interpreted_values(model.program(), graph, weights, input, 2);

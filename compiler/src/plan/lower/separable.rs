@@ -4,11 +4,11 @@
 use super::conv::{Job, Maps, is_depthwise, one_row, set};
 use super::place::{Surface, Surfaces, Widths};
 use super::{Planner, STEP_LIMIT};
-use crate::graph::{Activation, NodeId, Post, Separable};
+use crate::graph::{Activation, Conv, NodeId, Partition, Post, Separable};
 use crate::plan::PlanError;
-use crate::plan::nest::{NestBuilder, Offset, Operand};
+use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
 use crate::plan::pack::Pack;
-use crate::plan::windows::{BlockRun, block_count, block_runs};
+use crate::plan::windows::{BlockRun, block_count, block_runs, row_runs};
 
 /// The two convolutions, the map between them, and how many blocks of rows the result is cut into.
 struct Stages<'a> {
@@ -16,7 +16,30 @@ struct Stages<'a> {
     pointwise: Job<'a>,
     scratch: Surface,
     blocks: u32,
+    /// Whether blocks are cut between pixels rather than between rows.
+    by_pixels: bool,
 }
+
+impl Stages<'_> {
+    /// Whether threads share the work of `rows` rows so much better when blocks are cut between pixels that it is worth
+    /// while to compute the intermediate row at each cut twice.
+    fn prefers_pixels(&self, rows: u32, threads: u32) -> bool {
+        let (blocks, of_thread) = (self.blocks, self.blocks / threads);
+        if blocks == 1 || blocks > MOST_PIXEL_BLOCKS || !blocks.is_multiple_of(threads) {
+            return false;
+        }
+        // Larger blocks come first, so the first thread has the most rows.
+        let most = rows / blocks * of_thread + (rows % blocks).min(of_thread);
+        let idle = f64::from(most * threads) / f64::from(rows) - 1.0;
+        let products = |conv: &Conv| (conv.window.taps() * conv.partition.products()) as f64;
+        let [first, second] = [self.spatial.conv, self.pointwise.conv].map(products);
+        let twice = first / (first + second) * f64::from(blocks - 1) / f64::from(rows);
+        idle > 2.0 * twice
+    }
+}
+
+/// Blocks that are cut between pixels are each code of their own.
+const MOST_PIXEL_BLOCKS: u32 = 8;
 
 impl Planner<'_> {
     /// A fused separable convolution.
@@ -34,7 +57,7 @@ impl Planner<'_> {
         let [first, second] = self.packs(&stages);
         set(&mut operands, [Operand::Weights, Operand::Bias], self.pack(first));
         set(&mut operands, [Operand::PointwiseWeights, Operand::PointwiseBias], self.pack(second));
-        let rows = u64::from(maps.out.shape.h().div_ceil(stages.blocks));
+        let rows = u64::from(maps.out.shape.h().div_ceil(stages.blocks)) + u64::from(stages.by_pixels);
         let bytes = rows * stages.scratch.row as u64 + u64::from(self.program.target.vector_bytes());
         operands[Operand::Scratch.index()] = Some(self.scratch(bytes));
         self.step(id, b, operands);
@@ -59,16 +82,23 @@ impl Planner<'_> {
         self.limit(node, "a row of the intermediate map", row, STEP_LIMIT)?;
         let pointwise = self.job(id, &parts.pointwise, (Activation::Linear, self.post(id)), u32::MAX)?;
         let (pixel, row_bytes) = (pixel as i64, row as i64);
-        Ok(Stages {
+        let threads = self.program.options.threads;
+        let mut stages = Stages {
             spatial: self.job(id, &parts.spatial, (node.fusion.load, between), out.w())?,
             pointwise: Job { weights: Operand::PointwiseWeights, bias: Operand::PointwiseBias, ..pointwise },
             scratch: Surface { operand: Operand::Scratch, origin: Offset::default(), pixel, row: row_bytes },
-            blocks: block_count(out.h(), row, target.cache_bytes, self.program.options.threads),
-        })
+            blocks: block_count(out.h(), row, target.cache_bytes, threads),
+            by_pixels: false,
+        };
+        stages.by_pixels = threads > 1 && stages.prefers_pixels(out.h(), threads);
+        Ok(stages)
     }
 
     /// Both stages of every block of rows of one image.
     fn stages_of_image(&mut self, b: &mut NestBuilder, stages: &Stages<'_>, maps: Maps, surfaces: &Surfaces) {
+        if stages.by_pixels {
+            return self.pixels_of_image(b, stages, maps, surfaces);
+        }
         let (input, out) = (maps.input.shape, maps.out.shape);
         let window = &stages.spatial.conv.window;
         for run in block_runs(window, input.h(), out.h(), stages.blocks) {
@@ -81,6 +111,42 @@ impl Planner<'_> {
                 let (widths, pixels) = one_row(run.rows * out.w());
                 stages.pointwise.block(self, b, (widths, &pixels, &second));
             });
+        }
+    }
+
+    /// Both stages of every block of pixels of one image: the rows of the intermediate map that the block touches, and
+    /// its pixels of the result.
+    fn pixels_of_image(&mut self, b: &mut NestBuilder, stages: &Stages<'_>, maps: Maps, surfaces: &Surfaces) {
+        let (input, out) = (maps.input.shape, maps.out.shape);
+        let (window, ow) = (&stages.spatial.conv.window, out.w());
+        let mut first = 0;
+        for (block, pixels) in (0..).zip(Partition::even(out.h() * ow, stages.blocks).unwrap_or_default()) {
+            let rows = first / ow..(first + pixels).div_ceil(ow);
+            let run = BlockRun {
+                blocks: block..block + 1,
+                first_row: rows.start,
+                rows: rows.len() as u32,
+                runs: row_runs(window, input.h(), rows.clone()),
+            };
+            b.share(block..block + 1, stages.blocks, |b, _| {
+                let only = Index::Constant(block);
+                let here = surfaces.block(&run, only, window.strides[0]);
+                let scratch = || stages.scratch.clone();
+                let spatial = Surfaces { out: scratch(), add: scratch(), ..here };
+                self.spatial_rows(b, &stages.spatial, (input.w(), ow), &run, &spatial);
+                let moved = |surface: &Surface, pixel: u32| Surface {
+                    origin: surface.origin.clone().plus(i64::from(pixel) * surface.pixel),
+                    ..surface.clone()
+                };
+                let pointwise = Surfaces {
+                    input: moved(&stages.scratch, first - rows.start * ow),
+                    out: moved(&surfaces.out, first),
+                    add: moved(&surfaces.add, first),
+                };
+                let (widths, inner) = one_row(pixels);
+                stages.pointwise.block(self, b, (widths, &inner, &pointwise));
+            });
+            first += pixels;
         }
     }
 
