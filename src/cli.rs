@@ -13,6 +13,7 @@ use serde::Serialize;
 use xcc_compiler::diagnostic::{Diagnostic, render};
 use xcc_compiler::elaborate::{self, Param};
 use xcc_compiler::graph::Graph;
+use xcc_compiler::plan::Precision;
 use xcc_compiler::syntax::{self, MAX_SOURCE, ast};
 use xcc_runtime::weights::NameMap;
 
@@ -56,6 +57,9 @@ pub struct NetworkArgs {
     /// Images in a run
     #[arg(long, value_name = "N", value_parser = batch_size, default_value_t = NonZeroU32::MIN)]
     pub batch: NonZeroU32,
+    /// What products are computed in: f32; bf16 or split (each factor as two bf16 values), on machines with AMX
+    #[arg(long, value_name = "PRECISION", default_value_t = Precision::F32)]
+    pub precision: Precision,
 }
 
 /// What runs a network.

@@ -109,7 +109,12 @@ impl Engine {
                 Runner::Reference { graph: Box::new(graph), weights: Box::new(weights), output }
             }
             Backend::Cpu => {
-                let options = PlanOptions { batch, threads: arguments.threads(), keep_all: false };
+                let options = PlanOptions {
+                    batch,
+                    threads: arguments.threads(),
+                    keep_all: false,
+                    precision: arguments.precision,
+                };
                 let compile = || compile(graph, &weights, options);
                 Runner::Cpu(Box::new(with_progress("compiling", compile)?))
             }

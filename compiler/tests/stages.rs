@@ -25,7 +25,8 @@ fn program(name: &str) -> Program {
     let elaborated = elaborate::read(&std::fs::read_to_string(path).unwrap(), &[]);
     let mut graph = elaborated.graph.unwrap_or_else(|| panic!("{name}: {:?}", elaborated.diagnostics));
     optimize(&mut graph, &PassOptions::default());
-    plan(&graph, TARGET, PlanOptions { batch: 1, threads: 2, keep_all: false }).unwrap()
+    plan(&graph, TARGET, PlanOptions { batch: 1, threads: 2, keep_all: false, ..PlanOptions::default() })
+        .unwrap()
 }
 
 fn vir(program: &Program) -> String {

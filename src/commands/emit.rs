@@ -7,8 +7,8 @@ use xcc_compiler::codegen::jit::NativeProgram;
 use xcc_compiler::codegen::{CompiledFunction, asm};
 use xcc_compiler::graph::text;
 use xcc_compiler::passes::{PassOptions, optimize};
-use xcc_compiler::plan::{PlanOptions, Program, plan};
-use xcc_compiler::target::Target;
+use xcc_compiler::plan::{PlanOptions, Precision, Program, plan};
+use xcc_compiler::target::{Isa, Target};
 
 use crate::cli::{self, Failure, SpecArgs};
 use crate::terminal::with_progress;
@@ -34,6 +34,9 @@ pub struct Arguments {
     /// Images in a run to plan for (plan and later) [default: 1]
     #[arg(long, value_name = "N", value_parser = cli::batch_size)]
     batch: Option<NonZeroU32>,
+    /// Precision to plan for (plan and later): f32, bf16 or split [default: f32]
+    #[arg(long, value_name = "PRECISION")]
+    precision: Option<Precision>,
 }
 
 /// What the compiler makes of a spec, in this order.
@@ -68,11 +71,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 /// Refuses options that would do nothing.
 fn check_options(arguments: &Arguments) -> Result<(), Failure> {
-    let Arguments { stage, kernel, threads, batch, spec } = arguments;
+    let Arguments { stage, kernel, threads, batch, precision, spec } = arguments;
+    let planned = threads.is_some() || batch.is_some() || precision.is_some();
     if kernel.is_some() && *stage < Stage::Vir {
         Err(Failure::input("--kernel goes with --stage vir, clif or asm"))
-    } else if (threads.is_some() || batch.is_some()) && *stage < Stage::Plan {
-        Err(Failure::input("--threads and --batch go with --stage plan, vir, clif or asm"))
+    } else if planned && *stage < Stage::Plan {
+        Err(Failure::input("--threads, --batch and --precision go with --stage plan, vir, clif or asm"))
     } else if !spec.set.is_empty() && *stage == Stage::Ast {
         Err(Failure::input("--set goes with stages after ast, the tree has no values yet"))
     } else {
@@ -90,9 +94,14 @@ fn later_stage(arguments: &Arguments) -> Result<String, Failure> {
     let options = PlanOptions {
         batch: count(arguments.batch),
         threads: count(arguments.threads),
+        precision: arguments.precision.unwrap_or_default(),
         ..PlanOptions::default()
     };
-    let program = plan(&graph, Target::baseline(), options).map_err(Failure::input)?;
+    let target = match options.precision {
+        Precision::F32 => Target::baseline(),
+        Precision::Bf16 | Precision::Split => Target::of(Isa::Amx),
+    };
+    let program = plan(&graph, target, options).map_err(Failure::input)?;
     let filter = Filter { part: arguments.kernel.as_deref().unwrap_or_default() };
     match arguments.stage {
         Stage::Plan => Ok(program.to_string()),

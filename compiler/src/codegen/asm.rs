@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     fn function(name: &str, code: &[u8], references: Vec<Reference>) -> CompiledFunction {
-        CompiledFunction { name: name.to_owned(), clif: String::new(), code: code.to_vec(), references }
+        CompiledFunction { name: name.to_owned(), clif: None, code: code.to_vec(), references }
     }
 
     fn call(offset: u32, name: &str) -> Reference {

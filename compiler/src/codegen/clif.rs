@@ -111,6 +111,15 @@ impl Translator<'_> {
                 let value = self.builder.ins().iadd_imm_s(base, i64::from(offset));
                 self.builder.def_var(self.pointers[dst.index()], value);
             }
+            Inst::Prefetch { .. } => {}
+            Inst::RoundBf16 { .. }
+            | Inst::StoreBf16 { .. }
+            | Inst::TileZero { .. }
+            | Inst::TileLoad { .. }
+            | Inst::TileStore { .. }
+            | Inst::TileDot { .. } => {
+                unreachable!("kernels with tiles are compiled for targets that have them")
+            }
             Inst::Loop { times, ref body } => self.repeat(times, body),
         }
     }

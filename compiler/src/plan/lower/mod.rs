@@ -4,6 +4,7 @@ mod channelwise;
 mod conv;
 mod place;
 mod separable;
+mod tiles;
 
 use std::collections::HashMap;
 

@@ -1,10 +1,11 @@
 //! Separable convolutions in two stages: the spatial part of a block of rows into scratch memory, the pointwise part
 //! from there while it is in the cache.
 
-use super::conv::{Job, Maps, is_depthwise, one_row, set};
+use super::conv::{Fusion, Job, Maps, is_depthwise, one_row, set};
 use super::place::{Surface, Surfaces, Widths};
 use super::{Planner, STEP_LIMIT};
 use crate::graph::{Activation, NodeId, Post, Separable};
+use crate::kernels::epilogue::Format;
 use crate::plan::PlanError;
 use crate::plan::nest::{NestBuilder, Offset, Operand};
 use crate::plan::pack::Pack;
@@ -21,10 +22,12 @@ struct Stages<'a> {
 impl Planner<'_> {
     /// A fused separable convolution.
     pub(super) fn separable(&mut self, id: NodeId, parts: &Separable) -> Result<(), PlanError> {
+        if self.takes_tiles(&parts.pointwise) {
+            return self.tiles_separable(id, parts);
+        }
         let maps = self.maps(id);
-        let between = [Post::Activation(parts.between)];
-        let between = if parts.between == Activation::Linear { &[][..] } else { &between };
-        let stages = self.stages(id, parts, between, maps)?;
+        let between = between(parts);
+        let stages = self.stages(id, parts, &between, maps)?;
         let mut b = NestBuilder::new();
         b.repeat(0..self.program.options.batch, |b, image| {
             let surfaces = maps.surfaces().image(image, maps.images());
@@ -60,11 +63,22 @@ impl Planner<'_> {
         let pointwise = self.job(id, &parts.pointwise, (Activation::Linear, self.post(id)), u32::MAX)?;
         let (pixel, row_bytes) = (pixel as i64, row as i64);
         Ok(Stages {
-            spatial: self.job(id, &parts.spatial, (node.fusion.load, between), out.w())?,
+            spatial: self.spatial(id, parts, between)?,
             pointwise: Job { weights: Operand::PointwiseWeights, bias: Operand::PointwiseBias, ..pointwise },
             scratch: Surface { operand: Operand::Scratch, origin: Offset::default(), pixel, row: row_bytes },
             blocks: block_count(out.h(), row, target.cache_bytes, self.program.options.threads),
         })
+    }
+
+    /// The spatial part, with what follows it before the pointwise part.
+    pub(super) fn spatial<'p>(
+        &self,
+        id: NodeId,
+        parts: &'p Separable,
+        between: &'p [Post],
+    ) -> Result<Job<'p>, PlanError> {
+        let load = self.graph.node(id).fusion.load;
+        self.job(id, &parts.spatial, (load, between), self.view(id).shape.w())
     }
 
     /// Both stages of every block of rows of one image.
@@ -76,7 +90,8 @@ impl Planner<'_> {
                 let here = surfaces.block(&run, block, window.strides[0]);
                 let scratch = || stages.scratch.clone();
                 let first = Surfaces { out: scratch(), add: scratch(), ..here.clone() };
-                self.spatial_rows(b, &stages.spatial, (input.w(), out.w()), &run, &first);
+                let widths = (input.w(), out.w());
+                self.spatial_rows(b, &stages.spatial, (widths, Format::F32), &run, &first);
                 let second = Surfaces { input: scratch(), ..here };
                 let (widths, pixels) = one_row(run.rows * out.w(), stages.pointwise.shape.pixels);
                 stages.pointwise.block(self, b, (widths, &pixels, &second));
@@ -84,16 +99,18 @@ impl Planner<'_> {
         }
     }
 
-    fn spatial_rows(
+    /// The spatial part of a block of rows; other formats than f32 are for depthwise parts.
+    pub(super) fn spatial_rows(
         &mut self,
         b: &mut NestBuilder,
         job: &Job<'_>,
-        widths: (u32, u32),
+        (widths, format): ((u32, u32), Format),
         run: &BlockRun,
         surfaces: &Surfaces,
     ) {
         if is_depthwise(job.conv) {
-            self.depthwise_rows(b, job.conv, (job.load, job.post), widths, run, surfaces);
+            let fusion = Fusion { load: job.load, post: job.post, format };
+            self.depthwise_rows(b, job.conv, fusion, widths, run, surfaces);
         } else {
             let widths = Widths { input: widths.0, output: widths.1, tile: job.shape.pixels };
             job.block(self, b, (widths, run, surfaces));
@@ -101,14 +118,27 @@ impl Planner<'_> {
     }
 
     fn packs(&self, stages: &Stages<'_>) -> [Pack; 2] {
+        [self.spatial_pack(&stages.spatial), self.panels_pack(&stages.pointwise)]
+    }
+
+    /// The constants of a spatial part.
+    pub(super) fn spatial_pack(&self, job: &Job<'_>) -> Pack {
+        match is_depthwise(job.conv) {
+            true => Pack::Depthwise { conv: job.conv.clone(), lanes: self.program.target.lanes },
+            false => self.panels_pack(job),
+        }
+    }
+
+    fn panels_pack(&self, job: &Job<'_>) -> Pack {
         let lanes = self.program.target.lanes;
-        let panels =
-            |job: &Job<'_>| Pack::Panels { conv: job.conv.clone(), lanes, vectors: job.shape.vectors };
-        let spatial = stages.spatial.conv;
-        let first = match is_depthwise(spatial) {
-            true => Pack::Depthwise { conv: spatial.clone(), lanes },
-            false => panels(&stages.spatial),
-        };
-        [first, panels(&stages.pointwise)]
+        Pack::Panels { conv: job.conv.clone(), lanes, vectors: job.shape.vectors }
+    }
+}
+
+/// What follows the spatial part.
+pub(super) fn between(parts: &Separable) -> Vec<Post> {
+    match parts.between {
+        Activation::Linear => Vec::new(),
+        function => vec![Post::Activation(function)],
     }
 }
