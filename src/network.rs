@@ -153,7 +153,8 @@ pub fn first_output(graph: &Graph) -> NodeId {
     graph.outputs.first().copied().unwrap_or(graph.input)
 }
 
-fn compile(mut graph: Graph, weights: &Weights, options: PlanOptions) -> Result<Model, Failure> {
+/// Optimises and compiles `graph`, as it was elaborated.
+pub fn compile(mut graph: Graph, weights: &Weights, options: PlanOptions) -> Result<Model, Failure> {
     optimize(&mut graph, &PassOptions::default());
     Model::compile(&graph, weights, Target::native(), options).map_err(Failure::input)
 }

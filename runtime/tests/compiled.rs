@@ -214,6 +214,36 @@ proptest! {
         check(&builder.finish(&[result]), seed, 2);
     }
 
+    /// Wide enough for tiles, with every way that a layer can reach them.
+    #[test]
+    fn layers_that_run_by_tiles_agree(
+        window in any_window(),
+        (ic, oc) in (4u32..80, 16u32..100),
+        (h, w) in (1u32..8, 1u32..14),
+        (load, between, last) in (0usize..5, 0usize..5, 0usize..5),
+        (kind, segments, batch) in (0u32..5, 1u32..5, 1u32..3),
+        seed in any::<u64>(),
+    ) {
+        prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
+        let mut builder = Builder::new(Shape::map(h, w, ic));
+        let input = builder.activation(builder.input(), Activation::ALL[load]);
+        let between = Activation::ALL[between];
+        let layer = match kind {
+            0 => builder.conv(input, window, Partition::whole(ic, oc), true),
+            1 => builder.pointwise(input, oc),
+            2 => builder.separable(input, window, cut(ic, ic, ic), between, oc),
+            3 => builder.separable(input, window, cut(ic, ic, segments), between, oc),
+            _ => {
+                let flat = builder.flatten(input);
+                builder.dense(flat, oc)
+            }
+        };
+        let next = if kind == 4 { builder.dense(layer, oc) } else { builder.pointwise(layer, oc) };
+        let sum = builder.add(&[next, layer]);
+        let result = builder.activation(sum, Activation::ALL[last]);
+        check(&builder.finish(&[result]), seed, batch);
+    }
+
     #[test]
     fn depthwise_windows_of_any_width_agree(
         kernel in [1u32..4, 1u32..22],

@@ -124,10 +124,10 @@ impl DepthwiseTile {
         });
         self.finish(b, r);
         let bytes = b.vector_bytes();
-        for name in ["in", "bias", "add"] {
+        let stored = self.lanes as i32 * self.format.bytes();
+        for (name, bytes) in [("in", bytes), ("bias", bytes), ("out", stored), ("add", bytes)] {
             b.advance(b.parameter(name), bytes);
         }
-        b.advance(b.parameter("out"), self.lanes as i32 * self.format.bytes());
         b.advance(weights, (self.kh * self.kw) as i32 * bytes);
     }
 
