@@ -113,6 +113,9 @@ impl DepthwiseTile {
         }
         b.point(r.row, input, 0);
         b.point(r.taps, weights, 0);
+        if self.format != Format::F32 {
+            self.ask_for_next_row(b);
+        }
         b.repeat(Times::Rows, |b| {
             if self.resident {
                 self.row(b, r, lanes)
@@ -129,6 +132,16 @@ impl DepthwiseTile {
             b.advance(b.parameter(name), bytes);
         }
         b.advance(weights, (self.kh * self.kw) as i32 * bytes);
+    }
+
+    /// Asks for what the next row of pixels reads and this one does not: a row of the input, of which each pixel
+    /// asks for the middle of its window. Vectors of neighbouring pixels are too far apart for processors to
+    /// foresee.
+    fn ask_for_next_row(&self, b: &mut Builder) {
+        let middle = self.kh as i32 * self.steps.row + self.kw as i32 / 2 * self.steps.tap;
+        for pixel in 0..self.clip.pixels() as i32 {
+            b.prefetch(b.parameter("in"), middle + pixel * self.steps.pixel);
+        }
     }
 
     fn row(&self, b: &mut Builder, r: &Registers, lanes: u32) {

@@ -113,7 +113,7 @@ impl MatmulPanel {
         }
         b.point(r.ahead, b.parameter("weights"), self.bytes());
         let (blocks, rest) = (self.pixels / BLOCK, self.pixels % BLOCK);
-        let lines = if blocks > 0 { (self.bytes() / LINE) as u32 / blocks } else { 0 };
+        let lines = ((self.bytes() / LINE) as u32).checked_div(blocks).unwrap_or(0);
         let mut pending = 0;
         if blocks > 0 {
             self.products(&mut b, &r, 2, &Woven { pixels: 0, lines });
@@ -242,6 +242,17 @@ impl MatmulPanel {
         b.advance(b.parameter("add"), BLOCK as i32 * self.add);
     }
 
+    /// Asks for the memory of a pixel's results, which cannot be written before it is near.
+    fn ask_for_results(&self, b: &mut Builder, pixel: u32) {
+        for column in 0..self.tiles as i32 {
+            let channel = column * b.vector_bytes();
+            b.prefetch(b.parameter("out"), pixel as i32 * self.out + channel);
+            if self.add != 0 {
+                b.prefetch(b.parameter("add"), pixel as i32 * self.add + channel);
+            }
+        }
+    }
+
     /// Bias and epilogue of a pixel whose sums are in memory.
     fn finish(&self, b: &mut Builder, r: &Registers, pixel: u32) {
         let values = &r.values[pixel as usize % IN_FLIGHT];
@@ -278,6 +289,7 @@ impl Weaver<'_> {
         }
         for pixel in due(self.woven.pixels, self.done)..due(self.woven.pixels, self.done + 1) {
             self.panel.finish(b, self.registers, pixel);
+            self.panel.ask_for_results(b, BLOCK + pixel);
         }
         self.done += 1;
     }
