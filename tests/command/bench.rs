@@ -38,7 +38,7 @@ fn steps_share_the_time() {
 fn text_shows_the_figures_and_the_layers() {
     let said = output(&[&BENCH[..], &["--steps"]].concat());
     for part in
-        ["tiny: compiled for v", "median", "GFLOP/s", "runs by milliseconds", "time by layer", "avg_pool"]
+        ["tiny: compiled for ", "median", "GFLOP/s", "runs by milliseconds", "time by layer", "avg_pool"]
     {
         assert!(said.contains(part), "{part} is missing in\n{said}");
     }

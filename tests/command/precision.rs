@@ -5,7 +5,8 @@ use xcc_compiler::target::Target;
 
 use crate::harness::{TINY, json, output, run};
 
-const DIGITS: [&str; 3] = ["precision", "specs/digits.xc", "examples/digits/3_013.png"];
+const DIGITS: [&str; 5] =
+    ["precision", "specs/digits.xc", "examples/digits/3_013.png", "--weights", "specs/digits.safetensors"];
 
 #[test]
 fn precisions_keep_their_promises_on_trained_weights() {
