@@ -4,7 +4,7 @@
 use super::conv::{Job, Maps, is_depthwise, one_row, set};
 use super::place::{Surface, Surfaces};
 use super::separable::between;
-use super::{Planner, STEP_LIMIT, argument};
+use super::{Operands, Planner, STEP_LIMIT, argument};
 use crate::graph::{Activation, Conv, NodeId, Post, Separable, Window};
 use crate::kernels::Descriptor;
 use crate::kernels::epilogue::Format;
@@ -346,17 +346,30 @@ impl Planner<'_> {
                 });
             }
         });
-        let mut operands = self.operands(id, self.added(id));
-        let first = self.pack(self.spatial_pack(&spatial));
-        let split = self.program.options.precision == Precision::Split;
-        let second = self.pack(Pack::Tiles { conv: parts.pointwise.clone(), split });
-        set(&mut operands, [Operand::Weights, Operand::Bias], first);
-        set(&mut operands, weights, second);
+        // The last pixel's vectors may end behind its channels.
         let slack = u64::from(self.program.target.vector_bytes());
         let bytes = matrix.end() + u64::from(rows) * between_bytes + slack;
-        operands[Operand::Scratch.index()] = Some(self.scratch(bytes));
+        let operands = self.separable_operands(id, &spatial, &product, bytes);
         self.step(id, b, operands);
         Ok(())
+    }
+
+    /// The operands of a separable convolution with `bytes` of scratch memory; packs its constants.
+    fn separable_operands(
+        &mut self,
+        id: NodeId,
+        spatial: &Job<'_>,
+        product: &Product<'_>,
+        bytes: u64,
+    ) -> Operands {
+        let mut operands = self.operands(id, self.added(id));
+        let first = self.pack(self.spatial_pack(spatial));
+        let split = self.program.options.precision == Precision::Split;
+        let second = self.pack(Pack::Tiles { conv: product.conv.clone(), split });
+        set(&mut operands, [Operand::Weights, Operand::Bias], first);
+        set(&mut operands, product.weights, second);
+        operands[Operand::Scratch.index()] = Some(self.scratch(bytes));
+        operands
     }
 
     /// The spatial part of a block of rows, as rows of the matrix.
