@@ -7,6 +7,7 @@ use xcc_compiler::codegen::jit::NativeKernel;
 use xcc_compiler::graph::Activation;
 use xcc_compiler::kernels::conv::ConvTile;
 use xcc_compiler::kernels::depthwise::DepthwiseTile;
+use xcc_compiler::kernels::epilogue::Format;
 use xcc_compiler::kernels::{Clip, Descriptor, TileSteps};
 use xcc_compiler::target::Target;
 
@@ -51,6 +52,8 @@ fn depthwise(target: Target, channels: u32, pixels: u32) -> Case {
         clip: Clip::none(pixels, 3),
         load: Activation::Relu,
         post: Vec::new(),
+        format: Format::F32,
+        last_lanes: target.lanes,
     };
     (Descriptor::Depthwise(tile), 3, u64::from(channels * 9 * pixels))
 }

@@ -14,6 +14,7 @@ use serde::Serialize;
 use xcc_compiler::diagnostic::{Diagnostic, render};
 use xcc_compiler::elaborate::{self, Param};
 use xcc_compiler::graph::Graph;
+use xcc_compiler::plan::Precision;
 use xcc_compiler::syntax::{self, MAX_SOURCE, ast};
 use xcc_compiler::target::Target;
 use xcc_runtime::weights::NameMap;
@@ -61,6 +62,9 @@ pub struct NetworkArgs {
     /// Code for an instruction set: baseline, avx2, avx512, or native, the widest of this machine
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>, default_value = "native")]
     pub target: Target,
+    /// What products are computed in: f32; bf16 or split (each factor as two bf16 values), on machines with AMX
+    #[arg(long, value_name = "PRECISION", default_value_t = Precision::F32)]
+    pub precision: Precision,
 }
 
 /// What runs a network.

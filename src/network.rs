@@ -147,7 +147,12 @@ impl Engine {
                 Runner::Reference { graph: Box::new(graph), weights: Box::new(weights), output }
             }
             Backend::Cpu => {
-                let options = PlanOptions { batch, threads: arguments.threads(), keep_all: false };
+                let options = PlanOptions {
+                    batch,
+                    threads: arguments.threads(),
+                    keep_all: false,
+                    precision: arguments.precision,
+                };
                 let compile = || compile(graph, &weights, arguments.target, options);
                 Runner::Cpu(Box::new(with_progress("compiling", compile)?))
             }
@@ -186,7 +191,8 @@ pub fn first_output(graph: &Graph) -> NodeId {
     graph.outputs.first().copied().unwrap_or(graph.input)
 }
 
-fn compile(
+/// Optimises and compiles `graph`, as it was elaborated.
+pub fn compile(
     mut graph: Graph,
     weights: &Weights,
     target: Target,

@@ -12,11 +12,13 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512 (F, BW, DQ, VL): 512-bit vectors.
     Avx512,
+    /// x86-64 with AVX-512, its BF16 extension and AMX: 512-bit vectors, and matrices of bf16 values.
+    Amx,
 }
 
 impl Isa {
     /// All of them, the narrowest first.
-    pub const ALL: [Isa; 3] = [Isa::Baseline, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 4] = [Isa::Baseline, Isa::Avx2, Isa::Avx512, Isa::Amx];
 
     /// The widest that this machine has.
     pub fn native() -> Self {
@@ -43,6 +45,10 @@ impl Isa {
             (Isa::Avx512, "avx512bw", detected!("avx512bw")),
             (Isa::Avx512, "avx512dq", detected!("avx512dq")),
             (Isa::Avx512, "avx512vl", detected!("avx512vl")),
+            (Isa::Amx, "avx512_bf16", detected!("avx512bf16")),
+            (Isa::Amx, "amx_tile", tiles::unit()),
+            (Isa::Amx, "amx_bf16", tiles::bf16()),
+            (Isa::Amx, "amx state kept by the system", tiles::kept_by_system()),
         ]
     }
 
@@ -59,7 +65,44 @@ impl fmt::Display for Isa {
             Isa::Baseline => "baseline",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Amx => "amx",
         })
+    }
+}
+
+/// Detection of AMX, for which the standard library has no stable names.
+#[cfg(all(target_arch = "x86_64", unix))]
+mod tiles {
+    use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+
+    /// The register EDX of leaf 7, or 0 where there is no such leaf (Intel, Software Developer's Manual,
+    /// volume 2, "CPUID").
+    fn features() -> u32 {
+        if __cpuid(0).eax < 7 { 0 } else { __cpuid_count(7, 0).edx }
+    }
+
+    /// Whether there are tile registers.
+    pub fn unit() -> bool {
+        features() & (1 << 24) != 0
+    }
+
+    /// Whether there are products of bf16 tiles.
+    pub fn bf16() -> bool {
+        features() & (1 << 22) != 0
+    }
+
+    /// Whether the system saves configuration and data of tiles when it switches between threads.
+    pub fn kept_by_system() -> bool {
+        let readable = __cpuid(1).ecx & (1 << 27) != 0;
+        // SAFETY: the bit says that the system has enabled this instruction.
+        readable && unsafe { xgetbv() } & (0b11 << 17) == 0b11 << 17
+    }
+
+    /// Which states the system keeps.
+    #[target_feature(enable = "xsave")]
+    fn xgetbv() -> u64 {
+        // SAFETY: register 0 exists wherever the instruction does.
+        unsafe { _xgetbv(0) }
     }
 }
 
@@ -108,7 +151,7 @@ impl Target {
         let (lanes, registers) = match isa {
             Isa::Baseline => (4, 16),
             Isa::Avx2 => (8, 16),
-            Isa::Avx512 => (16, 32),
+            Isa::Avx512 | Isa::Amx => (16, 32),
         };
         let fused = isa > Isa::Baseline || fused_multiply_add();
         Self { isa, lanes, registers, fused, cache_bytes: 1 << 20 }
@@ -196,7 +239,7 @@ mod tests {
             assert_eq!(target.isa.to_string().parse::<Target>(), Ok(target));
         }
         let error = "avx1024".parse::<Target>().unwrap_err().to_string();
-        assert_eq!(error, "there is no target `avx1024`; there are baseline, avx2, avx512 and native");
+        assert_eq!(error, "there is no target `avx1024`; there are baseline, avx2, avx512, amx and native");
     }
 
     #[test]

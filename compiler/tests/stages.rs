@@ -14,18 +14,24 @@ use snapbox::{Assert, Data};
 use xcc_compiler::codegen::{Isas, clif};
 use xcc_compiler::elaborate;
 use xcc_compiler::passes::{PassOptions, optimize};
-use xcc_compiler::plan::{PlanOptions, Program, plan};
+use xcc_compiler::plan::{PlanOptions, Precision, Program, plan};
 use xcc_compiler::target::{Isa, Target};
 
 const TARGET: Target =
     Target { isa: Isa::Baseline, lanes: 4, registers: 16, fused: true, cache_bytes: 1 << 20 };
 
+const OPTIONS: PlanOptions = PlanOptions { batch: 1, threads: 2, keep_all: false, precision: Precision::F32 };
+
 fn program(name: &str) -> Program {
+    program_for(name, TARGET, OPTIONS)
+}
+
+fn program_for(name: &str, target: Target, options: PlanOptions) -> Program {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/stages/{name}.xc"));
     let elaborated = elaborate::read(&std::fs::read_to_string(path).unwrap(), &[]);
     let mut graph = elaborated.graph.unwrap_or_else(|| panic!("{name}: {:?}", elaborated.diagnostics));
     optimize(&mut graph, &PassOptions::default());
-    plan(&graph, TARGET, PlanOptions { batch: 1, threads: 2, keep_all: false }).unwrap()
+    plan(&graph, target, options).unwrap()
 }
 
 fn vir(program: &Program) -> String {
@@ -71,4 +77,31 @@ fn kernels_as_clif() {
     for name in ["pointwise", "separable", "pools"] {
         check(name, "clif", clif(&program(name)));
     }
+}
+
+#[test]
+fn plans_and_kernels_with_tiles() {
+    for precision in [Precision::Bf16, Precision::Split] {
+        let program = program_for("tiles", Target::of(Isa::Amx), PlanOptions { precision, ..OPTIONS });
+        check("tiles", &format!("{precision}.plan"), program.to_string());
+        if precision == Precision::Bf16 {
+            check("tiles", "vir", vir(&program));
+        }
+    }
+}
+
+#[test]
+fn f32_code_for_amx_is_that_for_avx512() {
+    let text = |isa| program_for("separable", Target::of(isa), OPTIONS).to_string();
+    assert_eq!(text(Isa::Amx).replacen("for amx", "for avx512", 1), text(Isa::Avx512));
+}
+
+#[test]
+fn precisions_that_a_target_lacks_are_refused() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stages/tiles.xc");
+    let graph = elaborate::read(&std::fs::read_to_string(path).unwrap(), &[]).graph.unwrap();
+    let options = PlanOptions { precision: Precision::Split, ..OPTIONS };
+    let error = plan(&graph, Target::of(Isa::Avx512), options).unwrap_err().to_string();
+    assert!(error.starts_with("precision split needs amx, which "), "{error}");
+    assert!(error.ends_with(" lacks; run with --precision f32"), "{error}");
 }

@@ -1,5 +1,7 @@
 //! What is known of the machine and of this process: for reports of measurements.
 
+use xcc_compiler::target::Isa;
+
 /// The processor's name as the system gives it, or the architecture where it gives none.
 pub fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -21,7 +23,9 @@ pub fn features() -> Vec<&'static str> {
         ("avx512vl", detected!("avx512vl")),
         ("avx512bf16", detected!("avx512bf16")),
     ];
-    features.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
+    let features = features.into_iter().filter(|(_, has)| *has).map(|(name, _)| name);
+    let amx = Isa::Amx.missing().is_empty().then_some("amx");
+    features.chain(amx).collect()
 }
 
 /// The vector extensions of the processor that kernels can use.
@@ -46,6 +50,38 @@ pub fn peak_memory() -> Option<u64> {
 #[cfg(not(unix))]
 pub fn peak_memory() -> Option<u64> {
     None
+}
+
+/// Why kernels may not use tile registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the system does not permit this process the use of amx (error {code}); run with --precision f32")]
+pub struct NoTiles {
+    /// The error of the system call.
+    code: i32,
+}
+
+/// Asks the system, once for the whole process, to keep tile registers when it switches between threads: it
+/// reserves no memory for them before.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub fn permit_tiles() -> Result<(), NoTiles> {
+    static PERMITTED: std::sync::OnceLock<Result<(), NoTiles>> = std::sync::OnceLock::new();
+    /// `ARCH_REQ_XCOMP_PERM` of Linux (Documentation/arch/x86/xstate.rst).
+    const REQUEST: libc::c_long = 0x1023;
+    /// The number of the tile data among the states of a thread.
+    const TILE_DATA: libc::c_long = 18;
+    *PERMITTED.get_or_init(|| {
+        // SAFETY: the call takes two integers and touches no memory of the process.
+        match unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST, TILE_DATA) } {
+            0 => Ok(()),
+            _ => Err(NoTiles { code: std::io::Error::last_os_error().raw_os_error().unwrap_or(0) }),
+        }
+    })
+}
+
+/// Other systems than Linux grant tile registers without being asked.
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+pub fn permit_tiles() -> Result<(), NoTiles> {
+    Ok(())
 }
 
 #[cfg(test)]

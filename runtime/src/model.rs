@@ -13,6 +13,7 @@ use xcc_compiler::plan::pack::Pack;
 use xcc_compiler::plan::{PlanError, PlanOptions, Program, View, plan};
 use xcc_compiler::target::Target;
 
+use crate::machine::{NoTiles, permit_tiles};
 use crate::memory::{AlignedBuffer, OutOfMemory};
 use crate::team::{Barrier, Job, Team, lock};
 
@@ -31,6 +32,9 @@ pub enum ModelError {
     /// There are no threads.
     #[error("cannot start threads: {0}")]
     Threads(#[from] std::io::Error),
+    /// The system keeps the precision's instructions from this process.
+    #[error(transparent)]
+    Tiles(#[from] NoTiles),
     /// The input has a wrong number of elements.
     #[error("{batch} inputs of shape {shape} have {expected} elements, but {found} were given")]
     Input {
@@ -112,6 +116,9 @@ impl Model {
         options: PlanOptions,
     ) -> Result<Self, ModelError> {
         let program = plan(graph, target, options)?;
+        if program.uses_tiles() {
+            permit_tiles()?;
+        }
         let (native, constants) =
             rayon::join(|| NativeProgram::compile(&program, false), || pack_constants(&program, weights));
         let compiled = Compiled { native: native?, constants: constants?, program };

@@ -80,7 +80,7 @@ fn mini_xception_gives_the_probabilities_of_keras() {
 
     let mut graph = graph;
     optimize(&mut graph, &PassOptions::default());
-    let options = PlanOptions { batch: 4, threads: 2, keep_all: false };
+    let options = PlanOptions { batch: 4, threads: 2, keep_all: false, ..PlanOptions::default() };
     let model = Model::compile(&graph, &weights, Target::baseline(), options).unwrap();
     let inputs: Vec<f32> = inputs.iter().map(|&x| x as f32).collect();
     let found: Vec<f64> = model.run(&inputs).unwrap()[0].iter().map(|&p| f64::from(p)).collect();

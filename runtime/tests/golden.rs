@@ -53,7 +53,7 @@ fn seeded_input(graph: &Graph) -> Vec<f32> {
 
 fn run(mut graph: Graph, weights: &Weights, input: &[f32], batch: u32) -> Vec<f32> {
     optimize(&mut graph, &PassOptions::default());
-    let options = PlanOptions { batch, threads: 2, keep_all: false };
+    let options = PlanOptions { batch, threads: 2, keep_all: false, ..PlanOptions::default() };
     let model = Model::compile(&graph, weights, Target::baseline(), options).unwrap();
     model.run(input).unwrap().swap_remove(0)
 }

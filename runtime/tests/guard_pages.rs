@@ -6,7 +6,7 @@ mod common;
 
 use std::ffi::c_void;
 
-use common::compiled::{bits, constants, read_values, targets, write_input};
+use common::compiled::{bits, constants, precisions, read_values, targets, write_input};
 use common::graphs::random_graph;
 use common::{Random, RandomWeights};
 use proptest::prelude::*;
@@ -86,8 +86,9 @@ fn check(mut graph: Graph, seed: u64) {
     let weights = RandomWeights::new(&graph, seed);
     let length = graph.node(graph.input).shape.elements() as usize;
     let input: Vec<f32> = Random::new(seed).vector(length).iter().map(|&x| x as f32).collect();
-    let options = PlanOptions { keep_all: true, ..PlanOptions::default() };
-    for target in targets() {
+    let cases = targets().into_iter().flat_map(|target| precisions(target).map(move |p| (target, p)));
+    for (target, precision) in cases {
+        let options = PlanOptions { keep_all: true, precision, ..PlanOptions::default() };
         let program = plan(&graph, target, options).unwrap();
         let constants = constants(&program, &weights);
         let [first, second] = [true, false].map(|at_end| {

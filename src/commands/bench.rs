@@ -19,6 +19,7 @@ use crate::network::{self, Engine, EngineArgs, JobArgs};
 use crate::terminal::with_progress;
 use report::{Report, Settings};
 use samples::Plan;
+pub(super) use samples::quantile;
 
 /// How long the measurements of the peak before and after the runs take.
 const PEAK_TIME: Duration = Duration::from_millis(100);

@@ -7,7 +7,7 @@ use xcc_compiler::codegen::jit::NativeProgram;
 use xcc_compiler::codegen::{CompiledFunction, asm};
 use xcc_compiler::graph::text;
 use xcc_compiler::passes::{PassOptions, optimize};
-use xcc_compiler::plan::{PlanOptions, Program, plan};
+use xcc_compiler::plan::{PlanOptions, Precision, Program, plan};
 use xcc_compiler::target::Target;
 
 use crate::cli::{self, Failure, SpecArgs};
@@ -37,6 +37,9 @@ pub struct Arguments {
     /// Code for an instruction set (plan and later): baseline, avx2, avx512 or native [default: native]
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>)]
     target: Option<Target>,
+    /// Precision to plan for (plan and later): f32, bf16 or split [default: f32]
+    #[arg(long, value_name = "PRECISION")]
+    precision: Option<Precision>,
 }
 
 /// What the compiler makes of a spec, in this order.
@@ -71,12 +74,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 /// Refuses options that would do nothing.
 fn check_options(arguments: &Arguments) -> Result<(), Failure> {
-    let Arguments { stage, kernel, threads, batch, target, spec } = arguments;
-    let planned = threads.is_some() || batch.is_some() || target.is_some();
+    let Arguments { stage, kernel, threads, batch, target, precision, spec } = arguments;
+    let planned = threads.is_some() || batch.is_some() || target.is_some() || precision.is_some();
     if kernel.is_some() && *stage < Stage::Vir {
         Err(Failure::input("--kernel goes with --stage vir, clif or asm"))
     } else if planned && *stage < Stage::Plan {
-        Err(Failure::input("--threads, --batch and --target go with --stage plan, vir, clif or asm"))
+        let options = "--threads, --batch, --target and --precision";
+        Err(Failure::input(format!("{options} go with --stage plan, vir, clif or asm")))
     } else if !spec.set.is_empty() && *stage == Stage::Ast {
         Err(Failure::input("--set goes with stages after ast, the tree has no values yet"))
     } else {
@@ -94,10 +98,11 @@ fn later_stage(arguments: &Arguments) -> Result<String, Failure> {
     let options = PlanOptions {
         batch: count(arguments.batch),
         threads: count(arguments.threads),
+        precision: arguments.precision.unwrap_or_default(),
         ..PlanOptions::default()
     };
-    let program =
-        plan(&graph, arguments.target.unwrap_or_else(Target::native), options).map_err(Failure::input)?;
+    let target = arguments.target.unwrap_or_else(Target::native);
+    let program = plan(&graph, target, options).map_err(Failure::input)?;
     let filter = Filter { part: arguments.kernel.as_deref().unwrap_or_default() };
     match arguments.stage {
         Stage::Plan => Ok(program.to_string()),

@@ -8,6 +8,7 @@ mod convert;
 mod emit;
 mod explain;
 mod harness;
+mod precision;
 mod run;
 mod summary;
 mod verify;

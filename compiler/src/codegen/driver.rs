@@ -158,10 +158,19 @@ impl DriverTranslator<'_> {
     }
 }
 
+/// What the entry point needs beside the steps.
+pub struct Frame {
+    /// Bytes of scratch memory of each thread.
+    pub scratch_bytes: u64,
+    /// What to call first and last where kernels use tile registers: functions that configure and release
+    /// those of the calling thread.
+    pub tiles: Option<[FuncRef; 2]>,
+}
+
 /// Writes the entry point: every step's driver, and a wait for all threads after each.
 pub fn translate_entry(
     steps: &[Step],
-    scratch_bytes: u64,
+    frame: &Frame,
     drivers: &dyn Fn(&mut Function, crate::plan::DriverId) -> FuncRef,
     function: &mut Function,
     context: &mut FunctionBuilderContext,
@@ -174,11 +183,14 @@ pub fn translate_entry(
     let flags = MemFlagsData::trusted();
     let mut field = |offset| builder.ins().load(types::I64, flags, run, offset);
     let [arena, constants, scratch, wait, waiter] = [ARENA, CONSTANTS, SCRATCH, WAIT, WAITER].map(&mut field);
-    let own = builder.ins().imul_imm_s(thread, scratch_bytes as i64);
+    let own = builder.ins().imul_imm_s(thread, frame.scratch_bytes as i64);
     let scratch = builder.ins().iadd(scratch, own);
     let mut signature = Signature::new(call);
     signature.params.extend((0..3).map(|_| AbiParam::new(types::I64)));
     let signature = builder.import_signature(signature);
+    if let Some([configure, _]) = frame.tiles {
+        builder.ins().call(configure, &[]);
+    }
     for (number, step) in steps.iter().enumerate() {
         let mut values = vec![thread, threads];
         for place in &step.operands {
@@ -199,6 +211,9 @@ pub fn translate_entry(
         builder.ins().call(driver, &values);
         let number = builder.ins().iconst(types::I64, number as i64);
         builder.ins().call_indirect(signature, wait, &[waiter, thread, number]);
+    }
+    if let Some([_, release]) = frame.tiles {
+        builder.ins().call(release, &[]);
     }
     builder.ins().return_(&[]);
     builder.finalize(config);

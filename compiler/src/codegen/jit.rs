@@ -69,7 +69,8 @@ impl NativeProgram {
     ///
     /// The context's memory must have the sizes that the program states (scratch once for each thread), be
     /// aligned to a cache line, and not be used by anything else; `wait` must return only when all threads of
-    /// the run have called it.
+    /// the run have called it. If kernels use tile registers, the system must have permitted these to the
+    /// process.
     pub unsafe fn run(&self, context: &Context, thread: u64, threads: u64) {
         (self.entry)(context, thread, threads);
     }
@@ -103,7 +104,10 @@ pub struct NativeKernel {
 impl NativeKernel {
     /// Compiles `kernel` for `target`.
     pub fn compile(kernel: &Kernel, target: Target) -> Result<Self, CodegenError> {
-        let (module, address, _) = finalize(target, false, |compiler| compiler.kernel(kernel))?;
+        let (module, address, _) = finalize(target, false, |compiler| {
+            compiler.configure_in_kernels();
+            compiler.kernel(kernel)
+        })?;
         let (pointers, counted) = (kernel.pointers.len(), kernel.counted);
         Ok(Self { address, pointers, counted, _module: module })
     }
@@ -112,7 +116,8 @@ impl NativeKernel {
     ///
     /// # Safety
     ///
-    /// The kernel's accesses relative to `pointers` must be inside memory that may be read or written so.
+    /// The kernel's accesses relative to `pointers` must be inside memory that may be read or written so. If
+    /// it uses tile registers, the system must have permitted these to the process.
     ///
     /// # Panics
     ///

@@ -98,6 +98,8 @@ pub struct Compiler<'m, M: Module> {
     isas: Isas,
     target: Target,
     context: FunctionBuilderContext,
+    /// Whether each kernel that uses tile registers configures and releases them itself.
+    configure: bool,
     /// Functions in the order in which they were defined, kept only when asked for.
     listing: Option<Vec<CompiledFunction>>,
 }
@@ -106,7 +108,12 @@ impl<'m, M: Module> Compiler<'m, M> {
     /// A compiler for `target` that fills `module`; with `list` set, every function's text is kept.
     pub fn new(module: &'m mut M, isas: Isas, target: Target, list: bool) -> Self {
         let context = FunctionBuilderContext::new();
-        Self { module, isas, target, context, listing: list.then(Vec::new) }
+        Self { module, isas, target, context, configure: false, listing: list.then(Vec::new) }
+    }
+
+    /// Has each kernel that uses tile registers configure and release them itself, so that it runs by itself.
+    pub fn configure_in_kernels(&mut self) {
+        self.configure = true;
     }
 
     /// The functions defined so far, if they were kept.
@@ -120,15 +127,17 @@ impl<'m, M: Module> Compiler<'m, M> {
 
     /// Defines all functions of a program and returns its entry point.
     pub fn program(&mut self, program: &Program) -> Result<FuncId, CodegenError> {
-        let mut kernels = Vec::with_capacity(program.kernels.len());
-        for descriptor in &program.kernels {
-            kernels.push(self.kernel(&descriptor.generate())?);
+        let generated: Vec<Kernel> = program.kernels.iter().map(|descriptor| descriptor.generate()).collect();
+        let mut kernels = Vec::with_capacity(generated.len());
+        for kernel in &generated {
+            kernels.push(self.kernel(kernel)?);
         }
+        let tiles = self.tile_functions(&generated)?;
         let mut drivers = Vec::with_capacity(program.drivers.len());
         for (number, driver) in program.drivers.iter().enumerate() {
             drivers.push(self.driver(&format!("driver_{number}"), driver, &kernels)?);
         }
-        self.entry(program, &drivers)
+        self.entry(program, &drivers, tiles)
     }
 
     /// Defines one kernel.
@@ -138,8 +147,17 @@ impl<'m, M: Module> Compiler<'m, M> {
             let what = format!("{} lanes, the target has {}", kernel.lanes, self.target.lanes);
             return Err(vector::KernelError::Range { kernel: kernel.name.clone(), what }.into());
         }
+        if vector::needs_tiles(kernel) && self.target.isa < Isa::Amx {
+            let what = format!("needs target amx, not {}", self.target);
+            return Err(vector::KernelError::Range { kernel: kernel.name.clone(), what }.into());
+        }
         if self.target.isa > Isa::Baseline {
-            return self.wide_kernel(kernel);
+            let code = x86::assemble(kernel, self.target, self.configure);
+            return self.bytes(
+                &kernel.name,
+                code,
+                clif::signature(kernel, Signature::new(CallConv::SystemV)),
+            );
         }
         let mut function = Function::new();
         function.signature = clif::signature(kernel, self.signature());
@@ -149,19 +167,35 @@ impl<'m, M: Module> Compiler<'m, M> {
         self.define(&kernel.name, function, isa)
     }
 
-    fn wide_kernel(&mut self, kernel: &Kernel) -> Result<FuncId, CodegenError> {
-        let failed = |reason: String| CodegenError::Function { function: kernel.name.clone(), reason };
-        let code = x86::assemble(kernel, self.target).map_err(failed)?;
-        let signature = clif::signature(kernel, Signature::new(CallConv::SystemV));
-        let declared = self.module.declare_function(&kernel.name, Linkage::Local, &signature);
+    /// Defines a function that is machine code already.
+    fn bytes(
+        &mut self,
+        name: &str,
+        code: Result<Vec<u8>, String>,
+        signature: Signature,
+    ) -> Result<FuncId, CodegenError> {
+        let failed = |reason: String| CodegenError::Function { function: name.to_owned(), reason };
+        let code = code.map_err(failed)?;
+        let declared = self.module.declare_function(name, Linkage::Local, &signature);
         let id = declared.map_err(|e| failed(e.to_string()))?;
         let defined = self.module.define_function_bytes(id, CACHE_LINE, &code, &[]);
         defined.map_err(|e| failed(e.to_string()))?;
         if let Some(listing) = &mut self.listing {
-            let (name, clif) = (kernel.name.clone(), None);
+            let (name, clif) = (name.to_owned(), None);
             listing.push(CompiledFunction { name, clif, code, references: Vec::new() });
         }
         Ok(id)
+    }
+
+    /// The functions that configure and release the tile registers of a thread, where kernels use them.
+    fn tile_functions(&mut self, kernels: &[Kernel]) -> Result<Option<[FuncId; 2]>, CodegenError> {
+        if !kernels.iter().any(vector::uses_tiles) {
+            return Ok(None);
+        }
+        let signature = || Signature::new(CallConv::SystemV);
+        let configure = self.bytes("configure_tiles", x86::configure_tiles(self.target), signature())?;
+        let release = self.bytes("release_tiles", x86::release_tiles(self.target), signature())?;
+        Ok(Some([configure, release]))
     }
 
     fn driver(
@@ -182,7 +216,12 @@ impl<'m, M: Module> Compiler<'m, M> {
         self.define(name, function, isa)
     }
 
-    fn entry(&mut self, program: &Program, drivers: &[FuncId]) -> Result<FuncId, CodegenError> {
+    fn entry(
+        &mut self,
+        program: &Program,
+        drivers: &[FuncId],
+        tiles: Option<[FuncId; 2]>,
+    ) -> Result<FuncId, CodegenError> {
         let mut function = Function::new();
         function.signature = driver::entry_signature(self.signature());
         let config = self.isas.control.frontend_config();
@@ -190,8 +229,9 @@ impl<'m, M: Module> Compiler<'m, M> {
         let import = |function: &mut Function, driver: crate::plan::DriverId| {
             module.borrow_mut().import(drivers[driver.index()], function)
         };
-        let (steps, scratch) = (&program.steps, program.scratch_bytes);
-        driver::translate_entry(steps, scratch, &import, &mut function, &mut self.context, config);
+        let tiles = tiles.map(|tiles| tiles.map(|id| module.borrow_mut().import(id, &mut function)));
+        let frame = driver::Frame { scratch_bytes: program.scratch_bytes, tiles };
+        driver::translate_entry(&program.steps, &frame, &import, &mut function, &mut self.context, config);
         let isa = self.isas.control.clone();
         self.define("run", function, isa)
     }

@@ -12,7 +12,8 @@
 
 use std::fmt;
 
-use super::{Clip, TileSteps, epilogue, name_fusion};
+use super::epilogue::{self, Format};
+use super::{Clip, TileSteps, name_fusion};
 use crate::graph::{Activation, Post};
 use crate::vector::{Builder, F32, Kernel, Pointer, Slot, Times};
 
@@ -234,6 +235,6 @@ impl ConvTile {
             }
         }
         let pointers = [b.parameter("out"), b.parameter("add")];
-        epilogue::finish(b, &self.post, &results, pointers, &temporaries);
+        epilogue::finish(b, (&self.post, Format::F32), &results, pointers, &temporaries);
     }
 }

@@ -6,7 +6,8 @@
 
 use std::fmt;
 
-use super::{Clip, TileSteps, epilogue, name_fusion};
+use super::epilogue::{self, Format};
+use super::{Clip, TileSteps, name_fusion};
 use crate::graph::{Activation, Post};
 use crate::vector::{Builder, Kernel, Pointer, Slot, Times};
 
@@ -32,11 +33,17 @@ pub struct DepthwiseTile {
     pub load: Activation,
     /// Applied to the result; at most one operand is added.
     pub post: Vec<Post>,
+    /// How results are stored. In other formats than f32, the padding behind the channels is stored as finite
+    /// numbers up to an even number of vectors.
+    pub format: Format,
+    /// Lanes read of the last vector.
+    pub last_lanes: u32,
 }
 
 /// Slots that a tile of `pixels` takes with `weights` weights in slots at a time.
-pub fn slots(pixels: u32, weights: u32, load: Activation, post: &[Post]) -> usize {
-    pixels as usize + (weights as usize + 1 + epilogue::activation_slots(load)).max(epilogue::slots(post))
+pub fn slots(pixels: u32, weights: u32, load: Activation, (post, format): (&[Post], Format)) -> usize {
+    let finish = epilogue::slots(post).max(format.slots());
+    pixels as usize + (weights as usize + 1 + epilogue::activation_slots(load)).max(finish)
 }
 
 impl fmt::Display for DepthwiseTile {
@@ -44,8 +51,12 @@ impl fmt::Display for DepthwiseTile {
         write!(f, "depthwise_{}x{}_v{}x{}", self.kh, self.kw, self.lanes, self.vectors)?;
         write!(f, "_{}{}", self.clip.pixels(), if self.resident { "" } else { "_stream" })?;
         self.steps.fmt(f)?;
+        if self.last_lanes != self.lanes {
+            write!(f, "_l{}", self.last_lanes)?;
+        }
         self.clip.name(self.kw, f)?;
-        name_fusion(self.load, &self.post, f)
+        name_fusion(self.load, &self.post, f)?;
+        self.format.fmt(f)
     }
 }
 
@@ -73,42 +84,73 @@ impl DepthwiseTile {
             row: b.pointer(),
             taps: b.pointer(),
         };
-        b.repeat(Times::Exactly(self.vectors), |b| self.vector(b, &registers));
+        if self.last_lanes == self.lanes {
+            b.repeat(Times::Exactly(self.vectors), |b| self.vector(b, &registers, self.lanes));
+        } else {
+            b.repeat(Times::Exactly(self.vectors - 1), |b| self.vector(b, &registers, self.lanes));
+            self.vector(&mut b, &registers, self.last_lanes);
+        }
+        if self.format != Format::F32 && self.vectors % 2 == 1 {
+            self.zero_vector(&mut b, &registers);
+        }
         b.finish(self.to_string())
     }
 
+    /// A vector of zeros behind the channels of all pixels.
+    fn zero_vector(&self, b: &mut Builder, r: &Registers) {
+        let out = b.parameter("out");
+        for pixel in 0..self.clip.pixels() as i32 {
+            b.constant(r.column, 0.0);
+            epilogue::store(b, self.format, r.column, (out, pixel * self.steps.out), &r.weights);
+        }
+    }
+
     /// One vector of channels of all pixels; leaves the pointers at the next one.
-    fn vector(&self, b: &mut Builder, r: &Registers) {
+    fn vector(&self, b: &mut Builder, r: &Registers, lanes: u32) {
         let [input, weights, bias] = ["in", "weights", "bias"].map(|name| b.parameter(name));
         for &accumulator in &r.accumulators {
             b.load(accumulator, bias, 0);
         }
         b.point(r.row, input, 0);
         b.point(r.taps, weights, 0);
+        if self.format != Format::F32 {
+            self.ask_for_next_row(b);
+        }
         b.repeat(Times::Rows, |b| {
             if self.resident {
-                self.row(b, r)
+                self.row(b, r, lanes)
             } else {
-                self.streamed_row(b, r)
+                self.streamed_row(b, r, lanes)
             }
             b.advance(r.row, self.steps.row);
             b.advance(r.taps, self.kw as i32 * b.vector_bytes());
         });
         self.finish(b, r);
         let bytes = b.vector_bytes();
-        for name in ["in", "bias", "out", "add"] {
+        let stored = self.lanes as i32 * self.format.bytes();
+        for (name, bytes) in [("in", bytes), ("bias", bytes), ("out", stored), ("add", bytes)] {
             b.advance(b.parameter(name), bytes);
         }
         b.advance(weights, (self.kh * self.kw) as i32 * bytes);
     }
 
-    fn row(&self, b: &mut Builder, r: &Registers) {
+    /// Asks for what the next row of pixels reads and this one does not: a row of the input, of which each pixel
+    /// asks for the middle of its window. Vectors of neighbouring pixels are too far apart for processors to
+    /// foresee.
+    fn ask_for_next_row(&self, b: &mut Builder) {
+        let middle = self.kh as i32 * self.steps.row + self.kw as i32 / 2 * self.steps.tap;
+        for pixel in 0..self.clip.pixels() as i32 {
+            b.prefetch(b.parameter("in"), middle + pixel * self.steps.pixel);
+        }
+    }
+
+    fn row(&self, b: &mut Builder, r: &Registers, lanes: u32) {
         let bytes = b.vector_bytes();
         for (tap, &slot) in r.weights.iter().enumerate() {
             b.load(slot, r.taps, tap as i32 * bytes);
         }
         for (offset, uses) in columns(&self.clip, self.kw, &self.steps) {
-            b.load(r.column, r.row, offset);
+            b.load_lanes(r.column, r.row, offset, lanes);
             epilogue::activate(b, self.load, &[r.column], &r.temporaries);
             for (pixel, tap) in uses {
                 b.fma(r.accumulators[pixel], r.column, r.weights[tap as usize]);
@@ -116,11 +158,11 @@ impl DepthwiseTile {
         }
     }
 
-    fn streamed_row(&self, b: &mut Builder, r: &Registers) {
+    fn streamed_row(&self, b: &mut Builder, r: &Registers, lanes: u32) {
         for tap in 0..self.kw {
             b.load(r.weights[0], r.taps, tap as i32 * b.vector_bytes());
             for pixel in self.clip.pixels_with(tap) {
-                b.load(r.column, r.row, column(pixel, tap, &self.steps));
+                b.load_lanes(r.column, r.row, column(pixel, tap, &self.steps), lanes);
                 epilogue::activate(b, self.load, &[r.column], &r.temporaries);
                 b.fma(r.accumulators[pixel], r.column, r.weights[0]);
             }
@@ -131,14 +173,14 @@ impl DepthwiseTile {
         let mut temporaries: Vec<Slot> =
             r.weights.iter().chain([&r.column]).chain(&r.temporaries).copied().collect();
         temporaries.extend(b.slots(epilogue::slots(&self.post).saturating_sub(temporaries.len())));
-        finish_pixels(b, &self.post, &r.accumulators, &self.steps, &temporaries);
+        finish_pixels(b, (&self.post, self.format), &r.accumulators, &self.steps, &temporaries);
     }
 }
 
 /// Ends a kernel whose results are one vector for each pixel.
 pub(super) fn finish_pixels(
     b: &mut Builder,
-    post: &[Post],
+    finish: (&[Post], Format),
     values: &[Slot],
     steps: &TileSteps,
     temporaries: &[Slot],
@@ -151,7 +193,7 @@ pub(super) fn finish_pixels(
     };
     let results: Vec<_> = values.iter().enumerate().map(result).collect();
     let pointers = [b.parameter("out"), b.parameter("add")];
-    epilogue::finish(b, post, &results, pointers, temporaries);
+    epilogue::finish(b, finish, &results, pointers, temporaries);
 }
 
 /// The byte offset of the input that a pixel's tap reads; plans keep it within 32 bits.

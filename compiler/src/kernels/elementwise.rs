@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{epilogue, name_fusion};
+use super::epilogue::{self, Format};
+use super::name_fusion;
 use crate::graph::{Activation, Post};
 use crate::vector::{Builder, Kernel, Slot, Times};
 
@@ -86,7 +87,7 @@ impl ElementwiseRun {
             r.value
         };
         let result = epilogue::Result { value, out: 0, add: 0, lanes };
-        epilogue::finish(b, &self.post, &[result], [out, add], &r.temporaries);
+        epilogue::finish(b, (&self.post, Format::F32), &[result], [out, add], &r.temporaries);
         for name in POINTERS {
             b.advance(b.parameter(name), b.vector_bytes());
         }

@@ -1,7 +1,9 @@
 //! What is done to values in slots: activation functions, and the chain of operations that ends a kernel.
 
+use std::fmt;
+
 use crate::graph::{Activation, Post};
-use crate::vector::{BinaryOp, Builder, Pointer, Slot};
+use crate::vector::{BinaryOp, Builder, F32, Pointer, Slot};
 
 /// Temporary slots that [`activate`] needs for a function.
 pub fn activation_slots(function: Activation) -> usize {
@@ -108,6 +110,60 @@ pub fn exp(b: &mut Builder, value: Slot, temporaries: &[Slot]) {
     b.binary(BinaryOp::AddBits, value, sum, power);
 }
 
+/// How results are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// As they are.
+    #[default]
+    F32,
+    /// Rounded to bf16.
+    Bf16,
+    /// As two bf16 values, see [`bf16::split`](crate::vector::bf16::split): the second one `plane` bytes behind
+    /// the first.
+    Split {
+        /// Bytes from a first value to its second.
+        plane: i32,
+    },
+}
+
+impl Format {
+    /// Bytes of a value in one plane.
+    pub fn bytes(self) -> i32 {
+        if self == Format::F32 { F32 } else { F32 / 2 }
+    }
+
+    /// Temporary slots that [`store`] needs.
+    pub fn slots(self) -> usize {
+        usize::from(matches!(self, Format::Split { .. }))
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Format::F32 => Ok(()),
+            Format::Bf16 => f.write_str("_bf16"),
+            Format::Split { plane } => write!(f, "_split{plane}"),
+        }
+    }
+}
+
+/// Stores a whole slot in a format other than f32; the slot's value is lost.
+pub fn store(
+    b: &mut Builder,
+    format: Format,
+    value: Slot,
+    (base, offset): (Pointer, i32),
+    temporaries: &[Slot],
+) {
+    b.store_bf16(value, base, offset);
+    if let Format::Split { plane } = format {
+        b.round_bf16(temporaries[0], value);
+        b.binary(BinaryOp::Sub, value, value, temporaries[0]);
+        b.store_bf16(value, base, offset + plane);
+    }
+}
+
 /// Where a value goes: its slot, its byte offset from the output pointer and from the added operand, and its
 /// lanes.
 #[derive(Clone, Copy, Debug)]
@@ -122,10 +178,11 @@ pub struct Result {
     pub lanes: u32,
 }
 
-/// Runs the chain `post` over all results and stores them. A kernel adds at most one operand.
+/// Runs the chain `post` over all results and stores them. A kernel adds at most one operand; results in other
+/// formats than f32 are whole slots.
 pub fn finish(
     b: &mut Builder,
-    post: &[Post],
+    (post, format): (&[Post], Format),
     results: &[Result],
     [out, add]: [Pointer; 2],
     temporaries: &[Slot],
@@ -143,7 +200,10 @@ pub fn finish(
         }
     }
     for result in results {
-        b.store_lanes(result.value, out, result.out, result.lanes);
+        match format {
+            Format::F32 => b.store_lanes(result.value, out, result.out, result.lanes),
+            format => store(b, format, result.value, (out, result.out), temporaries),
+        }
     }
 }
 

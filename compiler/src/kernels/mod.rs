@@ -10,6 +10,8 @@ pub mod conv;
 pub mod depthwise;
 pub mod elementwise;
 pub mod epilogue;
+pub mod gather;
+pub mod matmul;
 pub mod pool;
 pub mod segments;
 pub mod softmax;
@@ -29,6 +31,10 @@ pub enum Descriptor {
     Depthwise(depthwise::DepthwiseTile),
     /// A tile of a convolution in narrow segments.
     Segments(segments::SegmentsTile),
+    /// Rows of a matrix of bf16 values for a convolution.
+    Gather(gather::GatherPixels),
+    /// A panel of a matrix multiplication by tiles.
+    Matmul(matmul::MatmulPanel),
     /// A tile of a pool.
     Pool(pool::PoolTile),
     /// Channels of a global pool.
@@ -46,6 +52,8 @@ impl Descriptor {
             Descriptor::Conv(tile) => tile.generate(),
             Descriptor::Depthwise(tile) => tile.generate(),
             Descriptor::Segments(tile) => tile.generate(),
+            Descriptor::Gather(pixels) => pixels.generate(),
+            Descriptor::Matmul(panel) => panel.generate(),
             Descriptor::Pool(tile) => tile.generate(),
             Descriptor::GlobalPool(tile) => tile.generate(),
             Descriptor::Elementwise(run) => run.generate(),
@@ -60,6 +68,8 @@ impl fmt::Display for Descriptor {
             Descriptor::Conv(tile) => tile.fmt(f),
             Descriptor::Depthwise(tile) => tile.fmt(f),
             Descriptor::Segments(tile) => tile.fmt(f),
+            Descriptor::Gather(pixels) => pixels.fmt(f),
+            Descriptor::Matmul(panel) => panel.fmt(f),
             Descriptor::Pool(tile) => tile.fmt(f),
             Descriptor::GlobalPool(tile) => tile.fmt(f),
             Descriptor::Elementwise(run) => run.fmt(f),

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::depthwise::{columns, finish_pixels};
-use super::{Clip, TileSteps, epilogue, name_fusion};
+use super::epilogue::{self, Format};
+use super::{Clip, TileSteps, name_fusion};
 use crate::graph::{Activation, PoolKind, Post};
 use crate::vector::{BinaryOp, Builder, Kernel, Slot, Times};
 
@@ -85,7 +86,7 @@ impl PoolTile {
                 b.advance(row, self.steps.row);
             });
             self.divide(b, &accumulators, temporaries[0]);
-            finish_pixels(b, &self.post, &accumulators, &self.steps, &temporaries);
+            finish_pixels(b, (&self.post, Format::F32), &accumulators, &self.steps, &temporaries);
             for name in ["in", "out", "add"] {
                 b.advance(b.parameter(name), b.vector_bytes());
             }
@@ -156,7 +157,7 @@ impl GlobalPoolTile {
         }
         let bytes = b.vector_bytes();
         let steps = TileSteps { pixel: 0, tap: 0, row: 0, out: bytes, add: bytes };
-        finish_pixels(&mut b, &self.post, &accumulators, &steps, &temporaries);
+        finish_pixels(&mut b, (&self.post, Format::F32), &accumulators, &steps, &temporaries);
         b.finish(self.to_string())
     }
 }

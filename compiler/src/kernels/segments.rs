@@ -9,6 +9,7 @@
 use std::fmt;
 
 use super::depthwise::columns;
+use super::epilogue::Format;
 use super::{Clip, TileSteps, epilogue, name_fusion};
 use crate::graph::{Activation, Post};
 use crate::vector::{Builder, F32, Kernel, Pointer, Slot, Times};
@@ -167,6 +168,6 @@ impl SegmentsTile {
         };
         let results: Vec<_> = r.accumulators.iter().enumerate().map(result).collect();
         let pointers = [b.parameter("out"), b.parameter("add")];
-        epilogue::finish(b, &self.post, &results, pointers, &temporaries);
+        epilogue::finish(b, (&self.post, Format::F32), &results, pointers, &temporaries);
     }
 }

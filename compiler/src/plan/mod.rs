@@ -15,10 +15,12 @@ pub mod values;
 pub mod windows;
 
 use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
 
 use crate::graph::{Graph, NodeId, entity};
 use crate::kernels::Descriptor;
-use crate::target::Target;
+use crate::target::{Isa, Target};
 use nest::{Nest, Operand};
 use pack::Pack;
 
@@ -29,6 +31,57 @@ entity!(
     DriverId, "d"
 );
 
+/// What the products of a network are computed in. Sums, biases, activations and all values between layers are
+/// f32 in every case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// f32 factors.
+    #[default]
+    F32,
+    /// Factors rounded to bf16, 8 bits of mantissa, by matrix instructions.
+    Bf16,
+    /// Each factor as the sum of two bf16 values, and three of the four products of these: about 16 bits of
+    /// mantissa, by matrix instructions.
+    Split,
+}
+
+impl Precision {
+    /// All of them, the most exact first.
+    pub const ALL: [Precision; 3] = [Precision::F32, Precision::Split, Precision::Bf16];
+
+    /// Whether `target` has the instructions.
+    pub fn is_for(self, target: Target) -> bool {
+        self == Precision::F32 || target.isa >= Isa::Amx
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+            Precision::Split => "split",
+        })
+    }
+}
+
+/// There is no such precision.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no precision `{name}`; there are f32, bf16 and split")]
+pub struct UnknownPrecision {
+    /// The name.
+    name: String,
+}
+
+impl FromStr for Precision {
+    type Err = UnknownPrecision;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPrecision> {
+        let known = Self::ALL.into_iter().find(|precision| precision.to_string() == name);
+        known.ok_or_else(|| UnknownPrecision { name: name.to_owned() })
+    }
+}
+
 /// How a plan is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanOptions {
@@ -38,11 +91,13 @@ pub struct PlanOptions {
     pub threads: u32,
     /// Whether every value keeps memory of its own to the end of a run, to be looked at.
     pub keep_all: bool,
+    /// What products are computed in.
+    pub precision: Precision,
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { batch: 1, threads: 1, keep_all: false }
+        Self { batch: 1, threads: 1, keep_all: false, precision: Precision::F32 }
     }
 }
 
@@ -61,6 +116,14 @@ pub enum PlanError {
         /// The largest possible size.
         limit: u64,
     },
+    /// The target lacks the instructions of the precision.
+    #[error("precision {precision} needs amx, which {} lacks; run with --precision f32", lacking(*.target))]
+    Precision {
+        /// The precision.
+        precision: Precision,
+        /// The target.
+        target: Target,
+    },
     /// All values together need more memory than can be addressed.
     #[error("the network needs {bytes} bytes for its values at batch {batch}, the limit is {limit}")]
     Memory {
@@ -71,6 +134,14 @@ pub enum PlanError {
         /// The largest possible size.
         limit: u64,
     },
+}
+
+/// The machine where that is what lacks something, else the target.
+fn lacking(target: Target) -> String {
+    match Isa::Amx.missing() {
+        missing if missing.is_empty() => format!("target {target}"),
+        missing => format!("this machine (no {})", missing.join(", ")),
+    }
 }
 
 /// Memory that steps work on.
@@ -155,6 +226,13 @@ pub struct Program {
     pub values: HashMap<NodeId, View>,
 }
 
+impl Program {
+    /// Whether kernels use tile registers, which some systems permit only on request.
+    pub fn uses_tiles(&self) -> bool {
+        self.kernels.iter().any(|kernel| matches!(kernel, Descriptor::Matmul(_)))
+    }
+}
+
 /// Largest arena, constants or scratch, in bytes: more than machines have, far below what 64-bit addresses
 /// span.
 pub const MEMORY_LIMIT: u64 = 1 << 38;
@@ -163,6 +241,9 @@ pub const MEMORY_LIMIT: u64 = 1 << 38;
 ///
 /// `graph` must be verified; a batch or a number of threads of 0 counts as 1.
 pub fn plan(graph: &Graph, target: Target, options: PlanOptions) -> Result<Program, PlanError> {
+    if !options.precision.is_for(target) {
+        return Err(PlanError::Precision { precision: options.precision, target });
+    }
     let options = PlanOptions { batch: options.batch.max(1), threads: options.threads.max(1), ..options };
     lower::lower(graph, target, options)
 }

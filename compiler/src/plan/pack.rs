@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightSource};
-use crate::kernels::segments;
+use crate::kernels::{gather, matmul, segments};
+use crate::vector::{TILE_LANES, bf16};
 
 /// A recipe for the packed constants of one step: `weights` (or scales) and `bias` (or shifts).
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +28,16 @@ pub enum Pack {
         conv: Conv,
         /// f32 values in a vector.
         lanes: u32,
+    },
+    /// A convolution of one segment for tiles (see [`matmul`]): panel by panel of 32 outputs or what is left,
+    /// chunk by chunk of 32 inputs, plane by plane, tile by tile. A tile holds 16 rows; row `r` holds inputs `2r`
+    /// and `2r + 1` of each of 16 outputs, two bf16 values in a word. Inputs are taps by channels, padded to
+    /// whole vectors; zeros where there is no input or output.
+    Tiles {
+        /// The convolution.
+        conv: Conv,
+        /// Whether a second plane holds what rounding took from the first.
+        split: bool,
     },
     /// A normalisation by itself: scales and shifts.
     Affine {
@@ -75,6 +86,11 @@ impl Pack {
                 let channels = u64::from(conv.partition.oc().next_multiple_of(*lanes));
                 (channels * conv.window.taps(), channels)
             }
+            Pack::Tiles { conv, split } => {
+                let tiles = u64::from(conv.partition.oc().div_ceil(TILE_LANES));
+                let planes = 1 + u64::from(*split);
+                (matmul::panel_bytes(chunks(conv), tiles, planes) / 4, tiles * u64::from(TILE_LANES))
+            }
             Pack::Affine { channels, .. } => (u64::from(*channels), u64::from(*channels)),
         }
     }
@@ -93,6 +109,7 @@ impl Pack {
                 }
             }
             Pack::Depthwise { conv, lanes } => depthwise(conv, *lanes as usize, source, weights, bias),
+            Pack::Tiles { conv, split } => tiles(conv, *split, source, weights, bias),
             Pack::Affine { norm, channels } => {
                 let folded = fold(std::slice::from_ref(norm), None, *channels as usize, source);
                 copy(&folded.scale, weights);
@@ -287,6 +304,57 @@ fn depthwise(conv: &Conv, lanes: usize, source: &dyn WeightSource, weights: &mut
             for (tap, values) in values.chunks_exact_mut(lanes).enumerate() {
                 elements.write(block, (tap, 0), held.clone(), &mut values[lane..lane + held.len()]);
             }
+        }
+    }
+}
+
+/// Chunks of inputs that tiles multiply in a convolution of one segment.
+pub fn chunks(conv: &Conv) -> u64 {
+    gather::vectors(conv.partition.ic(), conv.window.taps()) / 2
+}
+
+fn tiles(conv: &Conv, split: bool, source: &dyn WeightSource, weights: &mut [f32], bias: &mut [f32]) {
+    let elements = Elements::new(conv, source);
+    copy(&elements.folded.shift, bias);
+    let (inputs, outputs) = (conv.partition.ic() as usize, conv.partition.oc() as usize);
+    let padded = inputs.next_multiple_of(TILE_LANES as usize);
+    let planes = 1 + usize::from(split);
+    let mut weights = weights;
+    for first in (0..outputs).step_by(matmul::BLOCK as usize) {
+        let held = first..outputs.min(first + matmul::BLOCK as usize);
+        let tiles = held.len().div_ceil(TILE_LANES as usize);
+        let words = matmul::panel_bytes(chunks(conv), tiles as u64, planes as u64) as usize / 4;
+        let (panel, rest) = std::mem::take(&mut weights).split_at_mut(words);
+        let mut row = [0.0; matmul::BLOCK as usize];
+        for (block, outputs) in elements.blocks_of(held.clone()) {
+            let columns = outputs.start - first..outputs.end - first;
+            for input in 0..conv.window.taps() as usize * inputs {
+                let (tap, channel) = (input / inputs, input % inputs);
+                elements.write(block, (tap, channel), outputs.clone(), &mut row[columns.clone()]);
+                write_input(
+                    panel,
+                    (tiles, planes),
+                    tap * padded + channel,
+                    columns.start,
+                    &row[columns.clone()],
+                );
+            }
+        }
+        weights = rest;
+    }
+}
+
+/// Writes the weights of an input for the columns of a panel from `first` on, whose words there hold nothing of
+/// it yet.
+fn write_input(panel: &mut [f32], (tiles, planes): (usize, usize), input: usize, first: usize, row: &[f32]) {
+    let (lanes, words) = (TILE_LANES as usize, matmul::TILE_SIZE as usize / 4);
+    let (chunk, within) = (input / matmul::CHUNK as usize, input % matmul::CHUNK as usize);
+    let shift = 16 * (within % 2);
+    for (column, &weight) in (first..).zip(row) {
+        for (plane, part) in bf16::split(weight).into_iter().take(planes).enumerate() {
+            let tile = (chunk * planes + plane) * tiles + column / lanes;
+            let word = &mut panel[tile * words + within / 2 * lanes + column % lanes];
+            *word = f32::from_bits(word.to_bits() | u32::from(part) << shift);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::nest::{Operand, write_nest};
-use super::{Place, Program, Region};
+use super::{Place, Precision, Program, Region};
 
 impl Display for Region {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -23,11 +23,15 @@ impl Display for Place {
 
 impl Display for Program {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(
+        write!(
             f,
             "program for {} batch {} threads {}",
             self.target, self.options.batch, self.options.threads
         )?;
+        match self.options.precision {
+            Precision::F32 => f.write_str("\n")?,
+            precision => writeln!(f, " precision {precision}")?,
+        }
         writeln!(
             f,
             "arena {} bytes, constants {} bytes, scratch {} bytes a thread",

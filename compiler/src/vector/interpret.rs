@@ -3,8 +3,9 @@
 //! It is the oracle for the lowerings. Every access is checked against the buffer that its pointer came from,
 //! so a generator that reads or writes out of bounds is caught here with the numbers.
 
+use super::tiles::tile_count;
 use super::verify::{pointers, slots};
-use super::{Address, BinaryOp, Inst, Kernel, Pointer, Slot, Times};
+use super::{Address, BinaryOp, Inst, Kernel, Pointer, Slot, TILE_LANES, TILE_ROWS, Tile, Times, bf16};
 
 /// The memory that a kernel may touch: numbered buffers of f32 values.
 pub type Memory = Vec<Vec<f32>>;
@@ -61,13 +62,18 @@ pub fn run(
     let mut pointers = vec![nowhere; pointers(kernel)];
     pointers[..arguments.len()].copy_from_slice(arguments);
     let slots = vec![vec![0.0; kernel.lanes as usize]; slots(kernel)];
-    Machine { kernel, pointers, slots, rows, fused, memory }.body(&kernel.body)
+    let tiles = vec![[[0; TILE_LANES as usize]; TILE_ROWS as usize]; tile_count(kernel)];
+    Machine { kernel, pointers, slots, tiles, rows, fused, memory }.body(&kernel.body)
 }
+
+/// The rows of a tile in words of four bytes.
+type TileValue = [[u32; TILE_LANES as usize]; TILE_ROWS as usize];
 
 struct Machine<'a> {
     kernel: &'a Kernel,
     pointers: Vec<Location>,
     slots: Vec<Vec<f32>>,
+    tiles: Vec<TileValue>,
     rows: u32,
     fused: bool,
     memory: &'a mut Memory,
@@ -107,6 +113,15 @@ impl Machine<'_> {
                 let src = self.slots[src.index()].clone();
                 self.set(dst, |lane| f32::from_bits(src[lane].to_bits() << bits));
             }
+            Inst::RoundBf16 { dst, src } => {
+                let src = self.slots[src.index()].clone();
+                self.set(dst, |lane| bf16::widen(bf16::round(src[lane])));
+            }
+            Inst::StoreBf16 { src, to } => self.store_bf16(src, to)?,
+            Inst::TileZero { dst } => self.tiles[dst.index()] = Default::default(),
+            Inst::TileLoad { dst, from, step } => self.tile_load(dst, from, step)?,
+            Inst::TileStore { src, to, step } => self.tile_store(src, to, step)?,
+            Inst::TileDot { acc, a, b } => self.tile_dot(acc, a, b),
             Inst::Point { dst, base, offset } => self.point(dst, base, offset),
             Inst::Prefetch { .. } => {}
             Inst::Loop { times, ref body } => {
@@ -135,6 +150,54 @@ impl Machine<'_> {
         });
     }
 
+    /// Two values fill the bits of one f32 of memory.
+    fn store_bf16(&mut self, src: Slot, to: Address) -> Result<(), OutOfBounds> {
+        let src = self.slots[src.index()].clone();
+        let words = self.span(to, src.len() as u32 / 2)?;
+        for (word, pair) in words.iter_mut().zip(src.chunks_exact(2)) {
+            let [low, high] = [pair[0], pair[1]].map(|value| u32::from(bf16::round(value)));
+            *word = f32::from_bits(low | high << 16);
+        }
+        Ok(())
+    }
+
+    /// The words of a row of a tile in memory.
+    fn tile_row(&mut self, at: Address, step: i32, row: usize) -> Result<&mut [f32], OutOfBounds> {
+        let distance = i64::from(step) * row as i64;
+        self.span_behind(at, distance, TILE_LANES)
+    }
+
+    fn tile_load(&mut self, dst: Tile, from: Address, step: i32) -> Result<(), OutOfBounds> {
+        let mut tile = TileValue::default();
+        for (number, row) in tile.iter_mut().enumerate() {
+            for (word, value) in row.iter_mut().zip(self.tile_row(from, step, number)?) {
+                *word = value.to_bits();
+            }
+        }
+        self.tiles[dst.index()] = tile;
+        Ok(())
+    }
+
+    fn tile_store(&mut self, src: Tile, to: Address, step: i32) -> Result<(), OutOfBounds> {
+        let tile = self.tiles[src.index()];
+        for (number, row) in tile.iter().enumerate() {
+            for (value, word) in self.tile_row(to, step, number)?.iter_mut().zip(row) {
+                *value = f32::from_bits(*word);
+            }
+        }
+        Ok(())
+    }
+
+    fn tile_dot(&mut self, acc: Tile, a: Tile, b: Tile) {
+        let [a, b] = [a, b].map(|tile| self.tiles[tile.index()]);
+        for (sums, pairs) in self.tiles[acc.index()].iter_mut().zip(&a) {
+            for (column, sum) in sums.iter_mut().enumerate() {
+                let products = pairs.iter().zip(&b).map(|(&a, row)| (a, row[column]));
+                *sum = bf16::dot(f32::from_bits(*sum), products).to_bits();
+            }
+        }
+    }
+
     fn point(&mut self, dst: Pointer, base: Pointer, offset: i32) {
         let base = self.pointers[base.index()];
         self.pointers[dst.index()] = Location { offset: base.offset + i64::from(offset), ..base };
@@ -142,8 +205,18 @@ impl Machine<'_> {
 
     /// The `lanes` values at `address`.
     fn span(&mut self, address: Address, lanes: u32) -> Result<&mut [f32], OutOfBounds> {
+        self.span_behind(address, 0, lanes)
+    }
+
+    /// The `lanes` values that begin `distance` bytes behind `address`.
+    fn span_behind(
+        &mut self,
+        address: Address,
+        distance: i64,
+        lanes: u32,
+    ) -> Result<&mut [f32], OutOfBounds> {
         let Location { buffer, offset, bounds } = self.pointers[address.base.index()];
-        let offset = offset + i64::from(address.offset);
+        let offset = offset + i64::from(address.offset) + distance;
         let values = self.memory.get_mut(buffer).map(Vec::as_mut_slice).unwrap_or_default();
         let bounds = (bounds.0, bounds.1.min(size_of_val(values) as i64));
         let inside = offset >= bounds.0 && offset + i64::from(lanes) * 4 <= bounds.1 && offset % 4 == 0;

@@ -11,11 +11,18 @@
 //! Arithmetic is IEEE f32. [`Inst::Fma`] rounds once on targets with fused multiply-add and twice on others;
 //! [`BinaryOp::Max`] and [`BinaryOp::Min`] give the second operand when the operands are unordered, as x86's
 //! `maxps` does.
+//!
+//! Kernels for targets with matrix registers also have **tiles** of [`TILE_ROWS`] rows by [`TILE_BYTES`] bytes:
+//! [`Inst::TileDot`] multiplies matrices of bf16 values (see [`mod@bf16`]) and sums in f32. They need slots of 16
+//! lanes, so that a row of a tile is a slot's worth of values.
 
+pub mod bf16;
 pub mod interpret;
 mod text;
+mod tiles;
 mod verify;
 
+pub use tiles::{needs_tiles, tile_count, tile_steps, uses_tiles};
 pub use verify::{KernelError, pointers as pointer_count, slots as slot_count, verify};
 
 use crate::graph::entity;
@@ -28,6 +35,19 @@ entity!(
     /// A pointer register; the first ones are the kernel's pointer parameters. Prints as `p7`.
     Pointer, "p"
 );
+entity!(
+    /// A tile register; prints as `t7`.
+    Tile, "t"
+);
+
+/// Tile registers that there are.
+pub const TILES: usize = 8;
+/// Rows of a tile.
+pub const TILE_ROWS: u32 = 16;
+/// Bytes in a row of a tile: 16 f32 values or 32 bf16 values.
+pub const TILE_BYTES: i32 = 64;
+/// The kernel lanes that tiles and bf16 values go with.
+pub const TILE_LANES: u32 = 16;
 
 /// A leaf kernel.
 #[derive(Clone, Debug, PartialEq)]
@@ -161,6 +181,54 @@ pub enum Inst {
         /// Distance, less than 32.
         bits: u32,
     },
+    /// Rounds each lane to the nearest bf16 value, which stays an f32; see [`bf16::round`].
+    RoundBf16 {
+        /// Written.
+        dst: Slot,
+        /// Read.
+        src: Slot,
+    },
+    /// Rounds each lane to the nearest bf16 value and writes these as two bytes each, behind each other.
+    StoreBf16 {
+        /// Read.
+        src: Slot,
+        /// First value.
+        to: Address,
+    },
+    /// Fills a tile with zeros.
+    TileZero {
+        /// Written.
+        dst: Tile,
+    },
+    /// Reads a tile row by row.
+    TileLoad {
+        /// Written.
+        dst: Tile,
+        /// First byte of the first row.
+        from: Address,
+        /// Bytes between rows.
+        step: i32,
+    },
+    /// Writes a tile row by row.
+    TileStore {
+        /// Read.
+        src: Tile,
+        /// First byte of the first row.
+        to: Address,
+        /// Bytes between rows.
+        step: i32,
+    },
+    /// acc = a * b + acc, for a matrix `acc` of f32 values, and matrices `a` and `b` of bf16 values: row `r` of
+    /// `a` holds 32 values, row `k` of `b` holds values `2k` and `2k + 1` of each of 16 columns behind each
+    /// other.
+    TileDot {
+        /// Read and written.
+        acc: Tile,
+        /// Factor.
+        a: Tile,
+        /// Factor.
+        b: Tile,
+    },
     /// dst = base + offset bytes; moves a pointer when `dst` is `base`.
     Point {
         /// Written.
@@ -196,6 +264,7 @@ pub struct Builder {
     counted: bool,
     next_slot: usize,
     next_pointer: usize,
+    next_tile: usize,
     /// The bodies under construction, the innermost loop's last.
     bodies: Vec<Vec<Inst>>,
 }
@@ -209,6 +278,7 @@ impl Builder {
             counted,
             next_slot: 0,
             next_pointer: pointers.len(),
+            next_tile: 0,
             bodies: vec![Vec::new()],
         }
     }
@@ -350,7 +420,10 @@ impl Inst {
     /// The slots that the instruction itself reads.
     pub fn reads(&self) -> Vec<Slot> {
         match *self {
-            Inst::Store { src, .. } | Inst::ShiftLeft { src, .. } => vec![src],
+            Inst::Store { src, .. }
+            | Inst::ShiftLeft { src, .. }
+            | Inst::RoundBf16 { src, .. }
+            | Inst::StoreBf16 { src, .. } => vec![src],
             Inst::Fma { acc, a, b } => vec![acc, a, b],
             Inst::Binary { a, b, .. } => vec![a, b],
             Inst::Permute { src, pattern, .. } => vec![src, pattern],
@@ -367,9 +440,22 @@ impl Inst {
             | Inst::Binary { dst, .. }
             | Inst::Pattern { dst, .. }
             | Inst::Permute { dst, .. }
-            | Inst::ShiftLeft { dst, .. } => Some(dst),
+            | Inst::ShiftLeft { dst, .. }
+            | Inst::RoundBf16 { dst, .. } => Some(dst),
             Inst::Fma { acc, .. } => Some(acc),
-            Inst::Store { .. } | Inst::Point { .. } | Inst::Prefetch { .. } | Inst::Loop { .. } => None,
+            _ => None,
+        }
+    }
+
+    /// The memory operand.
+    pub fn address(&self) -> Option<Address> {
+        match *self {
+            Inst::Load { from, .. } | Inst::Broadcast { from, .. } | Inst::TileLoad { from, .. } => {
+                Some(from)
+            }
+            Inst::Store { to, .. } | Inst::StoreBf16 { to, .. } | Inst::TileStore { to, .. } => Some(to),
+            Inst::Prefetch { at } => Some(at),
+            _ => None,
         }
     }
 }

@@ -85,6 +85,14 @@ impl Display for InstText<'_> {
             Inst::Pattern { dst, ref lanes } => write!(f, "{dst} = lanes {lanes:?}"),
             Inst::Permute { dst, src, pattern } => write!(f, "{dst} = permute {src} by {pattern}"),
             Inst::ShiftLeft { dst, src, bits } => write!(f, "{dst} = {src} << {bits}"),
+            Inst::RoundBf16 { dst, src } => write!(f, "{dst} = bf16 {src}"),
+            Inst::StoreBf16 { src, to } => write!(f, "store bf16 {} = {src}", self.address(to)),
+            Inst::TileZero { dst } => write!(f, "{dst} = 0"),
+            Inst::TileLoad { dst, from, step } => {
+                write!(f, "{dst} = load {} step {step}", self.address(from))
+            }
+            Inst::TileStore { src, to, step } => write!(f, "store {} = {src} step {step}", self.address(to)),
+            Inst::TileDot { acc, a, b } => write!(f, "{acc} += {a} * {b}"),
             Inst::Point { dst, base, offset } if dst == base => {
                 let sign = if offset < 0 { '-' } else { '+' };
                 write!(f, "{} {sign}= {}", self.pointer(dst), offset.unsigned_abs())

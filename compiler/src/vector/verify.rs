@@ -7,10 +7,12 @@
 //! - **Lanes**: loads and stores move from 1 to `lanes` lanes; shifts are less than 32 bits.
 //! - **Patterns**: they have a lane number for each lane; their slots are written by nothing else and read as patterns
 //!   only, and permutations read no other slots as patterns.
+//! - **Tiles**: at most [`TILES`], with 16 lanes only; written before they are read, as slots are.
 //! - **Loops**: constant loops run at least once; the count is read only if there is one, and never in nested
 //!   loops.
 
-use super::{Address, Inst, Kernel, Pointer, Slot, Times, for_each_inst};
+use super::tiles::tile_count;
+use super::{Address, Inst, Kernel, Pointer, Slot, TILE_LANES, TILES, Tile, Times, for_each_inst};
 
 /// An invariant that a kernel breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,10 +57,16 @@ pub fn verify(kernel: &Kernel, registers: usize) -> Result<(), KernelError> {
             patterns[dst.index()] = true;
         }
     });
+    let tiles = tile_count(kernel);
+    if tiles > TILES {
+        let what = format!("{tiles} tiles of {TILES}");
+        return Err(KernelError::Range { kernel: kernel.name.clone(), what });
+    }
     let mut state = State {
         kernel,
         patterns,
         slots: vec![false; needed],
+        tiles: vec![false; tiles],
         pointers: vec![false; pointers(kernel)],
         inside_rows: false,
     };
@@ -81,14 +89,10 @@ pub fn pointers(kernel: &Kernel) -> usize {
     let mut bound = kernel.pointers.len();
     for_each_inst(&kernel.body, &mut |inst| {
         let pointer = match *inst {
-            Inst::Load { from: a, .. }
-            | Inst::Broadcast { from: a, .. }
-            | Inst::Store { to: a, .. }
-            | Inst::Prefetch { at: a } => a.base,
-            Inst::Point { dst, base, .. } => dst.max(base),
-            _ => return,
+            Inst::Point { dst, base, .. } => Some(dst.max(base)),
+            _ => inst.address().map(|address| address.base),
         };
-        bound = bound.max(pointer.index() + 1);
+        bound = pointer.map_or(bound, |pointer| bound.max(pointer.index() + 1));
     });
     bound
 }
@@ -99,6 +103,7 @@ struct State<'a> {
     /// The slots that hold patterns.
     patterns: Vec<bool>,
     slots: Vec<bool>,
+    tiles: Vec<bool>,
     pointers: Vec<bool>,
     inside_rows: bool,
 }
@@ -113,11 +118,20 @@ impl State<'_> {
             self.read_slot(slot)?;
         }
         self.use_of_patterns(inst)?;
+        for tile in inst.tiles_read() {
+            self.read_tile(tile)?;
+        }
+        if inst.needs_tiles() && self.kernel.lanes != TILE_LANES {
+            return self.range(format!("tiles and bf16 values with {} lanes", self.kernel.lanes));
+        }
         match inst {
             Inst::Load { from, lanes, .. } => self.memory(*from, *lanes)?,
             Inst::Store { to, lanes, .. } => self.memory(*to, *lanes)?,
             Inst::Broadcast { from, .. } => self.memory(*from, 1)?,
-            Inst::Prefetch { at } => self.read_pointer(at.base)?,
+            Inst::StoreBf16 { to: at, .. }
+            | Inst::Prefetch { at }
+            | Inst::TileLoad { from: at, .. }
+            | Inst::TileStore { to: at, .. } => self.read_pointer(at.base)?,
             Inst::ShiftLeft { bits, .. } if *bits >= 32 => {
                 return self.range(format!("shift by {bits} bits"));
             }
@@ -130,6 +144,9 @@ impl State<'_> {
         }
         if let Some(slot) = inst.writes() {
             self.slots[slot.index()] = true;
+        }
+        if let Some(tile) = inst.tile_written() {
+            self.tiles[tile.index()] = true;
         }
         Ok(())
     }
@@ -174,6 +191,10 @@ impl State<'_> {
         if self.slots[slot.index()] { Ok(()) } else { self.undefined(slot.to_string()) }
     }
 
+    fn read_tile(&self, tile: Tile) -> Result<(), KernelError> {
+        if self.tiles[tile.index()] { Ok(()) } else { self.undefined(tile.to_string()) }
+    }
+
     fn read_pointer(&self, pointer: Pointer) -> Result<(), KernelError> {
         if self.pointers[pointer.index()] { Ok(()) } else { self.undefined(pointer.to_string()) }
     }
@@ -193,7 +214,11 @@ mod tests {
     use super::*;
 
     fn check(counted: bool, build: impl FnOnce(&mut Builder)) -> String {
-        let mut b = Builder::new(4, &["a"], counted);
+        check_lanes(4, counted, build)
+    }
+
+    fn check_lanes(lanes: u32, counted: bool, build: impl FnOnce(&mut Builder)) -> String {
+        let mut b = Builder::new(lanes, &["a"], counted);
         build(&mut b);
         match verify(&b.finish("k".into()), 4) {
             Ok(()) => "ok".into(),
@@ -288,5 +313,23 @@ mod tests {
             b.load(x, p, 0);
         });
         assert_eq!(text, "kernel k reads p1 before it is written");
+    }
+
+    #[test]
+    fn tiles_are_bounded_and_written_before_they_are_read() {
+        let text = check_lanes(16, false, |b| {
+            let (acc, a) = (b.tile(), b.tile());
+            b.tile_zero(acc);
+            b.tile_dot(acc, acc, a);
+        });
+        assert_eq!(text, "kernel k reads t1 before it is written");
+        let zeros = |b: &mut Builder| b.tiles(9).into_iter().for_each(|tile| b.tile_zero(tile));
+        assert_eq!(check_lanes(16, false, zeros), "kernel k: 9 tiles of 8");
+        let zero = |b: &mut Builder| {
+            let tile = b.tile();
+            b.tile_zero(tile);
+        };
+        assert_eq!(check_lanes(4, false, zero), "kernel k: tiles and bf16 values with 4 lanes");
+        assert_eq!(check_lanes(16, false, zero), "ok");
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use xcc_compiler::graph::{Graph, NodeId, WeightSource};
-use xcc_compiler::plan::{Program, View};
+use xcc_compiler::plan::{Precision, Program, View};
 use xcc_compiler::target::{Isa, Target};
+use xcc_runtime::machine::permit_tiles;
 
 /// The targets that this machine can run; those that it cannot are named.
 pub fn targets() -> Vec<Target> {
@@ -15,6 +16,15 @@ pub fn targets() -> Vec<Target> {
         }
     }
     Target::available()
+}
+
+/// The precisions to test on a target that this machine can run. In f32, the code for amx is that for avx512.
+pub fn precisions(target: Target) -> impl Iterator<Item = Precision> {
+    if target.isa == Isa::Amx {
+        permit_tiles().expect("a machine with amx permits its use");
+    }
+    let is_tested = move |precision: &Precision| (*precision == Precision::F32) == (target.isa < Isa::Amx);
+    Precision::ALL.into_iter().filter(is_tested)
 }
 
 /// The packed constants, in f32 values.

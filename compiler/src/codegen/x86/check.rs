@@ -22,6 +22,7 @@ fn admits(isa: Isa, feature: CpuidFeature) -> bool {
         CpuidFeature::AVX512F | CpuidFeature::AVX512BW | CpuidFeature::AVX512DQ | CpuidFeature::AVX512VL => {
             Isa::Avx512
         }
+        CpuidFeature::AVX512_BF16 | CpuidFeature::AMX_TILE | CpuidFeature::AMX_BF16 => Isa::Amx,
         feature => return isa > Isa::Baseline && GENERAL.contains(&feature),
     };
     isa >= first
@@ -84,6 +85,10 @@ mod tests {
         assert_eq!(check(&join(&[&zmm, &clean]), Isa::Avx512), Ok(()));
         assert_eq!(check(&join(&[&zmm, &clean]), Isa::Avx2).unwrap_err(), "Vaddps at 0x0 needs AVX512F");
         assert_eq!(check(&zmm, Isa::Avx512).unwrap_err(), "the code does not end with a return");
+        // tilezero tmm0
+        let tile = join(&[&[0xc4, 0xe2, 0x7b, 0x49, 0xc0], &clean]);
+        assert_eq!(check(&tile, Isa::Amx), Ok(()));
+        assert_eq!(check(&tile, Isa::Avx512).unwrap_err(), "Tilezero at 0x0 needs AMX_TILE");
         // jmp 0x7f beyond the end
         let jump = join(&[&[0xeb, 0x7f], &clean]);
         assert_eq!(check(&jump, Isa::Avx2).unwrap_err(), "control leaves the kernel at 0x0");

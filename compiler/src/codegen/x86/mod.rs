@@ -6,6 +6,9 @@
 mod assembler;
 mod check;
 mod forms;
+mod tiles;
+
+pub use tiles::{configure_tiles, release_tiles};
 
 use iced_x86::{Code, IcedError, Instruction, MemoryOperand, Register};
 
@@ -17,15 +20,21 @@ use crate::vector::{self, Address, Inst, Kernel, Pointer, Slot, Times};
 /// The bytes of `kernel`, which has passed the verifier and has the lanes of `target`.
 ///
 /// The bytes are checked against the rules of [`check`](mod@check) before they are given out; the error says
-/// what could not be written, or which rule is broken.
-pub fn assemble(kernel: &Kernel, target: Target) -> Result<Vec<u8>, String> {
-    let (bytes, code) = translate(kernel, target.isa)?.map_err(|e| e.to_string())?;
+/// what could not be written, or which rule is broken. With `configure` set, a kernel that uses tile registers
+/// configures and releases them itself.
+pub fn assemble(kernel: &Kernel, target: Target, configure: bool) -> Result<Vec<u8>, String> {
+    let configure = configure && vector::uses_tiles(kernel);
+    let (bytes, code) = translate(kernel, target.isa, configure)?.map_err(|e| e.to_string())?;
     check::check(&bytes[..code], target.isa)?;
     Ok(bytes)
 }
 
 /// Bytes, and how many of them are instructions; or why there are too few registers.
-fn translate(kernel: &Kernel, isa: Isa) -> Result<Result<(Vec<u8>, usize), IcedError>, String> {
+fn translate(
+    kernel: &Kernel,
+    isa: Isa,
+    configure: bool,
+) -> Result<Result<(Vec<u8>, usize), IcedError>, String> {
     let parameters = kernel.pointers.len() + usize::from(kernel.counted);
     let (mut assembler, mut registers) = Assembler::new(parameters);
     let rows = if kernel.counted { registers.pop() } else { None };
@@ -34,9 +43,11 @@ fn translate(kernel: &Kernel, isa: Isa) -> Result<Result<(Vec<u8>, usize), IcedE
     }
     let forms = if isa == Isa::Avx2 { &forms::YMM } else { &forms::ZMM };
     let known = vec![None; vector::slot_count(kernel)];
+    let (lanes, pointers) = (kernel.lanes, registers);
     let mut translator =
-        Translator { assembler, forms, lanes: kernel.lanes, pointers: registers, rows, known, mask: None };
-    match translator.body(&kernel.body) {
+        Translator { assembler, forms, lanes, pointers, rows, known, mask: None, steps: Vec::new() };
+    let written = translator.kernel(kernel, configure);
+    match written {
         Err(Failure::Registers) => Err("there are not enough registers for its loops".to_owned()),
         Err(Failure::Encoding(error)) => Ok(Err(error)),
         Ok(()) => Ok(translator.assembler.finish(true)),
@@ -66,11 +77,25 @@ struct Translator {
     known: Vec<Option<u32>>,
     /// How many lanes the mask register K1 admits, where it is known.
     mask: Option<u32>,
+    /// Registers that hold distances between rows of tiles.
+    steps: Vec<(i32, Register)>,
 }
 
 type Done = Result<(), Failure>;
 
 impl Translator {
+    fn kernel(&mut self, kernel: &Kernel, configure: bool) -> Done {
+        if configure {
+            tiles::configure(&mut self.assembler)?;
+        }
+        self.take_steps(&vector::tile_steps(kernel))?;
+        self.body(&kernel.body)?;
+        if configure {
+            tiles::release(&mut self.assembler)?;
+        }
+        Ok(())
+    }
+
     fn body(&mut self, body: &[Inst]) -> Done {
         body.iter().try_for_each(|inst| self.inst(inst))
     }
@@ -95,6 +120,11 @@ impl Translator {
             Inst::ShiftLeft { dst, src, bits } => {
                 let [dst, src] = [dst, src].map(|slot| self.vector(slot));
                 self.push(Instruction::with3(self.forms.shift_left, dst, src, bits))
+            }
+            Inst::RoundBf16 { dst, src } => self.round_bf16(dst, src),
+            Inst::StoreBf16 { src, to } => self.store_bf16(src, to),
+            Inst::TileZero { .. } | Inst::TileLoad { .. } | Inst::TileStore { .. } | Inst::TileDot { .. } => {
+                self.tile(inst)
             }
             Inst::Point { dst, base, offset } => self.point(dst, base, offset),
             Inst::Prefetch { at } => {

@@ -7,6 +7,7 @@ use super::{Planner, STEP_LIMIT, argument};
 use crate::graph::{Activation, Conv, Node, NodeId, Op, Post, Shape, Window};
 use crate::kernels::conv::{CACHE_LINE, ConvTile};
 use crate::kernels::depthwise::DepthwiseTile;
+use crate::kernels::epilogue::Format;
 use crate::kernels::{Descriptor, conv, depthwise};
 use crate::plan::nest::{Argument, Index, NestBuilder, Offset, Operand};
 use crate::plan::pack::{Pack, SegmentRun, panel_widths, segment_runs};
@@ -289,6 +290,17 @@ impl Job<'_> {
     }
 }
 
+/// What a spatial kernel does besides its products.
+#[derive(Clone, Copy)]
+pub(super) struct Fusion<'a> {
+    /// Applied to the input.
+    pub load: Activation,
+    /// Applied to the result.
+    pub post: &'a [Post],
+    /// How the result is stored.
+    pub format: Format,
+}
+
 /// The maps of a step: views of input, result and added operand.
 #[derive(Clone, Copy)]
 pub(super) struct Maps {
@@ -311,7 +323,7 @@ impl Maps {
     }
 
     /// Whether the pixels of all images lie behind each other in every map.
-    fn is_one_run(&self) -> bool {
+    pub(super) fn is_one_run(&self) -> bool {
         [self.input, self.out, self.add].iter().all(|view| view.image == view.shape.pixels() * view.pixel)
     }
 }
@@ -330,6 +342,9 @@ impl Planner<'_> {
 
     /// A convolution that is not fused with another.
     pub(super) fn conv(&mut self, id: NodeId, conv: &Conv) -> Result<(), PlanError> {
+        if self.takes_tiles(conv) {
+            return self.tiles_conv(id, conv);
+        }
         let node = self.graph.node(id);
         let (load, post) = (node.fusion.load, self.post(id));
         let maps = self.maps(id);
@@ -464,7 +479,8 @@ impl Planner<'_> {
             for run in block_runs(window, input.h(), out.h(), blocks) {
                 b.share(run.blocks.clone(), blocks, |b, block| {
                     let surfaces = surfaces.block(&run, block, window.strides[0]);
-                    self.depthwise_rows(b, conv, (load, post), (input.w(), out.w()), &run, &surfaces);
+                    let fusion = Fusion { load, post, format: Format::F32 };
+                    self.depthwise_rows(b, conv, fusion, (input.w(), out.w()), &run, &surfaces);
                 });
             }
         });
@@ -475,7 +491,7 @@ impl Planner<'_> {
         &mut self,
         b: &mut NestBuilder,
         conv: &Conv,
-        (load, post): (Activation, &[Post]),
+        Fusion { load, post, format }: Fusion<'_>,
         (w, ow): (u32, u32),
         block: &BlockRun,
         surfaces: &Surfaces,
@@ -483,13 +499,18 @@ impl Planner<'_> {
         let target = self.program.target;
         let window = &conv.window;
         let [kh, kw] = window.kernel;
-        let fits_with =
-            |weights: u32, pixels: u32| depthwise::slots(pixels, weights, load, post) < target.registers;
+        let fits_with = |weights: u32, pixels: u32| {
+            depthwise::slots(pixels, weights, load, (post, format)) < target.registers
+        };
         // With fewer than four pixels a tile it does not pay to keep weights in registers.
         let resident = fits_with(kw, ow.min(4));
         let fits = |pixels: &u32| fits_with(if resident { kw } else { 1 }, *pixels);
         let tile = (1..=ow.min(12)).take_while(fits).last().unwrap_or(1);
         let row_of_taps = i64::from(kw * target.vector_bytes());
+        let last_lanes = match format {
+            Format::F32 => target.lanes,
+            _ => (conv.partition.oc() - 1) % target.lanes + 1,
+        };
         walk(b, window, Widths { input: w, output: ow, tile }, block, surfaces, |b, tile: Tile<'_>| {
             let skipped = i64::from(tile.taps.start) * row_of_taps;
             let descriptor = DepthwiseTile {
@@ -502,6 +523,8 @@ impl Planner<'_> {
                 clip: tile.clip.clone(),
                 load,
                 post: post.to_vec(),
+                format,
+                last_lanes,
             };
             let kernel = self.kernel(Descriptor::Depthwise(descriptor));
             let constants = vec![

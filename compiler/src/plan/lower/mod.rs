@@ -5,6 +5,7 @@ mod conv;
 mod place;
 mod segments;
 mod separable;
+mod tiles;
 
 use std::collections::HashMap;
 

@@ -1,10 +1,11 @@
 //! Separable convolutions in two stages: the spatial part of a block of rows into scratch memory, the pointwise part
 //! from there while it is in the cache.
 
-use super::conv::{Job, Maps, is_depthwise, one_row, set};
+use super::conv::{Fusion, Job, Maps, is_depthwise, one_row, set};
 use super::place::{Surface, Surfaces, Widths};
 use super::{Planner, STEP_LIMIT};
 use crate::graph::{Activation, Conv, NodeId, Partition, Post, Separable};
+use crate::kernels::epilogue::Format;
 use crate::plan::PlanError;
 use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
 use crate::plan::pack::Pack;
@@ -44,10 +45,12 @@ const MOST_PIXEL_BLOCKS: u32 = 8;
 impl Planner<'_> {
     /// A fused separable convolution.
     pub(super) fn separable(&mut self, id: NodeId, parts: &Separable) -> Result<(), PlanError> {
+        if self.takes_tiles(&parts.pointwise) {
+            return self.tiles_separable(id, parts);
+        }
         let maps = self.maps(id);
-        let between = [Post::Activation(parts.between)];
-        let between = if parts.between == Activation::Linear { &[][..] } else { &between };
-        let stages = self.stages(id, parts, between, maps)?;
+        let between = between(parts);
+        let stages = self.stages(id, parts, &between, maps)?;
         let mut b = NestBuilder::new();
         b.repeat(0..self.program.options.batch, |b, image| {
             let surfaces = maps.surfaces().image(image, maps.images());
@@ -84,7 +87,7 @@ impl Planner<'_> {
         let (pixel, row_bytes) = (pixel as i64, row as i64);
         let threads = self.program.options.threads;
         let mut stages = Stages {
-            spatial: self.job(id, &parts.spatial, (node.fusion.load, between), out.w())?,
+            spatial: self.spatial(id, parts, between)?,
             pointwise: Job { weights: Operand::PointwiseWeights, bias: Operand::PointwiseBias, ..pointwise },
             scratch: Surface { operand: Operand::Scratch, origin: Offset::default(), pixel, row: row_bytes },
             blocks: block_count(out.h(), row, target.cache_bytes, threads),
@@ -92,6 +95,17 @@ impl Planner<'_> {
         };
         stages.by_pixels = threads > 1 && stages.prefers_pixels(out.h(), threads);
         Ok(stages)
+    }
+
+    /// The spatial part, with what follows it before the pointwise part.
+    pub(super) fn spatial<'p>(
+        &self,
+        id: NodeId,
+        parts: &'p Separable,
+        between: &'p [Post],
+    ) -> Result<Job<'p>, PlanError> {
+        let load = self.graph.node(id).fusion.load;
+        self.job(id, &parts.spatial, (load, between), self.view(id).shape.w())
     }
 
     /// Both stages of every block of rows of one image.
@@ -106,7 +120,8 @@ impl Planner<'_> {
                 let here = surfaces.block(&run, block, window.strides[0]);
                 let scratch = || stages.scratch.clone();
                 let first = Surfaces { out: scratch(), add: scratch(), ..here.clone() };
-                self.spatial_rows(b, &stages.spatial, (input.w(), out.w()), &run, &first);
+                let widths = (input.w(), out.w());
+                self.spatial_rows(b, &stages.spatial, (widths, Format::F32), &run, &first);
                 let second = Surfaces { input: scratch(), ..here };
                 let (widths, pixels) = one_row(run.rows * out.w());
                 stages.pointwise.block(self, b, (widths, &pixels, &second));
@@ -133,7 +148,7 @@ impl Planner<'_> {
                 let here = surfaces.block(&run, only, window.strides[0]);
                 let scratch = || stages.scratch.clone();
                 let spatial = Surfaces { out: scratch(), add: scratch(), ..here };
-                self.spatial_rows(b, &stages.spatial, (input.w(), ow), &run, &spatial);
+                self.spatial_rows(b, &stages.spatial, ((input.w(), ow), Format::F32), &run, &spatial);
                 let moved = |surface: &Surface, pixel: u32| Surface {
                     origin: surface.origin.clone().plus(i64::from(pixel) * surface.pixel),
                     ..surface.clone()
@@ -150,16 +165,18 @@ impl Planner<'_> {
         }
     }
 
-    fn spatial_rows(
+    /// The spatial part of a block of rows; other formats than f32 are for depthwise parts.
+    pub(super) fn spatial_rows(
         &mut self,
         b: &mut NestBuilder,
         job: &Job<'_>,
-        widths: (u32, u32),
+        (widths, format): ((u32, u32), Format),
         run: &BlockRun,
         surfaces: &Surfaces,
     ) {
         if is_depthwise(job.conv) {
-            self.depthwise_rows(b, job.conv, (job.load, job.post), widths, run, surfaces);
+            let fusion = Fusion { load: job.load, post: job.post, format };
+            self.depthwise_rows(b, job.conv, fusion, widths, run, surfaces);
         } else {
             let widths = Widths { input: widths.0, output: widths.1, tile: widths.1 };
             job.block(self, b, (widths, run, surfaces));
@@ -167,12 +184,22 @@ impl Planner<'_> {
     }
 
     fn packs(&self, stages: &Stages<'_>) -> [Pack; 2] {
-        let lanes = self.program.target.lanes;
-        let spatial = stages.spatial.conv;
-        let first = match is_depthwise(spatial) {
-            true => Pack::Depthwise { conv: spatial.clone(), lanes },
-            false => stages.spatial.pack(lanes),
-        };
-        [first, stages.pointwise.pack(lanes)]
+        [self.spatial_pack(&stages.spatial), stages.pointwise.pack(self.program.target.lanes)]
+    }
+
+    /// The constants of a spatial part.
+    pub(super) fn spatial_pack(&self, job: &Job<'_>) -> Pack {
+        match is_depthwise(job.conv) {
+            true => Pack::Depthwise { conv: job.conv.clone(), lanes: self.program.target.lanes },
+            false => job.pack(self.program.target.lanes),
+        }
+    }
+}
+
+/// What follows the spatial part.
+pub(super) fn between(parts: &Separable) -> Vec<Post> {
+    match parts.between {
+        Activation::Linear => Vec::new(),
+        function => vec![Post::Activation(function)],
     }
 }

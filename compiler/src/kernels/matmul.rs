@@ -1,0 +1,296 @@
+//! A panel of a matrix multiplication by tiles: rows of bf16 values times a panel of bf16 weights.
+//!
+//! A block is 32 rows by 32 columns in four tiles of sums, or less where less is left. Rows are pixels, columns
+//! are output channels. The sums of a block go to a small memory; bias and epilogue of a block are woven between
+//! the products of the next one, since vector and tile units work side by side. Lines of the next panel of
+//! weights are asked for on the way, so that they are near when their turn comes.
+//!
+//! Weights are packed chunk by chunk of 32 inputs; in a chunk plane by plane, in a plane one tile for every 16
+//! columns. Rows past the last one are read, up to the next multiple of 16, but not stored.
+
+use std::fmt;
+
+use super::epilogue::{self, Format};
+use super::name_fusion;
+use crate::graph::{Activation, Post};
+use crate::vector::{Builder, Kernel, Pointer, Slot, TILE_BYTES, TILE_LANES, TILE_ROWS, Tile, Times};
+
+/// Rows and columns of a block.
+pub const BLOCK: u32 = 32;
+/// Bytes of a tile.
+pub const TILE_SIZE: i32 = TILE_ROWS as i32 * TILE_BYTES;
+/// Inputs of a chunk: a row of a tile.
+pub const CHUNK: u32 = 32;
+/// Bytes of the memory for the sums of a block.
+pub const SUMS_BYTES: u64 = 4 * TILE_SIZE as u64;
+
+/// Chunks that are written out one after the other; of longer sums, the first ones are a loop.
+const UNROLL: u32 = 32;
+/// Chunks in one trip of that loop.
+const TRIP: u32 = 4;
+/// Pixels whose epilogues use different slots, so that one need not wait for the other.
+const IN_FLIGHT: usize = 4;
+/// Bytes of a cache line.
+const LINE: i32 = 64;
+
+/// What a panel depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MatmulPanel {
+    /// Rows.
+    pub pixels: u32,
+    /// Tiles of 16 columns: one or two.
+    pub tiles: u32,
+    /// Chunks of inputs.
+    pub chunks: u32,
+    /// Bytes between rows.
+    pub step: i32,
+    /// Where factors are two bf16 values, the bytes from a row's first values to its second ones.
+    pub plane: Option<i32>,
+    /// Bytes between neighbouring pixels, in the output.
+    pub out: i32,
+    /// Bytes between neighbouring pixels, in the added operand.
+    pub add: i32,
+    /// Applied to the result; at most one operand is added.
+    pub post: Vec<Post>,
+}
+
+impl fmt::Display for MatmulPanel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "matmul_{}x{}x{}", self.pixels, self.tiles * TILE_LANES, self.chunks * CHUNK)?;
+        write!(f, "_i{}", self.step)?;
+        if let Some(plane) = self.plane {
+            write!(f, "_split{plane}")?;
+        }
+        write!(f, "_o{}", self.out)?;
+        if self.add != 0 {
+            write!(f, ".{}", self.add)?;
+        }
+        name_fusion(Activation::Linear, &self.post, f)
+    }
+}
+
+/// Bytes of a panel's weights.
+pub fn panel_bytes(chunks: u64, tiles: u64, planes: u64) -> u64 {
+    chunks * tiles * planes * TILE_SIZE as u64
+}
+
+/// Registers of a panel under construction.
+struct Registers {
+    /// `sums[row of tiles][column of tiles]`
+    sums: Vec<Vec<Tile>>,
+    rows: Vec<Tile>,
+    columns: Vec<Tile>,
+    bias: Vec<Slot>,
+    /// The values of a pixel, in turn.
+    values: Vec<Vec<Slot>>,
+    temporaries: Vec<Slot>,
+    /// The first row of the current block.
+    input: Pointer,
+    /// Where the current chunk of it is read.
+    chunk: Pointer,
+    /// Where the current chunk of weights is read.
+    weights: Pointer,
+    /// The next lines of weights to ask for.
+    ahead: Pointer,
+}
+
+/// What is woven between the products of a block.
+struct Woven {
+    /// Pixels of the block before, whose sums are in memory.
+    pixels: u32,
+    /// Lines of the next panel to ask for.
+    lines: u32,
+}
+
+impl MatmulPanel {
+    /// Writes the kernel.
+    pub fn generate(&self) -> Kernel {
+        let pointers = ["in", "weights", "bias", "out", "add", "sums"];
+        let mut b = Builder::new(TILE_LANES, &pointers, false);
+        let r = self.registers(&mut b);
+        for (tile, &slot) in r.bias.iter().enumerate() {
+            b.load(slot, b.parameter("bias"), tile as i32 * b.vector_bytes());
+        }
+        b.point(r.ahead, b.parameter("weights"), self.bytes());
+        let (blocks, rest) = (self.pixels / BLOCK, self.pixels % BLOCK);
+        let lines = ((self.bytes() / LINE) as u32).checked_div(blocks).unwrap_or(0);
+        let mut pending = 0;
+        if blocks > 0 {
+            self.products(&mut b, &r, 2, &Woven { pixels: 0, lines });
+            pending = BLOCK;
+            b.repeat(Times::Exactly(blocks - 1), |b| {
+                b.advance(r.input, BLOCK as i32 * self.step);
+                self.products(b, &r, 2, &Woven { pixels: BLOCK, lines });
+                self.next_pixels(b);
+            });
+        }
+        if rest > 0 {
+            b.advance(r.input, pending as i32 * self.step);
+            self.products(&mut b, &r, rest.div_ceil(TILE_ROWS), &Woven { pixels: pending, lines: 0 });
+            if pending > 0 {
+                self.next_pixels(&mut b);
+            }
+            pending = rest;
+        }
+        (0..pending).for_each(|pixel| self.finish(&mut b, &r, pixel));
+        b.finish(self.to_string())
+    }
+
+    fn registers(&self, b: &mut Builder) -> Registers {
+        let tiles = self.tiles as usize;
+        let temporaries = epilogue::slots(&self.post);
+        Registers {
+            sums: (0..2).map(|_| b.tiles(tiles)).collect(),
+            rows: b.tiles(2),
+            columns: b.tiles(tiles),
+            bias: b.slots(tiles),
+            values: (0..IN_FLIGHT).map(|_| b.slots(tiles)).collect(),
+            temporaries: b.slots(temporaries),
+            input: b.parameter("in"),
+            chunk: b.pointer(),
+            weights: b.pointer(),
+            ahead: b.pointer(),
+        }
+    }
+
+    fn planes(&self) -> u32 {
+        if self.plane.is_some() { 2 } else { 1 }
+    }
+
+    /// Bytes of the panel's weights in one chunk.
+    fn chunk_bytes(&self) -> i32 {
+        (self.planes() * self.tiles) as i32 * TILE_SIZE
+    }
+
+    /// Bytes of the panel's weights.
+    fn bytes(&self) -> i32 {
+        self.chunks as i32 * self.chunk_bytes()
+    }
+
+    /// The planes of row and weight that are multiplied, in an order in which neighbours share a factor. The
+    /// product of the two second values is below what the sum can hold.
+    fn products_of_planes(&self) -> &'static [(u32, u32)] {
+        if self.plane.is_some() { &[(0, 1), (0, 0), (1, 0)] } else { &[(0, 0)] }
+    }
+
+    /// All products of a block of `rows` rows of tiles; its sums go to memory.
+    fn products(&self, b: &mut Builder, r: &Registers, rows: u32, woven: &Woven) {
+        let rows = rows as usize;
+        r.sums[..rows].iter().flatten().for_each(|&sum| b.tile_zero(sum));
+        b.point(r.chunk, r.input, 0);
+        b.point(r.weights, b.parameter("weights"), 0);
+        let trips = self.chunks.saturating_sub(UNROLL).div_ceil(TRIP);
+        b.repeat(Times::Exactly(trips), |b| {
+            for chunk in 0..TRIP {
+                self.chunk(b, r, (rows, chunk), &mut |_| {});
+            }
+            b.advance(r.chunk, TRIP as i32 * TILE_BYTES);
+            b.advance(r.weights, TRIP as i32 * self.chunk_bytes());
+        });
+        let left = self.chunks - trips * TRIP;
+        let dots = left * (rows as u32 * self.tiles) * self.products_of_planes().len() as u32;
+        let mut weaver = Weaver { panel: self, registers: r, woven, dots, done: 0 };
+        for chunk in 0..left {
+            self.chunk(b, r, (rows, chunk), &mut |b| weaver.after_dot(b));
+        }
+        b.advance(r.ahead, woven.lines.min(dots) as i32 * LINE);
+        self.store_sums(b, r, rows);
+    }
+
+    /// The products of one chunk; `after_dot` is called after each.
+    fn chunk(
+        &self,
+        b: &mut Builder,
+        r: &Registers,
+        (rows, chunk): (usize, u32),
+        after_dot: &mut dyn FnMut(&mut Builder),
+    ) {
+        let mut loaded = [u32::MAX; 2];
+        for &(row_plane, column_plane) in self.products_of_planes() {
+            for row in 0..rows {
+                for (column, &weights) in r.columns.iter().enumerate() {
+                    if column == 0 && loaded[0] != row_plane {
+                        self.load_row(b, r, (row, row_plane), chunk);
+                    }
+                    if row == 0 && loaded[1] != column_plane {
+                        let tile = (chunk * self.planes() + column_plane) * self.tiles + column as u32;
+                        b.tile_load(weights, r.weights, tile as i32 * TILE_SIZE, TILE_BYTES);
+                    }
+                    b.tile_dot(r.sums[row][column], r.rows[row], weights);
+                    after_dot(b);
+                }
+            }
+            loaded = [row_plane, column_plane];
+        }
+    }
+
+    fn load_row(&self, b: &mut Builder, r: &Registers, (row, plane): (usize, u32), chunk: u32) {
+        let plane = plane as i32 * self.plane.unwrap_or(0);
+        let offset = plane + row as i32 * TILE_ROWS as i32 * self.step + chunk as i32 * TILE_BYTES;
+        b.tile_load(r.rows[row], r.chunk, offset, self.step);
+    }
+
+    fn store_sums(&self, b: &mut Builder, r: &Registers, rows: usize) {
+        for (number, &sum) in r.sums[..rows].iter().flatten().enumerate() {
+            b.tile_store(sum, b.parameter("sums"), number as i32 * TILE_SIZE, TILE_BYTES);
+        }
+    }
+
+    /// Moves the pointers of results behind a block.
+    fn next_pixels(&self, b: &mut Builder) {
+        b.advance(b.parameter("out"), BLOCK as i32 * self.out);
+        b.advance(b.parameter("add"), BLOCK as i32 * self.add);
+    }
+
+    /// Asks for the memory of a pixel's results, which cannot be written before it is near.
+    fn ask_for_results(&self, b: &mut Builder, pixel: u32) {
+        for column in 0..self.tiles as i32 {
+            let channel = column * b.vector_bytes();
+            b.prefetch(b.parameter("out"), pixel as i32 * self.out + channel);
+            if self.add != 0 {
+                b.prefetch(b.parameter("add"), pixel as i32 * self.add + channel);
+            }
+        }
+    }
+
+    /// Bias and epilogue of a pixel whose sums are in memory.
+    fn finish(&self, b: &mut Builder, r: &Registers, pixel: u32) {
+        let values = &r.values[pixel as usize % IN_FLIGHT];
+        let (tile_row, row) = ((pixel / TILE_ROWS) as i32, (pixel % TILE_ROWS) as i32);
+        let mut results = Vec::new();
+        for (column, (&value, &bias)) in values.iter().zip(&r.bias).enumerate() {
+            let tile = tile_row * self.tiles as i32 + column as i32;
+            b.load(value, b.parameter("sums"), tile * TILE_SIZE + row * TILE_BYTES);
+            b.binary(crate::vector::BinaryOp::Add, value, value, bias);
+            let channel = column as i32 * b.vector_bytes();
+            let [out, add] = [self.out, self.add].map(|step| pixel as i32 * step + channel);
+            results.push(epilogue::Result { value, out, add, lanes: TILE_LANES });
+        }
+        let pointers = [b.parameter("out"), b.parameter("add")];
+        epilogue::finish(b, (&self.post, Format::F32), &results, pointers, &r.temporaries);
+    }
+}
+
+/// Spreads what is woven evenly over a number of products.
+struct Weaver<'a> {
+    panel: &'a MatmulPanel,
+    registers: &'a Registers,
+    woven: &'a Woven,
+    dots: u32,
+    done: u32,
+}
+
+impl Weaver<'_> {
+    fn after_dot(&mut self, b: &mut Builder) {
+        let due = |all: u32, dot: u32| all * dot / self.dots;
+        let lines = self.woven.lines.min(self.dots);
+        for line in due(lines, self.done)..due(lines, self.done + 1) {
+            b.prefetch(self.registers.ahead, line as i32 * LINE);
+        }
+        for pixel in due(self.woven.pixels, self.done)..due(self.woven.pixels, self.done + 1) {
+            self.panel.finish(b, self.registers, pixel);
+            self.panel.ask_for_results(b, BLOCK + pixel);
+        }
+        self.done += 1;
+    }
+}
