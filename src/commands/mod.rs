@@ -6,6 +6,7 @@ mod check;
 mod convert;
 mod emit;
 mod explain;
+mod profile;
 mod run;
 mod summary;
 mod verify;
@@ -24,6 +25,7 @@ pub enum Command {
     Run(run::Arguments),
     Verify(verify::Arguments),
     Bench(bench::Arguments),
+    Profile(profile::Arguments),
     Convert(convert::Arguments),
 }
 
@@ -38,6 +40,7 @@ impl Command {
             Command::Run(arguments) => run::run(&arguments),
             Command::Verify(arguments) => verify::run(&arguments),
             Command::Bench(arguments) => bench::run(&arguments),
+            Command::Profile(arguments) => profile::run(&arguments),
             Command::Convert(arguments) => convert::run(&arguments),
         }
     }

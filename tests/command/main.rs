@@ -8,6 +8,7 @@ mod convert;
 mod emit;
 mod explain;
 mod harness;
+mod profile;
 mod run;
 mod summary;
 mod verify;

@@ -98,7 +98,9 @@ pub struct Compiler<'m, M: Module> {
     isas: Isas,
     target: Target,
     context: FunctionBuilderContext,
-    /// Functions in the order in which they were defined, kept only when asked for.
+    /// Functions in the order in which they were defined, with the bytes of their code.
+    defined: Vec<(FuncId, usize)>,
+    /// The same functions as text, kept only when asked for.
     listing: Option<Vec<CompiledFunction>>,
 }
 
@@ -106,7 +108,12 @@ impl<'m, M: Module> Compiler<'m, M> {
     /// A compiler for `target` that fills `module`; with `list` set, every function's text is kept.
     pub fn new(module: &'m mut M, isas: Isas, target: Target, list: bool) -> Self {
         let context = FunctionBuilderContext::new();
-        Self { module, isas, target, context, listing: list.then(Vec::new) }
+        Self { module, isas, target, context, defined: Vec::new(), listing: list.then(Vec::new) }
+    }
+
+    /// The functions defined so far, with the bytes of their code.
+    pub fn defined(&self) -> &[(FuncId, usize)] {
+        &self.defined
     }
 
     /// The functions defined so far, if they were kept.
@@ -157,6 +164,7 @@ impl<'m, M: Module> Compiler<'m, M> {
         let id = declared.map_err(|e| failed(e.to_string()))?;
         let defined = self.module.define_function_bytes(id, CACHE_LINE, &code, &[]);
         defined.map_err(|e| failed(e.to_string()))?;
+        self.defined.push((id, code.len()));
         if let Some(listing) = &mut self.listing {
             let (name, clif) = (kernel.name.clone(), None);
             listing.push(CompiledFunction { name, clif, code, references: Vec::new() });
@@ -225,6 +233,7 @@ impl<'m, M: Module> Compiler<'m, M> {
             .collect();
         let defined = self.module.define_function_bytes(id, alignment, &code, &relocations);
         defined.map_err(|e| failed(e.to_string()))?;
+        self.defined.push((id, code.len()));
         if let Some(listing) = &mut self.listing {
             let clif = Some(context.func.display().to_string());
             let references =
