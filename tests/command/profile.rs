@@ -72,7 +72,7 @@ fn steps_have_the_work_of_the_network() {
 
 #[test]
 fn kernels_are_those_of_the_plan() {
-    let plan = output(&["emit", "--stage", "plan", TINY]);
+    let plan = output(&["emit", "--stage", "plan", TINY, "--threads", "1"]);
     let found = profile(&["--threads", "1"]);
     for step in objects(&found, "steps") {
         let kernels = objects(step, "kernels");
