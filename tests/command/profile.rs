@@ -165,26 +165,39 @@ fn the_reference_evaluator_has_no_steps() {
     assert!(ran.stderr.contains("--backend cpu"), "{}", ran.stderr);
 }
 
-#[test]
+/// The lines of the map that a command writes.
 #[cfg(unix)]
-fn a_perf_map_names_all_functions() {
-    let ran = run(&[&PROFILE[..], &["--perf-map", "--threads", "1"]].concat());
+fn perf_map(arguments: &[&str]) -> Vec<String> {
+    let ran = run(&[arguments, &["--perf-map", "--threads", "1"]].concat());
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     let (note, path) = ran.stderr.trim_end().rsplit_once(' ').unwrap();
     let text = std::fs::read_to_string(path).unwrap();
     std::fs::remove_file(path).unwrap();
-    assert!(note.contains(&format!(" {} functions ", text.lines().count())), "{note}\n{text}");
-    let mut end = 0;
-    for line in text.lines() {
-        let [address, size] = [0, 1].map(|part| line.split(' ').nth(part).unwrap());
-        let [address, size] = [address, size].map(|number| usize::from_str_radix(number, 16).unwrap());
-        assert!(address >= end && size > 0, "{line} overlaps the line before");
-        end = address + size;
-    }
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    assert!(note.contains(&format!(" {} functions ", lines.len())), "{note}\n{text}");
+    lines
+}
+
+#[test]
+#[cfg(unix)]
+fn a_perf_map_names_all_functions() {
     let plan = output(&["emit", "--stage", "plan", TINY, "--threads", "1"]);
     let kernels =
         plan.lines().filter(|line| line.starts_with('k')).filter_map(|line| line.split(" = ").nth(1));
-    for name in kernels.chain(["run", "driver_0"]) {
-        assert!(text.lines().any(|line| line.ends_with(&format!(" {name}"))), "{name} is not in\n{text}");
+    let names: Vec<&str> = kernels.chain(["run", "driver_0"]).collect();
+    let image = "examples/digits/0_006.png";
+    for arguments in [&PROFILE[..], &["run", TINY, "--seed", "1", image]] {
+        let lines = perf_map(arguments);
+        let mut end = 0;
+        for line in &lines {
+            let [address, size] = [0, 1].map(|part| line.split(' ').nth(part).unwrap());
+            let [address, size] = [address, size].map(|number| usize::from_str_radix(number, 16).unwrap());
+            assert!(address >= end && size > 0, "{line} overlaps the line before");
+            end = address + size;
+        }
+        for name in &names {
+            let named = |line: &String| line.ends_with(&format!(" {name}"));
+            assert!(lines.iter().any(named), "{name} is not in\n{lines:#?}");
+        }
     }
 }
