@@ -59,7 +59,7 @@ pub struct NetworkArgs {
     /// Images in a run
     #[arg(long, value_name = "N", value_parser = batch_size, default_value_t = NonZeroU32::MIN)]
     pub batch: NonZeroU32,
-    /// Code for an instruction set: baseline, avx2, avx512, or native, the widest of this machine
+    /// Code for an instruction set: baseline, avx2, avx512, amx, or native, the widest of this machine
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>, default_value = "native")]
     pub target: Target,
     /// What products are computed in: f32; bf16 or split (each factor as two bf16 values), on machines with AMX

@@ -8,6 +8,7 @@ mod chart;
 mod cli;
 mod commands;
 mod inputs;
+mod measure;
 mod network;
 mod numbers;
 mod table;

@@ -10,14 +10,15 @@ use xcc_compiler::plan::{PlanError, PlanOptions};
 use xcc_compiler::target::Target;
 use xcc_runtime::reference::{evaluate_keeping, exactly};
 use xcc_runtime::weights::{self, NameMap, Weights, WeightsError};
-use xcc_runtime::{Model, ModelError};
+use xcc_runtime::{Model, ModelError, perf_map};
 
 use crate::cli::{self, Backend, Failure, Loaded, NetworkArgs, SpecArgs};
 use crate::inputs::InputArgs;
 use crate::numbers::bytes;
 use crate::terminal::with_progress;
 
-/// A network, what it runs with and on, and how results are told: what `run`, `verify` and `bench` take.
+/// A network, what it runs with and on, and how results are told: what `run`, `verify`, `bench` and
+/// `profile` take.
 #[derive(Args)]
 pub struct JobArgs {
     #[command(flatten)]
@@ -31,7 +32,7 @@ pub struct JobArgs {
     pub json: bool,
 }
 
-/// What is run, and by what: what `run` and `bench` take.
+/// What is run, and by what: what `run`, `bench` and `profile` take.
 #[derive(Args)]
 pub struct EngineArgs {
     /// What runs the network
@@ -40,6 +41,9 @@ pub struct EngineArgs {
     /// Run the network up to this layer, whose value is the result
     #[arg(long, value_name = "LAYER")]
     pub tap: Option<String>,
+    /// Write the names of generated functions to /tmp/perf-PID.map, where profilers such as Linux perf look
+    #[arg(long)]
+    pub perf_map: bool,
 }
 
 impl EngineArgs {
@@ -48,6 +52,18 @@ impl EngineArgs {
         if let Some(layer) = &self.tap {
             graph.outputs = vec![tap(graph, layer)?];
         }
+        Ok(())
+    }
+
+    /// Writes the map of `--perf-map`.
+    pub fn map(&self, engine: &Engine) -> Result<(), Failure> {
+        if !self.perf_map {
+            return Ok(());
+        }
+        let no_code = || Failure::input("--perf-map: the reference evaluator has no generated functions");
+        let model = engine.model().ok_or_else(no_code)?;
+        let path = perf_map::write(model).map_err(|error| Failure::input(format!("--perf-map: {error}")))?;
+        cli::note(format!("the names of {} functions are in {}", model.symbols().len(), path.display()));
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Runs what `xcc-compiler` made, and everything around it: weights, images, threads.
 
+pub mod bandwidth;
 pub mod image;
 pub mod labels;
 pub mod machine;
@@ -7,6 +8,7 @@ mod memory;
 pub mod model;
 pub mod npy;
 pub mod peak;
+pub mod perf_map;
 pub mod reference;
 mod replace;
 mod team;
@@ -14,4 +16,4 @@ pub mod verify;
 pub mod weights;
 
 pub use memory::OutOfMemory;
-pub use model::{Model, ModelError};
+pub use model::{BuildTimes, Model, ModelError};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
-use xcc_compiler::codegen::jit::NativeProgram;
+use xcc_compiler::codegen::jit::{NativeProgram, Symbol};
 use xcc_compiler::codegen::{CodegenError, Context};
 use xcc_compiler::graph::{Graph, NodeId, Shape, WeightSource};
 use xcc_compiler::plan::pack::Pack;
@@ -54,7 +54,19 @@ pub enum ModelError {
 pub struct Model {
     compiled: Arc<Compiled>,
     threads: u32,
+    times: BuildTimes,
     idle: Mutex<Vec<Slot>>,
+}
+
+/// How long the parts of making a model took that run side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BuildTimes {
+    /// Making machine code.
+    pub code: Duration,
+    /// Packing weights.
+    pub pack: Duration,
+    /// Both together.
+    pub both: Duration,
 }
 
 struct Compiled {
@@ -93,6 +105,12 @@ impl Waiter {
     fn stamp(&self, at: usize) {
         self.times[at].store(self.epoch.elapsed().as_nanos() as u64, Ordering::Relaxed);
     }
+
+    /// How long each step of the last run took.
+    fn durations(&self) -> Vec<Duration> {
+        let times: Vec<u64> = self.times.iter().map(|time| time.load(Ordering::Relaxed)).collect();
+        times.windows(2).map(|pair| Duration::from_nanos(pair[1] - pair[0])).collect()
+    }
 }
 
 /// A context that may be sent to the workers of a run.
@@ -119,12 +137,17 @@ impl Model {
         if program.uses_tiles() {
             permit_tiles()?;
         }
-        let (native, constants) =
-            rayon::join(|| NativeProgram::compile(&program, false), || pack_constants(&program, weights));
+        let (((native, code), (constants, pack)), both) = timed(|| {
+            rayon::join(
+                || timed(|| NativeProgram::compile(&program, false)),
+                || timed(|| pack_constants(&program, weights)),
+            )
+        });
         let compiled = Compiled { native: native?, constants: constants?, program };
         Ok(Self {
             compiled: Arc::new(compiled),
             threads: options.threads.max(1),
+            times: BuildTimes { code, pack, both },
             idle: Mutex::new(Vec::new()),
         })
     }
@@ -134,21 +157,30 @@ impl Model {
         &self.compiled.program
     }
 
-    /// Runs the network on a batch of inputs, each in compact NHWC order, and returns the outputs likewise.
-    pub fn run(&self, input: &[f32]) -> Result<Vec<Vec<f32>>, ModelError> {
-        let program = self.program();
-        self.with_slot(input, |slot| {
-            program.outputs.iter().map(|view| read(program, view, slot.arena.values())).collect()
-        })
+    /// How long making the model took.
+    pub fn build_times(&self) -> BuildTimes {
+        self.times
     }
 
-    /// Runs the network and returns how long each step took. The sum is less than the whole run by the
-    /// copying of input and output.
-    pub fn run_timed(&self, input: &[f32]) -> Result<Vec<Duration>, ModelError> {
-        self.with_slot(input, |slot| {
-            let times: Vec<u64> = slot.waiter.times.iter().map(|time| time.load(Ordering::Relaxed)).collect();
-            times.windows(2).map(|pair| Duration::from_nanos(pair[1] - pair[0])).collect()
-        })
+    /// Where the functions of its machine code lie, in the order of addresses.
+    pub fn symbols(&self) -> &[Symbol] {
+        self.compiled.native.symbols()
+    }
+
+    /// Runs the network on a batch of inputs, each in compact NHWC order, and returns the outputs likewise.
+    pub fn run(&self, input: &[f32]) -> Result<Vec<Vec<f32>>, ModelError> {
+        self.with_slot(input, |slot| self.outputs(slot))
+    }
+
+    /// Runs the network as [`Model::run`] does and returns the outputs and how long each step took. The steps'
+    /// sum is less than the whole run by the copying of input and output and the waking of threads.
+    pub fn run_timed(&self, input: &[f32]) -> Result<(Vec<Vec<f32>>, Vec<Duration>), ModelError> {
+        self.with_slot(input, |slot| (self.outputs(slot), slot.waiter.durations()))
+    }
+
+    fn outputs(&self, slot: &Slot) -> Vec<Vec<f32>> {
+        let program = self.program();
+        program.outputs.iter().map(|view| read(program, view, slot.arena.values())).collect()
     }
 
     /// Runs the network and gives `visit` each value that the plan keeps to the end, in compact NHWC order.
@@ -228,6 +260,13 @@ impl Model {
         slot.waiter.stamp(0);
         slot.team.run(&job);
     }
+}
+
+/// A result and how long it took.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let began = Instant::now();
+    let result = work();
+    (result, began.elapsed())
 }
 
 /// Writes all packed constants, several recipes at a time.

@@ -34,7 +34,7 @@ pub struct Arguments {
     /// Images in a run to plan for (plan and later) [default: 1]
     #[arg(long, value_name = "N", value_parser = cli::batch_size)]
     batch: Option<NonZeroU32>,
-    /// Code for an instruction set (plan and later): baseline, avx2, avx512 or native [default: native]
+    /// Code for an instruction set (plan and later): baseline, avx2, avx512, amx or native [default: native]
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>)]
     target: Option<Target>,
     /// Precision to plan for (plan and later): f32, bf16 or split [default: f32]

@@ -7,6 +7,7 @@ mod convert;
 mod emit;
 mod explain;
 mod precision;
+mod profile;
 mod run;
 mod summary;
 mod verify;
@@ -26,6 +27,7 @@ pub enum Command {
     Verify(verify::Arguments),
     Bench(bench::Arguments),
     Precision(precision::Arguments),
+    Profile(profile::Arguments),
     Convert(convert::Arguments),
 }
 
@@ -41,6 +43,7 @@ impl Command {
             Command::Verify(arguments) => verify::run(&arguments),
             Command::Bench(arguments) => bench::run(&arguments),
             Command::Precision(arguments) => precision::run(&arguments),
+            Command::Profile(arguments) => profile::run(&arguments),
             Command::Convert(arguments) => convert::run(&arguments),
         }
     }

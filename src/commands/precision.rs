@@ -10,9 +10,9 @@ use xcc_runtime::Model;
 use xcc_runtime::reference::evaluate_keeping;
 use xcc_runtime::weights::Weights;
 
-use super::bench::quantile;
 use crate::cli::{self, Failure, NetworkArgs, SpecArgs};
 use crate::inputs::{InputArgs, Inputs};
+use crate::measure::samples::quantile;
 use crate::network::{self, Origin};
 use crate::table::{Layout, Table};
 use crate::terminal::with_progress;

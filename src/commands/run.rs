@@ -72,6 +72,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         origin: bound.origin,
     };
     let engine = Engine::new(loaded.graph, bound.weights, engine.backend, &job.network)?;
+    arguments.engine.map(&engine)?;
     let values = with_progress("running", || results(&engine, &inputs, report.batch as usize, shape))?;
     if let Some(path) = &arguments.output {
         write(path, inputs.count(), shape, &values)?;

@@ -71,3 +71,24 @@ pub fn json(arguments: &[&str]) -> Value {
     assert_eq!(text.lines().count(), 1, "one object on one line");
     serde_json::from_str(&text).unwrap()
 }
+
+/// A number of an object.
+pub fn number(object: &Value, key: &str) -> f64 {
+    object[key].as_f64().unwrap_or_else(|| panic!("{key}: {object}"))
+}
+
+/// The numbers of an array.
+pub fn numbers(array: &Value) -> Vec<f64> {
+    array.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+}
+
+/// The keys of an object in alphabetical order, each of which the help of `command` must name.
+pub fn keys_in_help<'a>(command: &str, object: &'a Value) -> Vec<&'a str> {
+    let help = output(&["help", command]);
+    let mut keys: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    for key in &keys {
+        assert!(help.contains(&format!("`{key}`")), "the help of {command} does not tell of {key}");
+    }
+    keys
+}

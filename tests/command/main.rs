@@ -9,6 +9,7 @@ mod emit;
 mod explain;
 mod harness;
 mod precision;
+mod profile;
 mod run;
 mod summary;
 mod verify;

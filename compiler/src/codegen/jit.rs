@@ -1,7 +1,7 @@
 //! Programs as executable memory of this process.
 
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
-use cranelift_module::FuncId;
+use cranelift_module::{FuncId, Module};
 
 use super::{CodegenError, CompiledFunction, Compiler, Context, Isas};
 use crate::plan::Program;
@@ -36,7 +36,19 @@ fn new_module(isas: &Isas) -> Result<JITModule, CodegenError> {
 pub struct NativeProgram {
     entry: extern "C" fn(*const Context, u64, u64),
     listing: Vec<CompiledFunction>,
+    symbols: Vec<Symbol>,
     _module: OwnedModule,
+}
+
+/// Where a function lies in the memory of this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    /// Its name; kernels have their descriptor's.
+    pub name: String,
+    /// Its first byte.
+    pub address: usize,
+    /// Bytes of its code.
+    pub bytes: usize,
 }
 
 // SAFETY: the code is read-only once it is finalized, and the entry point keeps all its state in the context,
@@ -49,17 +61,22 @@ impl NativeProgram {
     /// Compiles `program`; with `list` set, the functions' texts are kept for [`NativeProgram::listing`].
     pub fn compile(program: &Program, list: bool) -> Result<Self, CodegenError> {
         let define = |compiler: &mut Compiler<'_, JITModule>| compiler.program(program);
-        let (module, address, listing) = finalize(program.target, list, define)?;
+        let Finalized { module, address, symbols, listing } = finalize(program.target, list, define)?;
         // SAFETY: the function was declared with the entry signature: three integer arguments, nothing
         // returned.
         let entry =
             unsafe { std::mem::transmute::<*const u8, extern "C" fn(*const Context, u64, u64)>(address) };
-        Ok(Self { entry, listing, _module: module })
+        Ok(Self { entry, listing, symbols, _module: module })
     }
 
     /// Every function's CLIF and code, if they were kept.
     pub fn listing(&self) -> &[CompiledFunction] {
         &self.listing
+    }
+
+    /// Where every function lies, in the order of addresses.
+    pub fn symbols(&self) -> &[Symbol] {
+        &self.symbols
     }
 
     /// Runs the part of thread `thread` of `threads`. All threads of a run must call this with the same
@@ -76,21 +93,43 @@ impl NativeProgram {
     }
 }
 
+/// A module that can be executed.
+struct Finalized {
+    module: OwnedModule,
+    /// The function that was asked for.
+    address: *const u8,
+    symbols: Vec<Symbol>,
+    listing: Vec<CompiledFunction>,
+}
+
 fn finalize(
     target: Target,
     list: bool,
     define: impl FnOnce(&mut Compiler<'_, JITModule>) -> Result<FuncId, CodegenError>,
-) -> Result<(OwnedModule, *const u8, Vec<CompiledFunction>), CodegenError> {
+) -> Result<Finalized, CodegenError> {
     let isas = Isas::native(target)?;
     let mut owned = OwnedModule(Some(new_module(&isas)?));
     let module = owned.0.as_mut().expect("filled above");
     let mut compiler = Compiler::new(module, isas, target, list);
     let function = define(&mut compiler)?;
+    let defined = compiler.defined().to_vec();
     let listing = compiler.into_listing();
     let finished = module.finalize_definitions();
     finished.map_err(|e| CodegenError::Machine { reason: format!("code cannot be made executable: {e}") })?;
     let address = module.get_finalized_function(function);
-    Ok((owned, address, listing))
+    let symbols = symbols(module, &defined);
+    Ok(Finalized { module: owned, address, symbols, listing })
+}
+
+/// The finalized functions by address.
+fn symbols(module: &JITModule, defined: &[(FuncId, usize)]) -> Vec<Symbol> {
+    let symbol = |&(id, bytes): &(FuncId, usize)| {
+        let name = module.declarations().get_function_decl(id).linkage_name(id).into_owned();
+        Symbol { name, address: module.get_finalized_function(id).addr(), bytes }
+    };
+    let mut symbols: Vec<Symbol> = defined.iter().map(symbol).collect();
+    symbols.sort_by_key(|symbol| symbol.address);
+    symbols
 }
 
 /// A single kernel that can be called: what differential tests and kernel benches use.
@@ -104,7 +143,7 @@ pub struct NativeKernel {
 impl NativeKernel {
     /// Compiles `kernel` for `target`.
     pub fn compile(kernel: &Kernel, target: Target) -> Result<Self, CodegenError> {
-        let (module, address, _) = finalize(target, false, |compiler| {
+        let Finalized { module, address, .. } = finalize(target, false, |compiler| {
             compiler.configure_in_kernels();
             compiler.kernel(kernel)
         })?;

@@ -100,7 +100,9 @@ pub struct Compiler<'m, M: Module> {
     context: FunctionBuilderContext,
     /// Whether each kernel that uses tile registers configures and releases them itself.
     configure: bool,
-    /// Functions in the order in which they were defined, kept only when asked for.
+    /// Functions in the order in which they were defined, with the bytes of their code.
+    defined: Vec<(FuncId, usize)>,
+    /// The same functions as text, kept only when asked for.
     listing: Option<Vec<CompiledFunction>>,
 }
 
@@ -108,12 +110,18 @@ impl<'m, M: Module> Compiler<'m, M> {
     /// A compiler for `target` that fills `module`; with `list` set, every function's text is kept.
     pub fn new(module: &'m mut M, isas: Isas, target: Target, list: bool) -> Self {
         let context = FunctionBuilderContext::new();
-        Self { module, isas, target, context, configure: false, listing: list.then(Vec::new) }
+        let listing = list.then(Vec::new);
+        Self { module, isas, target, context, configure: false, defined: Vec::new(), listing }
     }
 
     /// Has each kernel that uses tile registers configure and release them itself, so that it runs by itself.
     pub fn configure_in_kernels(&mut self) {
         self.configure = true;
+    }
+
+    /// The functions defined so far, with the bytes of their code.
+    pub fn defined(&self) -> &[(FuncId, usize)] {
+        &self.defined
     }
 
     /// The functions defined so far, if they were kept.
@@ -180,6 +188,7 @@ impl<'m, M: Module> Compiler<'m, M> {
         let id = declared.map_err(|e| failed(e.to_string()))?;
         let defined = self.module.define_function_bytes(id, CACHE_LINE, &code, &[]);
         defined.map_err(|e| failed(e.to_string()))?;
+        self.defined.push((id, code.len()));
         if let Some(listing) = &mut self.listing {
             let (name, clif) = (name.to_owned(), None);
             listing.push(CompiledFunction { name, clif, code, references: Vec::new() });
@@ -265,6 +274,7 @@ impl<'m, M: Module> Compiler<'m, M> {
             .collect();
         let defined = self.module.define_function_bytes(id, alignment, &code, &relocations);
         defined.map_err(|e| failed(e.to_string()))?;
+        self.defined.push((id, code.len()));
         if let Some(listing) = &mut self.listing {
             let clif = Some(context.func.display().to_string());
             let references =

@@ -21,21 +21,21 @@ pub struct Plan {
     pub runs: Option<u32>,
 }
 
-/// Times of runs.
-pub struct Taken {
+/// What was measured in runs.
+pub struct Taken<T> {
     /// Runs before.
     pub warmup: u32,
     /// Each run that counts, in order.
-    pub times: Vec<Duration>,
+    pub runs: Vec<T>,
 }
 
 impl Plan {
-    /// Runs `run` as often as planned, and `between` before each run that counts, outside of its time.
-    pub fn take(
+    /// Calls `run`, which measures itself, as often as planned, and `between` before each run that counts.
+    pub fn take<T>(
         &self,
-        mut run: impl FnMut() -> Result<(), Failure>,
+        mut run: impl FnMut() -> Result<T, Failure>,
         mut between: impl FnMut() -> Result<(), Failure>,
-    ) -> Result<Taken, Failure> {
+    ) -> Result<Taken<T>, Failure> {
         let began = Instant::now();
         let mut warmup = 0;
         while self.warmup.map_or(warmup < WARMUP_RUNS || began.elapsed() < WARMUP, |runs| warmup < runs) {
@@ -43,14 +43,12 @@ impl Plan {
             warmup += 1;
         }
         let began = Instant::now();
-        let mut times = Vec::new();
-        while self.goes_on(times.len() as u32, began.elapsed()) {
+        let mut runs = Vec::new();
+        while self.goes_on(runs.len() as u32, began.elapsed()) {
             between()?;
-            let start = Instant::now();
-            run()?;
-            times.push(start.elapsed());
+            runs.push(run()?);
         }
-        Ok(Taken { warmup, times })
+        Ok(Taken { warmup, runs })
     }
 
     fn goes_on(&self, done: u32, elapsed: Duration) -> bool {
@@ -81,14 +79,15 @@ mod tests {
             let plan = Plan { warmup: Some(warmup), runs: Some(runs) };
             let run = || {
                 count += 1;
-                Ok(())
+                Ok(count)
             };
             let between = || {
                 pauses += 1;
                 Ok(())
             };
             let taken = plan.take(run, between).unwrap();
-            assert_eq!((taken.warmup, taken.times.len() as u32), (warmup, runs));
+            let counted: Vec<u32> = (warmup + 1..=warmup + runs).collect();
+            assert_eq!((taken.warmup, taken.runs), (warmup, counted));
             assert_eq!((count, pauses), (warmup + runs, runs));
         }
     }

@@ -1,0 +1,119 @@
+//! The measured bandwidth of memory: how fast kernels can read what is not in the level-2 cache.
+//!
+//! Each thread reads a buffer of its own with the vectors of the target, again and again. The buffers are larger than
+//! level-2 caches and, on servers, smaller than the level-3 cache: where weights and large maps of a network
+//! come from.
+
+use std::num::NonZeroUsize;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use xcc_compiler::codegen::CodegenError;
+use xcc_compiler::codegen::jit::NativeKernel;
+use xcc_compiler::target::Target;
+use xcc_compiler::vector::{BinaryOp, Builder, Kernel, Times};
+
+use crate::memory::AlignedBuffer;
+
+/// Bytes that each thread reads in a pass.
+pub const BUFFER_BYTES: u64 = 16 << 20;
+/// Independent sums, so that none waits for another.
+const SUMS: usize = 8;
+/// Vectors in one turn of the loop.
+const UNROLLED: usize = 16;
+/// Passes of which the fastest counts, at least.
+const PASSES: u32 = 3;
+
+/// Bytes in a second that `threads` threads read together with the vectors of `target`; more threads than the machine
+/// has cores count as that many.
+///
+/// Takes about `time`. The fastest pass of each thread counts, as for [`crate::peak::measure`].
+pub fn measure(target: Target, threads: u32, time: Duration) -> Result<f64, CodegenError> {
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = (threads.max(1) as usize).min(cores);
+    let start = Barrier::new(threads);
+    thread::scope(|scope| {
+        let readers: Vec<_> = (0..threads).map(|_| scope.spawn(|| read(target, time, &start))).collect();
+        let ended = readers.into_iter().map(|reader| {
+            let panicked =
+                |_| CodegenError::Machine { reason: "a thread that reads memory ended".to_owned() };
+            reader.join().map_err(panicked)?
+        });
+        ended.sum()
+    })
+}
+
+/// Bytes in a second that this thread reads, once all are ready.
+fn read(target: Target, time: Duration, start: &Barrier) -> Result<f64, CodegenError> {
+    let prepared = prepare(target);
+    start.wait();
+    let (kernel, mut buffer, mut result) = prepared?;
+    let turn = u64::from(target.vector_bytes()) * UNROLLED as u64;
+    let pointers = [buffer.values_mut(), result.values_mut()].map(|values| values.as_mut_ptr().cast());
+    let began = Instant::now();
+    let mut fastest = Duration::MAX;
+    let mut passes = 0;
+    while passes < PASSES || began.elapsed() < time {
+        let pass = Instant::now();
+        // SAFETY: each turn reads its share of the buffer, whose length is a multiple of it, and the only store is that
+        // of one vector, for which the result has room.
+        unsafe { kernel.call(&pointers, BUFFER_BYTES / turn) };
+        fastest = fastest.min(pass.elapsed());
+        passes += 1;
+    }
+    Ok(BUFFER_BYTES as f64 / fastest.as_secs_f64().max(1e-9))
+}
+
+/// The kernel, a buffer to read that has memory behind every page, and room for a vector.
+fn prepare(target: Target) -> Result<(NativeKernel, AlignedBuffer, AlignedBuffer), CodegenError> {
+    let no_memory = |error: crate::OutOfMemory| CodegenError::Machine { reason: error.to_string() };
+    let mut buffer = AlignedBuffer::zeroed(BUFFER_BYTES).map_err(no_memory)?;
+    buffer.values_mut().fill(1.0);
+    let result = AlignedBuffer::zeroed(u64::from(target.vector_bytes())).map_err(no_memory)?;
+    Ok((NativeKernel::compile(&kernel(target), target)?, buffer, result))
+}
+
+/// Adds up vectors; their total is stored, so that none is without use.
+fn kernel(target: Target) -> Kernel {
+    let mut builder = Builder::new(target.lanes, &["from", "out"], true);
+    let (from, out) = (builder.parameter("from"), builder.parameter("out"));
+    let sums = builder.slots(SUMS);
+    let value = builder.slot();
+    let bytes = builder.vector_bytes();
+    sums.iter().for_each(|&sum| builder.constant(sum, 0.0));
+    builder.repeat(Times::Rows, |builder| {
+        for (number, &sum) in (0..UNROLLED as i32).zip(sums.iter().cycle()) {
+            builder.load(value, from, number * bytes);
+            builder.binary(BinaryOp::Add, sum, sum, value);
+        }
+        builder.advance(from, UNROLLED as i32 * bytes);
+    });
+    sums[1..].iter().for_each(|&sum| builder.binary(BinaryOp::Add, sums[0], sums[0], sum));
+    builder.store_lanes(sums[0], out, 0, target.lanes);
+    builder.finish(format!("bandwidth_{target}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_reads_every_value_once() {
+        for target in [Target::baseline(), Target::native()] {
+            let (kernel, mut buffer, mut result) = prepare(target).unwrap();
+            let pointers =
+                [buffer.values_mut(), result.values_mut()].map(|values| values.as_mut_ptr().cast());
+            let rows = BUFFER_BYTES / (u64::from(target.vector_bytes()) * UNROLLED as u64);
+            // SAFETY: as in `read`.
+            unsafe { kernel.call(&pointers, rows) };
+            let total: f32 = result.values()[..target.lanes as usize].iter().sum();
+            assert_eq!(f64::from(total), (BUFFER_BYTES / 4) as f64);
+        }
+    }
+
+    #[test]
+    fn a_bandwidth_is_measured() {
+        assert!(measure(Target::baseline(), 2, Duration::ZERO).unwrap() > 0.0);
+    }
+}

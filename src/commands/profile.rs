@@ -1,0 +1,99 @@
+//! `xcc profile`: where the time of a run goes, step by step, and what bounds each step.
+
+mod report;
+mod steps;
+mod work;
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use xcc_runtime::{Model, bandwidth};
+
+use crate::cli::{self, Failure};
+use crate::measure::peaks::Peaks;
+use crate::measure::{MeasureArgs, Subject, timed};
+use crate::terminal::with_progress;
+use report::Report;
+use steps::{Roofs, Run};
+
+/// How long each measurement of the bandwidth takes.
+const BANDWIDTH_TIME: Duration = Duration::from_millis(100);
+
+/// Show where the time of a run goes, step by step
+///
+/// A step computes a layer, with what was fused into it, and calls one or more kernels. The time that a step
+/// must take at least is the longer of its operations at the machine's peak and its bytes (inputs, outputs and weights,
+/// each once) at the bandwidth that threads have beyond their level-2 caches, both measured in the same
+/// process. The longer one bounds the step, `compute` or `memory`, unless the step takes more than twice as
+/// long: then it is bound by `overhead`.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  xcc profile specs/xception.xc --threads 1
+  xcc profile specs/xception.xc --sort time --set segments=28
+  perf record xcc profile specs/xception.xc --perf-map
+
+Columns: `kernels` has the kernel that executes most of the step's instructions, by its number in
+`xcc emit --stage plan`, and how many others are called; the list below the table has its name.
+`of peak` is the share of the peak, `MB` 10^6 bytes, `reached` the share of the bound: how long the
+step must take at least, divided by how long it took.
+
+JSON: an object on one line with `model`, `parameters` (of the spec), `backend`, `batch`,
+`threads`, `weights` (a file or null), `seed` (of random weights or null), `target`, `precision`, `processor`,
+`features`, `warmup` (runs before those that count), `times_ms` (every run that counts, in order),
+`median_ms`, `peak_gflops` (median of one core, times threads), `bandwidth_gbs` (10^9 bytes in a
+second, all threads), `steps`, `families` and `between` (copying of inputs and outputs, waking of
+threads) with `ms` and `share`. A step has `step` (from 0, as in the plan), `layer`, `kernels`
+(objects with `kernel`, `name`, `calls` and `instructions`, the share of the step's; the largest
+first), `ms` (median), `p5_ms`, `p95_ms`, `share`, `macs` (of all images of a run), `gflops`
+(2 x macs / ms; null without any), `peak_share` (or null), `bytes`, `bound_ms` (the least time) and
+`bound`: `compute`, `memory` or `overhead`. A family, the steps that call the same kinds of kernels,
+has `family`, `steps` (how many), `ms`, `share` and `gflops` (or null). Shares are those of the sum of
+all `ms` of steps and between them; they add up to 1.")]
+pub struct Arguments {
+    #[command(flatten)]
+    measure: MeasureArgs,
+    /// The order of steps
+    #[arg(long, value_enum, default_value_t = Order::Network)]
+    sort: Order,
+}
+
+/// The order of steps.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Order {
+    /// As they run
+    Network,
+    /// The longest first
+    Time,
+}
+
+/// Measures and prints.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let Arguments { measure, sort } = arguments;
+    let Subject { settings, graph, engine, input, target, .. } = Subject::new(measure)?;
+    let model = engine.model().ok_or_else(no_steps)?;
+    let bandwidth = || bandwidth::measure(target, settings.threads, BANDWIDTH_TIME).map_err(Failure::input);
+    let before = bandwidth()?;
+    let mut peaks = Peaks::begin(target)?;
+    let run = || timed_run(model, &input);
+    let taken = with_progress("measuring", || measure.plan().take(run, || peaks.between()))?;
+    let roofs = Roofs { peaks: peaks.end()?, threads: settings.threads, bandwidth: before.max(bandwidth()?) };
+    settings.origin.tell();
+    let mut steps = steps::steps(model.program(), &graph, &taken.runs, &roofs);
+    let between = steps::share_out(&mut steps, &taken.runs);
+    let families = steps::families(&steps);
+    if *sort == Order::Time {
+        steps.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+    }
+    let report = Report::new(settings, &taken, roofs, steps, families, between);
+    if measure.job.json { cli::print_json(&report) } else { cli::print(&report.text()) }
+}
+
+fn no_steps() -> Failure {
+    Failure::input("the reference evaluator has no steps: a profile is one of compiled code, `--backend cpu`")
+}
+
+fn timed_run(model: &Model, input: &[f32]) -> Result<Run, Failure> {
+    let ((_, steps), whole) = timed(|| model.run_timed(input).map_err(Failure::input))?;
+    Ok(Run { whole, steps })
+}

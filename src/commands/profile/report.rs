@@ -1,0 +1,163 @@
+//! The profile as text and as JSON.
+
+use serde::Serialize;
+use xcc_runtime::bandwidth::BUFFER_BYTES;
+
+use super::steps::{Between, Family, Roofs, Run, StepReport};
+use super::work::Called;
+use crate::chart::bar;
+use crate::measure::samples::{Taken, quantile};
+use crate::measure::settings::Settings;
+use crate::measure::{WIDTH, milliseconds, peaks};
+use crate::numbers;
+use crate::table::{Layout, Table};
+
+/// Columns of the longest bar.
+const BAR: usize = 24;
+
+/// What the columns say that do not say it themselves.
+const LEGEND: &str = "\
+bound: the longer of operations / peak and bytes / bandwidth; overhead where the step takes more
+than twice as long. reached: that time / ms. kernels: the one that does most, and how many others
+";
+
+/// All figures; the command's help describes them.
+#[derive(Serialize)]
+pub struct Report {
+    #[serde(flatten)]
+    settings: Settings,
+    warmup: u32,
+    times_ms: Vec<f64>,
+    median_ms: f64,
+    peak_gflops: f64,
+    bandwidth_gbs: f64,
+    steps: Vec<StepReport>,
+    families: Vec<Family>,
+    between: Between,
+    #[serde(skip)]
+    roofs: Roofs,
+}
+
+impl Report {
+    /// The figures that are printed.
+    pub fn new(
+        settings: Settings,
+        taken: &Taken<Run>,
+        roofs: Roofs,
+        steps: Vec<StepReport>,
+        families: Vec<Family>,
+        between: Between,
+    ) -> Self {
+        let times_ms: Vec<f64> = taken.runs.iter().map(|run| milliseconds(run.whole)).collect();
+        Self {
+            settings,
+            warmup: taken.warmup,
+            median_ms: quantile(&times_ms, 0.5),
+            times_ms,
+            peak_gflops: roofs.peak(),
+            bandwidth_gbs: roofs.bandwidth / 1e9,
+            steps,
+            families,
+            between,
+            roofs,
+        }
+    }
+
+    /// The figures as text that is made to be read.
+    pub fn text(&self) -> String {
+        let tables = [
+            self.figures().render(WIDTH, false),
+            self.table().render(WIDTH, false) + LEGEND,
+            self.kernels().render(WIDTH, false),
+            self.summary().render(WIDTH, false),
+        ];
+        self.settings.head() + &tables.join("\n")
+    }
+
+    fn figures(&self) -> Table {
+        let mut table = Table::new(&[Layout::Left, Layout::Right, Layout::Wrapped]);
+        let runs = format!("median of {} after {} to warm up", self.times_ms.len(), self.warmup);
+        table.row(["run".to_owned(), format!("{:.3} ms", self.median_ms), runs]);
+        let remark = peaks::remark(&self.roofs.peaks, self.settings.threads);
+        table.row(["peak".to_owned(), format!("{:.1} GFLOP/s", self.peak_gflops), remark]);
+        let remark = format!("reading {} in each thread", numbers::bytes(BUFFER_BYTES));
+        table.row(["bandwidth".to_owned(), format!("{:.1} GB/s", self.bandwidth_gbs), remark]);
+        table
+    }
+
+    fn table(&self) -> Table {
+        use Layout::{Left, Right, Wrapped};
+        let layouts = [Wrapped, Left, Right, Right, Right, Right, Right, Left, Right];
+        let mut table = Table::new(&layouts);
+        let head = ["layer", "kernels", "ms", "share", "GFLOP/s", "of peak", "MB", "bound", "reached"];
+        table.strong_row(head.map(str::to_owned));
+        table.rule("");
+        for step in &self.steps {
+            let or_dash = |number: Option<String>| number.unwrap_or_else(|| "-".to_owned());
+            table.row([
+                step.layer.clone(),
+                kernels(&step.kernels),
+                format!("{:.3}", step.ms),
+                percent(step.share),
+                or_dash(step.gflops.map(|gflops| format!("{gflops:.1}"))),
+                or_dash(step.peak_share.map(percent)),
+                format!("{:.2}", step.bytes as f64 / 1e6),
+                step.bound.name().to_owned(),
+                percent(step.bound_ms / step.ms.max(1e-6)),
+            ]);
+        }
+        table
+    }
+
+    /// The names of the kernels in the table, in the order of their numbers.
+    fn kernels(&self) -> Table {
+        let mut first: Vec<&Called> = self.steps.iter().filter_map(|step| step.kernels.first()).collect();
+        first.sort_by_key(|called| (called.kernel.len(), called.kernel.as_str()));
+        first.dedup_by_key(|called| &called.kernel);
+        let mut table = Table::new(&[Layout::Left, Layout::Wrapped]);
+        for called in first {
+            table.row([called.kernel.clone(), called.name.clone()]);
+        }
+        table
+    }
+
+    fn summary(&self) -> Table {
+        let layouts =
+            [Layout::Wrapped, Layout::Right, Layout::Right, Layout::Right, Layout::Right, Layout::Left];
+        let mut table = Table::new(&layouts);
+        table.strong_row(["kinds of kernels", "steps", "ms", "share", "GFLOP/s", ""].map(str::to_owned));
+        table.rule("");
+        for family in &self.families {
+            table.row([
+                family.family.clone(),
+                family.steps.to_string(),
+                format!("{:.3}", family.ms),
+                percent(family.share),
+                family.gflops.map_or_else(|| "-".to_owned(), |gflops| format!("{gflops:.1}")),
+                bar(family.share, BAR),
+            ]);
+        }
+        let Between { ms, share } = self.between;
+        let between = "between steps: input, output, threads".to_owned();
+        let dash = || "-".to_owned();
+        table.row([between, dash(), format!("{ms:.3}"), percent(share), dash(), bar(share, BAR)]);
+        table.rule("");
+        let sum = ms + self.steps.iter().map(|step| step.ms).sum::<f64>();
+        let steps = self.steps.len().to_string();
+        table.row(["sum of these medians".to_owned(), steps, format!("{sum:.3}"), percent(1.0)]);
+        table
+    }
+}
+
+/// The kernel that does most, and how many others are called.
+fn kernels(called: &[Called]) -> String {
+    match called {
+        [] => "-".to_owned(),
+        [only] => only.kernel.clone(),
+        [first, others @ ..] => format!("{} +{}", first.kernel, others.len()),
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
