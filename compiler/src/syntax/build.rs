@@ -220,7 +220,8 @@ impl<'a> Builder<'a> {
 
     fn bad_statement(&mut self, pair: Pair<'_, Rule>) -> StatementKind {
         let span = pair.as_span();
-        if span.as_str().as_bytes().first() == Some(&brackets::BLANK) {
+        let first_of = |text: &str| text.as_bytes().get(span.start()).copied();
+        if first_of(self.text) == Some(brackets::BLANK) && first_of(self.written) != Some(brackets::BLANK) {
             // brackets.rs has said what is wrong.
             let text = children(pair.clone()).next().map(|head| self.written(&head)).unwrap_or_default();
             return StatementKind::Bad { declares: declared(&text), text, body: self.blocks_of(pair) };
