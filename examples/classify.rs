@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Files are bound to the graph as it was written, before passes rewrite it.
     let weights = weights::load(&graph, Path::new("specs/digits.safetensors"), None)?;
     let report = optimize(&mut graph, &PassOptions::default());
-    let model = Model::compile(&graph, &weights, Target::baseline(), PlanOptions::default())?;
+    let model = Model::compile(&graph, &weights, Target::native(), PlanOptions::default())?;
 
     let shape = graph.node(graph.input).shape;
     let input = image::load(Path::new(&picture), &graph.image, shape)?;
