@@ -8,8 +8,8 @@ use crate::graph::{Activation, Conv, Node, NodeId, Op, Post, Shape, Window};
 use crate::kernels::conv::{CACHE_LINE, ConvTile};
 use crate::kernels::depthwise::DepthwiseTile;
 use crate::kernels::epilogue::Format;
-use crate::kernels::{Descriptor, conv, depthwise};
-use crate::plan::nest::{Argument, Index, NestBuilder, Offset, Operand};
+use crate::kernels::{Clip, Descriptor, TileSteps, conv, depthwise};
+use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
 use crate::plan::pack::{Pack, SegmentRun, panel_widths, segment_runs};
 use crate::plan::values::View;
 use crate::plan::windows::{BlockRun, RowRun, block_count, block_runs};
@@ -104,6 +104,32 @@ struct PanelRun {
     bias: (i64, i64, i64),
 }
 
+/// The byte offset of a first value, so many values on for each segment and each panel.
+fn along((start, by_segment, by_panel): (i64, i64, i64), (segment, panel): (Index, Index)) -> Offset {
+    Offset::bytes(start * 4).along(segment, by_segment * 4).along(panel, by_panel * 4)
+}
+
+impl PanelRun {
+    /// The maps, moved to the channels of a panel.
+    fn surfaces(&self, surfaces: &Surfaces, (segment, panel): (Index, Index)) -> Surfaces {
+        let shift = |surface: &Surface, (start, by_segment, by_panel): (i64, i64, i64)| {
+            let moved = surface.channel(start);
+            let origin = moved.origin.along(segment, by_segment * 4).along(panel, by_panel * 4);
+            Surface { origin, ..moved }
+        };
+        Surfaces {
+            input: shift(&surfaces.input, (self.input.0, self.input.1, 0)),
+            out: shift(&surfaces.out, self.output),
+            add: shift(&surfaces.add, self.output),
+        }
+    }
+
+    /// Where the weights of a panel begin.
+    fn weights(&self, at: (Index, Index)) -> Offset {
+        along(self.weights, at)
+    }
+}
+
 impl Job<'_> {
     /// The recipe of the convolution's constants.
     pub fn pack(&self, lanes: u32) -> Pack {
@@ -176,56 +202,51 @@ impl Job<'_> {
         planner: &mut Planner<'_>,
         b: &mut NestBuilder,
         run: &PanelRun,
-        (segment, panel): (Index, Index),
+        at: (Index, Index),
         (widths, block, surfaces): (Widths, &BlockRun, &Surfaces),
     ) {
-        let window = &self.conv.window;
-        let shift = |surface: &Surface, (start, by_segment, by_panel): (i64, i64, i64)| {
-            let moved = surface.channel(start);
-            let origin = moved.origin.along(segment, by_segment * 4).along(panel, by_panel * 4);
-            Surface { origin, ..moved }
-        };
-        let surfaces = Surfaces {
-            input: shift(&surfaces.input, (run.input.0, run.input.1, 0)),
-            out: shift(&surfaces.out, run.output),
-            add: shift(&surfaces.add, run.output),
-        };
-        let constant = |operand, (start, by_segment, by_panel): (i64, i64, i64), more: i64| -> Argument {
-            let offset = Offset::bytes((start + more) * 4).along(segment, by_segment * 4);
-            argument(operand, offset.along(panel, by_panel * 4))
-        };
-        let row_of_taps = i64::from(window.kernel[1])
-            * i64::from(run.ic)
-            * i64::from(run.vectors * planner.program.target.lanes);
-        let widths = Widths { tile: self.tile_pixels(planner.program.target, run.vectors), ..widths };
-        let ahead = self.lines_ahead(planner.program.target, run, tile_count(window, widths, block));
+        let (window, target) = (&self.conv.window, planner.program.target);
+        let surfaces = run.surfaces(surfaces, at);
+        let row_of_taps =
+            i64::from(window.kernel[1]) * i64::from(run.ic) * i64::from(run.vectors * target.lanes);
+        let widths = Widths { tile: self.tile_pixels(target, run.vectors), ..widths };
+        let ahead = self.lines_ahead(target, run, tile_count(window, widths, block));
         walk(b, window, widths, block, &surfaces, |b, tile: Tile<'_>| {
-            let skipped = i64::from(tile.taps.start) * row_of_taps;
+            let weights = run.weights(at);
+            let skipped = i64::from(tile.taps.start) * row_of_taps * 4;
+            let next = weights.clone().plus(run.weights.2 * 4);
             let constants =
-                vec![constant(self.weights, run.weights, skipped), constant(self.bias, run.bias, 0)];
-            let tall = window.kernel[0] > 1;
-            let descriptor = ConvTile {
-                lanes: planner.program.target.lanes,
-                vectors: run.vectors,
-                last_lanes: run.last_lanes,
-                ic: run.ic,
-                kw: window.kernel[1],
-                tall,
-                steps: surfaces.steps(window, self.post.contains(&Post::Add)),
-                clip: tile.clip.clone(),
-                load: self.load,
-                post: self.post.to_vec(),
-                ahead,
-            };
+                vec![argument(self.weights, weights.plus(skipped)), argument(self.bias, along(run.bias, at))];
+            let steps = surfaces.steps(window, self.post.contains(&Post::Add));
+            let descriptor = self.tile(target, run, steps, (tile.clip, ahead));
+            let rows = descriptor.tall.then_some(tile.taps.len() as u32);
             let kernel = planner.kernel(Descriptor::Conv(descriptor));
-            let rows = tall.then_some(tile.taps.len() as u32);
-            let ahead = (ahead > 0).then(|| {
-                let next = Offset::bytes((run.weights.0 + run.weights.2) * 4);
-                let next = next.along(segment, run.weights.1 * 4).along(panel, run.weights.2 * 4);
-                argument(self.weights, tile.number.along(next, i64::from(ahead) * i64::from(CACHE_LINE)))
-            });
+            let lines = i64::from(ahead) * i64::from(CACHE_LINE);
+            let ahead = (ahead > 0).then(|| argument(self.weights, tile.number.along(next, lines)));
             call_tile(b, kernel, tile, constants, rows, ahead);
         });
+    }
+
+    fn tile(
+        &self,
+        target: Target,
+        run: &PanelRun,
+        steps: TileSteps,
+        (clip, ahead): (&Clip, u32),
+    ) -> ConvTile {
+        ConvTile {
+            lanes: target.lanes,
+            vectors: run.vectors,
+            last_lanes: run.last_lanes,
+            ic: run.ic,
+            kw: self.conv.window.kernel[1],
+            tall: self.conv.window.kernel[0] > 1,
+            steps,
+            clip: clip.clone(),
+            load: self.load,
+            post: self.post.to_vec(),
+            ahead,
+        }
     }
 
     /// How many cache lines of the next panel each tile of a block brings near.
