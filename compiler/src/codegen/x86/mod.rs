@@ -19,9 +19,9 @@ use crate::vector::{self, Address, Inst, Kernel, Pointer, Slot, Times};
 
 /// The bytes of `kernel`, which has passed the verifier and has the lanes of `target`.
 ///
-/// The bytes are checked against the rules of [`check`](mod@check) before they are given out; the error says
-/// what could not be written, or which rule is broken. With `configure` set, a kernel that uses tile registers
-/// configures and releases them itself.
+/// The bytes are decoded again before they are given out: every instruction must be one that the target has, and
+/// `vzeroupper` must come before each return. The error says what could not be written, or which rule is broken.
+/// With `configure` set, a kernel that uses tile registers configures and releases them itself.
 pub fn assemble(kernel: &Kernel, target: Target, configure: bool) -> Result<Vec<u8>, String> {
     let configure = configure && vector::uses_tiles(kernel);
     let (bytes, code) = translate(kernel, target.isa, configure)?.map_err(|e| e.to_string())?;
