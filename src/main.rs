@@ -11,6 +11,7 @@ mod inputs;
 mod measure;
 mod network;
 mod numbers;
+mod sweep;
 mod table;
 mod terminal;
 

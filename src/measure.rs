@@ -1,8 +1,10 @@
-//! Measuring a network: what `bench` and `profile` share.
+//! Measuring a network: what `bench`, `profile` and `sweep` share.
 
 pub mod peaks;
 pub mod samples;
 pub mod settings;
+pub mod steps;
+pub mod work;
 
 use std::time::{Duration, Instant};
 

@@ -11,9 +11,9 @@ use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::nest::Operand;
 use xcc_compiler::plan::{Program, Step};
 
+use super::samples::quantile;
 use super::work::{self, Called, kind};
-use crate::measure::samples::quantile;
-use crate::measure::{milliseconds, peaks};
+use super::{milliseconds, peaks};
 
 /// A step that takes longer than this many times its bound is not bound by it.
 const OVERHEAD: f64 = 2.0;
