@@ -247,7 +247,7 @@ fn tap(graph: &Graph, name: &str) -> Result<NodeId, Failure> {
 }
 
 /// The names most like `name`, the best one first.
-fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut rated: Vec<(f64, &str)> = names.map(|other| (strsim::jaro_winkler(name, other), other)).collect();
     rated.sort_by(|a, b| b.0.total_cmp(&a.0));
     rated.into_iter().take(3).map(|(_, other)| other).collect()

@@ -1,8 +1,19 @@
 //! Sweeps: a network at many settings, what each costs, and how long each takes.
 //!
-//! Data flows one way: `axes` (parameters and their values), `plan` (what to sweep, from arguments and
-//! YAML), `budget` (a width that meets a budget), `point` (one setting and its static costs), `measure`
-//! (interleaved samples), `results` (the schema of what was found), and then its readers: `csv`, `table`,
-//! `kernels`.
+//! Data flows one way: `plan` (arguments and YAML), `axes` (values and the points they make), `survey` (what
+//! a spec makes of a plan), `point` (one setting and what it costs), `budget` (the width that meets a
+//! budget), `measure` (interleaved samples) and `figures` (what follows from them). What was found is
+//! `results`, which `store` keeps in a file; its readers are `csv`, `table` and `kernels`.
 
+pub mod axes;
+pub mod budget;
+pub mod csv;
+pub mod date;
+pub mod figures;
+pub mod measure;
+pub mod plan;
+pub mod point;
 pub mod results;
+pub mod store;
+pub mod survey;
+pub mod table;

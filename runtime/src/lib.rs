@@ -10,7 +10,7 @@ pub mod npy;
 pub mod peak;
 pub mod perf_map;
 pub mod reference;
-mod replace;
+pub mod replace;
 mod team;
 pub mod verify;
 pub mod weights;

@@ -10,6 +10,7 @@ mod precision;
 mod profile;
 mod run;
 mod summary;
+mod sweep;
 mod verify;
 
 use clap::Subcommand;
@@ -28,6 +29,7 @@ pub enum Command {
     Bench(bench::Arguments),
     Precision(precision::Arguments),
     Profile(profile::Arguments),
+    Sweep(sweep::Arguments),
     Convert(convert::Arguments),
 }
 
@@ -44,6 +46,7 @@ impl Command {
             Command::Bench(arguments) => bench::run(&arguments),
             Command::Precision(arguments) => precision::run(&arguments),
             Command::Profile(arguments) => profile::run(&arguments),
+            Command::Sweep(arguments) => sweep::run(&arguments),
             Command::Convert(arguments) => convert::run(&arguments),
         }
     }

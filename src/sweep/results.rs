@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-
+use xcc_runtime::machine;
 /// The version of the schema. It changes when a reader of the old one would misread the new one; fields
 /// that are added do not change it.
 pub const SCHEMA: u32 = 1;
@@ -29,6 +30,22 @@ pub struct Results {
     pub sampling: Sampling,
     /// The settings, in the order of the axes.
     pub points: Vec<Point>,
+}
+
+impl Results {
+    /// Nothing is known yet but the points.
+    pub fn new(sweep: Sweep, points: Vec<Point>, date: String) -> Self {
+        let roof = |&threads: &u32| Roof { threads, peak_gflops: 0.0, bandwidth_gbs: 0.0 };
+        let machine = Machine {
+            processor: machine::processor(),
+            features: machine::features().into_iter().map(str::to_owned).collect(),
+            cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
+            roofs: sweep.threads.iter().map(roof).collect(),
+        };
+        let sampling = Sampling { rounds: 0, warmup_ms: 0.0, peak_samples_gflops: Vec::new() };
+        let xcc = env!("CARGO_PKG_VERSION").to_owned();
+        Self { schema: SCHEMA, xcc, date, sweep, machine, sampling, points }
+    }
 }
 
 /// What is swept.
@@ -93,7 +110,7 @@ pub struct AxisValue {
 }
 
 /// How axes make points.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Combine {
     /// Every value of each with every value of the others.
@@ -210,6 +227,18 @@ pub enum Status {
     Failed,
 }
 
+impl Status {
+    /// As files and tables say it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Pending => "pending",
+            Status::Measured => "measured",
+            Status::Skipped => "skipped",
+            Status::Failed => "failed",
+        }
+    }
+}
+
 /// The parameter that was solved for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Held {
@@ -302,6 +331,24 @@ pub struct Timing {
     pub predicted: Option<Predicted>,
 }
 
+impl Timing {
+    /// No samples yet.
+    pub fn new(compile_ms: f64) -> Self {
+        Self {
+            compile_ms,
+            rounds: 0,
+            samples_ms: Vec::new(),
+            median_ms: 0.0,
+            p5_ms: 0.0,
+            p95_ms: 0.0,
+            gflops: 0.0,
+            bound_ms: None,
+            bound_share: None,
+            predicted: None,
+        }
+    }
+}
+
 /// A time that was summed from the times of kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Predicted {
@@ -344,6 +391,6 @@ pub struct Kernel {
     pub name: String,
     /// Calls in a run, those of all threads together.
     pub calls: u64,
-    /// Share of the vector instructions that the step executes.
-    pub instructions: f64,
+    /// Vector instructions that these calls execute.
+    pub instructions: u64,
 }

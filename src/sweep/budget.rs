@@ -1,0 +1,147 @@
+//! Budgets: the largest width at which a network has no more parameters, multiply-adds or milliseconds than
+//! it may, as ResNeXt compares cardinalities (Xie et al., arXiv 1611.05431, section 3.1).
+
+use xcc_compiler::cost::summarize;
+use xcc_compiler::elaborate;
+
+use super::point::{self, Illegal};
+use super::results::{Held, Hold, Point, Quantity, Sweep};
+use super::survey::ends;
+
+/// Values of a parameter for which the spec states no range.
+const ANY: [i64; 2] = [1, 65_536];
+
+/// What there is of a quantity at a width.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Amount {
+    /// So much.
+    Of(f64),
+    /// The network is illegal, since the width is too small for it.
+    TooNarrow,
+    /// The network is illegal, since it is too large.
+    TooWide,
+}
+
+/// Solves for the parameter of `hold` at a point. `latency` measures a point in milliseconds.
+pub fn solve(
+    sweep: &Sweep,
+    hold: &Hold,
+    point: &Point,
+    mut latency: impl FnMut(&Point) -> Result<f64, Illegal>,
+) -> Result<Held, Illegal> {
+    let [low, high] = bounds(sweep, hold, point)?;
+    let at = |width: i64| Point {
+        held: Some(Held { value: width.unsigned_abs(), reached: 0.0 }),
+        ..point.clone()
+    };
+    let amount = |width: i64| {
+        let point = at(width);
+        let graph = match point::network(sweep, &point) {
+            Ok(graph) => graph,
+            Err(illegal) if is_too_large(&illegal) => return Ok(Amount::TooWide),
+            Err(_) => return Ok(Amount::TooNarrow),
+        };
+        Ok(Amount::Of(match hold.quantity {
+            Quantity::Params => summarize(&graph).totals.parameters as f64,
+            Quantity::Macs => summarize(&graph).totals.macs as f64,
+            Quantity::Latency => latency(&point)?,
+        }))
+    };
+    match largest_within([low, high], hold.value, amount)? {
+        Some((width, reached)) => Ok(Held { value: width.unsigned_abs(), reached }),
+        None => Err(Illegal {
+            message: format!(
+                "no {} from {low} to {high} keeps {} within {}",
+                hold.by,
+                quantity_name(hold.quantity),
+                hold.value
+            ),
+            // What is wrong with the narrowest network, if something is.
+            diagnostics: point::network(sweep, &at(low)).err().map_or_else(Vec::new, |e| e.diagnostics),
+        }),
+    }
+}
+
+/// What a quantity is called in sentences.
+pub fn quantity_name(quantity: Quantity) -> &'static str {
+    match quantity {
+        Quantity::Params => "parameters",
+        Quantity::Macs => "MACs",
+        Quantity::Latency => "milliseconds",
+    }
+}
+
+/// The smallest and the largest value of the parameter.
+fn bounds(sweep: &Sweep, hold: &Hold, point: &Point) -> Result<[i64; 2], Illegal> {
+    let params = elaborate::read(&sweep.spec.source, &point::settings(sweep, point)).params;
+    let param = params.into_iter().find(|param| param.name == hold.by);
+    let domain = param.and_then(|param| param.domain);
+    let [low, high] = domain.as_deref().map_or([Some(ANY[0]), Some(ANY[1])], ends);
+    match [low, high] {
+        [Some(low), Some(high)] if low >= 0 => Ok([low, high]),
+        _ => Err(Illegal {
+            message: format!(
+                "`{}` is {}, not in a range of whole numbers, so no budget can be held by it",
+                hold.by,
+                domain.map_or_else(String::new, |domain| format!("in {domain}"))
+            ),
+            diagnostics: Vec::new(),
+        }),
+    }
+}
+
+/// Whether limits of the language are exceeded: codes E06xx.
+fn is_too_large(illegal: &Illegal) -> bool {
+    illegal.diagnostics.iter().any(|diagnostic| diagnostic.code.starts_with("E06"))
+}
+
+/// The largest width from `low` to `high` whose amount is at most `most`, with that amount, found by bisection:
+/// amounts grow with the width, too narrow ones come before all others, and too wide ones after them.
+pub fn largest_within<E>(
+    [low, high]: [i64; 2],
+    most: f64,
+    mut amount: impl FnMut(i64) -> Result<Amount, E>,
+) -> Result<Option<(i64, f64)>, E> {
+    let mut best = None;
+    let (mut low, mut high) = (low, high);
+    while low <= high {
+        let middle = low + (high - low) / 2;
+        match amount(middle)? {
+            Amount::Of(found) if found <= most => {
+                best = Some((middle, found));
+                low = middle + 1;
+            }
+            Amount::TooNarrow => low = middle + 1,
+            Amount::Of(_) | Amount::TooWide => high = middle - 1,
+        }
+    }
+    Ok(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The width found is within the budget, and the next one is not.
+        #[test]
+        fn the_width_is_the_largest_within_the_budget(
+            steps in proptest::collection::vec(0..50_u32, 1..60),
+            [narrow, wide] in [0..10_usize, 0..10_usize],
+            most in 0..1500_u32,
+        ) {
+            let sums: Vec<f64> = steps.iter().scan(0, |sum, step| { *sum += step; Some(f64::from(*sum)) }).collect();
+            let legal = narrow..sums.len().saturating_sub(wide).max(narrow);
+            let amount = |width: i64| Ok::<_, ()>(match width as usize {
+                at if at < legal.start => Amount::TooNarrow,
+                at if at >= legal.end => Amount::TooWide,
+                at => Amount::Of(sums[at]),
+            });
+            let found = largest_within([0, sums.len() as i64 - 1], f64::from(most), amount).unwrap();
+            let expected = legal.rev().find(|&at| at < sums.len() && sums[at] <= f64::from(most));
+            prop_assert_eq!(found, expected.map(|at| (at as i64, sums[at])));
+        }
+    }
+}
