@@ -10,6 +10,7 @@ pub mod budget;
 pub mod csv;
 pub mod date;
 pub mod figures;
+pub mod kernels;
 pub mod measure;
 pub mod plan;
 pub mod point;

@@ -9,7 +9,8 @@ use xcc_compiler::target::Target;
 use xcc_runtime::replace::replace;
 
 use crate::cli::{self, Failure, Source};
-use crate::numbers::counted;
+use crate::numbers::{bytes, counted};
+use crate::sweep::kernels::{self, KernelTable, Times};
 use crate::sweep::plan::{Plan, PlanArgs};
 use crate::sweep::point::{self, Illegal};
 use crate::sweep::results::{Point, Results, Status};
@@ -17,6 +18,8 @@ use crate::sweep::store::{Existing, Store};
 use crate::sweep::{budget, csv, date, measure, survey, table};
 use crate::terminal::{self, with_progress};
 
+/// Largest table of kernels that is read, in bytes.
+const LARGEST_TABLE: u64 = 1 << 28;
 /// Different mistakes of illegal points that are shown.
 const MOST_MISTAKES: usize = 3;
 
@@ -51,6 +54,12 @@ pub struct Arguments {
     /// Write a line for each point as CSV; `-` is standard output
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Write the time of each kernel of the sweep as JSON, for `--predict`
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    per_kernel: Option<PathBuf>,
+    /// Predict times as sums of those in FILE, which `--per-kernel` wrote, instead of those of the other points
+    #[arg(long, value_name = "FILE")]
+    predict: Option<PathBuf>,
     /// Go on with the results that are there
     #[arg(long)]
     resume: bool,
@@ -72,19 +81,33 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let fresh = Results::new(sweep, points, date::now());
     let store = Store::new(results_file(arguments, &plan));
     let mut results = if arguments.dry_run { fresh } else { store.open(fresh, existing(arguments))? };
-    examine(&mut results, &plan, &source, |results| match arguments.dry_run {
-        true => Ok(()),
-        false => store.save(results),
-    })?;
+    let times = arguments.predict.as_deref().map(|path| read_times(path, &plan.target)).transpose()?;
+    let keep = |results: &Results| if arguments.dry_run { Ok(()) } else { store.save(results) };
+    examine(&mut results, &plan, &source, times.as_ref(), keep)?;
     if !arguments.dry_run {
         store.save(&results)?;
         measure::measure(&mut results, plan.target, plan.rounds, &mut |results| store.save(results))?;
+        kernels::predict(&mut results.points, times.as_ref());
+        store.save(&results)?;
     }
     write(arguments, &results)?;
     if !arguments.dry_run {
         cli::note(format!("results are in {}", store.path().display()));
     }
     check_failed(&results)
+}
+
+/// Times of kernels that a sweep wrote before.
+fn read_times(path: &Path, target: &Target) -> Result<Times, Failure> {
+    let failed = |reason: String| Failure::input(format!("{}: {reason}", path.display()));
+    let size = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
+    if size > LARGEST_TABLE {
+        let [size, limit] = [size, LARGEST_TABLE].map(bytes);
+        return Err(failed(format!("has {size}; a table of kernels has at most {limit}")));
+    }
+    let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+    let table = KernelTable::read(&text, &target.to_string()).map_err(failed)?;
+    Ok(Times::of_table(&table))
 }
 
 fn existing(arguments: &Arguments) -> Existing {
@@ -128,6 +151,7 @@ fn examine(
     results: &mut Results,
     plan: &Plan,
     source: &Source,
+    times: Option<&Times>,
     mut keep: impl FnMut(&Results) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let bar = terminal::progress(results.points.len() as u64);
@@ -138,7 +162,7 @@ fn examine(
             continue;
         }
         bar.set_message(format!("examining {}", results.points[at].label));
-        match learn(results, at, plan.target) {
+        match learn(results, at, plan.target, times) {
             Ok(()) => keep(results)?,
             Err(illegal) => refused.push((at, illegal)),
         }
@@ -157,7 +181,7 @@ fn examine(
     }
 }
 
-fn learn(results: &mut Results, at: usize, target: Target) -> Result<(), Illegal> {
+fn learn(results: &mut Results, at: usize, target: Target, times: Option<&Times>) -> Result<(), Illegal> {
     let Results { sweep, points, .. } = results;
     let point = &mut points[at];
     if let Some(hold) = sweep.hold.clone().filter(|_| point.held.is_none()) {
@@ -172,6 +196,7 @@ fn learn(results: &mut Results, at: usize, target: Target) -> Result<(), Illegal
     }
     let known = point::know(sweep, point, target)?;
     (point.cost, point.layers) = (Some(known.cost), known.layers);
+    point.predicted = times.and_then(|times| times.predict(&known.steps, point.threads, None));
     Ok(())
 }
 
@@ -194,8 +219,13 @@ fn refuse(results: &Results, source: &Source, refused: &[(usize, Illegal)]) -> F
         } else {
             String::new()
         };
-        cli::note(format!("{}{others}: {message}", of[0]));
-        cli::tell_diagnostics(&source.name, &source.text, &illegal.diagnostics);
+        match illegal.diagnostics.as_slice() {
+            [] => cli::note(format!("{}{others}: {message}", of[0])),
+            mistakes => {
+                cli::note(format!("at {}{others}:", of[0]));
+                cli::tell_diagnostics(&source.name, &source.text, mistakes);
+            }
+        }
     }
     Failure::input(format!(
         "{} of {} are illegal; `--skip-illegal` leaves them out",
@@ -206,6 +236,10 @@ fn refuse(results: &Results, source: &Source, refused: &[(usize, Illegal)]) -> F
 
 /// Writes the files that were asked for, and the table unless one of them is standard output.
 fn write(arguments: &Arguments, results: &Results) -> Result<(), Failure> {
+    if let Some(path) = &arguments.per_kernel {
+        let table = serde_json::to_string(&KernelTable::new(results)).map_err(Failure::input)?;
+        write_text(path, &(table + "\n"))?;
+    }
     if let Some(path) = &arguments.csv {
         write_text(path, &csv::text(results))?;
     }
@@ -214,7 +248,7 @@ fn write(arguments: &Arguments, results: &Results) -> Result<(), Failure> {
         Some(path) if arguments.dry_run => Store::new(path.clone()).save(results)?,
         _ => {}
     }
-    if arguments.csv.as_deref().is_some_and(is_stdout) {
+    if [&arguments.csv, &arguments.per_kernel].into_iter().flatten().any(|path| is_stdout(path)) {
         return Ok(());
     }
     cli::print(&table::text(results, terminal::width(), terminal::color(&io::stdout())))

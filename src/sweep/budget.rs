@@ -2,12 +2,16 @@
 //! it may, as ResNeXt compares cardinalities (Xie et al., arXiv 1611.05431, section 3.1).
 
 use xcc_compiler::cost::summarize;
+use xcc_compiler::diagnostic::Diagnostic;
 use xcc_compiler::elaborate;
 
 use super::point::{self, Illegal};
 use super::results::{Held, Hold, Point, Quantity, Sweep};
 use super::survey::ends;
+use crate::numbers::thousands;
 
+/// How much wider than what is found a network may be that still is within its time: measurements differ by more.
+const LATENCY_TOLERANCE: f64 = 0.01;
 /// Values of a parameter for which the spec states no range.
 const ANY: [i64; 2] = [1, 65_536];
 
@@ -29,45 +33,62 @@ pub fn solve(
     point: &Point,
     mut latency: impl FnMut(&Point) -> Result<f64, Illegal>,
 ) -> Result<Held, Illegal> {
-    let [low, high] = bounds(sweep, hold, point)?;
+    let range = bounds(sweep, hold, point)?;
     let at = |width: i64| Point {
         held: Some(Held { value: width.unsigned_abs(), reached: 0.0 }),
         ..point.clone()
     };
+    // The narrowest legal network that was tried, and what makes narrower ones illegal.
+    let (mut narrowest, mut mistakes) = (None, Vec::new());
     let amount = |width: i64| {
         let point = at(width);
         let graph = match point::network(sweep, &point) {
             Ok(graph) => graph,
             Err(illegal) if is_too_large(&illegal) => return Ok(Amount::TooWide),
-            Err(_) => return Ok(Amount::TooNarrow),
+            Err(illegal) => {
+                mistakes = illegal.diagnostics;
+                return Ok(Amount::TooNarrow);
+            }
         };
-        Ok(Amount::Of(match hold.quantity {
+        let found = match hold.quantity {
             Quantity::Params => summarize(&graph).totals.parameters as f64,
             Quantity::Macs => summarize(&graph).totals.macs as f64,
             Quantity::Latency => latency(&point)?,
-        }))
+        };
+        narrowest = Some((width, found)).into_iter().chain(narrowest).min_by_key(|(width, _)| *width);
+        Ok(Amount::Of(found))
     };
-    match largest_within([low, high], hold.value, amount)? {
+    let tolerance = if hold.quantity == Quantity::Latency { LATENCY_TOLERANCE } else { 0.0 };
+    match largest_within(range, hold.value, tolerance, amount)? {
         Some((width, reached)) => Ok(Held { value: width.unsigned_abs(), reached }),
-        None => Err(Illegal {
-            message: format!(
-                "no {} from {low} to {high} keeps {} within {}",
-                hold.by,
-                quantity_name(hold.quantity),
-                hold.value
-            ),
-            // What is wrong with the narrowest network, if something is.
-            diagnostics: point::network(sweep, &at(low)).err().map_or_else(Vec::new, |e| e.diagnostics),
-        }),
+        None => Err(unreachable_budget(hold, range, narrowest, mistakes)),
     }
 }
 
-/// What a quantity is called in sentences.
-pub fn quantity_name(quantity: Quantity) -> &'static str {
+fn unreachable_budget(
+    hold: &Hold,
+    [low, high]: [i64; 2],
+    narrowest: Option<(i64, f64)>,
+    mistakes: Vec<Diagnostic>,
+) -> Illegal {
+    let Hold { quantity, value, by } = hold;
+    let what = format!("no {by} from {low} to {high} keeps {}", amount_name(*quantity, *value));
+    match narrowest {
+        Some((width, found)) => Illegal {
+            message: format!("{what}: {by} {width} has {}", amount_name(*quantity, found)),
+            diagnostics: Vec::new(),
+        },
+        None => Illegal { message: what, diagnostics: mistakes },
+    }
+}
+
+/// An amount in words: `22,910,480 parameters`.
+fn amount_name(quantity: Quantity, amount: f64) -> String {
     match quantity {
-        Quantity::Params => "parameters",
-        Quantity::Macs => "MACs",
-        Quantity::Latency => "milliseconds",
+        // Amounts that no network reaches are cut off.
+        Quantity::Params => format!("{} parameters", thousands(amount as u64)),
+        Quantity::Macs => format!("{} MACs", thousands(amount as u64)),
+        Quantity::Latency => format!("{amount:.3} ms"),
     }
 }
 
@@ -95,17 +116,19 @@ fn is_too_large(illegal: &Illegal) -> bool {
     illegal.diagnostics.iter().any(|diagnostic| diagnostic.code.starts_with("E06"))
 }
 
-/// The largest width from `low` to `high` whose amount is at most `most`, with that amount, found by bisection:
-/// amounts grow with the width, too narrow ones come before all others, and too wide ones after them.
+/// The largest width from `low` to `high` whose amount is at most `most`, with that amount, found by bisection
+/// of their ratio: amounts grow with the width, too narrow ones come before all others, and too wide ones after them.
+/// With a `tolerance` the width may be less than the largest by that share.
 pub fn largest_within<E>(
     [low, high]: [i64; 2],
     most: f64,
+    tolerance: f64,
     mut amount: impl FnMut(i64) -> Result<Amount, E>,
 ) -> Result<Option<(i64, f64)>, E> {
     let mut best = None;
     let (mut low, mut high) = (low, high);
-    while low <= high {
-        let middle = low + (high - low) / 2;
+    while low <= high && best.is_none_or(|(width, _)| (high - width) as f64 > tolerance * width as f64) {
+        let middle = ((low.max(1) as f64 * high.max(1) as f64).sqrt() as i64).clamp(low, high);
         match amount(middle)? {
             Amount::Of(found) if found <= most => {
                 best = Some((middle, found));
@@ -139,9 +162,15 @@ mod tests {
                 at if at >= legal.end => Amount::TooWide,
                 at => Amount::Of(sums[at]),
             });
-            let found = largest_within([0, sums.len() as i64 - 1], f64::from(most), amount).unwrap();
-            let expected = legal.rev().find(|&at| at < sums.len() && sums[at] <= f64::from(most));
+            let range = [0, sums.len() as i64 - 1];
+            let found = largest_within(range, f64::from(most), 0.0, amount).unwrap();
+            let expected = legal.clone().rev().find(|&at| at < sums.len() && sums[at] <= f64::from(most));
             prop_assert_eq!(found, expected.map(|at| (at as i64, sums[at])));
+            let rough = largest_within(range, f64::from(most), 0.1, amount).unwrap();
+            prop_assert_eq!(rough.is_some(), found.is_some());
+            if let Some(((rough, _), (exact, _))) = rough.zip(found) {
+                prop_assert!(rough <= exact && exact as f64 <= rough as f64 * 1.1);
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Results as CSV (RFC 4180): a line for each point, behind a line of names.
 
-use super::results::{Cost, Point, Results, Timing};
+use super::results::{Cost, Point, Predicted, Results, Timing};
 use super::table::kinds;
 
 /// The results as lines that end in a line feed. Cells of what is not known are empty.
@@ -8,12 +8,13 @@ pub fn text(results: &Results) -> String {
     let parameters: Vec<&str> = results.sweep.axes.iter().map(|axis| axis.parameter.as_str()).collect();
     let held = results.sweep.hold.as_ref().map(|hold| hold.by.as_str());
     let head = parameters.iter().chain(&held).map(|name| (*name).to_owned());
-    let head = head.chain(RUN.iter().chain(&COST).chain(&TIMING).map(|name| (*name).to_owned()));
+    let head =
+        head.chain(RUN.iter().chain(&COST).chain(&TIMING).chain(&PREDICTED).map(|name| (*name).to_owned()));
     let rows = results.points.iter().map(|point| {
         let values = parameters.iter().map(|&name| point.settings.get(name).cloned().unwrap_or_default());
         let held = held.map(|_| point.held.as_ref().map_or_else(String::new, |held| held.value.to_string()));
         let [cost, timing] = [costs(point.cost.as_ref()), timings(point.timing.as_ref())];
-        let cells = values.chain(held).chain(run(point)).chain(cost).chain(timing);
+        let cells = values.chain(held).chain(run(point)).chain(cost).chain(timing).chain(predictions(point));
         line(cells.chain([kinds(point).join(" ")]))
     });
     let names = line(head.chain(["kernels".to_owned()]));
@@ -35,18 +36,9 @@ const COST: [&str; 12] = [
     "arena_bytes",
     "memory_bytes",
 ];
-const TIMING: [&str; 10] = [
-    "compile_ms",
-    "samples",
-    "median_ms",
-    "p5_ms",
-    "p95_ms",
-    "gflops",
-    "bound_ms",
-    "bound_share",
-    "predicted_ms",
-    "predicted_covered",
-];
+const TIMING: [&str; 8] =
+    ["compile_ms", "samples", "median_ms", "p5_ms", "p95_ms", "gflops", "bound_ms", "bound_share"];
+const PREDICTED: [&str; 2] = ["predicted_ms", "predicted_covered"];
 
 fn run(point: &Point) -> Vec<String> {
     let Point { precision, threads, batch, status, message, .. } = point;
@@ -74,7 +66,6 @@ fn costs(cost: Option<&Cost>) -> Vec<String> {
 
 fn timings(timing: Option<&Timing>) -> Vec<String> {
     let Some(timing) = timing else { return vec![String::new(); TIMING.len()] };
-    let decimals = |number: f64| format!("{number:.6}");
     let known = |number: Option<f64>| number.map_or_else(String::new, decimals);
     vec![
         decimals(timing.compile_ms),
@@ -85,9 +76,16 @@ fn timings(timing: Option<&Timing>) -> Vec<String> {
         format!("{:.3}", timing.gflops),
         known(timing.bound_ms),
         known(timing.bound_share),
-        known(timing.predicted.map(|predicted| predicted.ms)),
-        known(timing.predicted.map(|predicted| predicted.covered)),
     ]
+}
+
+fn predictions(point: &Point) -> [String; 2] {
+    let Some(Predicted { ms, covered }) = point.predicted else { return Default::default() };
+    [decimals(ms), decimals(covered)]
+}
+
+fn decimals(number: f64) -> String {
+    format!("{number:.6}")
 }
 
 fn line(cells: impl Iterator<Item = String>) -> String {

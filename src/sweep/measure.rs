@@ -15,7 +15,7 @@ use xcc_runtime::{Model, bandwidth, machine};
 
 use super::figures;
 use super::point::{self, Illegal};
-use super::results::{Kernel, Point, Results, Status, Step, Sweep, Timing};
+use super::results::{Point, Results, Status, Step, Sweep, Timing};
 use crate::cli::{self, Failure};
 use crate::inputs::Inputs;
 use crate::measure::peaks::Peaks;
@@ -232,7 +232,7 @@ impl Session<'_> {
 /// Readies a point for samples: none, unless it has some of the same steps.
 fn begin(point: &mut Point, compile: Duration, work: Vec<StepWork>) {
     let compile_ms = rounded(milliseconds(compile));
-    let steps: Vec<Step> = work.into_iter().map(step).collect();
+    let steps: Vec<Step> = work.into_iter().map(point::step).collect();
     let same = point.steps.len() == steps.len()
         && point.steps.iter().zip(&steps).all(|(old, new)| old.kernels == new.kernels);
     match &mut point.timing {
@@ -241,26 +241,6 @@ fn begin(point: &mut Point, compile: Duration, work: Vec<StepWork>) {
             *timing = Some(Timing::new(compile_ms));
             point.steps = steps;
         }
-    }
-}
-
-fn step(work: StepWork) -> Step {
-    let kernel = |called: &work::Called| Kernel {
-        name: called.name.clone(),
-        calls: called.calls,
-        instructions: called.executed,
-    };
-    Step {
-        layer: work.layer,
-        class: work.class.to_owned(),
-        macs: work.macs,
-        bytes: work.bytes,
-        samples_ms: Vec::new(),
-        ms: 0.0,
-        gflops: None,
-        bound_ms: None,
-        bound: None,
-        kernels: work.kernels.iter().map(kernel).collect(),
     }
 }
 

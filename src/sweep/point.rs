@@ -10,9 +10,9 @@ use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanOptions, Program, plan};
 use xcc_compiler::target::Target;
 
-use super::results::{Cost, Layer, Point, Sweep};
+use super::results::{Cost, Kernel, Layer, Point, Step, Sweep};
 use crate::cli::Setting;
-use crate::measure::work;
+use crate::measure::work::{self, Called, StepWork};
 
 /// Why there is no network at a point, or no plan for it.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Known {
     pub cost: Cost,
     /// The layers of the spec that have multiply-adds.
     pub layers: Vec<Layer>,
+    /// The steps of a run, without times.
+    pub steps: Vec<Step>,
 }
 
 /// Every parameter that is set at a point.
@@ -67,20 +69,43 @@ pub fn know(sweep: &Sweep, point: &Point, target: Target) -> Result<Known, Illeg
     let rows = summary.flows.iter().flat_map(|flow| &flow.layers);
     let convolutions = convolutions(&graph);
     let layers = rows.filter(|row| row.spatial_macs + row.pointwise_macs > 0);
+    let work = work::of_steps(&program, &fused);
+    let moved = work.iter().map(|work| work.bytes).sum();
     Ok(Known {
-        cost: cost(&summary.totals, &fused, &program),
+        cost: cost(&summary.totals, &fused, &program, moved),
+        steps: work.into_iter().map(step).collect(),
         layers: layers.map(|row| layer(row, &graph, &convolutions)).collect(),
     })
+}
+
+/// A step without times.
+pub fn step(work: StepWork) -> Step {
+    let kernel = |called: &Called| Kernel {
+        name: called.name.clone(),
+        calls: called.calls,
+        instructions: called.executed,
+    };
+    Step {
+        layer: work.layer,
+        class: work.class.to_owned(),
+        macs: work.macs,
+        bytes: work.bytes,
+        samples_ms: Vec::new(),
+        ms: 0.0,
+        gflops: None,
+        bound_ms: None,
+        bound: None,
+        kernels: work.kernels.iter().map(kernel).collect(),
+    }
 }
 
 fn illegal(error: impl std::fmt::Display) -> Illegal {
     Illegal { message: error.to_string(), diagnostics: Vec::new() }
 }
 
-fn cost(totals: &Totals, fused: &Graph, program: &Program) -> Cost {
+fn cost(totals: &Totals, fused: &Graph, program: &Program, moved: u64) -> Cost {
     let batch = u64::from(program.options.batch);
     let results: u64 = fused.order().iter().map(|&id| fused.node(id).shape.elements() * 4).sum();
-    let moved = work::of_steps(program, fused).iter().map(|work| work.bytes).sum::<u64>();
     let scratch = program.scratch_bytes.saturating_mul(u64::from(program.options.threads));
     let arena = program.arena_bytes.saturating_add(scratch);
     Cost {

@@ -207,6 +207,9 @@ pub struct Point {
     pub cost: Option<Cost>,
     /// Layers with multiply-adds as they are written in the spec, in order.
     pub layers: Vec<Layer>,
+    /// The time of a run as the sum of times that kernels took elsewhere: at the other points, or in the
+    /// sweep that wrote the table of `--predict`. `None` where there are no such times.
+    pub predicted: Option<Predicted>,
     /// What was measured; `None` before the first round.
     pub timing: Option<Timing>,
     /// The steps of a run: layers with what was fused into them, in order. Empty before the first round.
@@ -327,8 +330,6 @@ pub struct Timing {
     pub bound_ms: Option<f64>,
     /// `bound_ms / median_ms`
     pub bound_share: Option<f64>,
-    /// The sum of times by kernel, see `predict`; `None` without one.
-    pub predicted: Option<Predicted>,
 }
 
 impl Timing {
@@ -344,7 +345,6 @@ impl Timing {
             gflops: 0.0,
             bound_ms: None,
             bound_share: None,
-            predicted: None,
         }
     }
 }
@@ -354,7 +354,8 @@ impl Timing {
 pub struct Predicted {
     /// The sum.
     pub ms: f64,
-    /// The share of the point's vector instructions whose kernels have a time in the table.
+    /// The share of the point's vector instructions that are in kernels which were measured there; the times
+    /// of the others are those of the most similar kernel.
     pub covered: f64,
 }
 

@@ -147,6 +147,7 @@ pub fn points(sweep: &Sweep) -> Result<Vec<Point>, Failure> {
                         message: None,
                         cost: None,
                         layers: Vec::new(),
+                        predicted: None,
                         timing: None,
                         steps: Vec::new(),
                     };

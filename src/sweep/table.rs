@@ -1,7 +1,9 @@
 //! Results as a table and a plot for the terminal.
 
+use super::kernels;
 use super::results::{Point, Results, Roof, Status};
 use crate::chart::split_bar;
+use crate::measure::samples::quantile;
 use crate::measure::work::kind;
 use crate::numbers::counted;
 use crate::table::{Layout, Table, wrap};
@@ -18,6 +20,7 @@ pub fn text(results: &Results, width: usize, color: bool) -> String {
     let mut text = head(results, width);
     text += &table(results, width >= WIDE).render(width, color);
     text += &messages(results, width);
+    text += &prediction(results, width);
     let plot = plot(results);
     if !plot.is_empty() {
         text += &format!("\n{plot}");
@@ -45,7 +48,7 @@ fn head(results: &Results, width: usize) -> String {
     lines.extend(results.machine.roofs.iter().filter(measured).map(|roof| {
         let Roof { threads, peak_gflops, bandwidth_gbs } = roof;
         let threads = counted(*threads as usize, "thread");
-        format!("{threads} reach {peak_gflops:.1} GFLOP/s and {bandwidth_gbs:.1} GB/s")
+        format!("peak of {threads}: {peak_gflops:.1} GFLOP/s, {bandwidth_gbs:.1} GB/s")
     }));
     lines.join("\n") + "\n\n"
 }
@@ -154,8 +157,8 @@ fn times(results: &Results, is_wide: bool) -> Vec<Column<'_>> {
     columns.push(Column::right("p95", |point| Some(format!("{:.3}", point.timing.as_ref()?.p95_ms))));
     columns.push(Column::right("GFLOP/s", |point| Some(format!("{:.1}", point.timing.as_ref()?.gflops))));
     columns.push(Column::right("of bound", |point| point.timing.as_ref()?.bound_share.map(percent)));
-    let predicted = |point: &Point| Some(format!("{:.3}", point.timing.as_ref()?.predicted?.ms));
-    if results.points.iter().any(|point| predicted(point).is_some()) {
+    let predicted = |point: &Point| Some(format!("{:.3}", point.predicted?.ms));
+    if results.points.iter().any(|point| point.predicted.is_some()) {
         columns.push(Column::right("predicted", predicted));
     }
     if is_wide {
@@ -201,6 +204,24 @@ fn messages(results: &Results, width: usize) -> String {
     });
     let lines: Vec<String> = told.flat_map(|text| wrap(&text, width)).collect();
     if lines.is_empty() { String::new() } else { format!("\n{}\n", lines.join("\n")) }
+}
+
+/// How good the sums of kernels are.
+fn prediction(results: &Results, width: usize) -> String {
+    let errors = kernels::errors(&results.points);
+    if errors.is_empty() {
+        return String::new();
+    }
+    let covered: Vec<f64> =
+        results.points.iter().filter_map(|point| Some(point.predicted?.covered)).collect();
+    let text = format!(
+        "predicted: the sum of times of kernels elsewhere; off by {} (median), {} at most; {} of instructions are in \
+         kernels that were measured there",
+        percent(quantile(&errors, 0.5)),
+        percent(quantile(&errors, 1.0)),
+        percent(quantile(&covered, 0.5))
+    );
+    format!("\n{}\n", wrap(&text, width).join("\n"))
 }
 
 /// A bar for each measured point; of many points, some.
