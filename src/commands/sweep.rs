@@ -13,7 +13,7 @@ use crate::numbers::{bytes, counted};
 use crate::sweep::kernels::{self, KernelTable, Times};
 use crate::sweep::plan::{Plan, PlanArgs};
 use crate::sweep::point::{self, Illegal};
-use crate::sweep::results::{Point, Results, Status};
+use crate::sweep::results::{Point, Quantity, Results, Status};
 use crate::sweep::store::{Existing, Store};
 use crate::sweep::{budget, csv, date, measure, survey, table};
 use crate::terminal::{self, with_progress};
@@ -69,6 +69,9 @@ pub struct Arguments {
     /// Show the points and what they cost without measuring them
     #[arg(long)]
     dry_run: bool,
+    /// Columns of the table [default: those of the terminal, 80 without one]
+    #[arg(long, value_name = "N")]
+    width: Option<usize>,
 }
 
 /// Sweeps and prints.
@@ -82,7 +85,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let store = Store::new(results_file(arguments, &plan));
     let mut results = if arguments.dry_run { fresh } else { store.open(fresh, existing(arguments))? };
     let times = arguments.predict.as_deref().map(|path| read_times(path, &plan.target)).transpose()?;
-    let keep = |results: &Results| if arguments.dry_run { Ok(()) } else { store.save(results) };
+    let takes_long = plan.hold.as_ref().is_some_and(|(budget, _)| budget.quantity == Quantity::Latency);
+    let keep =
+        |results: &Results| if takes_long && !arguments.dry_run { store.save(results) } else { Ok(()) };
     examine(&mut results, &plan, &source, times.as_ref(), keep)?;
     if !arguments.dry_run {
         store.save(&results)?;
@@ -146,7 +151,7 @@ fn check_outputs(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// Solves for budgets and finds out what points cost, where that is not known yet. `keep` is called after
-/// what takes long.
+/// each point.
 fn examine(
     results: &mut Results,
     plan: &Plan,
@@ -251,7 +256,8 @@ fn write(arguments: &Arguments, results: &Results) -> Result<(), Failure> {
     if [&arguments.csv, &arguments.per_kernel].into_iter().flatten().any(|path| is_stdout(path)) {
         return Ok(());
     }
-    cli::print(&table::text(results, terminal::width(), terminal::color(&io::stdout())))
+    let width = arguments.width.unwrap_or_else(terminal::width);
+    cli::print(&table::text(results, width, terminal::color(&io::stdout())))
 }
 
 fn write_text(path: &Path, text: &str) -> Result<(), Failure> {

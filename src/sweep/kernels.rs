@@ -159,6 +159,8 @@ pub struct Times {
     by_kernel: HashMap<(String, u32), Vec<Use>>,
     /// By kind of kernel and threads, likewise.
     by_kind: HashMap<(String, u32), Vec<Use>>,
+    /// By threads, likewise.
+    all: HashMap<u32, Vec<Use>>,
     between: Vec<Between>,
 }
 
@@ -196,18 +198,21 @@ impl Times {
     }
 
     fn new(uses: impl Iterator<Item = (String, u32, Use)>, between: Vec<Between>) -> Self {
-        let (mut by_kernel, mut by_kind): (HashMap<_, Vec<Use>>, HashMap<_, Vec<Use>>) = Default::default();
+        let mut times =
+            Self { by_kernel: HashMap::new(), by_kind: HashMap::new(), all: HashMap::new(), between };
         for (name, threads, found) in uses {
-            by_kind.entry((kind(&name).to_owned(), threads)).or_default().push(found);
-            by_kernel.entry((name, threads)).or_default().push(found);
+            times.all.entry(threads).or_default().push(found);
+            times.by_kind.entry((kind(&name).to_owned(), threads)).or_default().push(found);
+            times.by_kernel.entry((name, threads)).or_default().push(found);
         }
-        let lists = by_kernel.values_mut().chain(by_kind.values_mut());
+        let lists =
+            times.by_kernel.values_mut().chain(times.by_kind.values_mut()).chain(times.all.values_mut());
         lists.for_each(|uses| uses.sort_by_key(|found| found.instructions));
-        Self { by_kernel, by_kind, between }
+        times
     }
 
-    /// The time of a run of steps, from what was measured elsewhere than at the point `but`. `None` where some kind of
-    /// kernel was never measured with so many threads.
+    /// The time of a run of steps, from what was measured elsewhere than at the point `but`. `None` where nothing was, with
+    /// so many threads.
     pub fn predict(&self, steps: &[Step], threads: u32, but: Option<usize>) -> Option<Predicted> {
         let mut ms = self.between.iter().find(|between| between.threads == threads)?.ms;
         let (mut covered, mut all) = (0, 0);
@@ -220,12 +225,14 @@ impl Times {
         Some(Predicted { ms, covered: covered as f64 / all.max(1) as f64 })
     }
 
-    /// A use of the same kernel, or else of one of its kind; and which of these it is.
+    /// A use of the same kernel, or else of one of its kind, or else of any; and whether it is of the same.
     fn most_similar(&self, kernel: &Kernel, threads: u32, but: Option<usize>) -> Option<(Use, bool)> {
         let same = self.by_kernel.get(&(kernel.name.clone(), threads));
-        let similar = self.by_kind.get(&(kind(&kernel.name).to_owned(), threads));
-        let nearest = |uses: &'_ [Use]| nearest(uses, kernel.instructions, but).copied();
-        same.and_then(|uses| Some((nearest(uses)?, true))).or_else(|| Some((nearest(similar?)?, false)))
+        let kind = self.by_kind.get(&(kind(&kernel.name).to_owned(), threads));
+        let lists = [same, kind, self.all.get(&threads)].into_iter().enumerate();
+        let mut found =
+            lists.filter_map(|(level, uses)| Some((*nearest(uses?, kernel.instructions, but)?, level == 0)));
+        found.next()
     }
 }
 
@@ -302,7 +309,8 @@ mod tests {
         let predicted = times.predict(&steps, 1, None).unwrap();
         assert_eq!((predicted.ms, predicted.covered), (0.25 + 2.0 + 6.0, 0.5));
         assert_eq!(times.predict(&steps, 2, None), None);
-        assert_eq!(times.predict(&[step("softmax_c9", 1, 0.0)], 1, None), None);
+        let foreign = times.predict(&[step("softmax_c9", 20, 0.0)], 1, None).unwrap();
+        assert_eq!((foreign.ms, foreign.covered), (0.25 + 1.0, 0.0));
         assert_eq!(times.predict(&steps, 1, Some(0)), None);
     }
 }

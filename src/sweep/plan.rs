@@ -218,7 +218,8 @@ impl Plan {
 
     fn override_with(&mut self, arguments: &PlanArgs) -> Result<(), Failure> {
         for (name, values) in &arguments.over {
-            let axis = Written::parse(name, values).map_err(|error| failed("--over", error))?;
+            let axis =
+                Written::parse(name, values).map_err(|error| failed(&format!("--over {name}"), error))?;
             match self.axes.iter_mut().find(|other| other.parameter == *name) {
                 Some(other) => *other = axis,
                 None => self.axes.push(axis),

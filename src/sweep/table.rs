@@ -158,7 +158,7 @@ fn times(results: &Results, is_wide: bool) -> Vec<Column<'_>> {
     columns.push(Column::right("GFLOP/s", |point| Some(format!("{:.1}", point.timing.as_ref()?.gflops))));
     columns.push(Column::right("of bound", |point| point.timing.as_ref()?.bound_share.map(percent)));
     let predicted = |point: &Point| Some(format!("{:.3}", point.predicted?.ms));
-    if results.points.iter().any(|point| point.predicted.is_some()) {
+    if is_wide && results.points.iter().any(|point| point.predicted.is_some()) {
         columns.push(Column::right("predicted", predicted));
     }
     if is_wide {

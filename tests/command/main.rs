@@ -12,4 +12,5 @@ mod precision;
 mod profile;
 mod run;
 mod summary;
+mod sweep;
 mod verify;
