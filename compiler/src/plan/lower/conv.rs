@@ -58,18 +58,28 @@ const PANEL_BYTES: u64 = 768 << 10;
 
 /// Picks the panels for segments of `oc` channels made of `products` inputs each, in rows of `pixels`.
 ///
-/// A tile has as many pixels as the registers hold. Two vectors of 4 or 8 lanes keep the multiply-adds busy; with
-/// 32 registers four of 16 lanes do with fewer loads, and loads are what such code waits for. A single pixel takes
-/// more vectors, to keep enough sums going at once.
+/// A tile has as many pixels as the registers hold. Two vectors make the narrowest panel, and so the least traffic
+/// from the level-2 cache, that keeps the multiply-adds busy. A single pixel takes more vectors, to keep enough sums
+/// going at once.
 fn tile_shape(target: Target, oc: u32, products: u64, pixels: u32) -> TileShape {
-    let widest = match target.registers {
-        _ if pixels == 1 => 8,
-        32 => 4,
-        _ => 2,
-    };
+    let widest = if pixels == 1 { 8 } else { 2 };
     let fitting = PANEL_BYTES / (products * u64::from(target.vector_bytes())).max(1);
     let vectors = oc.div_ceil(target.lanes).min(widest).min((fitting as u32).max(2));
     TileShape { row: pixels.min(32), vectors }
+}
+
+/// How many pixels of a tile of `pixels` x `vectors` are read by multiply-adds rather than broadcast first.
+///
+/// What a narrow tile waits for is the number of instructions, which this lowers, and then that of loads, which it
+/// raises; the shares balance them (benches/LOG.md). AVX2 has no such multiply-add, and Cranelift fuses by itself.
+fn direct_pixels(target: Target, load: Activation, (pixels, vectors): (u32, u32)) -> u32 {
+    match vectors {
+        _ if target.isa < Isa::Avx512 || load != Activation::Linear || pixels == 1 => 0,
+        1 => pixels,
+        2 => pixels * 5 / 7,
+        3 => pixels * 5 / 9,
+        _ => 0,
+    }
 }
 
 /// Where equal segments begin, in channels of input and output and in values of packed weights and biases.
@@ -245,6 +255,7 @@ impl Job<'_> {
             clip: clip.clone(),
             load: self.load,
             post: self.post.to_vec(),
+            direct: direct_pixels(target, self.load, (clip.pixels() as u32, run.vectors)),
             ahead,
         }
     }
