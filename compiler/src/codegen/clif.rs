@@ -95,13 +95,6 @@ impl Translator<'_> {
                 let value = self.multiply_add(acc, a, b);
                 self.set(acc, value);
             }
-            Inst::FmaBroadcast { acc, a, from } => {
-                let [sum, a] = [acc, a].map(|slot| self.get(slot));
-                let base = self.builder.use_var(self.pointers[from.base.index()]);
-                let factor = self.broadcast((base, from.offset));
-                let value = self.sum_of_product([factor, a], sum);
-                self.set(acc, value);
-            }
             Inst::Binary { op, dst, a, b } => {
                 let value = self.binary(op, a, b);
                 self.set(dst, value);
@@ -132,13 +125,14 @@ impl Translator<'_> {
             }
             // Cranelift has no such instruction, and results do not depend on it.
             Inst::Prefetch { .. } => {}
-            Inst::RoundBf16 { .. }
+            Inst::FmaBroadcast { .. }
+            | Inst::RoundBf16 { .. }
             | Inst::StoreBf16 { .. }
             | Inst::TileZero { .. }
             | Inst::TileLoad { .. }
             | Inst::TileStore { .. }
             | Inst::TileDot { .. } => {
-                unreachable!("kernels with tiles are compiled for targets that have them")
+                unreachable!("kernels of sixteen lanes are compiled for targets that have them")
             }
             Inst::Loop { times, ref body } => self.repeat(times, body),
         }
@@ -187,10 +181,6 @@ impl Translator<'_> {
             Some(source) => [self.broadcast(source), a],
             None => [a, self.get(b)],
         };
-        self.sum_of_product([x, y], sum)
-    }
-
-    fn sum_of_product(&mut self, [x, y]: [Value; 2], sum: Value) -> Value {
         if self.fused {
             return self.builder.ins().fma(x, y, sum);
         }

@@ -373,7 +373,10 @@ mod tests {
                 assert_eq!(widths.iter().sum::<u32>(), vectors);
                 let limit = if widest == 2 { 3 } else { widest };
                 assert!(widths.iter().all(|&w| w <= limit));
-                assert!(widths.iter().all(|&w| w > 1) || vectors == 1 || widest == 1, "{vectors} by {widest}");
+                assert!(
+                    widths.iter().all(|&w| w > 1) || vectors == 1 || widest == 1,
+                    "{vectors} by {widest}"
+                );
             }
         }
         assert_eq!(panel_widths(46, 4)[10..], [4, 2]);

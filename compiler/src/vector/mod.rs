@@ -145,8 +145,8 @@ pub enum Inst {
         /// Factor.
         b: Slot,
     },
-    /// acc = a * value + acc, with one f32 of memory as the value of every lane. Not for eight lanes: AVX2 has no such
-    /// instruction.
+    /// acc = a * value + acc, with one f32 of memory as the value of every lane. Only with sixteen lanes: no narrower
+    /// target has such an instruction.
     FmaBroadcast {
         /// Read and written.
         acc: Slot,

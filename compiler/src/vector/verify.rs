@@ -127,8 +127,8 @@ impl State<'_> {
         match inst {
             Inst::Load { from, lanes, .. } => self.memory(*from, *lanes)?,
             Inst::Store { to, lanes, .. } => self.memory(*to, *lanes)?,
-            Inst::FmaBroadcast { .. } if self.kernel.lanes == 8 => {
-                return self.range("a multiply-add with a broadcast and 8 lanes".into());
+            Inst::FmaBroadcast { .. } if self.kernel.lanes != 16 => {
+                return self.range(format!("a multiply-add of memory with {} lanes", self.kernel.lanes));
             }
             Inst::Broadcast { from, .. } | Inst::FmaBroadcast { from, .. } => self.memory(*from, 1)?,
             Inst::StoreBf16 { to: at, .. }
