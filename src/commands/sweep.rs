@@ -1,6 +1,5 @@
 //! `xcc sweep`: a network at many settings, what each costs, and how long each takes.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -207,30 +206,24 @@ fn learn(results: &mut Results, at: usize, target: Target, times: Option<&Times>
 
 /// Shows what is wrong with illegal points, those with the same mistake together.
 fn refuse(results: &Results, source: &Source, refused: &[(usize, Illegal)]) -> Failure {
-    let mut labels: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (at, illegal) in refused {
-        labels.entry(&illegal.message).or_default().push(&results.points[*at].label);
+    let mut mistakes: Vec<(String, Vec<&(usize, Illegal)>)> = Vec::new();
+    for point in refused {
+        let mistake = point.1.mistake();
+        match mistakes.iter_mut().find(|(other, _)| *other == mistake) {
+            Some((_, points)) => points.push(point),
+            None => mistakes.push((mistake, vec![point])),
+        }
     }
-    let mut seen = Vec::new();
-    for (_, illegal) in refused {
-        let message = illegal.message.as_str();
-        if seen.contains(&message) || seen.len() >= MOST_MISTAKES {
-            continue;
-        }
-        seen.push(message);
-        let of = &labels[message];
-        let others = if of.len() > 1 {
-            format!(" and {}", counted(of.len() - 1, "other point"))
-        } else {
-            String::new()
+    for (_, points) in mistakes.iter().take(MOST_MISTAKES) {
+        let [(at, illegal), others @ ..] = points.as_slice() else { continue };
+        let others = match others.len() {
+            0 => String::new(),
+            count => format!(" and {}", counted(count, "other point")),
         };
-        match illegal.diagnostics.as_slice() {
-            [] => cli::note(format!("{}{others}: {message}", of[0])),
-            mistakes => {
-                cli::note(format!("at {}{others}:", of[0]));
-                cli::tell_diagnostics(&source.name, &source.text, mistakes);
-            }
-        }
+        let message =
+            if illegal.diagnostics.is_empty() { format!(" {}", illegal.message) } else { String::new() };
+        cli::note(format!("at {}{others}:{message}", results.points[*at].label));
+        cli::tell_diagnostics(&source.name, &source.text, &illegal.diagnostics);
     }
     Failure::input(format!(
         "{} of {} are illegal; `--skip-illegal` leaves them out",

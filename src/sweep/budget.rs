@@ -72,7 +72,7 @@ fn unreachable_budget(
     mistakes: Vec<Diagnostic>,
 ) -> Illegal {
     let Hold { quantity, value, by } = hold;
-    let what = format!("no {by} from {low} to {high} keeps {}", amount_name(*quantity, *value));
+    let what = format!("no {by} from {low} to {high} has at most {}", amount_name(*quantity, *value));
     match narrowest {
         Some((width, found)) => Illegal {
             message: format!("{what}: {by} {width} has {}", amount_name(*quantity, found)),

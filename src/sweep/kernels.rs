@@ -225,25 +225,29 @@ impl Times {
         Some(Predicted { ms, covered: covered as f64 / all.max(1) as f64 })
     }
 
-    /// A use of the same kernel, or else of one of its kind, or else of any; and whether it is of the same.
+    /// The time of uses of the same kernel, or else of its kind, or else of any; and whether they are of the same.
     fn most_similar(&self, kernel: &Kernel, threads: u32, but: Option<usize>) -> Option<(Use, bool)> {
         let same = self.by_kernel.get(&(kernel.name.clone(), threads));
         let kind = self.by_kind.get(&(kind(&kernel.name).to_owned(), threads));
         let lists = [same, kind, self.all.get(&threads)].into_iter().enumerate();
         let mut found =
-            lists.filter_map(|(level, uses)| Some((*nearest(uses?, kernel.instructions, but)?, level == 0)));
+            lists.filter_map(|(level, uses)| Some((nearest(uses?, kernel.instructions, but)?, level == 0)));
         found.next()
     }
 }
 
-/// The use whose number of instructions is nearest to `wanted` by ratio, of those that were not measured at the point
-/// `but`. `uses` are in the order of that number.
-fn nearest(uses: &[Use], wanted: u64, but: Option<usize>) -> Option<&Use> {
+/// The uses whose number of instructions is nearest to `wanted` by ratio, as one with their median time; of those that
+/// were not measured at the point `but`. `uses` are in the order of that number.
+fn nearest(uses: &[Use], wanted: u64, but: Option<usize>) -> Option<Use> {
     let split = uses.partition_point(|found| found.instructions < wanted);
     let allowed = |found: &&Use| but.is_none() || found.point != but;
     let (below, above) = (uses[..split].iter().rev().find(allowed), uses[split..].iter().find(allowed));
     let ratio = |found: &Use| (found.instructions.max(1) as f64 / wanted.max(1) as f64).ln().abs();
-    below.into_iter().chain(above).min_by(|a, b| ratio(a).total_cmp(&ratio(b)))
+    let found = below.into_iter().chain(above).min_by(|a, b| ratio(a).total_cmp(&ratio(b)))?;
+    let first = uses.partition_point(|other| other.instructions < found.instructions);
+    let as_many = uses[first..].iter().take_while(|other| other.instructions == found.instructions);
+    let times: Vec<f64> = as_many.filter(allowed).map(|other| other.ms).collect();
+    Some(Use { ms: quantile(&times, 0.5), ..*found })
 }
 
 /// Predicts every measured point from `times`, or else from the other points.
@@ -277,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_nearest_use_is_that_by_ratio_and_never_the_points_own() {
-        let uses = [used(10, 1.0, 0), used(40, 2.0, 1), used(41, 3.0, 0)];
+        let uses = [used(10, 1.0, 0), used(40, 2.0, 1), used(41, 2.0, 0), used(41, 3.0, 0), used(41, 9.0, 0)];
         let ms = |wanted, but| nearest(&uses, wanted, but).map(|found| found.ms);
         assert_eq!([ms(19, None), ms(21, None), ms(400, None)], [Some(1.0), Some(2.0), Some(3.0)]);
         assert_eq!([ms(41, Some(0)), ms(41, Some(1))], [Some(2.0), Some(3.0)]);

@@ -23,6 +23,16 @@ pub struct Illegal {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+impl Illegal {
+    /// Tells mistakes apart: the same for one of a kind at one place of the spec, whatever the numbers are.
+    pub fn mistake(&self) -> String {
+        match self.diagnostics.first() {
+            Some(first) => format!("{} {:?}", first.code, first.primary.as_ref().map(|label| label.span)),
+            None => self.message.clone(),
+        }
+    }
+}
+
 /// What is known of a point without a run.
 pub struct Known {
     /// What it costs.

@@ -8,8 +8,9 @@ use crate::measure::work::kind;
 use crate::numbers::counted;
 use crate::table::{Layout, Table, wrap};
 
-/// From this width on, all columns are shown.
+/// From these widths on, more columns are shown, and kernels.
 const WIDE: usize = 110;
+const WIDEST: usize = 140;
 /// Most rows of the plot.
 const PLOT_ROWS: usize = 40;
 /// Columns of the longest bar.
@@ -18,7 +19,7 @@ const BAR: usize = 40;
 /// The results as text of `width` columns, where that is possible.
 pub fn text(results: &Results, width: usize, color: bool) -> String {
     let mut text = head(results, width);
-    text += &table(results, width >= WIDE).render(width, color);
+    text += &table(results, width).render(width, color);
     text += &messages(results, width);
     text += &prediction(results, width);
     let plot = plot(results);
@@ -66,11 +67,11 @@ impl<'a> Column<'a> {
     }
 }
 
-fn table(results: &Results, is_wide: bool) -> Table {
+fn table(results: &Results, width: usize) -> Table {
     let mut columns = settings(results);
-    columns.extend(costs(results, is_wide));
+    columns.extend(costs(results, width >= WIDE));
     if results.points.iter().any(|point| point.timing.is_some()) {
-        columns.extend(times(results, is_wide));
+        columns.extend(times(results, width));
     }
     let layouts: Vec<Layout> = columns.iter().map(|column| column.layout).collect();
     let mut table = Table::new(&layouts);
@@ -143,7 +144,8 @@ fn costs(results: &Results, is_wide: bool) -> Vec<Column<'_>> {
     columns
 }
 
-fn times(results: &Results, is_wide: bool) -> Vec<Column<'_>> {
+fn times(results: &Results, width: usize) -> Vec<Column<'_>> {
+    let is_wide = width >= WIDE;
     let mut columns = Vec::new();
     if is_wide {
         columns.push(Column::right("compile", |point| {
@@ -161,7 +163,7 @@ fn times(results: &Results, is_wide: bool) -> Vec<Column<'_>> {
     if is_wide && results.points.iter().any(|point| point.predicted.is_some()) {
         columns.push(Column::right("predicted", predicted));
     }
-    if is_wide {
+    if width >= WIDEST {
         let common = common_kinds(results);
         columns.push(Column {
             name: "kernels".to_owned(),
