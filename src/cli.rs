@@ -40,9 +40,9 @@ pub struct SpecArgs {
     pub set: Vec<Setting>,
 }
 
-/// What a network runs with.
+/// Where the numbers of a network are from.
 #[derive(Args, Clone, Debug)]
-pub struct NetworkArgs {
+pub struct WeightsArgs {
     /// Weights: safetensors, or any file of Keras (.h5, .weights.h5, .keras)
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
@@ -53,6 +53,13 @@ pub struct NetworkArgs {
     /// exists
     #[arg(long, value_name = "N", conflicts_with = "weights", value_parser = whole_number::<u64>(0..=u64::MAX))]
     pub seed: Option<u64>,
+}
+
+/// What a network runs with.
+#[derive(Args, Clone, Debug)]
+pub struct NetworkArgs {
+    #[command(flatten)]
+    pub weights: WeightsArgs,
     /// Threads of compiled code [default: one for each core]
     #[arg(long, value_name = "N", value_parser = thread_count)]
     pub threads: Option<NonZeroU32>,
@@ -75,6 +82,13 @@ pub enum Backend {
     Cpu,
     /// Plain loops, slow and exact
     Reference,
+}
+
+impl WeightsArgs {
+    /// Whether any of them is given.
+    pub fn is_given(&self) -> bool {
+        self.weights.is_some() || self.seed.is_some()
+    }
 }
 
 impl NetworkArgs {
@@ -138,8 +152,13 @@ impl From<io::Error> for Failure {
 
 /// Writes results to standard output.
 pub fn print(text: &str) -> Result<(), Failure> {
+    print_bytes(text.as_bytes())
+}
+
+/// Writes results that need not be text to standard output.
+pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    out.write_all(bytes)?;
     Ok(out.flush()?)
 }
 

@@ -8,9 +8,11 @@ mod chart;
 mod cli;
 mod commands;
 mod inputs;
+mod layers;
 mod measure;
 mod network;
 mod numbers;
+mod picture;
 mod table;
 mod terminal;
 

@@ -7,6 +7,7 @@ pub mod machine;
 mod memory;
 pub mod model;
 pub mod npy;
+pub mod onnx;
 pub mod peak;
 pub mod perf_map;
 pub mod reference;
@@ -17,3 +18,4 @@ pub mod weights;
 
 pub use memory::OutOfMemory;
 pub use model::{BuildTimes, Model, ModelError};
+pub use replace::replace;

@@ -6,6 +6,7 @@ mod check;
 mod convert;
 mod emit;
 mod explain;
+mod graph;
 mod precision;
 mod profile;
 mod run;
@@ -29,6 +30,7 @@ pub enum Command {
     Precision(precision::Arguments),
     Profile(profile::Arguments),
     Convert(convert::Arguments),
+    Graph(graph::Arguments),
 }
 
 impl Command {
@@ -45,6 +47,7 @@ impl Command {
             Command::Precision(arguments) => precision::run(&arguments),
             Command::Profile(arguments) => profile::run(&arguments),
             Command::Convert(arguments) => convert::run(&arguments),
+            Command::Graph(arguments) => graph::run(&arguments),
         }
     }
 }
