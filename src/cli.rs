@@ -94,9 +94,13 @@ impl WeightsArgs {
 impl NetworkArgs {
     /// The number of threads asked for, else that of the cores this process may use.
     pub fn threads(&self) -> u32 {
-        let cores = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
         self.threads.map_or_else(cores, NonZeroU32::get)
     }
+}
+
+/// The number of cores that this process may use.
+pub fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
 }
 
 /// A failure to report, and the exit status it ends in.
@@ -212,6 +216,27 @@ pub fn setting(text: &str) -> Result<Setting, String> {
         }
         _ => Err("must be a name, `=` and a value".to_owned()),
     }
+}
+
+/// `settings` where `others` do not set the same parameter, then `others`.
+pub fn overridden(settings: &[Setting], others: &[Setting]) -> Vec<Setting> {
+    let is_kept = |(name, _): &&Setting| others.iter().all(|(other, _)| other != name);
+    settings.iter().filter(is_kept).chain(others).cloned().collect()
+}
+
+/// Refuses to call a file of weights to be written by the ending of a format that is not written.
+pub fn check_safetensors(output: &Path) -> Result<(), Failure> {
+    const FOREIGN: [&str; 6] = ["h5", "hdf5", "keras", "npz", "pt", "pth"];
+    let extension = output.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    if !FOREIGN.contains(&extension.to_lowercase().as_str()) {
+        return Ok(());
+    }
+    let nearest = output.with_extension("safetensors");
+    Err(Failure::input(format!(
+        "{}: only safetensors are written; call it {}",
+        output.display(),
+        nearest.display()
+    )))
 }
 
 /// A spec that is free of mistakes.

@@ -258,7 +258,10 @@ mod tests {
         let forms = |text| described(text).iter().map(|layer| layer.form).collect::<Vec<_>>();
         let spectrum = "sepconv 8, 3x3, segments: 1\nsepconv 8, 3x3, segments: 3\nsepconv 8, 3x3";
         assert_eq!(forms(spectrum), [Form::Regular, Form::Segmented, Form::Depthwise]);
-        assert_eq!(forms("conv 8, 1x1\nconv 8, 3x3\nmaxpool 2x2"), [Form::Pointwise, Form::Regular, Form::Pool]);
+        assert_eq!(
+            forms("conv 8, 1x1\nconv 8, 3x3\nmaxpool 2x2"),
+            [Form::Pointwise, Form::Regular, Form::Pool]
+        );
     }
 
     #[test]

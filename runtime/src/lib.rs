@@ -1,6 +1,7 @@
 //! Runs what `xcc-compiler` made, and everything around it: weights, images, threads.
 
 pub mod bandwidth;
+pub mod decouple;
 pub mod image;
 pub mod labels;
 pub mod machine;
@@ -11,11 +12,10 @@ pub mod onnx;
 pub mod peak;
 pub mod perf_map;
 pub mod reference;
-mod replace;
+pub mod replace;
 mod team;
 pub mod verify;
 pub mod weights;
 
 pub use memory::OutOfMemory;
 pub use model::{BuildTimes, Model, ModelError};
-pub use replace::replace;

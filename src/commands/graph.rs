@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use xcc_runtime::{onnx, replace};
+use xcc_runtime::onnx;
+use xcc_runtime::replace::replace;
 
 use crate::cli::{self, Failure, Loaded, SpecArgs, WeightsArgs};
 use crate::network;

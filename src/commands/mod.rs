@@ -4,6 +4,8 @@
 mod bench;
 mod check;
 mod convert;
+mod decouple;
+mod diff;
 mod emit;
 mod explain;
 mod graph;
@@ -31,6 +33,8 @@ pub enum Command {
     Profile(profile::Arguments),
     Convert(convert::Arguments),
     Graph(graph::Arguments),
+    Diff(diff::Arguments),
+    Decouple(decouple::Arguments),
 }
 
 impl Command {
@@ -48,6 +52,8 @@ impl Command {
             Command::Profile(arguments) => profile::run(&arguments),
             Command::Convert(arguments) => convert::run(&arguments),
             Command::Graph(arguments) => graph::run(&arguments),
+            Command::Diff(arguments) => diff::run(&arguments),
+            Command::Decouple(arguments) => decouple::run(&arguments),
         }
     }
 }

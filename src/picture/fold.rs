@@ -60,9 +60,8 @@ fn by_likeness(flow: &Flow, classes: &[usize]) -> Vec<Item> {
 
 /// How many of the first items repeat, and how often they are there: those that cover most, of several the shortest.
 fn repetition(items: &[Item], classes: &[usize]) -> Option<(usize, usize)> {
-    let times = |length: usize| {
-        classes.chunks_exact(length).take_while(|chunk| *chunk == &classes[..length]).count()
-    };
+    let times =
+        |length: usize| classes.chunks_exact(length).take_while(|chunk| *chunk == &classes[..length]).count();
     let is_worth_it = |length: usize| layers(&items[..length]) >= FEWEST;
     let lengths = (1..=LONGEST.min(classes.len() / 2)).filter(|&length| is_worth_it(length));
     let found = lengths.map(|length| (length, times(length))).filter(|(_, times)| *times > 1);

@@ -337,7 +337,8 @@ fn side_by_side(mut paths: Vec<Block>, join: &Description) -> Block {
         x += path.width() + ASIDE;
         ends = [ends[0].min(middle), ends[1].max(middle)];
         let is_empty = path.shapes.is_empty();
-        block.line(&[(middle, PART), (middle, if is_empty { end } else { begin })], is_empty || path.has_head);
+        block
+            .line(&[(middle, PART), (middle, if is_empty { end } else { begin })], is_empty || path.has_head);
         if !is_empty {
             block.line(&[(middle, begin + path.height), (middle, end)], true);
         }

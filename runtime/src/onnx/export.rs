@@ -3,14 +3,14 @@
 use std::fmt::Display;
 
 use xcc_compiler::graph::{
-    self as xcc, Activation, BatchNorm, ChannelOrder, Conv, ImageSpec, KernelBlock, Labels, LinearPart, NodeId, Op,
-    Pool, PoolKind, WeightId, WeightSource, Window,
+    self as xcc, Activation, BatchNorm, ChannelOrder, Conv, ImageSpec, KernelBlock, Labels, LinearPart,
+    NodeId, Op, Pool, PoolKind, WeightId, WeightSource, Window,
 };
 
 use super::OnnxError;
 use super::message::{
-    Attribute, AttributeKind, Dimension, Entry, FLOAT, Graph, INT64, Node, Size, Tensor, TensorShape, TensorType, Type,
-    ValueInfo,
+    Attribute, AttributeKind, Dimension, Entry, FLOAT, Graph, INT64, Node, Size, Tensor, TensorShape,
+    TensorType, Type, ValueInfo,
 };
 
 /// Axes of (images, rows, columns, channels) as ONNX's operators want them.
@@ -140,7 +140,7 @@ impl Export<'_> {
             Op::Separable(_) => return Err(self.fused(id, "a fused separable convolution")),
             Op::BatchNorm(norm) => self.normalisation(id, norm, inputs),
             Op::Activation(activation) => self.activation(id, *activation, inputs),
-            Op::Pool(pool) => self.pool(id, pool, inputs)?,
+            Op::Pool(pool) => self.pool(id, pool, inputs),
             Op::GlobalPool(kind) => self.global_pool(id, *kind, inputs),
             Op::Dense(part) => self.dense(id, part, inputs)?,
             Op::Softmax => self.node("Softmax", inputs, self.name(id), vec![int("axis", CHANNELS)]),
@@ -263,13 +263,11 @@ impl Export<'_> {
         self.node(operator, inputs, self.name(id), Vec::new());
     }
 
-    fn pool(&mut self, id: NodeId, pool: &Pool, inputs: Vec<String>) -> Result<(), OnnxError> {
+    fn pool(&mut self, id: NodeId, pool: &Pool, inputs: Vec<String>) {
         let mut attributes = window(&pool.window);
         let operator = match pool.kind {
             PoolKind::Max => "MaxPool",
-            PoolKind::Average if pool.window.dilation != [1, 1] => {
-                return Err(OnnxError::Unknown { layer: self.layer(id), what: "dilated average pool" });
-            }
+            // Pools are not dilated; these operators do not know the attribute.
             PoolKind::Average => {
                 attributes.retain(|attribute| attribute.name != "dilations");
                 attributes.push(int("count_include_pad", 0));
@@ -277,7 +275,6 @@ impl Export<'_> {
             }
         };
         self.node(operator, inputs, self.name(id), attributes);
-        Ok(())
     }
 
     fn global_pool(&mut self, id: NodeId, kind: PoolKind, inputs: Vec<String>) {

@@ -37,14 +37,6 @@ pub enum OnnxError {
         /// What it is.
         what: &'static str,
     },
-    /// ONNX's operators of this version cannot say it.
-    #[error("layer {layer}: ONNX has no {what} in operator set {OPSET}")]
-    Unknown {
-        /// The layer.
-        layer: String,
-        /// What it has not.
-        what: &'static str,
-    },
 }
 
 /// The file of a graph, as it was elaborated, with its weights.
@@ -135,6 +127,11 @@ mod tests {
             }
         }
         let error = bytes(&graph, &None).unwrap_err().to_string();
-        assert!(error.starts_with("the network would take 2162732000 bytes, but ONNX files have at most 2147483647"), "{error}");
+        assert!(
+            error.starts_with(
+                "the network would take 2162732000 bytes, but ONNX files have at most 2147483647"
+            ),
+            "{error}"
+        );
     }
 }
