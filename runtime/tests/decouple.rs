@@ -186,14 +186,13 @@ fn differences_that_are_none_of_segments_are_named() {
         elaborate::read(&source, &[]).graph.unwrap()
     };
     let target =
-        read("sepconv 8, 3x3 as a; sepconv 8, 3x3, activation_between: relu as b; bn as c; conv 8, 1x1 as d");
+        read("sepconv 8, 3x3 as a\nsepconv 8, 3x3, activation_between: relu as b\nbn as c\nconv 8, 1x1 as d");
     let refused = |dense: &str| {
         let dense = read(dense);
         decouple(&target, &dense, &RandomWeights::new(&dense, 1)).unwrap_err().to_string()
     };
     let text = refused(
-        "sepconv 8, 5x5, segments: 1 as a; from image; sepconv 8, 3x3, segments: 2, activation_between: relu as b; \
-         conv 4, 1x1 as d; concat a, b, d",
+        "sepconv 8, 5x5, segments: 1 as a\nsepconv 8, 3x3, segments: 2, activation_between: relu as b\nconv 4, 1x1 as d",
     );
     for expected in [
         "a: its window is 3x3 here and 5x5 in the weights",

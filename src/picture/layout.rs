@@ -142,7 +142,8 @@ fn column(tree: &Tree, flow: &Flow, is_first: bool) -> Block {
         block.text((0.0, y), name.clone(), Style::Heading);
     }
     y += 24.0;
-    let what = if is_first { "images" } else { "feature maps" };
+    // Images have samples of a few colours.
+    let what = if is_first && flow.reads.c() <= 4 { "images" } else { "feature maps" };
     block.text((0.0, y), extent_text(flow.reads, what), Style::Caption);
     y += 5.0;
     let row = row(tree, &flow.items);
