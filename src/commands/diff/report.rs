@@ -12,8 +12,8 @@ use crate::layers::{Description, Form, describe, nodes_of_layers};
 use crate::numbers::{in_units, thousands};
 use crate::table::{Layout, Table};
 
-/// The unit of the column of multiply-adds.
-const MILLION: u64 = 1_000_000;
+/// Networks of fewer multiply-adds have them in thousands, others in millions.
+const SMALL: u64 = 10_000_000;
 
 /// One of the networks.
 #[derive(Serialize)]
@@ -149,10 +149,14 @@ impl Report {
         self.first.ms.is_some()
     }
 
+    fn is_small(&self) -> bool {
+        self.first.totals.macs.max(self.second.totals.macs) < SMALL
+    }
+
     fn table(&self, what: &str) -> Table {
         use Layout::{Left, Right, Wrapped};
         let mut layouts = vec![Left, Wrapped, Right, Right];
-        let mut head = vec!["", what, "Parameters", "MMACs"];
+        let mut head = vec!["", what, "Parameters", if self.is_small() { "kMACs" } else { "MMACs" }];
         if self.is_timed() {
             layouts.push(Right);
             head.push("ms");
@@ -200,7 +204,8 @@ impl Report {
     }
 
     fn cells(&self, sign: &str, words: String, parameters: u64, macs: u64, ms: Option<f64>) -> Vec<String> {
-        let mut cells = vec![sign.to_owned(), words, thousands(parameters), in_units(macs, MILLION)];
+        let unit = if self.is_small() { 1000 } else { 1_000_000 };
+        let mut cells = vec![sign.to_owned(), words, thousands(parameters), in_units(macs, unit)];
         if self.is_timed() {
             cells.push(ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.3}")));
         }
