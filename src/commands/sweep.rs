@@ -4,23 +4,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use xcc_compiler::target::Target;
 use xcc_runtime::replace::replace;
 
 use crate::cli::{self, Failure, Source};
-use crate::numbers::{bytes, counted};
+use crate::numbers::counted;
 use crate::sweep::kernels::{self, KernelTable, Times};
 use crate::sweep::plan::{Plan, PlanArgs};
-use crate::sweep::point::{self, Illegal};
-use crate::sweep::results::{Point, Quantity, Results, Status};
+use crate::sweep::results::{Quantity, Results, Status};
 use crate::sweep::store::{Existing, Store};
-use crate::sweep::{budget, csv, date, measure, survey, table};
+use crate::sweep::{csv, date, examine, measure, survey, table};
 use crate::terminal::{self, with_progress};
-
-/// Largest table of kernels that is read, in bytes.
-const LARGEST_TABLE: u64 = 1 << 28;
-/// Different mistakes of illegal points that are shown.
-const MOST_MISTAKES: usize = 3;
 
 /// Measure a network at many settings of its parameters
 ///
@@ -83,11 +76,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let fresh = Results::new(sweep, points, date::now());
     let store = Store::new(results_file(arguments, &plan));
     let mut results = if arguments.dry_run { fresh } else { store.open(fresh, existing(arguments))? };
-    let times = arguments.predict.as_deref().map(|path| read_times(path, &plan.target)).transpose()?;
+    let times = arguments.predict.as_deref().map(|path| Times::read(path, plan.target)).transpose()?;
     let takes_long = plan.hold.as_ref().is_some_and(|(budget, _)| budget.quantity == Quantity::Latency);
     let keep =
         |results: &Results| if takes_long && !arguments.dry_run { store.save(results) } else { Ok(()) };
-    examine(&mut results, &plan, &source, times.as_ref(), keep)?;
+    examine::examine(&mut results, &plan, &source, times.as_ref(), keep)?;
     if !arguments.dry_run {
         store.save(&results)?;
         measure::measure(&mut results, plan.target, plan.rounds, &mut |results| store.save(results))?;
@@ -99,19 +92,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         cli::note(format!("results are in {}", store.path().display()));
     }
     check_failed(&results)
-}
-
-/// Times of kernels that a sweep wrote before.
-fn read_times(path: &Path, target: &Target) -> Result<Times, Failure> {
-    let failed = |reason: String| Failure::input(format!("{}: {reason}", path.display()));
-    let size = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
-    if size > LARGEST_TABLE {
-        let [size, limit] = [size, LARGEST_TABLE].map(bytes);
-        return Err(failed(format!("has {size}; a table of kernels has at most {limit}")));
-    }
-    let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-    let table = KernelTable::read(&text, &target.to_string()).map_err(failed)?;
-    Ok(Times::of_table(&table))
 }
 
 fn existing(arguments: &Arguments) -> Existing {
@@ -147,89 +127,6 @@ fn check_outputs(arguments: &Arguments) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// Solves for budgets and finds out what points cost, where that is not known yet. `keep` is called after
-/// each point.
-fn examine(
-    results: &mut Results,
-    plan: &Plan,
-    source: &Source,
-    times: Option<&Times>,
-    mut keep: impl FnMut(&Results) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let bar = terminal::progress(results.points.len() as u64);
-    let mut refused: Vec<(usize, Illegal)> = Vec::new();
-    for at in 0..results.points.len() {
-        bar.inc(1);
-        if results.points[at].cost.is_some() {
-            continue;
-        }
-        bar.set_message(format!("examining {}", results.points[at].label));
-        match learn(results, at, plan.target, times) {
-            Ok(()) => keep(results)?,
-            Err(illegal) => refused.push((at, illegal)),
-        }
-    }
-    bar.finish_and_clear();
-    if !refused.is_empty() && !plan.skip_illegal {
-        return Err(refuse(results, source, &refused));
-    }
-    for (at, illegal) in refused {
-        let point = &mut results.points[at];
-        (point.status, point.message) = (Status::Skipped, Some(illegal.message));
-    }
-    match results.points.iter().any(|point| point.cost.is_some()) {
-        true => Ok(()),
-        false => Err(Failure::input("no point of the sweep is legal")),
-    }
-}
-
-fn learn(results: &mut Results, at: usize, target: Target, times: Option<&Times>) -> Result<(), Illegal> {
-    let Results { sweep, points, .. } = results;
-    let point = &mut points[at];
-    if let Some(hold) = sweep.hold.clone().filter(|_| point.held.is_none()) {
-        let latency = |point: &Point| {
-            let failed = |failure: Failure| Illegal {
-                message: failure.message().unwrap_or_default(),
-                diagnostics: Vec::new(),
-            };
-            measure::quick(sweep, point, target).map_err(failed)
-        };
-        point.held = Some(budget::solve(sweep, &hold, point, latency)?);
-    }
-    let known = point::know(sweep, point, target)?;
-    (point.cost, point.layers) = (Some(known.cost), known.layers);
-    point.predicted = times.and_then(|times| times.predict(&known.steps, point.threads, None));
-    Ok(())
-}
-
-/// Shows what is wrong with illegal points, those with the same mistake together.
-fn refuse(results: &Results, source: &Source, refused: &[(usize, Illegal)]) -> Failure {
-    let mut mistakes: Vec<(String, Vec<&(usize, Illegal)>)> = Vec::new();
-    for point in refused {
-        let mistake = point.1.mistake();
-        match mistakes.iter_mut().find(|(other, _)| *other == mistake) {
-            Some((_, points)) => points.push(point),
-            None => mistakes.push((mistake, vec![point])),
-        }
-    }
-    for (_, points) in mistakes.iter().take(MOST_MISTAKES) {
-        let [(at, illegal), others @ ..] = points.as_slice() else { continue };
-        let others = match others.len() {
-            0 => String::new(),
-            count => format!(" and {}", counted(count, "other point")),
-        };
-        let message =
-            if illegal.diagnostics.is_empty() { format!(" {}", illegal.message) } else { String::new() };
-        cli::note(format!("at {}{others}:{message}", results.points[*at].label));
-        cli::tell_diagnostics(&source.name, &source.text, &illegal.diagnostics);
-    }
-    Failure::input(format!(
-        "{} of {} are illegal; `--skip-illegal` leaves them out",
-        refused.len(),
-        counted(results.points.len(), "point")
-    ))
 }
 
 /// Writes the files that were asked for, and the table unless one of them is standard output.
