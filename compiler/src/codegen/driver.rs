@@ -189,7 +189,11 @@ impl DriverTranslator<'_> {
 
     /// The address of an argument. `distances` are sums of terms that the call has computed already: operands often
     /// move together.
-    fn argument<'n>(&mut self, argument: &'n Argument, distances: &mut Vec<(&'n [(Var, i64)], Value)>) -> Value {
+    fn argument<'n>(
+        &mut self,
+        argument: &'n Argument,
+        distances: &mut Vec<(&'n [(Var, i64)], Value)>,
+    ) -> Value {
         let Argument { operand, offset } = argument;
         let place = 8 * operand.index() as i32;
         let base = self.builder.ins().load(types::I64, MemFlagsData::trusted(), self.operands, place);
