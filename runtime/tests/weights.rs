@@ -43,6 +43,23 @@ fn assert_same(graph: &Graph, found: &Weights, expected: &Weights) {
         let id = WeightId::new(id);
         assert_eq!(found.tensor(id), expected.tensor(id), "{}", weight.name);
         assert_eq!(found.tensor(id).len() as u64, weight.elements(), "{}", weight.name);
+        assert_eq!(found.length(id), weight.elements(), "{}", weight.name);
+    }
+}
+
+/// Large enough for whole pages of a mapped file to be given back.
+#[test]
+fn numbers_of_released_tensors_can_be_read_again() {
+    let graph = spec("mini_xception.xc");
+    let drawn = Weights::random(&graph, 3);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    weights::save_safetensors(&graph, &drawn, &path).unwrap();
+    let mapped = weights::load(&graph, &path, None).unwrap();
+    for weights in [&drawn, &mapped] {
+        assert_same(&graph, weights, &drawn);
+        (0..graph.weights.len()).for_each(|id| weights.release(WeightId::new(id)));
+        assert_same(&graph, weights, &drawn);
     }
 }
 

@@ -255,6 +255,14 @@ struct Panel<'a> {
     values: &'a mut [f32],
 }
 
+impl Panel<'_> {
+    /// The elements of a row for some of its outputs.
+    fn columns(&mut self, row: usize, outputs: Range<usize>) -> &mut [f32] {
+        let first = row * self.width + outputs.start - self.outputs.start;
+        &mut self.values[first..first + outputs.len()]
+    }
+}
+
 /// Writes the constants of a convolution from front to back.
 struct Packer<'a> {
     elements: Elements<'a>,
@@ -280,15 +288,12 @@ impl<'a> Packer<'a> {
         let mut panels = self.take_panels(segment, vectors);
         let (inputs, outputs) = (segment.0.len(), segment.1.start as usize..segment.1.end as usize);
         for (block, held) in self.elements.blocks_of(outputs) {
-            for (tap, input) in
-                (0..self.conv.window.taps() as usize).flat_map(|t| (0..inputs).map(move |i| (t, i)))
-            {
+            for row in 0..self.conv.window.taps() as usize * inputs {
+                let place = (row / inputs, row % inputs);
                 for panel in &mut panels {
                     let held = held.start.max(panel.outputs.start)..held.end.min(panel.outputs.end);
                     if !held.is_empty() {
-                        let first = (tap * inputs + input) * panel.width + held.start - panel.outputs.start;
-                        let to = &mut panel.values[first..first + held.len()];
-                        self.elements.write(block, (tap, input), held, to);
+                        self.elements.write(block, place, held.clone(), panel.columns(row, held));
                     }
                 }
             }
@@ -299,15 +304,15 @@ impl<'a> Packer<'a> {
     fn take_panels(&mut self, (inputs, outputs): &Segment, vectors: u32) -> Vec<Panel<'a>> {
         let (mut start, end) = (outputs.start as usize, outputs.end as usize);
         let rows = self.conv.window.taps() as usize * inputs.len();
-        let panels =
-            panel_widths((end - start).div_ceil(self.lanes) as u32, vectors).into_iter().map(|width| {
-                let width = width as usize * self.lanes;
-                let outputs = start..end.min(start + width);
-                start += width;
-                let (values, shifts) = self.take(rows * width, width);
-                copy(&self.elements.folded.shift[outputs.clone()], shifts);
-                Panel { outputs, width, values }
-            });
+        let widths = panel_widths((end - start).div_ceil(self.lanes) as u32, vectors);
+        let panels = widths.into_iter().map(|width| {
+            let width = width as usize * self.lanes;
+            let outputs = start..end.min(start + width);
+            start += width;
+            let (values, shifts) = self.take(rows * width, width);
+            copy(&self.elements.folded.shift[outputs.clone()], shifts);
+            Panel { outputs, width, values }
+        });
         panels.collect()
     }
 
