@@ -4,8 +4,11 @@
 mod bench;
 mod check;
 mod convert;
+mod decouple;
+mod diff;
 mod emit;
 mod explain;
+mod graph;
 mod precision;
 mod profile;
 mod run;
@@ -31,6 +34,9 @@ pub enum Command {
     Profile(profile::Arguments),
     Sweep(sweep::Arguments),
     Convert(convert::Arguments),
+    Graph(graph::Arguments),
+    Diff(diff::Arguments),
+    Decouple(decouple::Arguments),
 }
 
 impl Command {
@@ -48,6 +54,9 @@ impl Command {
             Command::Profile(arguments) => profile::run(&arguments),
             Command::Sweep(arguments) => sweep::run(&arguments),
             Command::Convert(arguments) => convert::run(&arguments),
+            Command::Graph(arguments) => graph::run(&arguments),
+            Command::Diff(arguments) => diff::run(&arguments),
+            Command::Decouple(arguments) => decouple::run(&arguments),
         }
     }
 }
