@@ -11,6 +11,7 @@ mod factor;
 mod layer;
 mod map;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use xcc_compiler::graph::{Graph, LayerId, WeightId, WeightSource};
@@ -29,8 +30,8 @@ pub struct Decoupled {
 }
 
 impl WeightSource for Decoupled {
-    fn tensor(&self, id: WeightId) -> &[f32] {
-        &self.tensors[id.index()]
+    fn tensor(&self, id: WeightId) -> Cow<'_, [f32]> {
+        Cow::Borrowed(&self.tensors[id.index()])
     }
 }
 
@@ -98,7 +99,7 @@ pub fn decouple(
     let (mut layers, mut copied) = (Vec::new(), 0);
     let mut tensors = vec![Vec::new(); target.weights.len()];
     let copy = |(to, from): (WeightId, WeightId), tensors: &mut Vec<Vec<f32>>| {
-        tensors[to.index()] = weights.tensor(from).to_vec();
+        tensors[to.index()] = weights.tensor(from).into_owned();
     };
     for pair in pairs {
         copied += pair.copies.len();
