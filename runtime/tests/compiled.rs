@@ -12,7 +12,8 @@ use xcc_compiler::graph::{
     Activation, Graph, NodeId, Pads, Partition, PoolKind, Shape, WeightSource, Window,
 };
 use xcc_compiler::passes::{PassOptions, optimize};
-use xcc_compiler::plan::{PlanOptions, Precision, Program, interpret};
+use xcc_compiler::plan::forms::Candidate;
+use xcc_compiler::plan::{PlanOptions, Precision, Program, interpret, plan_with};
 use xcc_compiler::target::Target;
 use xcc_runtime::Model;
 use xcc_runtime::reference::{Values, evaluate};

@@ -2,6 +2,7 @@
 //! the failure to report.
 
 mod bench;
+mod calibrate;
 mod check;
 mod convert;
 mod emit;
@@ -27,6 +28,7 @@ pub enum Command {
     Verify(verify::Arguments),
     Bench(bench::Arguments),
     Precision(precision::Arguments),
+    Calibrate(calibrate::Arguments),
     Profile(profile::Arguments),
     Convert(convert::Arguments),
 }
@@ -42,6 +44,7 @@ impl Command {
             Command::Run(arguments) => run::run(&arguments),
             Command::Verify(arguments) => verify::run(&arguments),
             Command::Bench(arguments) => bench::run(&arguments),
+            Command::Calibrate(arguments) => calibrate::run(&arguments),
             Command::Precision(arguments) => precision::run(&arguments),
             Command::Profile(arguments) => profile::run(&arguments),
             Command::Convert(arguments) => convert::run(&arguments),
