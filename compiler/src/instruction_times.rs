@@ -16,6 +16,8 @@ pub struct PerKind<T> {
     pub call: T,
     /// Multiply-adds.
     pub multiply_add: T,
+    /// Multiply-adds that read and broadcast a factor.
+    pub multiply_add_memory: T,
     /// Vectors read, and patterns of permutations.
     pub load: T,
     /// Values read into every lane.
@@ -29,7 +31,7 @@ pub struct PerKind<T> {
 }
 
 /// How many kinds there are.
-pub const KINDS: usize = 7;
+pub const KINDS: usize = 8;
 
 impl<T: Copy> PerKind<T> {
     /// What there is for each kind, in the order of the fields.
@@ -37,6 +39,7 @@ impl<T: Copy> PerKind<T> {
         [
             self.call,
             self.multiply_add,
+            self.multiply_add_memory,
             self.load,
             self.broadcast,
             self.permute,
@@ -46,8 +49,9 @@ impl<T: Copy> PerKind<T> {
     }
 
     /// The inverse of [`PerKind::array`].
-    pub const fn of([call, multiply_add, load, broadcast, permute, arithmetic, store]: [T; KINDS]) -> Self {
-        Self { call, multiply_add, load, broadcast, permute, arithmetic, store }
+    pub const fn of(array: [T; KINDS]) -> Self {
+        let [call, multiply_add, multiply_add_memory, load, broadcast, permute, arithmetic, store] = array;
+        Self { call, multiply_add, multiply_add_memory, load, broadcast, permute, arithmetic, store }
     }
 }
 
@@ -118,6 +122,7 @@ fn of_inst(inst: &Inst) -> Counts {
     let none = Counts::default();
     match inst {
         Inst::Fma { .. } => Counts { multiply_add: 1, ..none },
+        Inst::FmaBroadcast { .. } => Counts { multiply_add_memory: 1, ..none },
         Inst::Load { .. } | Inst::Pattern { .. } => Counts { load: 1, ..none },
         Inst::Broadcast { .. } => Counts { broadcast: 1, ..none },
         Inst::Permute { .. } => Counts { permute: 1, ..none },

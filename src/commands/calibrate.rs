@@ -39,7 +39,7 @@ pub struct Arguments {
 
 /// Kinds of instructions, in the order of [`PerKind::array`](xcc_compiler::instruction_times::PerKind::array).
 const INSTRUCTIONS: [&str; KINDS] =
-    ["call", "multiply-add", "load", "broadcast", "permute", "other arithmetic", "store"];
+    ["call", "multiply-add", "multiply-add of memory", "load", "broadcast", "permute", "other arithmetic", "store"];
 
 /// Measures, writes and prints.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! Which forms equal segments can take, how long the instructions of each are, and the choice between them.
 
-use super::conv::{Job, PANEL_BYTES};
+use super::conv::Job;
 use super::place::{Surface, Surfaces, Widths};
 use super::{LARGEST_TILE, Planner, segments};
 use crate::graph::{Activation, NodeId, Post, Shape, Window};
@@ -8,11 +8,11 @@ use crate::kernels::segments as segments_kernel;
 use crate::plan::forms::{Candidate, Choice, Form, Panels, Segment, Taps, equal_segments, form_runs, sizes};
 use crate::plan::nest::{NestBuilder, Offset, Operand};
 use crate::plan::windows::block_runs;
-use crate::target::Target;
+use crate::target::{Isa, Target};
 
 /// Most vectors of a panel whose taps share inputs: with more, few pixels fit into the registers beside the weights
 /// of a row of taps.
-const MOST_VECTORS: u32 = 4;
+const MOST_VECTORS: u32 = 3;
 
 /// All that the times of the forms of equal segments depend on.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -140,13 +140,14 @@ impl Job<'_> {
 
     /// Panels like these, but with taps that share inputs, for blocks of `ic` to `oc` channels.
     fn shared_taps(&self, target: Target, panels: Panels, (ic, oc): (u32, u32)) -> Vec<Form> {
-        let taps = self.conv.window.taps();
+        let taps = u64::from(self.conv.window.kernel[1]);
         let fits = |&vectors: &u32| {
             let bytes = u64::from(ic) * taps * u64::from(vectors * target.vector_bytes());
-            let stays_near = bytes <= PANEL_BYTES || vectors <= 2 && bytes <= i32::MAX as u64;
-            stays_near && self.sliding_pixels(target, vectors).is_some()
+            bytes <= i32::MAX as u64 && self.sliding_pixels(target, vectors).is_some()
         };
-        let widest = if self.conv.window.kernel[1] > 1 { oc.div_ceil(target.lanes).min(MOST_VECTORS) } else { 0 };
+        // Cranelift's code broadcasts the factor of every multiply-add anew.
+        let shares = taps > 1 && target.isa > Isa::Baseline;
+        let widest = if shares { oc.div_ceil(target.lanes).min(MOST_VECTORS) } else { 0 };
         let forms = (1..=widest).filter(fits).map(|vectors| Panels { vectors, taps: Taps::Together, ..panels });
         forms.map(Form::Panels).collect()
     }
