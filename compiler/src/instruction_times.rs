@@ -184,3 +184,70 @@ pub fn errors(times: &InstructionTimes, samples: &[Sample]) -> [f64; 2] {
     let mean = relative.iter().map(|error| error * error).sum::<f64>() / relative.len().max(1) as f64;
     [mean.sqrt(), relative.into_iter().fold(0.0, f64::max)]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vector::Builder;
+
+    #[test]
+    fn instructions_are_counted_through_loops() {
+        let mut b = Builder::new(4, &["p"], true);
+        let (slot, pointer) = (b.slot(), b.parameter("p"));
+        b.load(slot, pointer, 0);
+        b.repeat(Times::Rows, |b| {
+            b.broadcast(slot, pointer, 0);
+            b.repeat(Times::Exactly(5), |b| {
+                b.fma(slot, slot, slot);
+                b.advance(pointer, 4);
+            });
+        });
+        b.repeat(Times::Exactly(2), |b| b.store_lanes(slot, pointer, 0, 3));
+        let counts = KernelCounts::new(&b.finish("k".to_owned()));
+        let expected = |rows| Counts {
+            call: 1,
+            load: 1,
+            store: 2,
+            broadcast: rows,
+            multiply_add: 5 * rows,
+            ..Counts::default()
+        };
+        assert_eq!([0, 1, 7].map(|rows| counts.of_call(rows)), [0, 1, 7].map(expected));
+    }
+
+    /// Work of many proportions, in the times that it takes.
+    fn samples(times: &InstructionTimes) -> Vec<Sample> {
+        let sample = |seed: u64| {
+            let mut state = seed;
+            let counts = Counts::of([(); KINDS].map(|()| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                1 + (state >> 40) % 1000
+            }));
+            Sample { name: String::new(), counts, ms: times.ms(&counts) }
+        };
+        (0..40).map(sample).collect()
+    }
+
+    #[test]
+    fn the_fit_finds_times_that_explain_everything() {
+        let times = InstructionTimes::of([5000, 210, 230, 0, 50, 140, 90, 1400]);
+        let samples = samples(&times);
+        let found = fit(&samples);
+        for (found, time) in found.array().into_iter().zip(times.array()) {
+            assert!(found.abs_diff(time) <= 1, "{found} instead of {time}");
+        }
+        assert!(errors(&found, &samples).into_iter().all(|error| error < 0.01));
+    }
+
+    #[test]
+    fn no_time_is_below_zero_and_what_never_runs_takes_none() {
+        let times = InstructionTimes::of([5000, 210, 0, 0, 50, 140, 90, 1400]);
+        let mut samples = samples(&times);
+        for (sample, share) in samples.iter_mut().zip((0..).map(|number| f64::from(number % 5))) {
+            sample.counts.multiply_add_memory = 0;
+            sample.ms *= 1.0 + 0.02 * share;
+        }
+        assert_eq!(fit(&samples).multiply_add_memory, 0);
+        assert_eq!(fit(&[]), InstructionTimes::default());
+    }
+}

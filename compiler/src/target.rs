@@ -27,12 +27,12 @@ impl Isa {
         Self::ALL.into_iter().rev().find(|isa| isa.missing().is_empty()).unwrap_or(Isa::Baseline)
     }
 
-    /// The times of instructions on the machine of `instruction_times.json`, which says how they were measured.
+    /// The times of instructions on the machine of `instruction_times.json`, which has the measurements.
     pub fn times(self) -> InstructionTimes {
         InstructionTimes::of(match self {
-            Isa::Baseline => [830, 262, 262, 179, 0, 0, 0, 1219],
-            Isa::Avx2 => [2481, 198, 240, 217, 42, 0, 0, 922],
-            Isa::Avx512 | Isa::Amx => [0, 208, 230, 172, 135, 234, 0, 1741],
+            Isa::Baseline => [1933, 257, 0, 142, 0, 0, 162, 1009],
+            Isa::Avx2 => [2219, 188, 0, 201, 62, 35, 76, 916],
+            Isa::Avx512 | Isa::Amx => [0, 206, 222, 149, 45, 134, 91, 1384],
         })
     }
 

@@ -75,7 +75,7 @@ fn name(target: Target) -> String {
 }
 
 impl Calibration {
-    /// Measures each of some targets, a second or two each.
+    /// Measures each of some targets, some ten seconds each.
     pub fn measure(targets: &[Target]) -> Result<Self, ModelError> {
         let fitted = targets.iter().map(|&target| Ok((name(target), Fitted::measure(target)?)));
         Ok(Self {
@@ -161,6 +161,25 @@ const LAYERS: [Segments; 22] = [
     (160, 160, 1),
 ];
 
+/// What else a layer is made of.
+#[derive(Clone, Copy)]
+struct Setting {
+    /// Taps in a row and in a column.
+    kernel: u32,
+    /// Pixels in a row and in a column.
+    size: u32,
+    /// Whether ReLU comes before the convolution rather than after it.
+    relu_first: bool,
+}
+
+/// Each layer in these settings.
+const SETTINGS: [Setting; 4] = [
+    Setting { kernel: 3, size: 19, relu_first: false },
+    Setting { kernel: 3, size: 19, relu_first: true },
+    Setting { kernel: 3, size: 7, relu_first: false },
+    Setting { kernel: 1, size: 19, relu_first: false },
+];
+
 /// Rounds, in each of which every layer runs.
 const ROUNDS: u32 = 16;
 /// Runs of a layer in a round.
@@ -169,10 +188,10 @@ const RUNS: u32 = 3;
 impl Fitted {
     fn measure(target: Target) -> Result<Self, ModelError> {
         let mut candidates = Vec::new();
-        for (segments, kernel, size) in LAYERS.iter().flat_map(|&segments| {
-            [(segments, 3, 19), (segments, 1, 19), (segments, 3, 7)].into_iter()
-        }) {
-            candidates.extend(Candidate::all(target, segments, (kernel, size))?);
+        for (segments, setting) in
+            LAYERS.into_iter().flat_map(|layer| SETTINGS.map(|setting| (layer, setting)))
+        {
+            candidates.extend(Candidate::all(target, segments, setting)?);
         }
         for _ in 0..ROUNDS {
             for candidate in &mut candidates {
@@ -196,8 +215,8 @@ struct Candidate {
 
 impl Candidate {
     /// A layer in all its forms.
-    fn all(target: Target, segments: Segments, window: (u32, u32)) -> Result<Vec<Self>, ModelError> {
-        let graph = layer(segments, window);
+    fn all(target: Target, segments: Segments, setting: Setting) -> Result<Vec<Self>, ModelError> {
+        let graph = layer(segments, setting);
         let weights = Weights::random(&graph, 0);
         let mut all = Vec::new();
         for form in 0.. {
@@ -206,9 +225,12 @@ impl Candidate {
             if form >= forms {
                 break;
             }
-            let form = program.choices.first().map_or(String::new(), |choice| choice.form().to_string());
-            let ((ic, oc, count), (kernel, size)) = (segments, window);
-            let name = format!("{kernel}x{kernel} on {size}x{size}, {count} segments {ic}->{oc}, {form}");
+            let only = || "the only form".to_owned();
+            let form = program.choices.first().map_or_else(only, |choice| choice.form().to_string());
+            let ((ic, oc, count), Setting { kernel, size, relu_first }) = (segments, setting);
+            let first = if relu_first { "relu and " } else { "" };
+            let name =
+                format!("{first}{kernel}x{kernel} on {size}x{size}, {count} segments {ic}->{oc}, {form}");
             let input = vec![0.5; graph.node(graph.input).shape.elements() as usize];
             let model = Model::of_program(program, &weights)?;
             all.push(Self { name, model, input, fastest: Duration::MAX });
@@ -231,13 +253,12 @@ impl Candidate {
     }
 }
 
-/// A convolution with ReLU, `kernel` taps wide and high, on a map of `size` by `size` pixels.
-fn layer((ic, oc, count): Segments, (kernel, size): (u32, u32)) -> Graph {
+/// A convolution with ReLU.
+fn layer((ic, oc, count): Segments, Setting { kernel, size, relu_first }: Setting) -> Graph {
     let (inputs, outputs) = (ic * count, oc * count);
-    let text = format!(
-        "model layer\ninput map {size} x {size} x {inputs}\n\
-         conv {outputs}, {kernel}x{kernel}, padding: same, segments: {count}\nrelu\n"
-    );
+    let conv = format!("conv {outputs}, {kernel}x{kernel}, padding: same, segments: {count}");
+    let layers = if relu_first { ["relu", &conv] } else { [&conv, "relu"] }.join("\n");
+    let text = format!("model layer\ninput map {size} x {size} x {inputs}\n{layers}\n");
     let mut graph = elaborate::read(&text, &[]).graph.expect("the spec above has no mistakes");
     optimize(&mut graph, &PassOptions::default());
     graph
@@ -255,8 +276,9 @@ mod tests {
 
     #[test]
     fn layers_have_several_forms() {
-        let forms = |segments| Candidate::all(Target::baseline(), segments, (3, 7)).unwrap().len();
-        assert!(LAYERS.into_iter().all(|segments| forms(segments) > 1));
+        let forms = |segments| Candidate::all(Target::baseline(), segments, SETTINGS[2]).unwrap().len();
+        let narrow = LAYERS.into_iter().filter(|&(ic, oc, _)| ic.max(oc) <= 2);
+        assert!(narrow.map(forms).all(|forms| forms > 2));
     }
 
     #[test]

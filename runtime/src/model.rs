@@ -137,10 +137,7 @@ impl Model {
     }
 
     /// Compiles a program and packs the weights of the graph that it was planned for.
-    pub fn of_program(
-        program: Program,
-        weights: &(dyn WeightSource + Sync),
-    ) -> Result<Self, ModelError> {
+    pub fn of_program(program: Program, weights: &(dyn WeightSource + Sync)) -> Result<Self, ModelError> {
         let threads = program.options.threads;
         if program.uses_tiles() {
             permit_tiles()?;

@@ -15,6 +15,9 @@ fn times_fit_their_measurements() {
         assert_eq!(fitted.times, fit(&fitted.samples), "{isa}");
         assert_eq!(fitted.times, isa.times(), "{isa}: the table in target.rs");
         let [mean, worst] = errors(&fitted.times, &fitted.samples);
-        assert!((mean - fitted.mean_error).abs() < 1e-9 && (worst - fitted.worst_error).abs() < 1e-9, "{isa}");
+        assert!(
+            (mean - fitted.mean_error).abs() < 1e-9 && (worst - fitted.worst_error).abs() < 1e-9,
+            "{isa}"
+        );
     }
 }

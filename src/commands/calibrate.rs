@@ -15,8 +15,8 @@ use crate::terminal::with_progress;
 ///
 /// The plan of a network chooses between several kernels for each segmented convolution by the time that their
 /// instructions take. The times that are built in were measured on one machine; those that this command writes can be
-/// given to other commands with --constants. Convolutions in many widths of segments are run in every form, for a few
-/// seconds, and times are fitted to the fastest run of each.
+/// given to other commands with --constants. Convolutions in many widths of segments are run in every form, for about
+/// half a minute, and times are fitted to the fastest run of each.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -38,8 +38,16 @@ pub struct Arguments {
 }
 
 /// Kinds of instructions, in the order of [`PerKind::array`](xcc_compiler::instruction_times::PerKind::array).
-const INSTRUCTIONS: [&str; KINDS] =
-    ["call", "multiply-add", "multiply-add of memory", "load", "broadcast", "permute", "other arithmetic", "store"];
+const INSTRUCTIONS: [&str; KINDS] = [
+    "call",
+    "multiply-add",
+    "multiply-add of memory",
+    "load",
+    "broadcast",
+    "permute",
+    "other arithmetic",
+    "store",
+];
 
 /// Measures, writes and prints.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {

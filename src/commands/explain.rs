@@ -155,7 +155,8 @@ fn text(loaded: &Loaded, report: &Report, lines: &LineTable, limit: usize) -> St
 }
 
 fn pass_text(pass: &Pass, rows: &[&Row], lines: &LineTable, limit: usize) -> String {
-    let with = |applied| rows.iter().filter(move |row| is_applied(row) == applied).map(|row| cells(row, lines));
+    let with =
+        |applied| rows.iter().filter(move |row| is_applied(row) == applied).map(|row| cells(row, lines));
     let groups = [("applied", distinct(with(true))), ("refused", distinct(with(false)))];
     section((pass.name, pass.about), groups, limit)
 }
@@ -185,8 +186,7 @@ fn section<const N: usize>(
     let (width, color) = (terminal::width(), terminal::color(&io::stdout()));
     // The indent of reasons, so that it does not look like a row.
     let head = wrap(&format!("{name}: {about}"), width.saturating_sub(2)).join("\n  ");
-    let head =
-        if color { head.replacen(name, &format!("\x1b[1m{name}\x1b[0m"), 1) } else { head };
+    let head = if color { head.replacen(name, &format!("\x1b[1m{name}\x1b[0m"), 1) } else { head };
     let mut text = format!("\n{head}\n{}", table.render(width, color));
     if !hidden.is_empty() {
         text.push_str(&format!("  ... {}; --all shows them\n", hidden.join(", ")));

@@ -68,11 +68,12 @@ fn forms_are_chosen_by_the_constants_that_are_given() {
         let choice = explanation["choices"].as_array().unwrap().last().unwrap().clone();
         choice["forms"][choice["chosen"].as_u64().unwrap() as usize]["form"].as_str().unwrap().to_owned()
     };
-    let mut kinds: serde_json::Map<_, _> = ["call", "multiply_add", "multiply_add_memory", "load", "broadcast"]
-        .into_iter()
-        .chain(["permute", "arithmetic"])
-        .map(|kind| (kind.to_owned(), 1.into()))
-        .collect();
+    let mut kinds: serde_json::Map<_, _> =
+        ["call", "multiply_add", "multiply_add_memory", "load", "broadcast"]
+            .into_iter()
+            .chain(["permute", "arithmetic"])
+            .map(|kind| (kind.to_owned(), 1.into()))
+            .collect();
     kinds.insert("store".to_owned(), 1_000_000.into());
     let fitted = serde_json::json!({"times": kinds, "mean_error": 0.0, "worst_error": 0.0, "samples": []});
     let text = serde_json::json!({

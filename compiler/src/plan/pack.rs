@@ -260,7 +260,8 @@ impl<'a> Packer<'a> {
         for vector in segments.chunks(packed) {
             let (first, last) = (&vector[0], &vector[vector.len() - 1]);
             let outputs = first.1.start as usize..last.1.end as usize;
-            let (weights, shifts) = self.take(self.conv.window.taps() as usize * inputs * self.lanes, self.lanes);
+            let (weights, shifts) =
+                self.take(self.conv.window.taps() as usize * inputs * self.lanes, self.lanes);
             copy(&self.elements.folded.shift[outputs.clone()], shifts);
             for (block, held) in self.elements.blocks_of(outputs.clone()) {
                 let lanes = held.start - outputs.start..held.end - outputs.start;

@@ -148,7 +148,8 @@ impl Job<'_> {
         // Cranelift's code broadcasts the factor of every multiply-add anew.
         let shares = taps > 1 && target.isa > Isa::Baseline;
         let widest = if shares { oc.div_ceil(target.lanes).min(MOST_VECTORS) } else { 0 };
-        let forms = (1..=widest).filter(fits).map(|vectors| Panels { vectors, taps: Taps::Together, ..panels });
+        let forms =
+            (1..=widest).filter(fits).map(|vectors| Panels { vectors, taps: Taps::Together, ..panels });
         forms.map(Form::Panels).collect()
     }
 
