@@ -10,6 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use xcc_compiler::graph::{Graph, Op};
 use xcc_compiler::passes::{Outcome, PASSES, Pass, PassOptions, Report, Row, optimize};
+use xcc_compiler::plan::forms::TOLERANCE;
 use xcc_compiler::plan::{PlanOptions, plan};
 use xcc_compiler::target::Target;
 
@@ -27,8 +28,8 @@ const SHORT: usize = 5;
 /// Rows are rewrites that were made, unless they say `refused`. Lines are those of the spec. Values are named
 /// as `xcc emit --stage graph` and `--stage fused` name them.
 ///
-/// Where segments can be computed in several forms, the one whose instructions take the least time is chosen: the
-/// milliseconds are those of one thread for one image, without waiting for memory.
+/// Where segments can be computed in several forms, the one whose instructions take the least time is chosen, or the
+/// first within 3 % of it: the milliseconds are those of one thread for one image, without waiting for memory.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -166,7 +167,10 @@ fn forms_text((target, choices): (Target, &[ChoiceRow]), limit: usize) -> String
     if choices.is_empty() {
         return String::new();
     }
-    let about = format!("computes segments for {target} in the form whose instructions take the least time");
+    let percent = 100.0 * TOLERANCE;
+    let about = format!(
+        "computes segments for {target} in the form whose instructions take the least time, or the first within {percent} % of it"
+    );
     section(("forms", &about), [("chosen", distinct(choices.iter().map(ChoiceRow::cells)))], limit)
 }
 

@@ -7,6 +7,7 @@ use crate::graph::{Activation, NodeId, Post, Shape, Window};
 use crate::kernels::segments as segments_kernel;
 use crate::plan::forms::{Candidate, Choice, Form, Panels, Segment, Taps, equal_segments, form_runs, sizes};
 use crate::plan::nest::{NestBuilder, Offset, Operand};
+use crate::plan::pack::panel_widths;
 use crate::plan::windows::block_runs;
 use crate::target::{Isa, Target};
 
@@ -140,16 +141,18 @@ impl Job<'_> {
 
     /// Panels like these, but with taps that share inputs, for blocks of `ic` to `oc` channels.
     fn shared_taps(&self, target: Target, panels: Panels, (ic, oc): (u32, u32)) -> Vec<Form> {
-        let taps = u64::from(self.conv.window.kernel[1]);
+        let (taps, all) = (u64::from(self.conv.window.kernel[1]), oc.div_ceil(target.lanes));
         let fits = |&vectors: &u32| {
-            let bytes = u64::from(ic) * taps * u64::from(vectors * target.vector_bytes());
-            bytes <= i32::MAX as u64 && self.sliding_pixels(target, vectors).is_some()
+            panel_widths(all, vectors).into_iter().all(|width| {
+                let bytes = u64::from(ic) * taps * u64::from(width * target.vector_bytes());
+                bytes <= i32::MAX as u64 && self.sliding_pixels(target, width).is_some()
+            })
         };
-        // Cranelift's code broadcasts the factor of every multiply-add anew.
+        // Cranelift's code broadcasts the factor of every multiply-add anew, and a vector alone shares a value only
+        // between taps.
         let shares = taps > 1 && target.isa > Isa::Baseline;
-        let widest = if shares { oc.div_ceil(target.lanes).min(MOST_VECTORS) } else { 0 };
-        let forms =
-            (1..=widest).filter(fits).map(|vectors| Panels { vectors, taps: Taps::Together, ..panels });
+        let widths = if shares { all.min(2)..=all.min(MOST_VECTORS) } else { 1..=0 };
+        let forms = widths.filter(fits).map(|vectors| Panels { vectors, taps: Taps::Together, ..panels });
         forms.map(Form::Panels).collect()
     }
 
