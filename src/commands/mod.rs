@@ -5,12 +5,16 @@ mod bench;
 mod calibrate;
 mod check;
 mod convert;
+mod decouple;
+mod diff;
 mod emit;
 mod explain;
+mod graph;
 mod precision;
 mod profile;
 mod run;
 mod summary;
+mod sweep;
 mod verify;
 
 use clap::Subcommand;
@@ -30,7 +34,11 @@ pub enum Command {
     Precision(precision::Arguments),
     Calibrate(calibrate::Arguments),
     Profile(profile::Arguments),
+    Sweep(sweep::Arguments),
     Convert(convert::Arguments),
+    Graph(graph::Arguments),
+    Diff(diff::Arguments),
+    Decouple(decouple::Arguments),
 }
 
 impl Command {
@@ -47,7 +55,11 @@ impl Command {
             Command::Calibrate(arguments) => calibrate::run(&arguments),
             Command::Precision(arguments) => precision::run(&arguments),
             Command::Profile(arguments) => profile::run(&arguments),
+            Command::Sweep(arguments) => sweep::run(&arguments),
             Command::Convert(arguments) => convert::run(&arguments),
+            Command::Graph(arguments) => graph::run(&arguments),
+            Command::Diff(arguments) => diff::run(&arguments),
+            Command::Decouple(arguments) => decouple::run(&arguments),
         }
     }
 }
