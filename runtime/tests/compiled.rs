@@ -12,7 +12,8 @@ use xcc_compiler::graph::{
     Activation, Graph, NodeId, Pads, Partition, PoolKind, Shape, WeightSource, Window,
 };
 use xcc_compiler::passes::{PassOptions, optimize};
-use xcc_compiler::plan::{PlanOptions, Precision, Program, interpret};
+use xcc_compiler::plan::forms::Candidate;
+use xcc_compiler::plan::{PlanOptions, Precision, Program, interpret, plan_with};
 use xcc_compiler::target::Target;
 use xcc_runtime::Model;
 use xcc_runtime::reference::{Values, evaluate};
@@ -67,13 +68,21 @@ fn bound(precision: Precision) -> f64 {
 
 /// A network with all that its runs depend on.
 struct Case {
+    /// Picks forms of segments.
+    forms: Option<u64>,
     graph: Graph,
     weights: RandomWeights,
     input: Vec<f32>,
     batch: u32,
 }
 
+/// Compares all executions with the forms of segments that plans choose.
 fn check(graph: &Graph, seed: u64, batch: u32) {
+    check_forms(graph, seed, batch, None);
+}
+
+/// Compares all executions with the forms of segments that a number stands for, if it is given.
+fn check_forms(graph: &Graph, seed: u64, batch: u32, forms: Option<u64>) {
     let mut graph = graph.clone();
     optimize(&mut graph, &PassOptions::default());
     let weights = RandomWeights::new(&graph, seed);
@@ -81,7 +90,7 @@ fn check(graph: &Graph, seed: u64, batch: u32) {
     let exact: Vec<f64> = Random::new(seed).vector(length).iter().map(|&x| f64::from(x as f32)).collect();
     let input = exact.iter().map(|&x| x as f32).collect();
     let reference = evaluate(&graph, &weights, &exact, batch as usize).unwrap();
-    let case = Case { graph, weights, input, batch };
+    let case = Case { forms, graph, weights, input, batch };
     for target in targets() {
         for precision in precisions(target) {
             case.check((target, precision), &reference);
@@ -91,11 +100,20 @@ fn check(graph: &Graph, seed: u64, batch: u32) {
 }
 
 impl Case {
+    fn model(&self, target: Target, options: PlanOptions) -> Model {
+        let Some(forms) = self.forms else {
+            return Model::compile(&self.graph, &self.weights, target, options).unwrap();
+        };
+        let choose = |candidates: &[Candidate]| forms as usize % candidates.len();
+        let program = plan_with(&self.graph, target, options, &choose).unwrap();
+        Model::of_program(program, &self.weights).unwrap()
+    }
+
     /// Every value of a compiled run, compared with an interpreted one bit for bit.
     fn values(&self, (target, precision): (Target, Precision)) -> HashMap<NodeId, Vec<f32>> {
-        let Case { graph, weights, input, batch } = self;
+        let Case { graph, weights, input, batch, .. } = self;
         let options = PlanOptions { batch: *batch, threads: 2, keep_all: true, precision };
-        let model = Model::compile(graph, weights, target, options).unwrap();
+        let model = self.model(target, options);
         let values = compiled_values(&model, graph, input);
         let interpreted = interpreted_values(model.program(), graph, weights, input, 2);
         for node in graph.order() {
@@ -118,7 +136,7 @@ impl Case {
         let numbers = if most { 1..=4 } else { 3..=3 };
         for threads in numbers {
             let options = PlanOptions { batch: self.batch, threads, keep_all: false, precision };
-            let model = Model::compile(&self.graph, &self.weights, target, options).unwrap();
+            let model = self.model(target, options);
             for run in 0..2 {
                 let found: Vec<_> = model.run(&self.input).unwrap().iter().map(|v| bits(v)).collect();
                 assert_eq!(
@@ -214,6 +232,26 @@ proptest! {
         let conv = builder.conv(builder.input(), window, partition, bias);
         let result = builder.activation(conv, Activation::ALL[activation]);
         check(&builder.finish(&[result]), seed, 1);
+    }
+
+    #[test]
+    fn segments_in_any_form_agree(
+        window in any_window(),
+        (ic, oc, count, rest) in (1u32..20, 1u32..20, 2u32..20, 0u32..3),
+        (h, w) in (1u32..9, 1u32..24),
+        (load, last) in (0usize..5, 0usize..5),
+        forms in any::<u64>(),
+        seed in any::<u64>(),
+    ) {
+        // Another run of equal segments behind the first, unless there is no rest.
+        let sizes = |size: u32| [vec![size; count as usize], vec![size + 1; rest as usize]].concat();
+        let partition = Partition::new(sizes(ic), sizes(oc));
+        prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
+        let mut builder = Builder::new(Shape::map(h, w, partition.ic()));
+        let loaded = builder.activation(builder.input(), Activation::ALL[load]);
+        let conv = builder.conv(loaded, window, partition, true);
+        let result = builder.activation(conv, Activation::ALL[last]);
+        check_forms(&builder.finish(&[result]), seed, 1, Some(forms));
     }
 
     #[test]

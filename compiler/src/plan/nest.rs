@@ -237,6 +237,16 @@ pub fn for_each_call<E>(
     walk(nests, (thread, threads), &mut values, visit)
 }
 
+/// Visits every call with how often all threads together make it, when the nests are run `times` times.
+pub fn for_each_count(nests: &[Nest], times: u64, visit: &mut impl FnMut(KernelId, Option<u32>, u64)) {
+    for nest in nests {
+        match nest {
+            Nest::Call { kernel, rows, .. } => visit(*kernel, *rows, times),
+            Nest::Loop { range, body, .. } => for_each_count(body, times * range.len() as u64, visit),
+        }
+    }
+}
+
 fn walk<E>(
     nests: &[Nest],
     threads: (u32, u32),

@@ -26,14 +26,13 @@ struct Pointwise {
 impl<'a> LinearMap<'a> {
     /// The map of `linear` with the numbers of `weights`.
     pub fn new(linear: &Linear<'_>, weights: &'a (dyn WeightSource + Sync)) -> Self {
-        let kernel = |conv: &Conv| {
-            conv.parts.first().map_or(Cow::Borrowed(&[][..]), |part| weights.tensor(part.kernel))
-        };
+        let kernel =
+            |conv: &Conv| conv.parts.first().map_or(Cow::default(), |part| weights.tensor(part.kernel));
         let pointwise = linear.pointwise.map(|conv| {
             let (inputs, outputs) = (conv.partition.ic() as usize, conv.partition.oc() as usize);
             let values = kernel(conv);
-            let numbers = values.iter().map(|&value| f64::from(value));
-            let kernel = DMatrix::from_row_iterator(inputs, outputs, numbers);
+            let values = values.iter().map(|&value| f64::from(value));
+            let kernel = DMatrix::from_row_iterator(inputs, outputs, values);
             Pointwise { kernel, is_first: linear.is_pointwise_first }
         });
         Self {

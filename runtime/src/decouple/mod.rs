@@ -99,7 +99,7 @@ pub fn decouple(
     let (mut layers, mut copied) = (Vec::new(), 0);
     let mut tensors = vec![Vec::new(); target.weights.len()];
     let copy = |(to, from): (WeightId, WeightId), tensors: &mut Vec<Vec<f32>>| {
-        tensors[to.index()] = weights.tensor(from).into_owned();
+        tensors[to.index()] = weights.tensor(from).to_vec();
     };
     for pair in pairs {
         copied += pair.copies.len();

@@ -123,7 +123,7 @@ mod tests {
         struct None;
         impl WeightSource for None {
             fn tensor(&self, _: xcc_compiler::graph::WeightId) -> std::borrow::Cow<'_, [f32]> {
-                std::borrow::Cow::Borrowed(&[])
+                std::borrow::Cow::default()
             }
         }
         let error = bytes(&graph, &None).unwrap_err().to_string();

@@ -1,6 +1,7 @@
 //! From graph nodes to steps, one file a family of nodes.
 
 mod channelwise;
+mod choose;
 mod conv;
 mod place;
 mod segments;
@@ -9,6 +10,9 @@ mod tiles;
 
 use std::collections::HashMap;
 
+use choose::Question;
+
+use super::forms::Candidate;
 use super::nest::{Argument, KernelId, NestBuilder, Operand};
 use super::pack::Pack;
 use super::values::{Values, View, lay_out};
@@ -32,11 +36,16 @@ const CLASS_LIMIT: u64 = 1 << 14;
 /// Most taps in a row of a window; each is code of its own.
 const TAP_LIMIT: u64 = 128;
 
-/// Lowers all nodes.
-pub fn lower(graph: &Graph, target: Target, options: PlanOptions) -> Result<Program, PlanError> {
+/// Lowers all nodes; `choose` picks one of several forms.
+pub fn lower(
+    graph: &Graph,
+    target: Target,
+    options: PlanOptions,
+    choose: &dyn Fn(&[Candidate]) -> usize,
+) -> Result<Program, PlanError> {
     let values = lay_out(graph, target, &options, |node| conv::reads_vectors(graph.node(node)));
     check_memory(values.arena_bytes, options)?;
-    let mut planner = Planner::new(graph, target, options, values);
+    let mut planner = Planner::new(graph, target, options, values, choose);
     for &node in graph.order() {
         planner.node(node)?;
     }
@@ -61,10 +70,20 @@ struct Planner<'a> {
     program: Program,
     kernel_ids: HashMap<Descriptor, KernelId>,
     driver_ids: HashMap<Driver, DriverId>,
+    /// Picks one of several forms.
+    choose: &'a dyn Fn(&[Candidate]) -> usize,
+    /// What there was to choose from.
+    candidates: HashMap<Question, Vec<Candidate>>,
 }
 
 impl<'a> Planner<'a> {
-    fn new(graph: &'a Graph, target: Target, options: PlanOptions, values: Values) -> Self {
+    fn new(
+        graph: &'a Graph,
+        target: Target,
+        options: PlanOptions,
+        values: Values,
+        choose: &'a dyn Fn(&[Candidate]) -> usize,
+    ) -> Self {
         let program = Program {
             target,
             options,
@@ -72,6 +91,7 @@ impl<'a> Planner<'a> {
             drivers: Vec::new(),
             steps: Vec::new(),
             constants: Vec::new(),
+            choices: Vec::new(),
             constant_bytes: 0,
             arena_bytes: values.arena_bytes,
             scratch_bytes: 0,
@@ -79,7 +99,15 @@ impl<'a> Planner<'a> {
             outputs: graph.outputs.iter().map(|output| values.views[output]).collect(),
             values: values.views.clone(),
         };
-        Self { graph, values, program, kernel_ids: HashMap::new(), driver_ids: HashMap::new() }
+        Self {
+            graph,
+            values,
+            program,
+            kernel_ids: HashMap::new(),
+            driver_ids: HashMap::new(),
+            choose,
+            candidates: HashMap::new(),
+        }
     }
 
     fn finish(self) -> Result<Program, PlanError> {

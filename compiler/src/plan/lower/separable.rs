@@ -68,7 +68,7 @@ impl Planner<'_> {
     }
 
     fn stages<'p>(
-        &self,
+        &mut self,
         id: NodeId,
         parts: &'p Separable,
         between: &'p [Post],
@@ -99,13 +99,18 @@ impl Planner<'_> {
 
     /// The spatial part, with what follows it before the pointwise part.
     pub(super) fn spatial<'p>(
-        &self,
+        &mut self,
         id: NodeId,
         parts: &'p Separable,
         between: &'p [Post],
     ) -> Result<Job<'p>, PlanError> {
-        let load = self.graph.node(id).fusion.load;
-        self.job(id, &parts.spatial, (load, between), self.view(id).shape.w())
+        let node = self.graph.node(id);
+        let [input, out] = [node.inputs[0], id].map(|node| self.view(node).shape);
+        let mut job = self.job(id, &parts.spatial, (node.fusion.load, between), out.w())?;
+        if !is_depthwise(job.conv) {
+            self.choose_forms(id, &mut job, (input, out));
+        }
+        Ok(job)
     }
 
     /// Both stages of every block of rows of one image.
