@@ -128,7 +128,8 @@ pub fn steps(program: &Program, elaborated: &Graph, runs: &[Run], roofs: &Roofs)
     let mut seen = HashSet::new();
     let report = |(number, step): (usize, &Step)| {
         // A node's products are those of its first step: others only finish its epilogue.
-        let products = if seen.insert(step.node) { macs(&graph, step.node).total() } else { 0 };
+        let nodes = step.before.iter().chain([&step.node]).filter(|&&node| seen.insert(node));
+        let products = nodes.map(|&node| macs(&graph, node).total()).fold(0, u64::saturating_add);
         let times: Vec<f64> = runs.iter().map(|run| milliseconds(run.steps[number])).collect();
         let [p5_ms, ms, p95_ms] = [0.05, 0.5, 0.95].map(|share| quantile(&times, share));
         let macs = products.saturating_mul(u64::from(program.options.batch));
@@ -136,7 +137,8 @@ pub fn steps(program: &Program, elaborated: &Graph, runs: &[Run], roofs: &Roofs)
         let memory = bytes as f64 / roofs.bandwidth * 1e3;
         let (bound, bound_ms) = Bound::of(ms, 2.0 * macs as f64 / roofs.peak() / 1e6, memory);
         let gflops = gflops(macs, ms);
-        let layer = layer_name(&graph, step.node).to_owned();
+        let nodes = step.before.iter().chain([&step.node]);
+        let layer = nodes.map(|&node| layer_name(&graph, node)).collect::<Vec<_>>().join(" + ");
         let kernels = called[step.driver.index()].clone();
         let peak_share = gflops.map(|gflops| gflops / roofs.peak());
         let (step, share) = (number, 0.0);
@@ -174,7 +176,9 @@ fn bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
         let view = program.values.get(&value);
         view.zip(place(operand)).is_some_and(|(view, place)| view.offset == place.offset)
     };
-    let read = |operand: Operand| node.inputs.iter().copied().find(|&input| lies_at(input, operand));
+    let nodes = step.before.iter().chain([&step.node]);
+    let inputs: Vec<NodeId> = nodes.flat_map(|&node| graph.node(node).inputs.iter().copied()).collect();
+    let read = |operand: Operand| inputs.iter().copied().find(|&input| lies_at(input, operand));
     // A step that continues its node's epilogue reads what the steps before left in the result.
     let input = size(read(Operand::In).unwrap_or(step.node));
     let output = if node.op == Op::Concat { input } else { size(step.node) };

@@ -1,5 +1,6 @@
 //! From graph nodes to steps, one file a family of nodes.
 
+mod chain;
 mod channelwise;
 mod conv;
 mod place;
@@ -9,6 +10,7 @@ mod tiles;
 
 use std::collections::HashMap;
 
+use super::chains::{self, Chains};
 use super::nest::{Argument, KernelId, NestBuilder, Operand};
 use super::pack::Pack;
 use super::values::{Values, View, lay_out};
@@ -34,9 +36,10 @@ const TAP_LIMIT: u64 = 128;
 
 /// Lowers all nodes.
 pub fn lower(graph: &Graph, target: Target, options: PlanOptions) -> Result<Program, PlanError> {
-    let values = lay_out(graph, target, &options, |node| conv::reads_vectors(graph.node(node)));
+    let chains = chains::find(graph, target, &options);
+    let values = lay_out(graph, &chains, target, &options, |node| conv::reads_vectors(graph.node(node)));
     check_memory(values.arena_bytes, options)?;
-    let mut planner = Planner::new(graph, target, options, values);
+    let mut planner = Planner::new(graph, target, options, (values, &chains));
     for &node in graph.order() {
         planner.node(node)?;
     }
@@ -57,6 +60,7 @@ type Operands = [Option<Place>; Operand::ALL.len()];
 /// A program under construction.
 struct Planner<'a> {
     graph: &'a Graph,
+    chains: &'a Chains,
     values: Values,
     program: Program,
     kernel_ids: HashMap<Descriptor, KernelId>,
@@ -64,7 +68,13 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(graph: &'a Graph, target: Target, options: PlanOptions, values: Values) -> Self {
+    fn new(
+        graph: &'a Graph,
+        target: Target,
+        options: PlanOptions,
+        (values, chains): (Values, &'a Chains),
+    ) -> Self {
+        let whole = values.views.iter().filter(|(node, _)| chains.after(**node).is_none());
         let program = Program {
             target,
             options,
@@ -77,9 +87,9 @@ impl<'a> Planner<'a> {
             scratch_bytes: 0,
             input: values.views[&graph.input],
             outputs: graph.outputs.iter().map(|output| values.views[output]).collect(),
-            values: values.views.clone(),
+            values: whole.map(|(&node, &view)| (node, view)).collect(),
         };
-        Self { graph, values, program, kernel_ids: HashMap::new(), driver_ids: HashMap::new() }
+        Self { graph, chains, values, program, kernel_ids: HashMap::new(), driver_ids: HashMap::new() }
     }
 
     fn finish(self) -> Result<Program, PlanError> {
@@ -92,7 +102,13 @@ impl<'a> Planner<'a> {
         let graph = self.graph;
         let node = graph.node(id);
         self.check_steps(id)?;
-        self.operation(id, node)?;
+        if self.chains.after(id).is_some() {
+            return Ok(());
+        }
+        match self.chains.ending_with(id) {
+            Some(chain) => self.bands(id, chain)?,
+            None => self.operation(id, node)?,
+        }
         self.rest_of_epilogue(id);
         Ok(())
     }
@@ -181,7 +197,7 @@ impl<'a> Planner<'a> {
             DriverId::new(drivers.len() - 1)
         });
         let layer = self.graph.layer(self.graph.node(node).layer).name.clone();
-        self.program.steps.push(Step { node, layer, driver, operands });
+        self.program.steps.push(Step { node, before: Vec::new(), layer, driver, operands });
     }
 
     /// The place of a whole value, vectors that start in it included.
