@@ -34,6 +34,7 @@ fn conv(target: Target, ic: u32, kw: u32, rows: u64) -> Case {
         clip: Clip::none(pixels, kw),
         load: Activation::Linear,
         post: Vec::new(),
+        direct: 0,
         ahead: 0,
     };
     let macs = u64::from(ic * kw * pixels * 2 * target.lanes) * rows;

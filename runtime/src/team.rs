@@ -1,67 +1,58 @@
 //! Threads that run a program together: persistent workers, and the barrier between steps.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-/// How often a waiting thread looks before it sleeps: some 20 to 50 microseconds, longer than most steps are
-/// uneven.
+/// How often a waiting thread looks before it sleeps: some 40 to 150 microseconds, longer than most steps are
+/// uneven, and about as long as it takes to wake a thread.
 const SPINS: u32 = 2000;
 
-/// A meeting point of a fixed number of threads.
+/// How often a thread of `threads` looks before it sleeps: not at all where threads must share cores.
+fn spins(threads: u32) -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    if threads <= cores { SPINS } else { 0 }
+}
+
+/// Where threads wait until another one lets them go on, again and again.
 ///
-/// The last thread to arrive opens it. A thread that waits looks for a while and then sleeps, so that threads
-/// without a core of their own do not keep others from theirs.
-pub struct Barrier {
-    threads: u32,
+/// A thread that waits looks for a while and then sleeps, so that threads without a core of their own do not keep
+/// others from theirs. To open a gate where nobody sleeps takes no system call.
+struct Gate {
     spins: u32,
-    arrived: AtomicU32,
-    /// How often the barrier has opened.
-    generation: AtomicU64,
-    /// Taken by threads that sleep, and by the one that wakes them.
+    /// How often the gate has opened.
+    openings: AtomicU64,
+    sleepers: AtomicU32,
+    /// Taken by threads that fall asleep, and by the one that wakes them.
     sleep: Mutex<()>,
     wake: Condvar,
 }
 
-impl Barrier {
-    /// A barrier for `threads` threads.
-    pub fn new(threads: u32) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
-        Self {
-            threads,
-            spins: if threads <= cores { SPINS } else { 0 },
-            arrived: AtomicU32::new(0),
-            generation: AtomicU64::new(0),
-            sleep: Mutex::new(()),
-            wake: Condvar::new(),
+impl Gate {
+    fn new(spins: u32) -> Self {
+        let (openings, sleepers) = (AtomicU64::new(0), AtomicU32::new(0));
+        Self { spins, openings, sleepers, sleep: Mutex::new(()), wake: Condvar::new() }
+    }
+
+    fn openings(&self) -> u64 {
+        // In one order with the accesses to `sleepers`: either a thread that falls asleep sees the opening, or the
+        // opener sees the sleeper.
+        self.openings.load(Ordering::SeqCst)
+    }
+
+    /// Lets all threads pass that wait for this opening; called by one thread at a time.
+    fn open(&self) {
+        self.openings.fetch_add(1, Ordering::SeqCst);
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            // A sleeper holds the lock from its last look to its sleep.
+            drop(lock(&self.sleep));
+            self.wake.notify_all();
         }
     }
 
-    /// Returns when all threads have called this. What they wrote before is then visible to all.
-    pub fn wait(&self) {
-        if self.threads == 1 {
-            return;
-        }
-        let generation = self.generation.load(Ordering::Acquire);
-        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.threads {
-            self.open(generation);
-        } else {
-            self.wait_for(generation);
-        }
-    }
-
-    fn open(&self, generation: u64) {
-        self.arrived.store(0, Ordering::Relaxed);
-        {
-            // Under the lock, so that no thread falls asleep between its last look and this store.
-            let _guard = lock(&self.sleep);
-            self.generation.store(generation + 1, Ordering::Release);
-        }
-        self.wake.notify_all();
-    }
-
-    fn wait_for(&self, generation: u64) {
-        let closed = || self.generation.load(Ordering::Acquire) == generation;
+    /// Returns when the gate has opened more than `openings` times. What the opener wrote before is then visible.
+    fn pass(&self, openings: u64) {
+        let closed = || self.openings() <= openings;
         for _ in 0..self.spins {
             if !closed() {
                 return;
@@ -69,8 +60,38 @@ impl Barrier {
             std::hint::spin_loop();
         }
         let mut guard = lock(&self.sleep);
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
         while closed() {
             guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A meeting point of a fixed number of threads. The last one to arrive lets all go on.
+pub struct Barrier {
+    threads: u32,
+    arrived: AtomicU32,
+    gate: Gate,
+}
+
+impl Barrier {
+    /// A barrier for `threads` threads.
+    pub fn new(threads: u32) -> Self {
+        Self { threads, arrived: AtomicU32::new(0), gate: Gate::new(spins(threads)) }
+    }
+
+    /// Returns when all threads have called this. What they wrote before is then visible to all.
+    pub fn wait(&self) {
+        if self.threads == 1 {
+            return;
+        }
+        let openings = self.gate.openings();
+        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.threads {
+            self.arrived.store(0, Ordering::Relaxed);
+            self.gate.open();
+        } else {
+            self.gate.pass(openings);
         }
     }
 }
@@ -85,81 +106,96 @@ pub type Job = Arc<dyn Fn(u32) + Send + Sync>;
 
 /// The calling thread and some workers that wait for jobs.
 pub struct Team {
-    workers: Vec<Worker>,
-    done: Arc<Barrier>,
+    workers: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
 }
 
-struct Worker {
-    jobs: mpsc::Sender<Job>,
-    thread: Option<JoinHandle<()>>,
+/// What the threads of a team have in common.
+struct Shared {
+    /// Opens when there is a job, or no more.
+    start: Gate,
+    /// The job; none when workers shall end.
+    job: Mutex<Option<Job>>,
+    done: Barrier,
 }
 
 impl Team {
     /// A team of `threads` threads, of which the caller of [`Team::run`] is one.
     pub fn new(threads: u32) -> std::io::Result<Self> {
-        let done = Arc::new(Barrier::new(threads));
-        let workers =
-            (1..threads).map(|number| Worker::spawn(number, done.clone())).collect::<Result<_, _>>()?;
-        Ok(Self { workers, done })
+        let (start, done) = (Gate::new(spins(threads)), Barrier::new(threads));
+        let shared = Arc::new(Shared { start, job: Mutex::new(None), done });
+        let mut team = Self { workers: Vec::new(), shared };
+        for number in 1..threads {
+            let shared = team.shared.clone();
+            let worker = std::thread::Builder::new().name(format!("xcc-{number}"));
+            team.workers.push(worker.spawn(move || shared.work(number))?);
+        }
+        Ok(team)
     }
 
     /// Runs `job` on all threads and returns when all have ended it.
     pub fn run(&mut self, job: &Job) {
-        for worker in &self.workers {
-            // A worker ends only when its sender is dropped.
-            let _ = worker.jobs.send(job.clone());
-        }
+        *lock(&self.shared.job) = Some(job.clone());
+        self.shared.start.open();
         job(0);
-        self.done.wait();
+        self.shared.done.wait();
+        *lock(&self.shared.job) = None;
     }
 }
 
-impl Worker {
-    fn spawn(number: u32, done: Arc<Barrier>) -> std::io::Result<Self> {
-        let (jobs, inbox) = mpsc::channel::<Job>();
-        let thread = std::thread::Builder::new().name(format!("xcc-{number}")).spawn(move || {
-            while let Ok(job) = inbox.recv() {
-                job(number);
-                drop(job);
-                done.wait();
-            }
-        })?;
-        Ok(Self { jobs, thread: Some(thread) })
+impl Shared {
+    /// Does jobs as thread `number` until there are no more.
+    fn work(&self, number: u32) {
+        for jobs in 0.. {
+            self.start.pass(jobs);
+            let Some(job) = lock(&self.job).clone() else { return };
+            job(number);
+            drop(job);
+            self.done.wait();
+        }
     }
 }
 
-impl Drop for Worker {
+impl Drop for Team {
     fn drop(&mut self) {
-        let (closed, _) = mpsc::channel();
-        self.jobs = closed;
-        if let Some(thread) = self.thread.take() {
+        self.shared.start.open();
+        for worker in self.workers.drain(..) {
             // The worker's panics were reported when they happened.
-            let _ = thread.join();
+            let _ = worker.join();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
+    /// Whether threads that look `spins` times before they sleep stay in step.
+    fn check_steps(threads: u32, spins: u32) {
+        let barrier = Barrier { threads, arrived: AtomicU32::new(0), gate: Gate::new(spins) };
+        let counter = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    for round in 1..=500 {
+                        counter.fetch_add(1, Ordering::Relaxed);
+                        barrier.wait();
+                        assert_eq!(counter.load(Ordering::Relaxed), round * threads);
+                        barrier.wait();
+                    }
+                });
+            }
+        });
+    }
+
     #[test]
-    fn a_barrier_keeps_threads_in_step() {
-        for threads in 1..=4u32 {
-            let barrier = Barrier::new(threads);
-            let counter = AtomicU32::new(0);
-            std::thread::scope(|scope| {
-                for _ in 0..threads {
-                    scope.spawn(|| {
-                        for round in 1..=500 {
-                            counter.fetch_add(1, Ordering::Relaxed);
-                            barrier.wait();
-                            assert_eq!(counter.load(Ordering::Relaxed), round * threads);
-                            barrier.wait();
-                        }
-                    });
-                }
-            });
+    fn a_barrier_keeps_threads_in_step_asleep_or_awake() {
+        for threads in 1..=6 {
+            for spins in [0, 1, 50] {
+                check_steps(threads, spins);
+            }
         }
     }
 
@@ -171,7 +207,11 @@ mod tests {
         let job: Job = Arc::new(move |thread| {
             seen.fetch_add(1 << (8 * thread), Ordering::Relaxed);
         });
-        for _ in 0..50 {
+        for run in 0..50 {
+            if run % 10 == 0 {
+                // Long enough for the workers to fall asleep.
+                std::thread::sleep(Duration::from_millis(2));
+            }
             team.run(&job);
         }
         assert_eq!(sum.load(Ordering::Relaxed), 50 | 50 << 8 | 50 << 16);

@@ -125,13 +125,14 @@ impl Translator<'_> {
             }
             // Cranelift has no such instruction, and results do not depend on it.
             Inst::Prefetch { .. } => {}
-            Inst::RoundBf16 { .. }
+            Inst::FmaBroadcast { .. }
+            | Inst::RoundBf16 { .. }
             | Inst::StoreBf16 { .. }
             | Inst::TileZero { .. }
             | Inst::TileLoad { .. }
             | Inst::TileStore { .. }
             | Inst::TileDot { .. } => {
-                unreachable!("kernels with tiles are compiled for targets that have them")
+                unreachable!("kernels of sixteen lanes are compiled for targets that have them")
             }
             Inst::Loop { times, ref body } => self.repeat(times, body),
         }

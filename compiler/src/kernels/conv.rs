@@ -46,6 +46,9 @@ pub struct ConvTile {
     pub load: Activation,
     /// Applied to the result; at most one operand is added.
     pub post: Vec<Post>,
+    /// How many of the pixels are read by the multiply-adds themselves rather than into a slot first; see
+    /// [`Inst::FmaBroadcast`](crate::vector::Inst::FmaBroadcast).
+    pub direct: u32,
     /// Cache lines that are brought near, from where the `ahead` pointer says, while the tile is computed; with 0
     /// there is no such pointer. Meant for the weights of the panel that comes next.
     pub ahead: u32,
@@ -68,6 +71,9 @@ impl fmt::Display for ConvTile {
         }
         self.steps.fmt(f)?;
         self.clip.name(self.kw, f)?;
+        if self.direct > 0 {
+            write!(f, "_direct{}", self.direct)?;
+        }
         if self.ahead > 0 {
             write!(f, "_ahead{}", self.ahead)?;
         }
@@ -198,12 +204,22 @@ impl ConvTile {
             b.load(slot, r.weights, channel * self.weight_step() + vector as i32 * b.vector_bytes());
         }
         for &pixel in pixels {
-            b.broadcast(r.value, r.tap, pixel as i32 * self.steps.pixel + channel * F32);
-            epilogue::activate(b, self.load, &[r.value], &r.temporaries);
-            for (&accumulator, &weights) in r.accumulators[pixel].iter().zip(&r.panel) {
-                b.fma(accumulator, weights, r.value);
+            let offset = pixel as i32 * self.steps.pixel + channel * F32;
+            let products = r.accumulators[pixel].iter().zip(&r.panel);
+            if self.is_direct(pixel as u32) {
+                products.for_each(|(&sum, &weights)| b.fma_broadcast(sum, weights, r.tap, offset));
+                continue;
             }
+            b.broadcast(r.value, r.tap, offset);
+            epilogue::activate(b, self.load, &[r.value], &r.temporaries);
+            products.for_each(|(&sum, &weights)| b.fma(sum, weights, r.value));
         }
+    }
+
+    /// Whether a pixel is one of those that multiply-adds read, which are spread over the tile.
+    fn is_direct(&self, pixel: u32) -> bool {
+        let before = |pixel: u32| pixel * self.direct / self.clip.pixels() as u32;
+        before(pixel + 1) > before(pixel)
     }
 
     /// One input channel of a single pixel: each vector of weights is used once.

@@ -99,7 +99,14 @@ impl Machine<'_> {
                 let values = self.slots[src.index()][..lanes as usize].to_vec();
                 self.span(to, lanes)?.copy_from_slice(&values);
             }
-            Inst::Fma { acc, a, b } => self.fma(acc, a, b),
+            Inst::Fma { acc, a, b } => {
+                let b = self.slots[b.index()].clone();
+                self.fma(acc, a, |lane| b[lane]);
+            }
+            Inst::FmaBroadcast { acc, a, from } => {
+                let value = self.span(from, 1)?[0];
+                self.fma(acc, a, |_| value);
+            }
             Inst::Binary { op, dst, a, b } => {
                 let (a, b) = (self.slots[a.index()].clone(), self.slots[b.index()].clone());
                 self.set(dst, |lane| binary(op, a[lane], b[lane]));
@@ -141,12 +148,11 @@ impl Machine<'_> {
         }
     }
 
-    fn fma(&mut self, acc: Slot, a: Slot, b: Slot) {
-        let (a, b) = (self.slots[a.index()].clone(), self.slots[b.index()].clone());
-        let sum = self.slots[acc.index()].clone();
+    fn fma(&mut self, acc: Slot, a: Slot, b: impl Fn(usize) -> f32) {
+        let (a, sum) = (self.slots[a.index()].clone(), self.slots[acc.index()].clone());
         let fused = self.fused;
         self.set(acc, |lane| {
-            if fused { a[lane].mul_add(b[lane], sum[lane]) } else { a[lane] * b[lane] + sum[lane] }
+            if fused { a[lane].mul_add(b(lane), sum[lane]) } else { a[lane] * b(lane) + sum[lane] }
         });
     }
 

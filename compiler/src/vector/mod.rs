@@ -145,6 +145,16 @@ pub enum Inst {
         /// Factor.
         b: Slot,
     },
+    /// acc = a * value + acc, with one f32 of memory as the value of every lane. Only with sixteen lanes: no narrower
+    /// target has such an instruction.
+    FmaBroadcast {
+        /// Read and written.
+        acc: Slot,
+        /// Factor.
+        a: Slot,
+        /// The other factor.
+        from: Address,
+    },
     /// dst = a op b
     Binary {
         /// The operation.
@@ -350,6 +360,11 @@ impl Builder {
         self.push(Inst::Fma { acc, a, b });
     }
 
+    /// acc = a * value + acc, with one value of memory for every lane
+    pub fn fma_broadcast(&mut self, acc: Slot, a: Slot, base: Pointer, offset: i32) {
+        self.push(Inst::FmaBroadcast { acc, a, from: Address { base, offset } });
+    }
+
     /// dst = a op b
     pub fn binary(&mut self, op: BinaryOp, dst: Slot, a: Slot, b: Slot) {
         self.push(Inst::Binary { op, dst, a, b });
@@ -425,6 +440,7 @@ impl Inst {
             | Inst::RoundBf16 { src, .. }
             | Inst::StoreBf16 { src, .. } => vec![src],
             Inst::Fma { acc, a, b } => vec![acc, a, b],
+            Inst::FmaBroadcast { acc, a, .. } => vec![acc, a],
             Inst::Binary { a, b, .. } => vec![a, b],
             Inst::Permute { src, pattern, .. } => vec![src, pattern],
             _ => Vec::new(),
@@ -442,7 +458,7 @@ impl Inst {
             | Inst::Permute { dst, .. }
             | Inst::ShiftLeft { dst, .. }
             | Inst::RoundBf16 { dst, .. } => Some(dst),
-            Inst::Fma { acc, .. } => Some(acc),
+            Inst::Fma { acc, .. } | Inst::FmaBroadcast { acc, .. } => Some(acc),
             _ => None,
         }
     }
@@ -450,9 +466,10 @@ impl Inst {
     /// The memory operand.
     pub fn address(&self) -> Option<Address> {
         match *self {
-            Inst::Load { from, .. } | Inst::Broadcast { from, .. } | Inst::TileLoad { from, .. } => {
-                Some(from)
-            }
+            Inst::Load { from, .. }
+            | Inst::Broadcast { from, .. }
+            | Inst::FmaBroadcast { from, .. }
+            | Inst::TileLoad { from, .. } => Some(from),
             Inst::Store { to, .. } | Inst::StoreBf16 { to, .. } | Inst::TileStore { to, .. } => Some(to),
             Inst::Prefetch { at } => Some(at),
             _ => None,

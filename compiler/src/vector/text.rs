@@ -73,6 +73,9 @@ impl Display for InstText<'_> {
                 write!(f, "store {} = {src}{}", self.address(to), self.lanes(lanes))
             }
             Inst::Fma { acc, a, b } => write!(f, "{acc} += {a} * {b}"),
+            Inst::FmaBroadcast { acc, a, from } => {
+                write!(f, "{acc} += {a} * broadcast {}", self.address(from))
+            }
             Inst::Binary { op, dst, a, b } => match op {
                 BinaryOp::Add => write!(f, "{dst} = {a} + {b}"),
                 BinaryOp::Sub => write!(f, "{dst} = {a} - {b}"),

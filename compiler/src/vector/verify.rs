@@ -127,7 +127,10 @@ impl State<'_> {
         match inst {
             Inst::Load { from, lanes, .. } => self.memory(*from, *lanes)?,
             Inst::Store { to, lanes, .. } => self.memory(*to, *lanes)?,
-            Inst::Broadcast { from, .. } => self.memory(*from, 1)?,
+            Inst::FmaBroadcast { .. } if self.kernel.lanes != 16 => {
+                return self.range(format!("a multiply-add of memory with {} lanes", self.kernel.lanes));
+            }
+            Inst::Broadcast { from, .. } | Inst::FmaBroadcast { from, .. } => self.memory(*from, 1)?,
             Inst::StoreBf16 { to: at, .. }
             | Inst::Prefetch { at }
             | Inst::TileLoad { from: at, .. }

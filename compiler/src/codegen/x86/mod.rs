@@ -111,6 +111,11 @@ impl Translator {
             Inst::Constant { dst, value } => self.constant(dst, value.to_bits(), held),
             Inst::Store { src, to, lanes } => self.store(src, to, lanes),
             Inst::Fma { acc, a, b } => self.three(self.forms.fma, acc, a, b),
+            Inst::FmaBroadcast { acc, a, from } => {
+                let from = MemoryOperand { is_broadcast: true, ..self.memory(from, 0) };
+                let [acc, a] = [acc, a].map(|slot| self.vector(slot));
+                self.push(Instruction::with3(self.forms.fma, acc, a, from))
+            }
             Inst::Binary { op, dst, a, b } => self.three(self.forms.binary(op), dst, a, b),
             Inst::Pattern { dst, ref lanes } => {
                 let pattern = self.assembler.constant(lanes.clone());

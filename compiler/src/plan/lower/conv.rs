@@ -53,23 +53,29 @@ pub(super) struct TileShape {
     pub vectors: u32,
 }
 
-/// Most bytes of a panel of weights: it must stay in the level-2 cache while tiles are computed with it.
-const PANEL_BYTES: u64 = 768 << 10;
-
-/// Picks the panels for segments of `oc` channels made of `products` inputs each, in rows of `pixels`.
+/// Picks the panels for segments of `oc` channels, in rows of `pixels`.
 ///
-/// A tile has as many pixels as the registers hold. Two vectors of 4 or 8 lanes keep the multiply-adds busy; with
-/// 32 registers four of 16 lanes do with fewer loads, and loads are what such code waits for. A single pixel takes
-/// more vectors, to keep enough sums going at once.
-fn tile_shape(target: Target, oc: u32, products: u64, pixels: u32) -> TileShape {
-    let widest = match target.registers {
-        _ if pixels == 1 => 8,
-        32 => 4,
-        _ => 2,
-    };
-    let fitting = PANEL_BYTES / (products * u64::from(target.vector_bytes())).max(1);
-    let vectors = oc.div_ceil(target.lanes).min(widest).min((fitting as u32).max(2));
-    TileShape { row: pixels.min(32), vectors }
+/// A tile has as many pixels as the registers hold. Two vectors make the narrowest panel, and so the least traffic
+/// from the level-2 cache, that keeps the multiply-adds busy. A single pixel takes more vectors, to keep enough sums
+/// going at once.
+fn tile_shape(target: Target, oc: u32, pixels: u32) -> TileShape {
+    let widest = if pixels == 1 { 8 } else { 2 };
+    TileShape { row: pixels.min(32), vectors: oc.div_ceil(target.lanes).min(widest) }
+}
+
+/// How many pixels of a tile of `pixels` x `vectors` are read by multiply-adds rather than broadcast first.
+///
+/// What a narrow tile waits for is the number of instructions, which this lowers, and then that of loads, which it
+/// raises; the shares balance them (benches/LOG.md). Only AVX-512 has such a multiply-add, and
+/// an activation of the input needs the value in a register.
+fn direct_pixels(target: Target, load: Activation, (pixels, vectors): (u32, u32)) -> u32 {
+    match vectors {
+        _ if target.isa < Isa::Avx512 || load != Activation::Linear || pixels == 1 => 0,
+        1 => pixels,
+        2 => pixels * 5 / 7,
+        3 => pixels * 5 / 9,
+        _ => 0,
+    }
 }
 
 /// Where equal segments begin, in channels of input and output and in values of packed weights and biases.
@@ -245,6 +251,7 @@ impl Job<'_> {
             clip: clip.clone(),
             load: self.load,
             post: self.post.to_vec(),
+            direct: direct_pixels(target, self.load, (clip.pixels() as u32, run.vectors)),
             ahead,
         }
     }
@@ -391,7 +398,7 @@ impl Planner<'_> {
     ) -> Result<Job<'a>, PlanError> {
         let widest = conv.partition.outputs().iter().max().copied().unwrap_or(1);
         let ic = conv.partition.inputs().iter().max().copied().unwrap_or(1);
-        let shape = tile_shape(self.program.target, widest, u64::from(ic) * conv.window.taps(), row);
+        let shape = tile_shape(self.program.target, widest, row);
         let weights = u64::from(ic) * u64::from(shape.vectors * self.program.target.vector_bytes());
         self.limit(self.graph.node(id), "a panel of weights", weights, STEP_LIMIT)?;
         let packed = segments::tile_pixels(self.program.target, &conv.window, row, (load, post));
