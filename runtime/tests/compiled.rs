@@ -341,13 +341,13 @@ proptest! {
 
     /// Maps that are taller than a band, so that rows are kept from one to the next and computed twice between threads.
     #[test]
-    fn layers_before_a_pool_agree(
+    fn chains_of_layers_agree(
         (window, pool) in (any_window(), any_window()),
         (h, w) in (12u32..32, 4u32..20),
         (ic, oc) in (1u32..20, 1u32..40),
         (load, between, last) in (0usize..5, 0usize..5, 0usize..5),
         (kind, segments, batch) in (0u32..5, 1u32..5, 1u32..3),
-        (average, residual) in (any::<bool>(), any::<bool>()),
+        (front, pooled, average, residual) in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
         seed in any::<u64>(),
     ) {
         let pool = Window { dilation: [1, 1], ..pool };
@@ -365,6 +365,11 @@ proptest! {
         let input = builder.activation(builder.input(), Activation::ALL[load]);
         let mut branch = || {
             let between = Activation::ALL[between];
+            let same = Window { pads: Pads { top: 1, bottom: 1, left: 1, right: 1 }, kernel: [3, 3], ..Window::POINT };
+            let input = match front {
+                true => builder.separable(input, same, cut(ic, ic, ic), between, ic),
+                false => input,
+            };
             let layer = match kind {
                 0 => builder.conv(input, window, Partition::whole(ic, oc), true),
                 1 => builder.pointwise(input, oc),
@@ -373,10 +378,11 @@ proptest! {
                 _ => builder.separable(input, window, cut(ic, ic, segments), between, oc),
             };
             let layer = builder.activation(layer, Activation::ALL[last]);
-            builder.pool(layer, if average { PoolKind::Average } else { PoolKind::Max }, pool)
+            let kind = if average { PoolKind::Average } else { PoolKind::Max };
+            if pooled { builder.pool(layer, kind, pool) } else { layer }
         };
-        let pools = if residual { vec![branch(), branch()] } else { vec![branch()] };
-        let result = if residual { builder.add(&pools) } else { pools[0] };
+        let branches = if residual { vec![branch(), branch()] } else { vec![branch()] };
+        let result = if residual { builder.add(&branches) } else { branches[0] };
         check(&builder.finish(&[result]), seed, batch);
     }
 }

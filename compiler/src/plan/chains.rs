@@ -95,28 +95,58 @@ const MACS_OF_BYTE: u64 = 5;
 /// Most bytes of a band of one row: what a single layer takes for a row of its own is far less.
 const BAND_LIMIT: u64 = 1 << 24;
 
-/// Finds the chains of `graph` that pay.
+/// Multiply-adds that a thread computes while it copies a byte within its cache.
+const MACS_OF_COPIED_BYTE: u64 = 2;
+
+/// Most convolutions of a chain: drivers take the constants of as many.
+const MOST_CONVOLUTIONS: usize = 2;
+
+/// Finds the chains of `graph` that pay. Where a layer could begin a chain or leave the ones behind it to another that
+/// saves more, it leaves them.
 pub fn find(graph: &Graph, target: Target, options: &PlanOptions) -> Chains {
+    let best = |id: NodeId| {
+        let trials = possible(graph, id).into_iter().map(|nodes| Trial { graph, target, options, nodes });
+        trials.filter_map(|trial| trial.chain()).max_by_key(|(_, saved)| *saved)
+    };
     let mut chains = Chains::default();
     for &id in graph.order() {
-        let Some(next) = next_in_chain(graph, id) else { continue };
-        if let Some(chain) = (Trial { graph, target, options, nodes: &[id, next] }).chain() {
-            chains.last_of.insert(id, next);
-            chains.by_last.insert(next, chain);
+        if chains.last_of.contains_key(&id) || chains.by_last.contains_key(&id) {
+            continue;
+        }
+        let Some((chain, saved)) = best(id) else { continue };
+        let Some((&last, before)) = chain.nodes.split_last() else { continue };
+        if best(chain.nodes[1]).is_none_or(|(_, later)| later <= saved) {
+            chains.last_of.extend(before.iter().map(|&node| (node, last)));
+            chains.by_last.insert(last, chain);
         }
     }
     chains
 }
 
-/// The layer that `id` can be computed for band by band: a pool that alone reads the result of a convolution.
+/// The chains that begin with the convolution `id`, without regard to what they cost.
+fn possible(graph: &Graph, id: NodeId) -> Vec<Vec<NodeId>> {
+    let is_conv = |id: &NodeId| matches!(graph.node(*id).op, Op::Conv(_) | Op::Separable(_));
+    let mut nodes: Vec<NodeId> = [id].into_iter().filter(is_conv).collect();
+    let mut found = Vec::new();
+    while let Some(next) = nodes.last().and_then(|&last| next_in_chain(graph, last)) {
+        nodes.push(next);
+        if nodes.iter().filter(|id| is_conv(id)).count() > MOST_CONVOLUTIONS {
+            break;
+        }
+        found.push(nodes.clone());
+    }
+    found
+}
+
+/// The layer that `id` can be computed for band by band: the only one that reads its result. Other convolutions than
+/// separable ones compute so long with each value that it does not matter where they read it.
 fn next_in_chain(graph: &Graph, id: NodeId) -> Option<NodeId> {
     let node = graph.node(id);
-    let is_conv = matches!(node.op, Op::Conv(_) | Op::Separable(_));
     let [next] = graph.users(id)[..] else { return None };
-    let reads = graph.node(next).inputs.iter().filter(|&&input| input == id).count();
-    let follows =
-        matches!(graph.node(next).op, Op::Pool(_)) && graph.node(next).inputs[0] == id && reads == 1;
-    (is_conv && follows && !graph.is_output(id) && !node.fusion.post.contains(&Post::Add)).then_some(next)
+    let inputs = &graph.node(next).inputs;
+    let is_read_once = inputs.first() == Some(&id) && !inputs[1..].contains(&id);
+    let follows = matches!(graph.node(next).op, Op::Pool(_) | Op::Separable(_)) && is_read_once;
+    (follows && !graph.is_output(id) && !node.fusion.post.contains(&Post::Add)).then_some(next)
 }
 
 /// Layers that could be a chain.
@@ -124,24 +154,24 @@ struct Trial<'a> {
     graph: &'a Graph,
     target: Target,
     options: &'a PlanOptions,
-    nodes: &'a [NodeId],
+    nodes: Vec<NodeId>,
 }
 
 impl Trial<'_> {
-    /// The chain, if it pays.
-    fn chain(&self) -> Option<Chain> {
+    /// The chain and what it saves, if it pays.
+    fn chain(&self) -> Option<(Chain, u64)> {
         let layers = self.layers()?;
         let last = self.graph.node(*self.nodes.last()?);
         let sections = bands::cut_evenly(&layers, last.shape.h(), self.options.threads);
         let longest = sections.iter().map(|rows| rows.len() as u32).max()?;
         let height = self.height(&layers, longest);
-        let pays = self.cached_bytes(&layers, 1) <= BAND_LIMIT
-            && self.cost(&layers, &sections, height) < self.gain();
-        pays.then(|| Chain { nodes: self.nodes.to_vec(), sections, height })
+        let saved = self.gain().checked_sub(self.cost(&layers, &sections, height))?;
+        let pays = saved > 0 && self.cached_bytes(&layers, 1) <= BAND_LIMIT;
+        pays.then(|| (Chain { nodes: self.nodes.clone(), sections, height }, saved))
     }
 
     fn layers(&self) -> Option<Vec<LayerRows>> {
-        layer_rows(self.graph, self.nodes)
+        layer_rows(self.graph, &self.nodes)
     }
 
     /// Bytes of one image's map.
@@ -169,12 +199,21 @@ impl Trial<'_> {
         let layers_of = self.nodes.iter().filter_map(|&id| Windowed::of(&self.graph.node(id).op));
         let weights = layers_of.map(Windowed::weight_bytes).fold(0, u64::saturating_add);
         let longest = sections.iter().map(|rows| rows.len() as u64).max().unwrap_or(0);
-        let read = if weights > u64::from(self.target.cache_bytes) / 2 {
-            longest.div_ceil(u64::from(height))
-        } else {
-            0
+        let bands = longest.div_ceil(u64::from(height));
+        let read = if weights > u64::from(self.target.cache_bytes) / 2 { weights } else { 0 };
+        let each = read
+            .saturating_mul(MACS_OF_BYTE)
+            .saturating_add(self.kept_bytes(layers).saturating_mul(MACS_OF_COPIED_BYTE));
+        most.saturating_sub(share).saturating_add(bands.saturating_mul(each))
+    }
+
+    /// Bytes of the rows that most bands keep of the one before.
+    fn kept_bytes(&self, layers: &[LayerRows]) -> u64 {
+        let kept = |(&id, layer): (&NodeId, &LayerRows)| {
+            let rows = layer.window.extent()[0].saturating_sub(layer.window.strides[0]);
+            u64::from(rows).saturating_mul(self.row_bytes(self.graph.node(id).inputs[0]))
         };
-        most.saturating_sub(share).saturating_add(read.saturating_mul(weights).saturating_mul(MACS_OF_BYTE))
+        self.nodes.iter().zip(layers).skip(1).map(kept).fold(0, u64::saturating_add)
     }
 
     /// The most rows of a band with which all that must stay in the cache fits into it; at least one.

@@ -26,11 +26,40 @@ enum Body<'a> {
     Pool(&'a Pool),
 }
 
+/// Weights and biases of the first and the second convolution of a chain: those of the spatial part or of the whole, and
+/// those of the pointwise part.
+const CONSTANTS: [[[Operand; 2]; 2]; 2] = [
+    [[Operand::Weights, Operand::Bias], [Operand::PointwiseWeights, Operand::PointwiseBias]],
+    [[Operand::NextWeights, Operand::NextBias], [Operand::NextPointwiseWeights, Operand::NextPointwiseBias]],
+];
+
+impl Body<'_> {
+    /// Sets where weights and biases are found.
+    fn read_constants(&mut self, [first, second]: [[Operand; 2]; 2]) {
+        let set = |job: &mut Job<'_>, names: [Operand; 2]| [job.weights, job.bias] = names;
+        match self {
+            Body::Conv(job) => set(job, first),
+            Body::Separable(stages) => {
+                set(&mut stages.spatial, first);
+                set(&mut stages.pointwise, second);
+            }
+            Body::Tiles(product) => product.weights = first,
+            Body::TilesSeparable(spatial, product) => {
+                set(spatial, first);
+                product.weights = second;
+            }
+            Body::Pool(_) => {}
+        }
+    }
+}
+
 /// A layer of a chain.
 struct Link<'a> {
     id: NodeId,
     body: Body<'a>,
     maps: Maps,
+    /// The names of its constants.
+    constants: [[Operand; 2]; 2],
     /// Rows of input for each row of the result.
     stride: u32,
     /// The buffer of its rows; for the last layer, its result.
@@ -117,13 +146,17 @@ impl Planner<'_> {
     {
         let capacities = bands::buffer_rows(runs, chain.nodes.len());
         let mut links = Vec::with_capacity(chain.nodes.len());
-        let mut own = 0;
+        let (mut own, mut convolutions) = (0, CONSTANTS.into_iter());
         for ((&id, between), &rows) in chain.nodes.iter().zip(betweens).zip(&capacities) {
             let Some(layer) = Windowed::of(&self.graph.node(id).op) else { continue };
-            let (body, bytes) = self.body(id, layer, between, rows)?;
+            let (mut body, bytes) = self.body(id, layer, between, rows)?;
             own = bytes.max(own);
+            let is_pool = matches!(layer, Windowed::Pool(_));
+            let constants = if is_pool { CONSTANTS[0] } else { convolutions.next().unwrap_or(CONSTANTS[0]) };
+            body.read_constants(constants);
             let maps = self.maps(id);
-            links.push(Link { id, body, maps, stride: layer.window().strides[0], rows: maps.surfaces().out });
+            let (stride, rows) = (layer.window().strides[0], maps.surfaces().out);
+            links.push(Link { id, body, maps, constants, stride, rows });
         }
         let slack = u64::from(self.program.target.vector_bytes());
         let mut end = (own + slack).next_multiple_of(arena::ALIGNMENT);
@@ -184,8 +217,7 @@ impl Planner<'_> {
                 [Some(self.spatial_pack(spatial)), Some(Pack::Tiles { conv: product.conv.clone(), split })]
             }
         };
-        let names = [[Operand::Weights, Operand::Bias], [Operand::PointwiseWeights, Operand::PointwiseBias]];
-        for (names, pack) in names.into_iter().zip([spatial, pointwise]) {
+        for (names, pack) in link.constants.into_iter().zip([spatial, pointwise]) {
             if let Some(pack) = pack {
                 set(operands, names, self.pack(pack));
             }

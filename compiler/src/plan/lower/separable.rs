@@ -186,7 +186,8 @@ impl Planner<'_> {
         surfaces: &Surfaces,
     ) {
         if is_depthwise(job.conv) {
-            let fusion = Fusion { load: job.load, post: job.post, format };
+            let fusion =
+                Fusion { load: job.load, post: job.post, format, constants: [job.weights, job.bias] };
             self.depthwise_rows(b, job.conv, fusion, widths, run, surfaces);
         } else {
             let widths = Widths { input: widths.0, output: widths.1, tile: widths.1 };
