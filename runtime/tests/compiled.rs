@@ -375,7 +375,7 @@ proptest! {
                 1 => builder.pointwise(input, oc),
                 2 => builder.conv(input, window, cut(ic, ic, ic), true),
                 3 => builder.separable(input, window, cut(ic, ic, ic), between, oc),
-                _ => builder.separable(input, window, cut(ic, ic, segments), between, oc),
+                _ => builder.separable(input, window, cut(ic, ic, segments.min(ic)), between, oc),
             };
             let layer = builder.activation(layer, Activation::ALL[last]);
             let kind = if average { PoolKind::Average } else { PoolKind::Max };
