@@ -22,7 +22,7 @@ use xcc_runtime::weights::NameMap;
 use crate::terminal::color;
 
 /// More threads than any machine that this runs on has cores.
-const MOST_THREADS: u32 = 1024;
+pub const MOST_THREADS: u32 = 1024;
 /// Plans count units of work in 32 bits; this many images leave room for rows and channels.
 pub const LARGEST_BATCH: u32 = 4096;
 
@@ -40,9 +40,9 @@ pub struct SpecArgs {
     pub set: Vec<Setting>,
 }
 
-/// What a network runs with.
+/// Where the numbers of a network are from.
 #[derive(Args, Clone, Debug)]
-pub struct NetworkArgs {
+pub struct WeightsArgs {
     /// Weights: safetensors, or any file of Keras (.h5, .weights.h5, .keras)
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
@@ -53,6 +53,13 @@ pub struct NetworkArgs {
     /// exists
     #[arg(long, value_name = "N", conflicts_with = "weights", value_parser = whole_number::<u64>(0..=u64::MAX))]
     pub seed: Option<u64>,
+}
+
+/// What a network runs with.
+#[derive(Args, Clone, Debug)]
+pub struct NetworkArgs {
+    #[command(flatten)]
+    pub weights: WeightsArgs,
     /// Threads of compiled code [default: one for each core]
     #[arg(long, value_name = "N", value_parser = thread_count)]
     pub threads: Option<NonZeroU32>,
@@ -77,12 +84,23 @@ pub enum Backend {
     Reference,
 }
 
+impl WeightsArgs {
+    /// Whether any of them is given.
+    pub fn is_given(&self) -> bool {
+        self.weights.is_some() || self.seed.is_some()
+    }
+}
+
 impl NetworkArgs {
     /// The number of threads asked for, else that of the cores this process may use.
     pub fn threads(&self) -> u32 {
-        let cores = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
         self.threads.map_or_else(cores, NonZeroU32::get)
     }
+}
+
+/// The number of cores that this process may use.
+pub fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
 }
 
 /// A failure to report, and the exit status it ends in.
@@ -108,6 +126,11 @@ impl Failure {
     /// Bad input that standard error tells of already.
     pub fn told() -> Self {
         Self { status: 2, message: None }
+    }
+
+    /// What it says, unless that was printed already.
+    pub fn message(self) -> Option<String> {
+        self.message
     }
 
     /// Prints the failure to standard error and gives its exit status.
@@ -138,8 +161,13 @@ impl From<io::Error> for Failure {
 
 /// Writes results to standard output.
 pub fn print(text: &str) -> Result<(), Failure> {
+    print_bytes(text.as_bytes())
+}
+
+/// Writes results that need not be text to standard output.
+pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    out.write_all(bytes)?;
     Ok(out.flush()?)
 }
 
@@ -195,6 +223,27 @@ pub fn setting(text: &str) -> Result<Setting, String> {
     }
 }
 
+/// `settings` where `others` do not set the same parameter, then `others`.
+pub fn overridden(settings: &[Setting], others: &[Setting]) -> Vec<Setting> {
+    let is_kept = |(name, _): &&Setting| others.iter().all(|(other, _)| other != name);
+    settings.iter().filter(is_kept).chain(others).cloned().collect()
+}
+
+/// Refuses to call a file of weights to be written by the ending of a format that is not written.
+pub fn check_safetensors(output: &Path) -> Result<(), Failure> {
+    const FOREIGN: [&str; 6] = ["h5", "hdf5", "keras", "npz", "pt", "pth"];
+    let extension = output.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    if !FOREIGN.contains(&extension.to_lowercase().as_str()) {
+        return Ok(());
+    }
+    let nearest = output.with_extension("safetensors");
+    Err(Failure::input(format!(
+        "{}: only safetensors are written; call it {}",
+        output.display(),
+        nearest.display()
+    )))
+}
+
 /// A spec that is free of mistakes.
 pub struct Loaded {
     /// The network.
@@ -214,7 +263,18 @@ pub fn load_graph(arguments: &SpecArgs) -> Result<Loaded, Failure> {
 
 /// Reads a spec. Its mistakes and warnings go to standard error.
 pub fn load(path: &Path, settings: &[Setting]) -> Result<Loaded, Failure> {
-    let Source { text, name, path } = Source::read(path)?;
+    elaborated(Source::read(path)?, settings)
+}
+
+/// Reads two specs, or one with two settings: that is read only once, as it may be standard input.
+pub fn load_both(first: (&Path, &[Setting]), second: (&Path, &[Setting])) -> Result<[Loaded; 2], Failure> {
+    let source = Source::read(first.0)?;
+    let other = if first.0 == second.0 { source.clone() } else { Source::read(second.0)? };
+    Ok([elaborated(source, first.1)?, elaborated(other, second.1)?])
+}
+
+fn elaborated(source: Source, settings: &[Setting]) -> Result<Loaded, Failure> {
+    let Source { text, name, path } = source;
     let elaborated = elaborate::read(&text, settings);
     tell_diagnostics(&name, &text, &elaborated.diagnostics);
     match elaborated.graph {
@@ -239,6 +299,7 @@ pub fn tell_diagnostics(name: &str, source: &str, diagnostics: &[Diagnostic]) {
 }
 
 /// The text of a spec.
+#[derive(Clone)]
 pub struct Source {
     /// The text.
     pub text: String,

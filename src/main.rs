@@ -8,9 +8,12 @@ mod chart;
 mod cli;
 mod commands;
 mod inputs;
+mod layers;
 mod measure;
 mod network;
 mod numbers;
+mod picture;
+mod sweep;
 mod table;
 mod terminal;
 

@@ -1,8 +1,10 @@
-//! Measuring a network: what `bench` and `profile` share.
+//! Measuring a network: what `bench`, `profile` and `sweep` share.
 
 pub mod peaks;
 pub mod samples;
 pub mod settings;
+pub mod steps;
+pub mod work;
 
 use std::time::{Duration, Instant};
 
@@ -89,7 +91,7 @@ impl Subject {
         let (mut loaded, parse) = timed(|| cli::load_graph(&job.spec))?;
         results.note();
         let input = input(job, &loaded.graph)?;
-        let (bound, load) = timed(|| network::bind(&loaded, &job.network))?;
+        let (bound, load) = timed(|| network::bind(&loaded, &job.network.weights))?;
         engine.tap(&mut loaded.graph)?;
         let settings = Settings::new(&loaded, job, engine.backend, bound.origin);
         let graph = loaded.graph.clone();
@@ -114,7 +116,7 @@ fn input(job: &JobArgs, graph: &Graph) -> Result<Vec<f32>, Failure> {
     let batch = job.network.batch.get();
     let inputs = match job.inputs.inputs(graph)? {
         Some(inputs) => inputs,
-        None => Inputs::random(graph, batch, job.network.seed.unwrap_or(0))?,
+        None => Inputs::random(graph, batch, job.network.weights.seed.unwrap_or(0))?,
     };
     inputs.read(0..inputs.count().min(batch as usize), batch as usize)
 }

@@ -12,7 +12,7 @@ use xcc_runtime::reference::{evaluate_keeping, exactly};
 use xcc_runtime::weights::{self, NameMap, Weights, WeightsError};
 use xcc_runtime::{Model, ModelError, perf_map};
 
-use crate::cli::{self, Backend, Failure, Loaded, NetworkArgs, SpecArgs};
+use crate::cli::{self, Backend, Failure, Loaded, NetworkArgs, SpecArgs, WeightsArgs};
 use crate::inputs::InputArgs;
 use crate::numbers::bytes;
 use crate::terminal::with_progress;
@@ -109,7 +109,7 @@ impl Origin {
 
 /// The weights of `--weights`; else random ones of `--seed`; else those in the file beside the spec that has
 /// its name and ends in `.safetensors`; else random ones of seed 0.
-pub fn bind(loaded: &Loaded, arguments: &NetworkArgs) -> Result<Bound, Failure> {
+pub fn bind(loaded: &Loaded, arguments: &WeightsArgs) -> Result<Bound, Failure> {
     if let Some(path) = &arguments.weights {
         let map = cli::load_map(arguments.map.as_deref())?;
         let weights = read(loaded, path, map.as_ref()).map_err(Failure::input)?;
@@ -247,7 +247,7 @@ fn tap(graph: &Graph, name: &str) -> Result<NodeId, Failure> {
 }
 
 /// The names most like `name`, the best one first.
-fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut rated: Vec<(f64, &str)> = names.map(|other| (strsim::jaro_winkler(name, other), other)).collect();
     rated.sort_by(|a, b| b.0.total_cmp(&a.0));
     rated.into_iter().take(3).map(|(_, other)| other).collect()

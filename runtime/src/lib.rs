@@ -1,16 +1,18 @@
 //! Runs what `xcc-compiler` made, and everything around it: weights, images, threads.
 
 pub mod bandwidth;
+pub mod decouple;
 pub mod image;
 pub mod labels;
 pub mod machine;
 mod memory;
 pub mod model;
 pub mod npy;
+pub mod onnx;
 pub mod peak;
 pub mod perf_map;
 pub mod reference;
-mod replace;
+pub mod replace;
 mod team;
 pub mod verify;
 pub mod weights;

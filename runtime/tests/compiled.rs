@@ -154,6 +154,15 @@ impl Case {
     }
 }
 
+/// Whether some layers of a network run band by band where [`check`] plans it for this machine.
+fn has_chain(graph: &Graph, seed: u64) -> bool {
+    let mut graph = graph.clone();
+    optimize(&mut graph, &PassOptions::default());
+    let options = PlanOptions { threads: 2, ..PlanOptions::default() };
+    let program = plan(&graph, with_some_cache(Target::native(), seed), options).unwrap();
+    program.steps.iter().any(|step| !step.before.is_empty())
+}
+
 /// A window and padding that every map of at least `kernel` pixels can take.
 fn any_window() -> impl Strategy<Value = Window> {
     let pair = |range: std::ops::Range<u32>| [range.clone(), range];
@@ -337,7 +346,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, max_global_rejects: 4000, ..ProptestConfig::default() })]
 
     /// Maps that are taller than a band, so that rows are kept from one to the next and computed twice between threads.
     #[test]
@@ -383,22 +392,8 @@ proptest! {
         };
         let branches = if residual { vec![branch(), branch()] } else { vec![branch()] };
         let result = if residual { builder.add(&branches) } else { branches[0] };
-        check(&builder.finish(&[result]), seed, batch);
+        let graph = builder.finish(&[result]);
+        prop_assume!(has_chain(&graph, seed));
+        check(&graph, seed, batch);
     }
-}
-
-/// Random networks are not only planned layer by layer.
-#[test]
-fn random_networks_have_chains() {
-    let mut random = Random::new(3);
-    let mut chains = 0;
-    for seed in 0..200 {
-        let genes: Vec<u8> = random.vector(100).iter().map(|x| (x * 128.0 + 128.0) as u8).collect();
-        let mut graph = random_graph(&genes);
-        optimize(&mut graph, &PassOptions::default());
-        let options = PlanOptions { threads: 2, ..PlanOptions::default() };
-        let program = plan(&graph, with_some_cache(Target::native(), seed), options).unwrap();
-        chains += program.steps.iter().filter(|step| !step.before.is_empty()).count();
-    }
-    assert!(chains >= 10, "only {chains} chains");
 }

@@ -9,9 +9,6 @@ use crate::cli::{self, Failure, Setting};
 use crate::numbers::{bytes, thousands};
 use crate::terminal::with_progress;
 
-/// Extensions of formats that are not written.
-const FOREIGN_EXTENSIONS: [&str; 6] = ["h5", "hdf5", "keras", "npz", "pt", "pth"];
-
 /// Convert weights of other tools to safetensors
 ///
 /// The names and shapes are those of a network. Without --spec, that is the spec beside OUT with the
@@ -43,7 +40,7 @@ pub struct Arguments {
 /// Converts, and says what was written.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { input, output, spec, settings, map } = arguments;
-    check_format(output)?;
+    cli::check_safetensors(output)?;
     let spec = match spec {
         Some(spec) => spec.clone(),
         None => neighbour(output)?,
@@ -53,19 +50,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let work = || convert(&loaded.graph, input, map.as_ref(), output);
     let converted = with_progress("converting", work).map_err(Failure::input)?;
     cli::print(&format!("wrote {}: {}\n", output.display(), describe(&converted)))
-}
-
-fn check_format(output: &Path) -> Result<(), Failure> {
-    let extension = output.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    if !FOREIGN_EXTENSIONS.contains(&extension.to_lowercase().as_str()) {
-        return Ok(());
-    }
-    let nearest = output.with_extension("safetensors");
-    Err(Failure::input(format!(
-        "{}: only safetensors are written; call it {}",
-        output.display(),
-        nearest.display()
-    )))
 }
 
 /// The spec that belongs to a file of weights by its name.

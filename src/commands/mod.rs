@@ -4,12 +4,16 @@
 mod bench;
 mod check;
 mod convert;
+mod decouple;
+mod diff;
 mod emit;
 mod explain;
+mod graph;
 mod precision;
 mod profile;
 mod run;
 mod summary;
+mod sweep;
 mod verify;
 
 use clap::Subcommand;
@@ -28,7 +32,11 @@ pub enum Command {
     Bench(bench::Arguments),
     Precision(precision::Arguments),
     Profile(profile::Arguments),
+    Sweep(sweep::Arguments),
     Convert(convert::Arguments),
+    Graph(graph::Arguments),
+    Diff(diff::Arguments),
+    Decouple(decouple::Arguments),
 }
 
 impl Command {
@@ -44,7 +52,11 @@ impl Command {
             Command::Bench(arguments) => bench::run(&arguments),
             Command::Precision(arguments) => precision::run(&arguments),
             Command::Profile(arguments) => profile::run(&arguments),
+            Command::Sweep(arguments) => sweep::run(&arguments),
             Command::Convert(arguments) => convert::run(&arguments),
+            Command::Graph(arguments) => graph::run(&arguments),
+            Command::Diff(arguments) => diff::run(&arguments),
+            Command::Decouple(arguments) => decouple::run(&arguments),
         }
     }
 }

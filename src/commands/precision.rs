@@ -85,9 +85,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let loaded = cli::load_graph(&arguments.spec)?;
     let inputs = match arguments.inputs.inputs(&loaded.graph)? {
         Some(inputs) => inputs,
-        None => Inputs::random(&loaded.graph, arguments.count, network.seed.unwrap_or(0))?,
+        None => Inputs::random(&loaded.graph, arguments.count, network.weights.seed.unwrap_or(0))?,
     };
-    let bound = network::bind(&loaded, network)?;
+    let bound = network::bind(&loaded, &network.weights)?;
     let cases =
         with_progress("computing the reference", || reference(&loaded.graph, &bound.weights, &inputs))?;
     let target = network.target;

@@ -62,7 +62,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let output = network::first_output(&loaded.graph);
     let shape = loaded.graph.node(output).shape;
     let names = class_names(&loaded, arguments, shape)?;
-    let bound = network::bind(&loaded, &job.network)?;
+    let bound = network::bind(&loaded, &job.network.weights)?;
     let report = Report {
         model: loaded.graph.name.clone(),
         layer: loaded.graph.layer(loaded.graph.node(output).layer).name.clone(),

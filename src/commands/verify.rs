@@ -108,7 +108,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let JobArgs { spec, inputs, network, json } = &arguments.job;
     let loaded = cli::load_graph(spec)?;
     let inputs = inputs.inputs(&loaded.graph)?;
-    let bound = network::bind(&loaded, network)?;
+    let bound = network::bind(&loaded, &network.weights)?;
     let report = Report {
         model: loaded.graph.name.clone(),
         reference: arguments.reference,
@@ -119,7 +119,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let inputs = match inputs {
         Some(inputs) => inputs,
-        None => Inputs::random(&loaded.graph, report.batch, network.seed.unwrap_or(0))?,
+        None => Inputs::random(&loaded.graph, report.batch, network.weights.seed.unwrap_or(0))?,
     };
     let input = inputs.read(0..inputs.count(), report.batch as usize)?;
     let comparisons = compare(&loaded, &bound.weights, network.target, &input, &report)?;

@@ -7,7 +7,6 @@ use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, View};
 use xcc_compiler::graph::{Graph, WeightId, WeightSource};
 
-use super::Weights;
 use super::error::WeightsError;
 use super::stored::{Data, Element, Stored};
 use crate::replace::replace;
@@ -60,7 +59,7 @@ fn element(dtype: Dtype) -> Option<Element> {
 /// Writes every tensor of `graph` as f32 under its name.
 ///
 /// The file appears whole or not at all: it is written beside its place and then renamed.
-pub fn save_safetensors(graph: &Graph, weights: &Weights, path: &Path) -> Result<(), WeightsError> {
+pub fn save_safetensors(graph: &Graph, weights: &dyn WeightSource, path: &Path) -> Result<(), WeightsError> {
     let views: Vec<(&str, TensorView)> = graph
         .weights
         .iter()
