@@ -27,7 +27,7 @@ Examples:
   xcc sweep specs/xception.xc --over segments=divisors --threads 1
   xcc sweep specs/xception.xc --over segments=1,4,full --hold params=default --by width
   xcc sweep specs/sweeps/xception_spectrum.yaml --csv spectrum.csv
-  xcc sweep specs/digits.xc --over segments=powers --threads 1,2 --json - | jq .points
+  xcc sweep specs/mini_xception.xc --over segments=powers --threads 1,2 --json - | jq .points
 
 Values of `--over`: texts as `--set` takes them, ranges `1..8`, `divisors` (the numbers that divide the channels of most
 layers that the parameter cuts in segments, and `full`), `powers` (of two, likewise), and both of a number: `divisors(96)`.
@@ -74,23 +74,25 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let sweep = with_progress("reading the spec", || survey::sweep(&plan, &source))?;
     let points = survey::points(&sweep)?;
     let fresh = Results::new(sweep, points, date::now());
-    let store = Store::new(results_file(arguments, &plan));
-    let mut results = if arguments.dry_run { fresh } else { store.open(fresh, existing(arguments))? };
     let times = arguments.predict.as_deref().map(|path| Times::read(path, plan.target)).transpose()?;
+    let times = times.as_ref();
+    let Some(store) = store(arguments, &plan) else {
+        let mut results = fresh;
+        examine::examine(&mut results, &plan, &source, times, |_| Ok(()))?;
+        return write(arguments, &results);
+    };
+    let mut results = store.open(fresh, existing(arguments))?;
     let takes_long = plan.hold.as_ref().is_some_and(|(budget, _)| budget.quantity == Quantity::Latency);
-    let keep =
-        |results: &Results| if takes_long && !arguments.dry_run { store.save(results) } else { Ok(()) };
-    examine::examine(&mut results, &plan, &source, times.as_ref(), keep)?;
+    let keep = |results: &Results| if takes_long { store.save(results) } else { Ok(()) };
+    examine::examine(&mut results, &plan, &source, times, keep)?;
+    store.save(&results)?;
     if !arguments.dry_run {
-        store.save(&results)?;
         measure::measure(&mut results, plan.target, plan.rounds, &mut |results| store.save(results))?;
-        kernels::predict(&mut results.points, times.as_ref());
+        kernels::predict(&mut results.points, times);
         store.save(&results)?;
     }
     write(arguments, &results)?;
-    if !arguments.dry_run {
-        cli::note(format!("results are in {}", store.path().display()));
-    }
+    cli::note(format!("results are in {}", store.path().display()));
     check_failed(&results)
 }
 
@@ -106,18 +108,20 @@ fn is_stdout(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-/// Where results are kept.
-fn results_file(arguments: &Arguments, plan: &Plan) -> PathBuf {
+/// Where results are kept: nowhere, if nothing is measured and no file is named.
+fn store(arguments: &Arguments, plan: &Plan) -> Option<Store> {
     let given = arguments.json.clone().filter(|path| !is_stdout(path));
-    given.unwrap_or_else(|| PathBuf::from(format!("{}.sweep.json", plan.file_stem(&arguments.plan))))
+    let default = || PathBuf::from(format!("{}.sweep.json", plan.file_stem(&arguments.plan)));
+    let path = if arguments.dry_run { given } else { Some(given.unwrap_or_else(default)) };
+    path.map(Store::new)
 }
 
 /// Finds out before anything is measured whether the results can be written.
 fn check_outputs(arguments: &Arguments) -> Result<(), Failure> {
-    let outputs: Vec<&Path> =
-        [&arguments.json, &arguments.csv].into_iter().flatten().map(PathBuf::as_path).collect();
+    let outputs = [&arguments.json, &arguments.csv, &arguments.per_kernel];
+    let outputs: Vec<&Path> = outputs.into_iter().flatten().map(PathBuf::as_path).collect();
     if outputs.iter().filter(|path| is_stdout(path)).count() > 1 {
-        return Err(Failure::input("only one of --json and --csv can be `-`, standard output"));
+        return Err(Failure::input("only one of --json, --csv and --per-kernel can be `-`, standard output"));
     }
     for path in outputs {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -138,10 +142,8 @@ fn write(arguments: &Arguments, results: &Results) -> Result<(), Failure> {
     if let Some(path) = &arguments.csv {
         write_text(path, &csv::text(results))?;
     }
-    match &arguments.json {
-        Some(path) if is_stdout(path) => return cli::print_json(results),
-        Some(path) if arguments.dry_run => Store::new(path.clone()).save(results)?,
-        _ => {}
+    if arguments.json.as_deref().is_some_and(is_stdout) {
+        return cli::print_json(results);
     }
     if [&arguments.csv, &arguments.per_kernel].into_iter().flatten().any(|path| is_stdout(path)) {
         return Ok(());
