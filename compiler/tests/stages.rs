@@ -82,6 +82,12 @@ fn kernels_as_clif() {
 }
 
 #[test]
+fn plans_of_bands_of_rows() {
+    let small_cache = Target { cache_bytes: 2 << 10, ..target() };
+    check("bands", "plan", program_for("bands", small_cache, OPTIONS).to_string());
+}
+
+#[test]
 fn plans_and_kernels_with_tiles() {
     for precision in [Precision::Bf16, Precision::Split] {
         let program = program_for("tiles", Target::of(Isa::Amx), PlanOptions { precision, ..OPTIONS });

@@ -88,10 +88,10 @@ impl Calibration {
 
     /// Writes a file for [`Calibration::read`].
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        replace(path, |file| {
-            serde_json::to_writer_pretty(&mut *file, self)?;
-            file.write_all(b"\n")
-        })
+        let text = serde_json::to_string(self)?;
+        // A line for each sample, so that files can be read and compared.
+        let lines = text.replace("{\"name\"", "\n{\"name\"");
+        replace(path, |file| writeln!(file, "{lines}"))
     }
 
     /// Reads a file that [`Calibration::write`] has written.

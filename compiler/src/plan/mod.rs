@@ -5,6 +5,8 @@
 //! values in one arena.
 
 pub mod arena;
+pub mod bands;
+pub mod chains;
 pub mod forms;
 pub mod interpret;
 mod lower;
@@ -91,7 +93,7 @@ pub struct PlanOptions {
     pub batch: u32,
     /// Threads that work is divided for; any number can run the program.
     pub threads: u32,
-    /// Whether every value keeps memory of its own to the end of a run, to be looked at.
+    /// Whether every value that is in memory whole stays there to the end of a run, to be looked at.
     pub keep_all: bool,
     /// What products are computed in.
     pub precision: Precision,
@@ -180,6 +182,8 @@ pub struct Driver {
 pub struct Step {
     /// The node whose value it computes (or a part of it).
     pub node: NodeId,
+    /// The nodes before it that the step computes, too, band by band of rows: their values never exist whole.
+    pub before: Vec<NodeId>,
     /// The layer's name.
     pub layer: String,
     /// What runs.
@@ -226,7 +230,8 @@ pub struct Program {
     pub input: View,
     /// Where results are found, in the order of [`Graph::outputs`].
     pub outputs: Vec<View>,
-    /// Where every value is found; after a run they still hold only with [`PlanOptions::keep_all`].
+    /// Where every value is found that is in memory whole; after a run they still hold only with
+    /// [`PlanOptions::keep_all`].
     pub values: HashMap<NodeId, View>,
 }
 

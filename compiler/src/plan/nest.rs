@@ -35,13 +35,21 @@ pub enum Operand {
     PointwiseWeights,
     /// Packed biases of the pointwise part of a fused separable convolution.
     PointwiseBias,
+    /// Packed weights of the second convolution of a chain.
+    NextWeights,
+    /// Packed biases of the second convolution of a chain.
+    NextBias,
+    /// Packed weights of the pointwise part of a chain's second convolution.
+    NextPointwiseWeights,
+    /// Packed biases of the pointwise part of a chain's second convolution.
+    NextPointwiseBias,
     /// Memory of the executing thread, for intermediate results.
     Scratch,
 }
 
 impl Operand {
     /// Every operand, in the order in which drivers take them.
-    pub const ALL: [Operand; 8] = [
+    pub const ALL: [Operand; 12] = [
         Operand::In,
         Operand::Add,
         Operand::Out,
@@ -49,6 +57,10 @@ impl Operand {
         Operand::Bias,
         Operand::PointwiseWeights,
         Operand::PointwiseBias,
+        Operand::NextWeights,
+        Operand::NextBias,
+        Operand::NextPointwiseWeights,
+        Operand::NextPointwiseBias,
         Operand::Scratch,
     ];
 
@@ -68,6 +80,10 @@ impl Display for Operand {
             Operand::Bias => "bias",
             Operand::PointwiseWeights => "pointwise_weights",
             Operand::PointwiseBias => "pointwise_bias",
+            Operand::NextWeights => "next_weights",
+            Operand::NextBias => "next_bias",
+            Operand::NextPointwiseWeights => "next_pointwise_weights",
+            Operand::NextPointwiseBias => "next_pointwise_bias",
             Operand::Scratch => "scratch",
         })
     }

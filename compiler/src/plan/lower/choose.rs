@@ -142,16 +142,18 @@ impl Job<'_> {
     /// Panels like these, but with taps that share inputs, for blocks of `ic` to `oc` channels.
     fn shared_taps(&self, target: Target, panels: Panels, (ic, oc): (u32, u32)) -> Vec<Form> {
         let (taps, all) = (u64::from(self.conv.window.kernel[1]), oc.div_ceil(target.lanes));
+        // Cranelift's code broadcasts the factor of every multiply-add anew, and a vector alone shares a value only
+        // between taps.
+        if taps == 1 || target.isa == Isa::Baseline {
+            return Vec::new();
+        }
         let fits = |&vectors: &u32| {
             panel_widths(all, vectors).into_iter().all(|width| {
                 let bytes = u64::from(ic) * taps * u64::from(width * target.vector_bytes());
                 bytes <= i32::MAX as u64 && self.sliding_pixels(target, width).is_some()
             })
         };
-        // Cranelift's code broadcasts the factor of every multiply-add anew, and a vector alone shares a value only
-        // between taps.
-        let shares = taps > 1 && target.isa > Isa::Baseline;
-        let widths = if shares { all.min(2)..=all.min(MOST_VECTORS) } else { 1..=0 };
+        let widths = all.min(2)..=all.min(MOST_VECTORS);
         let forms = widths.filter(fits).map(|vectors| Panels { vectors, taps: Taps::Together, ..panels });
         forms.map(Form::Panels).collect()
     }

@@ -387,6 +387,8 @@ pub(super) struct Fusion<'a> {
     pub post: &'a [Post],
     /// How the result is stored.
     pub format: Format,
+    /// Weights and biases.
+    pub constants: [Operand; 2],
 }
 
 /// The maps of a step: views of input, result and added operand.
@@ -569,7 +571,12 @@ impl Planner<'_> {
             for run in block_runs(window, input.h(), out.h(), blocks) {
                 b.share(run.blocks.clone(), blocks, |b, block| {
                     let surfaces = surfaces.block(&run, block, window.strides[0]);
-                    let fusion = Fusion { load, post, format: Format::F32 };
+                    let fusion = Fusion {
+                        load,
+                        post,
+                        format: Format::F32,
+                        constants: [Operand::Weights, Operand::Bias],
+                    };
                     self.depthwise_rows(b, conv, fusion, (input.w(), out.w()), &run, &surfaces);
                 });
             }
@@ -581,7 +588,7 @@ impl Planner<'_> {
         &mut self,
         b: &mut NestBuilder,
         conv: &Conv,
-        Fusion { load, post, format }: Fusion<'_>,
+        Fusion { load, post, format, constants: [weights, bias] }: Fusion<'_>,
         (w, ow): (u32, u32),
         block: &BlockRun,
         surfaces: &Surfaces,
@@ -617,10 +624,8 @@ impl Planner<'_> {
                 last_lanes,
             };
             let kernel = self.kernel(Descriptor::Depthwise(descriptor));
-            let constants = vec![
-                argument(Operand::Weights, Offset::bytes(skipped)),
-                argument(Operand::Bias, Offset::default()),
-            ];
+            let constants =
+                vec![argument(weights, Offset::bytes(skipped)), argument(bias, Offset::default())];
             let rows = Some(tile.taps.len() as u32);
             call_tile(b, kernel, tile, constants, rows, None);
         });

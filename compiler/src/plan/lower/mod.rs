@@ -1,5 +1,6 @@
 //! From graph nodes to steps, one file a family of nodes.
 
+mod chain;
 mod channelwise;
 mod choose;
 mod conv;
@@ -12,6 +13,7 @@ use std::collections::HashMap;
 
 use choose::Question;
 
+use super::chains::{self, Chains};
 use super::forms::Candidate;
 use super::nest::{Argument, KernelId, NestBuilder, Operand};
 use super::pack::Pack;
@@ -43,9 +45,10 @@ pub fn lower(
     options: PlanOptions,
     choose: &dyn Fn(&[Candidate]) -> usize,
 ) -> Result<Program, PlanError> {
-    let values = lay_out(graph, target, &options, |node| conv::reads_vectors(graph.node(node)));
+    let chains = chains::find(graph, target, &options);
+    let values = lay_out(graph, &chains, target, &options, |node| conv::reads_vectors(graph.node(node)));
     check_memory(values.arena_bytes, options)?;
-    let mut planner = Planner::new(graph, target, options, values, choose);
+    let mut planner = Planner::new(graph, target, options, (values, &chains), choose);
     for &node in graph.order() {
         planner.node(node)?;
     }
@@ -66,6 +69,7 @@ type Operands = [Option<Place>; Operand::ALL.len()];
 /// A program under construction.
 struct Planner<'a> {
     graph: &'a Graph,
+    chains: &'a Chains,
     values: Values,
     program: Program,
     kernel_ids: HashMap<Descriptor, KernelId>,
@@ -81,9 +85,10 @@ impl<'a> Planner<'a> {
         graph: &'a Graph,
         target: Target,
         options: PlanOptions,
-        values: Values,
+        (values, chains): (Values, &'a Chains),
         choose: &'a dyn Fn(&[Candidate]) -> usize,
     ) -> Self {
+        let whole = values.views.iter().filter(|(node, _)| chains.after(**node).is_none());
         let program = Program {
             target,
             options,
@@ -97,10 +102,11 @@ impl<'a> Planner<'a> {
             scratch_bytes: 0,
             input: values.views[&graph.input],
             outputs: graph.outputs.iter().map(|output| values.views[output]).collect(),
-            values: values.views.clone(),
+            values: whole.map(|(&node, &view)| (node, view)).collect(),
         };
         Self {
             graph,
+            chains,
             values,
             program,
             kernel_ids: HashMap::new(),
@@ -120,7 +126,13 @@ impl<'a> Planner<'a> {
         let graph = self.graph;
         let node = graph.node(id);
         self.check_steps(id)?;
-        self.operation(id, node)?;
+        if self.chains.after(id).is_some() {
+            return Ok(());
+        }
+        match self.chains.ending_with(id) {
+            Some(chain) => self.bands(id, chain)?,
+            None => self.operation(id, node)?,
+        }
         self.rest_of_epilogue(id);
         Ok(())
     }
@@ -209,7 +221,7 @@ impl<'a> Planner<'a> {
             DriverId::new(drivers.len() - 1)
         });
         let layer = self.graph.layer(self.graph.node(node).layer).name.clone();
-        self.program.steps.push(Step { node, layer, driver, operands });
+        self.program.steps.push(Step { node, before: Vec::new(), layer, driver, operands });
     }
 
     /// The place of a whole value, vectors that start in it included.
