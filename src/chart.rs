@@ -12,6 +12,13 @@ pub fn bar(share: f64, width: usize) -> String {
     bar
 }
 
+/// A bar of `share` (0 to 1) of `width` columns, dark as far as `part` of the width goes, light behind; to a column.
+pub fn split_bar(part: f64, share: f64, width: usize) -> String {
+    let columns = |share: f64| (share.clamp(0.0, 1.0) * width as f64).round() as usize;
+    let (all, dark) = (columns(share), columns(part).min(columns(share)));
+    "█".repeat(dark) + &"░".repeat(all - dark)
+}
+
 /// One bar of a histogram.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bin {
@@ -52,6 +59,12 @@ mod tests {
         assert_eq!([0.0, 0.5, 1.0].map(|share| bar(share, 4)), ["", "██", "████"]);
         assert_eq!([0.125, 0.21875].map(|share| bar(share, 4)), ["▌", "▉"]);
         assert_eq!([-1.0, 7.0, f64::NAN].map(|share| bar(share, 2)), ["", "██", ""]);
+    }
+
+    #[test]
+    fn split_bars_are_dark_up_to_their_part() {
+        assert_eq!([0.25, 0.5, 2.0].map(|part| split_bar(part, 0.5, 8)), ["██░░", "████", "████"]);
+        assert_eq!(split_bar(f64::NAN, 1.0, 3), "░░░");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use xcc_runtime::weights::NameMap;
 use crate::terminal::color;
 
 /// More threads than any machine that this runs on has cores.
-const MOST_THREADS: u32 = 1024;
+pub const MOST_THREADS: u32 = 1024;
 /// Plans count units of work in 32 bits; this many images leave room for rows and channels.
 pub const LARGEST_BATCH: u32 = 4096;
 
@@ -126,6 +126,11 @@ impl Failure {
     /// Bad input that standard error tells of already.
     pub fn told() -> Self {
         Self { status: 2, message: None }
+    }
+
+    /// What it says, unless that was printed already.
+    pub fn message(self) -> Option<String> {
+        self.message
     }
 
     /// Prints the failure to standard error and gives its exit status.

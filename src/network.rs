@@ -128,7 +128,7 @@ pub fn bind(loaded: &Loaded, arguments: &WeightsArgs) -> Result<Bound, Failure> 
 
 fn random(loaded: &Loaded, asked: Option<u64>) -> Bound {
     let seed = asked.unwrap_or(0);
-    let weights = with_progress("drawing random weights", || Weights::random(&loaded.graph, seed));
+    let weights = Weights::random(&loaded.graph, seed);
     let chosen = asked.is_some() || loaded.graph.weights.is_empty();
     Bound { weights, origin: Origin { weights: None, seed: Some(seed), chosen } }
 }
@@ -247,7 +247,7 @@ fn tap(graph: &Graph, name: &str) -> Result<NodeId, Failure> {
 }
 
 /// The names most like `name`, the best one first.
-fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut rated: Vec<(f64, &str)> = names.map(|other| (strsim::jaro_winkler(name, other), other)).collect();
     rated.sort_by(|a, b| b.0.total_cmp(&a.0));
     rated.into_iter().take(3).map(|(_, other)| other).collect()

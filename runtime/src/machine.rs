@@ -52,6 +52,34 @@ pub fn peak_memory() -> Option<u64> {
     None
 }
 
+/// Memory that this process may still take without others being moved out, in bytes: what the system or the control
+/// group around the process has left, whichever is less. `None` where the system does not tell.
+#[cfg(target_os = "linux")]
+pub fn available_memory() -> Option<u64> {
+    let system = available_of_system(&std::fs::read_to_string("/proc/meminfo").ok()?)?;
+    let number = |name: &str| {
+        let text = std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    // The root group has no such files, and a group without a limit says `max`.
+    let group = number("memory.max").zip(number("memory.current"));
+    Some(group.map_or(system, |(most, now)| system.min(most.saturating_sub(now))))
+}
+
+/// The line of `/proc/meminfo` that says how much memory there is for new work.
+#[cfg(target_os = "linux")]
+fn available_of_system(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+/// Memory that this process may still take, in bytes; `None` where the system does not tell.
+#[cfg(not(target_os = "linux"))]
+pub fn available_memory() -> Option<u64> {
+    None
+}
+
 /// Why kernels may not use tile registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the system does not permit this process the use of amx (error {code}); run with --precision f32")]
@@ -87,6 +115,15 @@ pub fn permit_tiles() -> Result<(), NoTiles> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn available_memory_is_read_from_the_system() {
+        let text = "MemTotal:       16 kB\nMemAvailable:   12345678 kB\nCached: 3 kB\n";
+        assert_eq!(available_of_system(text), Some(12_345_678 << 10));
+        assert_eq!(available_of_system("MemTotal: 16 kB"), None);
+        assert!(available_memory().is_some_and(|bytes| bytes > 0));
+    }
 
     #[test]
     #[cfg(unix)]

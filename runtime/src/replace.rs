@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 /// Puts what `fill` writes in the place of `path`: into a temporary file beside it first, which then takes
-/// its name. What is no regular file (a pipe, a terminal) is written as it is.
+/// its name. `path` is unchanged when there is an error. What is no regular file (a pipe, a terminal) is written as it is.
 pub fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         return fill(&mut std::fs::OpenOptions::new().write(true).open(path)?);

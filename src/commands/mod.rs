@@ -13,6 +13,7 @@ mod precision;
 mod profile;
 mod run;
 mod summary;
+mod sweep;
 mod verify;
 
 use clap::Subcommand;
@@ -31,6 +32,7 @@ pub enum Command {
     Bench(bench::Arguments),
     Precision(precision::Arguments),
     Profile(profile::Arguments),
+    Sweep(sweep::Arguments),
     Convert(convert::Arguments),
     Graph(graph::Arguments),
     Diff(diff::Arguments),
@@ -50,6 +52,7 @@ impl Command {
             Command::Bench(arguments) => bench::run(&arguments),
             Command::Precision(arguments) => precision::run(&arguments),
             Command::Profile(arguments) => profile::run(&arguments),
+            Command::Sweep(arguments) => sweep::run(&arguments),
             Command::Convert(arguments) => convert::run(&arguments),
             Command::Graph(arguments) => graph::run(&arguments),
             Command::Diff(arguments) => diff::run(&arguments),

@@ -1,8 +1,6 @@
 //! `xcc profile`: where the time of a run goes, step by step, and what bounds each step.
 
 mod report;
-mod steps;
-mod work;
 
 use std::time::Duration;
 
@@ -11,10 +9,10 @@ use xcc_runtime::{Model, bandwidth};
 
 use crate::cli::{self, Failure};
 use crate::measure::peaks::Peaks;
+use crate::measure::steps::{self, Roofs, Run};
 use crate::measure::{MeasureArgs, Subject, timed};
 use crate::terminal::with_progress;
 use report::Report;
-use steps::{Roofs, Run};
 
 /// How long each measurement of the bandwidth takes.
 const BANDWIDTH_TIME: Duration = Duration::from_millis(100);

@@ -34,6 +34,11 @@ impl Peaks {
         if self.last.elapsed() >= INTERVAL { self.measure(Duration::ZERO) } else { Ok(()) }
     }
 
+    /// All measurements so far.
+    pub fn samples(&self) -> &[f64] {
+        &self.gflops
+    }
+
     /// Measures for the last time and gives all measurements.
     pub fn end(mut self) -> Result<Vec<f64>, Failure> {
         self.measure(TIME)?;

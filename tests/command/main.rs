@@ -15,4 +15,5 @@ mod precision;
 mod profile;
 mod run;
 mod summary;
+mod sweep;
 mod verify;

@@ -3,11 +3,11 @@
 use serde::Serialize;
 use xcc_runtime::bandwidth::BUFFER_BYTES;
 
-use super::steps::{Between, Family, Roofs, Run, StepReport};
-use super::work::Called;
 use crate::chart::bar;
 use crate::measure::samples::{Taken, quantile};
 use crate::measure::settings::Settings;
+use crate::measure::steps::{Between, Family, Roofs, Run, StepReport};
+use crate::measure::work::Called;
 use crate::measure::{WIDTH, milliseconds, peaks};
 use crate::numbers;
 use crate::table::{Layout, Table};

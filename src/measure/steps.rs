@@ -1,19 +1,16 @@
 //! What is known of each step: its time, its work, and the roofline model's bound (Williams, Waterman and
 //! Patterson, *Roofline*, CACM 2009).
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::Serialize;
-use xcc_compiler::cost::macs;
-use xcc_compiler::graph::{Graph, NodeId, Op};
+use xcc_compiler::graph::Graph;
 use xcc_compiler::passes::{PassOptions, optimize};
-use xcc_compiler::plan::nest::Operand;
-use xcc_compiler::plan::{Program, Step};
+use xcc_compiler::plan::Program;
 
-use super::work::{self, Called, kind};
-use crate::measure::samples::quantile;
-use crate::measure::{milliseconds, peaks};
+use super::samples::quantile;
+use super::work::{self, Called, StepWork, kind};
+use super::{milliseconds, peaks};
 
 /// A step that takes longer than this many times its bound is not bound by it.
 const OVERHEAD: f64 = 2.0;
@@ -47,6 +44,11 @@ impl Roofs {
     /// 10^9 operations in a second that all threads reach.
     pub fn peak(&self) -> f64 {
         peaks::of_threads(&self.peaks, self.threads)
+    }
+
+    /// What bounds a step of so many multiply-adds and bytes that took `ms`, and its least time in milliseconds.
+    pub fn bound(&self, ms: f64, macs: u64, bytes: u64) -> (Bound, f64) {
+        Bound::of(ms, 2.0 * macs as f64 / self.peak() / 1e6, bytes as f64 / self.bandwidth * 1e3)
     }
 }
 
@@ -124,71 +126,35 @@ pub struct Family {
 pub fn steps(program: &Program, elaborated: &Graph, runs: &[Run], roofs: &Roofs) -> Vec<StepReport> {
     let mut graph = elaborated.clone();
     optimize(&mut graph, &PassOptions::default());
-    let called = work::of_drivers(program);
-    let mut seen = HashSet::new();
-    let report = |(number, step): (usize, &Step)| {
-        // A node's products are those of its first step: others only finish its epilogue.
-        let products = if seen.insert(step.node) { macs(&graph, step.node).total() } else { 0 };
-        let times: Vec<f64> = runs.iter().map(|run| milliseconds(run.steps[number])).collect();
-        let [p5_ms, ms, p95_ms] = [0.05, 0.5, 0.95].map(|share| quantile(&times, share));
-        let macs = products.saturating_mul(u64::from(program.options.batch));
-        let bytes = bytes(program, &graph, step);
-        let memory = bytes as f64 / roofs.bandwidth * 1e3;
-        let (bound, bound_ms) = Bound::of(ms, 2.0 * macs as f64 / roofs.peak() / 1e6, memory);
-        let gflops = gflops(macs, ms);
-        let layer = layer_name(&graph, step.node).to_owned();
-        let kernels = called[step.driver.index()].clone();
-        let peak_share = gflops.map(|gflops| gflops / roofs.peak());
-        let (step, share) = (number, 0.0);
-        StepReport {
-            step,
-            layer,
-            kernels,
-            ms,
-            p5_ms,
-            p95_ms,
-            share,
-            macs,
-            gflops,
-            peak_share,
-            bytes,
-            bound_ms,
-            bound,
-        }
-    };
-    program.steps.iter().enumerate().map(report).collect()
+    let works = work::of_steps(program, &graph);
+    works.into_iter().enumerate().map(|(step, work)| report(step, work, runs, roofs)).collect()
+}
+
+fn report(step: usize, work: StepWork, runs: &[Run], roofs: &Roofs) -> StepReport {
+    let times: Vec<f64> = runs.iter().map(|run| milliseconds(run.steps[step])).collect();
+    let [p5_ms, ms, p95_ms] = [0.05, 0.5, 0.95].map(|share| quantile(&times, share));
+    let (bound, bound_ms) = roofs.bound(ms, work.macs, work.bytes);
+    let gflops = gflops(work.macs, ms);
+    StepReport {
+        step,
+        layer: work.layer,
+        kernels: work.kernels,
+        ms,
+        p5_ms,
+        p95_ms,
+        share: 0.0,
+        macs: work.macs,
+        gflops,
+        peak_share: gflops.map(|gflops| gflops / roofs.peak()),
+        bytes: work.bytes,
+        bound_ms,
+        bound,
+    }
 }
 
 /// 10^9 operations in a second, if there are any.
-fn gflops(macs: u64, ms: f64) -> Option<f64> {
+pub fn gflops(macs: u64, ms: f64) -> Option<f64> {
     (macs > 0).then(|| 2.0 * macs as f64 / ms.max(1e-6) / 1e6)
-}
-
-/// Bytes that a step reads and writes at least: its inputs, its result and its packed weights, each once.
-fn bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
-    let node = graph.node(step.node);
-    let place = |operand: Operand| step.operands[operand.index()];
-    let size = |value: NodeId| graph.node(value).shape.elements() * 4 * u64::from(program.options.batch);
-    // Operands are places in the arena; where an input lies there tells which one is read.
-    let lies_at = |value: NodeId, operand: Operand| {
-        let view = program.values.get(&value);
-        view.zip(place(operand)).is_some_and(|(view, place)| view.offset == place.offset)
-    };
-    let read = |operand: Operand| node.inputs.iter().copied().find(|&input| lies_at(input, operand));
-    // A step that continues its node's epilogue reads what the steps before left in the result.
-    let input = size(read(Operand::In).unwrap_or(step.node));
-    let output = if node.op == Op::Concat { input } else { size(step.node) };
-    let packed = [Operand::Weights, Operand::Bias, Operand::PointwiseWeights, Operand::PointwiseBias];
-    let packed: u64 = packed.into_iter().filter_map(place).map(|place| place.bytes).sum();
-    input + read(Operand::Add).map_or(0, size) + output + packed
-}
-
-/// What to call the step of a node: fused nodes are named after their last layer, such as an activation,
-/// which says little about where time goes. So it is the layer whose weights are read first, if there is one.
-fn layer_name(graph: &Graph, id: NodeId) -> &str {
-    let node = graph.node(id);
-    let first = node.op.weights().first().map(|&weight| graph.weight(weight).layer);
-    &graph.layer(first.unwrap_or(node.layer)).name
 }
 
 /// Fills in the shares of steps in all the time, and gives the rest.

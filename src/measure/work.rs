@@ -1,10 +1,13 @@
-//! Which kernels a step calls, how often, and how much of its work each of them does.
+//! What a step has to do: its multiply-adds and bytes, which kernels it calls, how often, and how much of its
+//! work each of them does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
-use xcc_compiler::plan::nest::{KernelId, Nest};
-use xcc_compiler::plan::{Driver, Program};
+use xcc_compiler::cost::macs;
+use xcc_compiler::graph::{Graph, Layer, NodeId, Op};
+use xcc_compiler::plan::nest::{KernelId, Nest, Operand};
+use xcc_compiler::plan::{Driver, Program, Step};
 use xcc_compiler::vector::{Inst, Kernel, Times};
 
 /// A kernel that a step calls.
@@ -18,10 +21,74 @@ pub struct Called {
     pub calls: u64,
     /// Share of the vector instructions that the step executes.
     pub instructions: f64,
+    /// These instructions.
+    #[serde(skip)]
+    pub executed: u64,
+}
+
+/// What a step has to do, whatever time it takes.
+#[derive(Clone, Debug)]
+pub struct StepWork {
+    /// The layer that it computes, see [`layer`].
+    pub layer: String,
+    /// The class in Keras of that layer.
+    pub class: &'static str,
+    /// Multiply-adds of all images of a run.
+    pub macs: u64,
+    /// Bytes that it reads and writes at least.
+    pub bytes: u64,
+    /// The kernels that it calls, the one that executes most instructions first.
+    pub kernels: Vec<Called>,
+}
+
+/// The work of all steps of `program`, which was planned for `graph`.
+pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
+    let called = of_drivers(program);
+    let mut seen = HashSet::new();
+    let work = |step: &Step| {
+        // A node's products are those of its first step: others only finish its epilogue.
+        let products = if seen.insert(step.node) { macs(graph, step.node).total() } else { 0 };
+        let layer = layer(graph, step.node);
+        StepWork {
+            layer: layer.name.clone(),
+            class: layer.kind.keras_class(),
+            macs: products.saturating_mul(u64::from(program.options.batch)),
+            bytes: bytes(program, graph, step),
+            kernels: called[step.driver.index()].clone(),
+        }
+    };
+    program.steps.iter().map(work).collect()
+}
+
+/// Bytes that a step reads and writes at least: its inputs, its result and its packed weights, each once.
+fn bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
+    let node = graph.node(step.node);
+    let place = |operand: Operand| step.operands[operand.index()];
+    let size = |value: NodeId| graph.node(value).shape.elements() * 4 * u64::from(program.options.batch);
+    // Operands are places in the arena; where an input lies there tells which one is read.
+    let lies_at = |value: NodeId, operand: Operand| {
+        let view = program.values.get(&value);
+        view.zip(place(operand)).is_some_and(|(view, place)| view.offset == place.offset)
+    };
+    let read = |operand: Operand| node.inputs.iter().copied().find(|&input| lies_at(input, operand));
+    // A step that continues its node's epilogue reads what the steps before left in the result.
+    let input = size(read(Operand::In).unwrap_or(step.node));
+    let output = if node.op == Op::Concat { input } else { size(step.node) };
+    let packed = [Operand::Weights, Operand::Bias, Operand::PointwiseWeights, Operand::PointwiseBias];
+    let packed: u64 = packed.into_iter().filter_map(place).map(|place| place.bytes).sum();
+    input + read(Operand::Add).map_or(0, size) + output + packed
+}
+
+/// What to call the step of a node: fused nodes are named after their last layer, such as an activation,
+/// which says little about where time goes. So it is the layer whose weights are read first, if there is one.
+fn layer(graph: &Graph, id: NodeId) -> &Layer {
+    let node = graph.node(id);
+    let first = node.op.weights().first().map(|&weight| graph.weight(weight).layer);
+    graph.layer(first.unwrap_or(node.layer))
 }
 
 /// The kernels of every driver of a program, the one that executes most instructions first.
-pub fn of_drivers(program: &Program) -> Vec<Vec<Called>> {
+fn of_drivers(program: &Program) -> Vec<Vec<Called>> {
     let kernels: Vec<Kernel> = program.kernels.iter().map(|descriptor| descriptor.generate()).collect();
     program.drivers.iter().map(|driver| of_driver(&kernels, driver)).collect()
 }
@@ -39,6 +106,7 @@ fn of_driver(kernels: &[Kernel], driver: &Driver) -> Vec<Called> {
         name: kernels[kernel].name.clone(),
         calls,
         instructions: instructions as f64 / total.max(1) as f64,
+        executed: instructions,
     };
     let mut called: Vec<Called> = work.into_iter().map(called).collect();
     called.sort_by(|a, b| b.instructions.total_cmp(&a.instructions));

@@ -1,0 +1,397 @@
+//! What a sweep found: the versioned schema of its JSON, which `docs/sweep.md` describes.
+//!
+//! A file of results says what was swept completely (the spec's text is in it), so that a sweep can be
+//! continued, and a report made, from the file alone. Times are in milliseconds, sizes in bytes. Costs are
+//! those of a run, of all images of the batch.
+
+use std::collections::BTreeMap;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use xcc_runtime::machine;
+/// The version of the schema. It changes when a reader of the old one would misread the new one; fields
+/// that are added do not change it.
+pub const SCHEMA: u32 = 1;
+
+/// Everything a sweep found, finished or not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// [`SCHEMA`]
+    pub schema: u32,
+    /// The version of xcc that measured.
+    pub xcc: String,
+    /// When the sweep began: ISO 8601, UTC.
+    pub date: String,
+    /// What is swept. Files with the same value here are of the same sweep.
+    pub sweep: Sweep,
+    /// Where it ran.
+    pub machine: Machine,
+    /// How it was measured.
+    pub sampling: Sampling,
+    /// The settings, in the order of the axes.
+    pub points: Vec<Point>,
+}
+
+impl Results {
+    /// Nothing is known yet but the points.
+    pub fn new(sweep: Sweep, points: Vec<Point>, date: String) -> Self {
+        let roof = |&threads: &u32| Roof { threads, peak_gflops: 0.0, bandwidth_gbs: 0.0 };
+        let machine = Machine {
+            processor: machine::processor(),
+            features: machine::features().into_iter().map(str::to_owned).collect(),
+            cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
+            roofs: sweep.threads.iter().map(roof).collect(),
+        };
+        let sampling = Sampling { rounds: 0, warmup_ms: 0.0, peak_samples_gflops: Vec::new() };
+        let xcc = env!("CARGO_PKG_VERSION").to_owned();
+        Self { schema: SCHEMA, xcc, date, sweep, machine, sampling, points }
+    }
+}
+
+/// What is swept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sweep {
+    /// A name: the plan's, or one made of the model and the parameters.
+    pub name: String,
+    /// What the sweep is to answer, if the plan says it.
+    pub question: Option<String>,
+    /// The network.
+    pub spec: Spec,
+    /// The parameters that vary, the slowest first.
+    pub axes: Vec<Axis>,
+    /// How the axes make points.
+    pub combine: Combine,
+    /// Parameters set to one value at all points, as text in the syntax of the language.
+    pub fixed: BTreeMap<String, String>,
+    /// The budget that a parameter is solved for.
+    pub hold: Option<Hold>,
+    /// What products are computed in: each point is measured in each of them.
+    pub precisions: Vec<String>,
+    /// Numbers of threads: each point is measured with each of them.
+    pub threads: Vec<u32>,
+    /// Images in a run: each point is measured with each of them.
+    pub batches: Vec<u32>,
+    /// The instruction set that code is made for.
+    pub target: String,
+    /// The seed of weights and inputs.
+    pub seed: u64,
+}
+
+/// A spec and its text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Where it was read from; `None` for standard input.
+    pub path: Option<String>,
+    /// The model's name.
+    pub model: String,
+    /// FNV-1a (64 bits) of the text, in hexadecimal.
+    pub digest: String,
+    /// The text.
+    pub source: String,
+}
+
+/// A parameter and its values.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Axis {
+    /// The parameter's name.
+    pub parameter: String,
+    /// Its values, in the order of points.
+    pub values: Vec<AxisValue>,
+}
+
+/// A value of an axis.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AxisValue {
+    /// As `--set` takes it.
+    pub text: String,
+    /// Where it lies on a numeric axis: a number is itself, `full` the channels of most layers that the
+    /// parameter cuts in segments; `None` for words.
+    pub number: Option<f64>,
+}
+
+/// How axes make points.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Combine {
+    /// Every value of each with every value of the others.
+    #[default]
+    Product,
+    /// The first values of all, then the second ones, and so on.
+    Zip,
+    /// One axis at a time, the others at their defaults.
+    Each,
+}
+
+/// A budget, and the parameter that is solved for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hold {
+    /// What is held.
+    pub quantity: Quantity,
+    /// The most of it: a number of parameters or of MACs of one image, or milliseconds.
+    pub value: f64,
+    /// The parameter: at each point it is the largest whole number within the budget.
+    pub by: String,
+}
+
+/// What a budget limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quantity {
+    /// Parameters, stored statistics included.
+    Params,
+    /// Multiply-adds of one image.
+    Macs,
+    /// Milliseconds of a run.
+    Latency,
+}
+
+/// Where a sweep ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The processor.
+    pub processor: String,
+    /// Its vector extensions.
+    pub features: Vec<String>,
+    /// Cores that the process may use.
+    pub cores: u32,
+    /// What so many threads reach at most, for each number of threads of the sweep.
+    pub roofs: Vec<Roof>,
+}
+
+/// The roofline model's two roofs (Williams, Waterman and Patterson, *Roofline*, CACM 2009), measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Roof {
+    /// Threads of a run.
+    pub threads: u32,
+    /// 10^9 operations in a second, of f32 multiply-adds in registers: the median for one core, times
+    /// threads.
+    pub peak_gflops: f64,
+    /// 10^9 bytes in a second that all threads read from beyond their level-2 caches: the most that was
+    /// measured.
+    pub bandwidth_gbs: f64,
+}
+
+/// How points were measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    /// Rounds over the points that a finished point has been in.
+    pub rounds: u32,
+    /// Milliseconds that each point is run for before its first sample.
+    pub warmup_ms: f64,
+    /// Every measurement of one core's peak in 10^9 operations in a second, in order: before, between and
+    /// after rounds.
+    pub peak_samples_gflops: Vec<f64>,
+}
+
+/// A setting of the parameters, and what was found there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// What to call it: the values that vary, such as `segments=28` or `segments=28 bf16`.
+    pub label: String,
+    /// The values of the axes' parameters, by name. With the sweep's `fixed` ones and `held`, they are all
+    /// that is set.
+    pub settings: BTreeMap<String, String>,
+    /// The value found for the parameter that is solved for.
+    pub held: Option<Held>,
+    /// What products are computed in.
+    pub precision: String,
+    /// Threads of a run.
+    pub threads: u32,
+    /// Images in a run.
+    pub batch: u32,
+    /// How far it has come.
+    pub status: Status,
+    /// Why it is skipped or failed.
+    pub message: Option<String>,
+    /// What is known without a run; `None` when the point is illegal.
+    pub cost: Option<Cost>,
+    /// Layers with multiply-adds as they are written in the spec, in order.
+    pub layers: Vec<Layer>,
+    /// The time of a run as the sum of times that kernels took elsewhere: at the other points, or in the
+    /// sweep that wrote the table of `--predict`. `None` where there are no such times.
+    pub predicted: Option<Predicted>,
+    /// What was measured; `None` before the first round.
+    pub timing: Option<Timing>,
+    /// The steps of a run: layers with what was fused into them, in order. Empty before the first round.
+    pub steps: Vec<Step>,
+}
+
+/// How far a point has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Rounds are missing; it may have samples.
+    Pending,
+    /// It was in all rounds.
+    Measured,
+    /// It is illegal, and such points are to be skipped.
+    Skipped,
+    /// It could not be compiled or run.
+    Failed,
+}
+
+impl Status {
+    /// As files and tables say it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Pending => "pending",
+            Status::Measured => "measured",
+            Status::Skipped => "skipped",
+            Status::Failed => "failed",
+        }
+    }
+}
+
+/// The parameter that was solved for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    /// Its value.
+    pub value: u64,
+    /// How much of the budget's quantity there is with it.
+    pub reached: f64,
+}
+
+/// What a point costs, as far as that is known without a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Parameters, stored statistics included.
+    pub parameters: u64,
+    /// Multiply-adds of windows of several taps, or in several segments, of one image.
+    pub spatial_macs: u64,
+    /// Multiply-adds of 1x1 convolutions and dense layers, of one image.
+    pub pointwise_macs: u64,
+    /// Both, of one image.
+    pub macs: u64,
+    /// Bytes of all parameters as 32-bit floats.
+    pub weight_bytes: u64,
+    /// Bytes of the results of all layers of the spec, of a run.
+    pub activation_bytes: u64,
+    /// Bytes of the results of all steps after fusion, of a run.
+    pub fused_activation_bytes: u64,
+    /// Bytes that the steps read and write at least: inputs, results and packed weights, each once a step.
+    pub moved_bytes: u64,
+    /// Operations (two a multiply-add) for each of those bytes.
+    pub intensity: f64,
+    /// Bytes of packed weights.
+    pub packed_bytes: u64,
+    /// Bytes of the values of a run, which share memory by lifetime, and of threads' scratch memory.
+    pub arena_bytes: u64,
+    /// Peak memory of a run: packed weights and the arena.
+    pub memory_bytes: u64,
+}
+
+/// A layer as it is written in the spec.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Its name.
+    pub name: String,
+    /// The class in Keras that does the same.
+    pub class: String,
+    /// Flows, repeats and blocks around it, outermost first.
+    pub path: Vec<String>,
+    /// Height, width and channels of the result, or elements of a vector.
+    pub output_shape: Vec<u32>,
+    /// Rows and columns of the window; `None` for dense layers.
+    pub kernel: Option<[u32; 2]>,
+    /// Rows and columns between two windows; `None` for dense layers.
+    pub strides: Option<[u32; 2]>,
+    /// Segments of the spatial part; `None` for dense layers.
+    pub segments: Option<u32>,
+    /// Input channels of each segment, runs of equal ones as `28x26` or `2x243,1x242`; `None` for dense
+    /// layers.
+    pub cut: Option<String>,
+    /// Parameters.
+    pub parameters: u64,
+    /// Spatial multiply-adds of one image.
+    pub spatial_macs: u64,
+    /// Pointwise multiply-adds of one image.
+    pub pointwise_macs: u64,
+}
+
+/// What was measured of whole runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Passes, plan and machine code.
+    pub compile_ms: f64,
+    /// Rounds that the samples are from.
+    pub rounds: u32,
+    /// Every run that counts, in order.
+    pub samples_ms: Vec<f64>,
+    /// Half of the samples are below.
+    pub median_ms: f64,
+    /// 5 % of the samples are below.
+    pub p5_ms: f64,
+    /// 95 % of the samples are below.
+    pub p95_ms: f64,
+    /// 10^9 operations (two a multiply-add) in a second.
+    pub gflops: f64,
+    /// The least time by the roofline model: the sum of the steps' bounds. `None` for other precisions
+    /// than f32, whose peak is not measured.
+    pub bound_ms: Option<f64>,
+    /// `bound_ms / median_ms`
+    pub bound_share: Option<f64>,
+}
+
+impl Timing {
+    /// No samples yet.
+    pub fn new(compile_ms: f64) -> Self {
+        Self {
+            compile_ms,
+            rounds: 0,
+            samples_ms: Vec::new(),
+            median_ms: 0.0,
+            p5_ms: 0.0,
+            p95_ms: 0.0,
+            gflops: 0.0,
+            bound_ms: None,
+            bound_share: None,
+        }
+    }
+}
+
+/// A time that was summed from the times of kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Predicted {
+    /// The sum.
+    pub ms: f64,
+    /// The share of the point's vector instructions that are in kernels which were measured there; the times
+    /// of the others are those of the most similar kernel.
+    pub covered: f64,
+}
+
+/// What was measured of a step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// The layer whose weights it reads first.
+    pub layer: String,
+    /// The class in Keras of that layer.
+    pub class: String,
+    /// Its multiply-adds, of all images of a run.
+    pub macs: u64,
+    /// Bytes that it reads and writes at least.
+    pub bytes: u64,
+    /// The step of each run that counts, in the order of the point's samples.
+    pub samples_ms: Vec<f64>,
+    /// The median of these.
+    pub ms: f64,
+    /// 10^9 operations in a second; `None` without multiply-adds.
+    pub gflops: Option<f64>,
+    /// The least time by the roofline model; `None` for other precisions than f32.
+    pub bound_ms: Option<f64>,
+    /// What bounds it: `compute`, `memory`, or `overhead` where it takes more than twice the least time;
+    /// `None` for other precisions than f32.
+    pub bound: Option<String>,
+    /// The kernels that it calls, the one that executes most instructions first.
+    pub kernels: Vec<Kernel>,
+}
+
+/// A kernel that a step calls.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// Its descriptor's name.
+    pub name: String,
+    /// Calls in a run, those of all threads together.
+    pub calls: u64,
+    /// Vector instructions that these calls execute.
+    pub instructions: u64,
+}

@@ -1,0 +1,131 @@
+//! The file of results: written whole after each round, and read again to go on.
+
+use std::path::{Path, PathBuf};
+
+use xcc_runtime::replace::replace;
+
+use super::results::{Point, Results, SCHEMA, Status, Sweep};
+use crate::cli::Failure;
+use crate::numbers::bytes;
+
+/// The largest file that is read, in bytes.
+const LARGEST: u64 = 1 << 30;
+
+/// Where results are kept.
+pub struct Store {
+    path: PathBuf,
+}
+
+/// What to do with results that are there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Finished ones are replaced, unfinished ones are not.
+    Keep,
+    /// Go on with them.
+    Resume,
+    /// They are replaced.
+    Replace,
+}
+
+impl Store {
+    /// Results in the file `path`.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The results to begin with: `fresh`, or those in the file where that is to be continued.
+    pub fn open(&self, fresh: Results, existing: Existing) -> Result<Results, Failure> {
+        if existing == Existing::Replace || !self.path.exists() {
+            return Ok(fresh);
+        }
+        let failed = |reason: String| Failure::input(format!("{}: {reason}", self.path.display()));
+        let found = self.read();
+        if existing == Existing::Resume {
+            let found = found.map_err(failed)?;
+            return match difference(&found, &fresh) {
+                Some(what) => Err(failed(format!(
+                    "{what}; go on with that one's arguments, or begin anew with another `--json FILE` or with `--force`"
+                ))),
+                None => Ok(found),
+            };
+        }
+        match found {
+            Ok(found) if found.points.iter().any(is_unfinished) => Err(failed(format!(
+                "holds a sweep of which {} of {} points are done; go on with `--resume`, or begin anew with `--force`",
+                found.points.iter().filter(|point| !is_unfinished(point)).count(),
+                found.points.len()
+            ))),
+            Ok(_) => Ok(fresh),
+            Err(reason) => Err(failed(format!("{reason}; `--force` replaces the file"))),
+        }
+    }
+
+    /// Writes the results in the place of those before.
+    pub fn save(&self, results: &Results) -> Result<(), Failure> {
+        let failed = |error: std::io::Error| Failure::input(format!("{}: {error}", self.path.display()));
+        let text = serde_json::to_string(results).map_err(Failure::input)?;
+        replace(&self.path, |file| {
+            file.write_all(text.as_bytes())?;
+            file.write_all(b"\n")
+        })
+        .map_err(failed)
+    }
+
+    fn read(&self) -> Result<Results, String> {
+        let size = std::fs::metadata(&self.path).map_err(|error| error.to_string())?.len();
+        if size > LARGEST {
+            return Err(format!("has {}; results have at most {}", bytes(size), bytes(LARGEST)));
+        }
+        let text = std::fs::read(&self.path).map_err(|error| error.to_string())?;
+        parse(&text)
+    }
+}
+
+/// Reads results.
+pub fn parse(text: &[u8]) -> Result<Results, String> {
+    let schema = serde_json::from_slice::<serde_json::Value>(text).ok().and_then(|v| v["schema"].as_u64());
+    match schema {
+        Some(schema) if schema == u64::from(SCHEMA) => {
+            serde_json::from_slice(text).map_err(|error| format!("is no file of results: {error}"))
+        }
+        Some(schema) => {
+            Err(format!("has results in version {schema} of their form; this program knows version {SCHEMA}"))
+        }
+        None => Err("is no file of results of a sweep".to_owned()),
+    }
+}
+
+/// Whether a point has still to be measured.
+pub fn is_unfinished(point: &Point) -> bool {
+    matches!(point.status, Status::Pending | Status::Failed)
+}
+
+/// What keeps results from being continued, if something does.
+fn difference(old: &Results, new: &Results) -> Option<String> {
+    let Sweep { spec, axes, combine, fixed, hold, .. } = &old.sweep;
+    let other = &new.sweep;
+    let what = match () {
+        () if spec.source != other.spec.source => "spec; its text differs",
+        () if (axes, combine) != (&other.axes, &other.combine) => "sweep; other values vary in it",
+        () if *fixed != other.fixed => "sweep; other parameters are set in it",
+        () if *hold != other.hold => "sweep; it holds another budget",
+        () if old.sweep.precisions != other.precisions => "sweep; its precisions differ",
+        () if old.sweep.threads != other.threads => "sweep; its numbers of threads differ",
+        () if old.sweep.batches != other.batches => "sweep; its batches differ",
+        () if old.sweep.seed != other.seed => "sweep; its seed differs",
+        () if old.sweep.target != other.target => "target",
+        () if (&old.machine.processor, &old.machine.features)
+            != (&new.machine.processor, &new.machine.features) =>
+        {
+            "machine"
+        }
+        () if old.xcc != new.xcc => "version of xcc",
+        () => return None,
+    };
+    Some(format!("holds results of another {what}"))
+}
