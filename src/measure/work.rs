@@ -90,7 +90,7 @@ fn bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
 
 /// What to call the step of a node: fused nodes are named after their last layer, such as an activation,
 /// which says little about where time goes. So it is the layer whose weights are read first, if there is one.
-fn layer(graph: &Graph, id: NodeId) -> &Layer {
+pub fn layer(graph: &Graph, id: NodeId) -> &Layer {
     let node = graph.node(id);
     let first = node.op.weights().first().map(|&weight| graph.weight(weight).layer);
     graph.layer(first.unwrap_or(node.layer))

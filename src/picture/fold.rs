@@ -30,7 +30,7 @@ fn by_turns(graph: &Graph, flow: &Flow, classes: &[usize]) -> Option<Vec<Item>> 
     let length = turns.iter().take_while(|turn| **turn == turns[0]).count();
     let times = classes.len() / length;
     let is_alike = times > 1
-        && classes.len() % length == 0
+        && classes.len().is_multiple_of(length)
         && turns.chunks(length).all(|turn| turn.iter().all(|name| *name == turn[0]))
         && classes.chunks(length).all(|turn| *turn == classes[..length]);
     is_alike.then(|| vec![Item::Repeat { times, body: flow.items[..length].to_vec() }])

@@ -108,7 +108,7 @@ impl Side {
 
     /// The model and its settings.
     fn title(&self) -> String {
-        [&[self.model.clone()], &self.settings[..]].concat().join(" ")
+        [std::slice::from_ref(&self.model), &self.settings[..]].concat().join(" ")
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use xcc_compiler::graph::{Graph, NodeId};
+use xcc_compiler::graph::Graph;
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::PlanOptions;
 use xcc_compiler::target::Target;
@@ -12,7 +12,7 @@ use xcc_runtime::weights::Weights;
 use crate::cli::Failure;
 use crate::inputs::Inputs;
 use crate::measure::samples::{Plan, quantile};
-use crate::measure::{milliseconds, timed};
+use crate::measure::{milliseconds, timed, work};
 use crate::network;
 
 /// Median times of a network, in milliseconds.
@@ -50,7 +50,8 @@ impl Subject {
         let model = network::compile(graph.clone(), &weights, Target::native(), options)?;
         let mut fused = graph.clone();
         optimize(&mut fused, &PassOptions::default());
-        let layers = model.program().steps.iter().map(|step| layer_name(&fused, step.node)).collect();
+        let steps = model.program().steps.iter();
+        let layers = steps.map(|step| work::layer(&fused, step.node).name.clone()).collect();
         let input = Inputs::random(graph, 1, 0)?.read(0..1, 1)?;
         Ok(Self { model, layers, input })
     }
@@ -68,11 +69,4 @@ impl Subject {
         }
         Times { whole: median(&|(whole, _)| *whole), layers }
     }
-}
-
-/// The layer whose weights a step reads first; the layer of its value where it reads none.
-fn layer_name(graph: &Graph, id: NodeId) -> String {
-    let node = graph.node(id);
-    let first = node.op.weights().first().map(|&weight| graph.weight(weight).layer);
-    graph.layer(first.unwrap_or(node.layer)).name.clone()
 }
