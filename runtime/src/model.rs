@@ -133,7 +133,12 @@ impl Model {
         target: Target,
         options: PlanOptions,
     ) -> Result<Self, ModelError> {
-        let program = plan(graph, target, options)?;
+        Self::of_program(plan(graph, target, options)?, weights)
+    }
+
+    /// Compiles a program and packs the weights of the graph that it was planned for.
+    pub fn of_program(program: Program, weights: &(dyn WeightSource + Sync)) -> Result<Self, ModelError> {
+        let threads = program.options.threads;
         if program.uses_tiles() {
             permit_tiles()?;
         }
@@ -146,7 +151,7 @@ impl Model {
         let compiled = Compiled { native: native?, constants: constants?, program };
         Ok(Self {
             compiled: Arc::new(compiled),
-            threads: options.threads.max(1),
+            threads,
             times: BuildTimes { code, pack, both },
             idle: Mutex::new(Vec::new()),
         })
@@ -269,7 +274,8 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (result, began.elapsed())
 }
 
-/// Writes all packed constants, several recipes at a time.
+/// Writes all packed constants, several recipes at a time, and releases the tensors that they are made of: no more
+/// of these than are being packed take memory.
 fn pack_constants(
     program: &Program,
     weights: &(dyn WeightSource + Sync),
@@ -288,7 +294,10 @@ fn pack_constants(
         let (weights, bias) = packed.pack.sizes();
         jobs.push((&packed.pack, take(packed.weights, weights), take(packed.bias, bias)));
     }
-    jobs.into_par_iter().for_each(|(pack, to_weights, to_bias)| pack.write(weights, to_weights, to_bias));
+    jobs.into_par_iter().for_each(|(pack, to_weights, to_bias)| {
+        pack.write(weights, to_weights, to_bias);
+        pack.sources().into_iter().for_each(|tensor| weights.release(tensor));
+    });
     Ok(buffer)
 }
 
