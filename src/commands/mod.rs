@@ -11,6 +11,7 @@ mod explain;
 mod graph;
 mod precision;
 mod profile;
+mod report;
 mod run;
 mod summary;
 mod sweep;
@@ -33,6 +34,7 @@ pub enum Command {
     Precision(precision::Arguments),
     Profile(profile::Arguments),
     Sweep(sweep::Arguments),
+    Report(report::Arguments),
     Convert(convert::Arguments),
     Graph(graph::Arguments),
     Diff(diff::Arguments),
@@ -53,6 +55,7 @@ impl Command {
             Command::Precision(arguments) => precision::run(&arguments),
             Command::Profile(arguments) => profile::run(&arguments),
             Command::Sweep(arguments) => sweep::run(&arguments),
+            Command::Report(arguments) => report::run(&arguments),
             Command::Convert(arguments) => convert::run(&arguments),
             Command::Graph(arguments) => graph::run(&arguments),
             Command::Diff(arguments) => diff::run(&arguments),
