@@ -263,7 +263,18 @@ pub fn load_graph(arguments: &SpecArgs) -> Result<Loaded, Failure> {
 
 /// Reads a spec. Its mistakes and warnings go to standard error.
 pub fn load(path: &Path, settings: &[Setting]) -> Result<Loaded, Failure> {
-    let Source { text, name, path } = Source::read(path)?;
+    elaborated(Source::read(path)?, settings)
+}
+
+/// Reads two specs, or one with two settings: that is read only once, as it may be standard input.
+pub fn load_both(first: (&Path, &[Setting]), second: (&Path, &[Setting])) -> Result<[Loaded; 2], Failure> {
+    let source = Source::read(first.0)?;
+    let other = if first.0 == second.0 { source.clone() } else { Source::read(second.0)? };
+    Ok([elaborated(source, first.1)?, elaborated(other, second.1)?])
+}
+
+fn elaborated(source: Source, settings: &[Setting]) -> Result<Loaded, Failure> {
+    let Source { text, name, path } = source;
     let elaborated = elaborate::read(&text, settings);
     tell_diagnostics(&name, &text, &elaborated.diagnostics);
     match elaborated.graph {
@@ -288,6 +299,7 @@ pub fn tell_diagnostics(name: &str, source: &str, diagnostics: &[Diagnostic]) {
 }
 
 /// The text of a spec.
+#[derive(Clone)]
 pub struct Source {
     /// The text.
     pub text: String,

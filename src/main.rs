@@ -36,6 +36,7 @@ Examples:
   xcc emit --stage plan specs/mini_xception.xc | head -40
   xcc run specs/mini_xception.xc face.png
   xcc bench specs/xception.xc --threads 1
+  xcc sweep specs/xception.xc --over segments=divisors
 
 A SPEC of `-` is read from standard input. `xcc help COMMAND` tells more.";
 

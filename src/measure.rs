@@ -126,11 +126,12 @@ fn input(job: &JobArgs, graph: &Graph) -> Result<Vec<f32>, Failure> {
 pub struct StartTimes {
     /// Reading the spec, up to the graph.
     pub parse_ms: f64,
-    /// Reading weights, or drawing random ones.
+    /// Reading the list of weights, and those that are not mapped.
     pub load_ms: f64,
     /// Passes, plan and machine code.
     pub compile_ms: f64,
-    /// Packing weights, which goes on while machine code is made; none without machine code.
+    /// Packing weights, which reads mapped ones and draws random ones, while machine code is made; none without
+    /// machine code.
     pub pack_ms: Option<f64>,
     /// The first run, which gets memory and threads.
     pub first_run_ms: f64,

@@ -128,7 +128,7 @@ pub fn bind(loaded: &Loaded, arguments: &WeightsArgs) -> Result<Bound, Failure> 
 
 fn random(loaded: &Loaded, asked: Option<u64>) -> Bound {
     let seed = asked.unwrap_or(0);
-    let weights = with_progress("drawing random weights", || Weights::random(&loaded.graph, seed));
+    let weights = Weights::random(&loaded.graph, seed);
     let chosen = asked.is_some() || loaded.graph.weights.is_empty();
     Bound { weights, origin: Origin { weights: None, seed: Some(seed), chosen } }
 }

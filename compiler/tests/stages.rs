@@ -11,7 +11,7 @@ use cranelift::codegen::isa::CallConv;
 use cranelift::prelude::{FunctionBuilderContext, Signature};
 use snapbox::data::DataFormat;
 use snapbox::{Assert, Data};
-use xcc_compiler::codegen::{Isas, clif};
+use xcc_compiler::codegen::{self, clif};
 use xcc_compiler::elaborate;
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanOptions, Precision, Program, plan};
@@ -40,7 +40,7 @@ fn vir(program: &Program) -> String {
 
 fn clif(program: &Program) -> String {
     let mut text = String::new();
-    let config = Isas::native(TARGET).unwrap().kernels.frontend_config();
+    let config = codegen::native_isa(TARGET).unwrap().frontend_config();
     for descriptor in &program.kernels {
         let kernel = descriptor.generate();
         let mut function = Function::new();

@@ -269,7 +269,8 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (result, began.elapsed())
 }
 
-/// Writes all packed constants, several recipes at a time.
+/// Writes all packed constants, several recipes at a time, and releases the tensors that they are made of: no more
+/// of these than are being packed take memory.
 fn pack_constants(
     program: &Program,
     weights: &(dyn WeightSource + Sync),
@@ -288,7 +289,10 @@ fn pack_constants(
         let (weights, bias) = packed.pack.sizes();
         jobs.push((&packed.pack, take(packed.weights, weights), take(packed.bias, bias)));
     }
-    jobs.into_par_iter().for_each(|(pack, to_weights, to_bias)| pack.write(weights, to_weights, to_bias));
+    jobs.into_par_iter().for_each(|(pack, to_weights, to_bias)| {
+        pack.write(weights, to_weights, to_bias);
+        pack.sources().into_iter().for_each(|tensor| weights.release(tensor));
+    });
     Ok(buffer)
 }
 

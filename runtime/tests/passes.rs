@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::borrow::Cow;
+
 use common::graphs::{Builder, cut, random_graph, window};
 use common::{Random, RandomWeights};
 use proptest::prelude::*;
@@ -138,7 +140,7 @@ fn figure_2_is_figure_3_bit_for_bit() {
 }
 
 /// Tensors of equal shape side by side along their last axis, which has `width` elements.
-fn side_by_side(tensors: &[&[f32]], width: usize) -> Vec<f32> {
+fn side_by_side(tensors: &[Cow<[f32]>], width: usize) -> Vec<f32> {
     let rows = tensors[0].len() / width;
     let row = |at: usize| tensors.iter().flat_map(move |tensor| &tensor[at * width..][..width]);
     (0..rows).flat_map(row).copied().collect()
@@ -165,7 +167,7 @@ fn the_spec_of_figure_2_becomes_that_of_figure_3() {
 
     let weights_2 = RandomWeights::new(&figure_2, 1);
     // The weights of figure 2 are declared tower by tower: 1x1, then 3x3.
-    let tensors = |first: usize| -> Vec<&[f32]> {
+    let tensors = |first: usize| -> Vec<Cow<[f32]>> {
         (0..towers).map(|tower| weights_2.tensor(WeightId::new(2 * tower + first))).collect()
     };
     let weights_3 =

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use xcc_runtime::decouple::{DecoupledLayer, decouple};
-use xcc_runtime::weights::{load, save_safetensors};
+use xcc_runtime::weights::{WeightsError, load, save_safetensors};
 
-use crate::cli::{self, Failure, Loaded, Setting, SpecArgs};
+use crate::cli::{self, Failure, Setting, SpecArgs};
 use crate::numbers::counted;
 use crate::table::{Layout, Table};
 use crate::terminal::{self, with_progress};
@@ -77,16 +77,12 @@ impl<'a> From<&'a DecoupledLayer> for Row<'a> {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { spec, weights, map, output, json, .. } = arguments;
     cli::check_safetensors(output)?;
-    let target = cli::load_graph(spec)?;
-    let dense = dense(arguments)?;
+    let settings = settings(arguments);
+    let other = arguments.of.as_ref().unwrap_or(&spec.spec);
+    let [target, dense] = cli::load_both((&spec.spec, &spec.set), (other, &settings))?;
     let map = cli::load_map(map.as_deref())?;
-    let hint = |error| {
-        let settings = settings(arguments);
-        let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        format!("{error}\nthey were read as weights for {}; `--from` changes that", settings.join(", "))
-    };
     let weights = with_progress("reading weights", || load(&dense.graph, weights, map.as_ref()));
-    let weights = weights.map_err(|error| Failure::input(hint(error)))?;
+    let weights = weights.map_err(|error| misfit(&error, &settings))?;
     let done = with_progress("approximating", || decouple(&target.graph, &dense.graph, &weights));
     let done = done.map_err(Failure::input)?;
     save_safetensors(&target.graph, &done, output).map_err(Failure::input)?;
@@ -111,10 +107,18 @@ fn settings(arguments: &Arguments) -> Vec<Setting> {
     cli::overridden(&arguments.spec.set, &settings)
 }
 
-/// The network that the weights are for.
-fn dense(arguments: &Arguments) -> Result<Loaded, Failure> {
-    let spec = arguments.of.as_ref().unwrap_or(&arguments.spec.spec);
-    cli::load(spec, &settings(arguments))
+/// What keeps weights from being read; where they are of another network, with the way to name that.
+fn misfit(error: &WeightsError, settings: &[Setting]) -> Failure {
+    let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    match error {
+        WeightsError::Mismatch { .. } if !settings.is_empty() => {
+            let settings = settings.join(", ");
+            Failure::input(format!(
+                "{error}\nthey were read as weights for {settings}; `--from` changes that"
+            ))
+        }
+        _ => Failure::input(error),
+    }
 }
 
 fn text(layers: &[DecoupledLayer]) -> String {

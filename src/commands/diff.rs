@@ -3,10 +3,10 @@
 mod report;
 mod times;
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
-use xcc_compiler::cost::summarize;
 
 use crate::cli::{self, Failure, Setting, overridden};
 use crate::measure::samples::Plan;
@@ -48,7 +48,7 @@ pub struct Arguments {
     time: bool,
     /// Threads of compiled code [default: one for each core]
     #[arg(long, value_name = "N", value_parser = cli::thread_count, requires = "time")]
-    threads: Option<std::num::NonZeroU32>,
+    threads: Option<NonZeroU32>,
     /// Runs of each network that are timed [default: as many as fit into 2 seconds, from 10 to 1000]
     #[arg(long, value_name = "N", value_parser = cli::whole_number::<u32>(1..=1_000_000), requires = "time")]
     iters: Option<u32>,
@@ -65,20 +65,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             "a network does not differ from itself: give a second spec or `--against NAME=VALUE`",
         ));
     }
-    let settings = [set.clone(), overridden(set, against)];
-    let loaded =
-        [cli::load(first, &settings[0])?, cli::load(second.as_ref().unwrap_or(first), &settings[1])?];
-    let mut sides = loaded.iter().zip(&settings);
-    let mut side = || {
-        sides.next().map(|(loaded, settings)| Side::new(&loaded.graph, summarize(&loaded.graph), settings))
-    };
-    let (Some(mut first), Some(mut second)) = (side(), side()) else { return Ok(()) };
+    let other = overridden(set, against);
+    let [a, b] = cli::load_both((first, set), (second.as_ref().unwrap_or(first), &other))?;
+    let (mut first, mut second) = (Side::new(&a.graph, set), Side::new(&b.graph, &other));
     if arguments.time {
-        let threads = arguments.threads.map_or_else(cli::cores, std::num::NonZeroU32::get);
+        let threads = arguments.threads.map_or_else(cli::cores, NonZeroU32::get);
         let plan = Plan { warmup: None, runs: arguments.iters };
-        let [a, b] = [0, 1].map(|side: usize| &loaded[side].graph);
-        let times = with_progress("measuring", || times::measure([a, b], threads, &plan))?;
-        let [of_first, of_second] = times;
+        let measure = || times::measure([&a.graph, &b.graph], threads, &plan);
+        let [of_first, of_second] = with_progress("measuring", measure)?;
         first.add_times(of_first);
         second.add_times(of_second);
     }

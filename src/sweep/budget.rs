@@ -53,7 +53,11 @@ pub fn solve(
         let found = match hold.quantity {
             Quantity::Params => summarize(&graph).totals.parameters as f64,
             Quantity::Macs => summarize(&graph).totals.macs as f64,
-            Quantity::Latency => latency(&point)?,
+            // What cannot be run while something narrower can, needs too much memory.
+            Quantity::Latency => match latency(&point) {
+                Err(_) if narrowest.is_some() => return Ok(Amount::TooWide),
+                found => found?,
+            },
         };
         narrowest = Some((width, found)).into_iter().chain(narrowest).min_by_key(|(width, _)| *width);
         Ok(Amount::Of(found))

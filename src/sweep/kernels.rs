@@ -6,16 +6,23 @@
 //! several measurements of a kernel that one counts whose number of instructions is the nearest.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use xcc_compiler::target::Target;
 use xcc_runtime::machine;
 
 use super::results::{Kernel, Machine, Point, Predicted, Results, Step};
+use crate::cli::Failure;
 use crate::measure::samples::quantile;
 use crate::measure::work::kind;
+use crate::numbers::bytes;
 
 /// The version of the table's form.
 pub const SCHEMA: u32 = 1;
+
+/// Largest table that is read, in bytes.
+const LARGEST: u64 = 1 << 28;
 
 /// Times of kernels on one machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,12 +79,12 @@ pub struct Problem {
 impl KernelTable {
     /// The times of all kernels of a sweep.
     pub fn new(results: &Results) -> Self {
-        let mut found: BTreeMap<(&str, u32), BTreeMap<u64, Vec<(&Step, &Kernel, f64)>>> = BTreeMap::new();
-        for (point, step, kernel, ms) in uses(&results.points) {
-            let problems = found.entry((&kernel.name, point.threads)).or_default();
-            problems.entry(kernel.instructions).or_default().push((step, kernel, ms));
+        let mut found: BTreeMap<(&str, u32), BTreeMap<u64, Vec<Call>>> = BTreeMap::new();
+        for call in calls(&results.points) {
+            let problems = found.entry((&call.kernel.name, call.point.threads)).or_default();
+            problems.entry(call.kernel.instructions).or_default().push(call);
         }
-        let times = |((kernel, threads), problems): ((&str, u32), BTreeMap<u64, _>)| KernelTimes {
+        let times = |((kernel, threads), problems): ((&str, u32), BTreeMap<u64, Vec<Call>>)| KernelTimes {
             kernel: kernel.to_owned(),
             threads,
             problems: problems.into_values().filter_map(problem).collect(),
@@ -94,7 +101,7 @@ impl KernelTable {
     }
 
     /// Reads a table that is for `target` and this machine.
-    pub fn read(text: &[u8], target: &str) -> Result<Self, String> {
+    fn parse(text: &[u8], target: &str) -> Result<Self, String> {
         let table: Self =
             serde_json::from_slice(text).map_err(|error| format!("is no table of kernels: {error}"))?;
         let processor = machine::processor();
@@ -113,10 +120,19 @@ impl KernelTable {
     }
 }
 
-/// Uses of a kernel with as many instructions, as one.
-fn problem(uses: Vec<(&Step, &Kernel, f64)>) -> Option<Problem> {
-    let (step, kernel, _) = uses.first()?;
-    let times: Vec<f64> = uses.iter().map(|(.., ms)| *ms).collect();
+/// The calls of a kernel by a measured step.
+struct Call<'a> {
+    point: &'a Point,
+    step: &'a Step,
+    kernel: &'a Kernel,
+    /// Their share of the step's time, in milliseconds.
+    ms: f64,
+}
+
+/// Calls of a kernel that execute as many instructions, as one problem.
+fn problem(calls: Vec<Call>) -> Option<Problem> {
+    let Call { step, kernel, .. } = calls.first()?;
+    let times: Vec<f64> = calls.iter().map(|call| call.ms).collect();
     Some(Problem {
         layer: step.layer.clone(),
         calls: kernel.calls,
@@ -125,15 +141,16 @@ fn problem(uses: Vec<(&Step, &Kernel, f64)>) -> Option<Problem> {
     })
 }
 
-/// Every kernel that a measured step calls, with its share of the step's time in milliseconds.
-fn uses(points: &[Point]) -> impl Iterator<Item = (&Point, &Step, &Kernel, f64)> {
+/// The calls of all measured steps.
+fn calls(points: &[Point]) -> impl Iterator<Item = Call<'_>> {
     let measured = points.iter().filter(|point| point.timing.is_some());
     let steps = measured.flat_map(|point| point.steps.iter().map(move |step| (point, step)));
     steps.flat_map(|(point, step)| {
         let all = instructions(step).max(1) as f64;
-        step.kernels
-            .iter()
-            .map(move |kernel| (point, step, kernel, step.ms * kernel.instructions as f64 / all))
+        step.kernels.iter().map(move |kernel| {
+            let ms = step.ms * kernel.instructions as f64 / all;
+            Call { point, step, kernel, ms }
+        })
     })
 }
 
@@ -173,8 +190,21 @@ struct Use {
 }
 
 impl Times {
+    /// Those of a file that `--per-kernel` wrote for `target` on this machine.
+    pub fn read(path: &Path, target: Target) -> Result<Self, Failure> {
+        let failed = |reason: String| Failure::input(format!("{}: {reason}", path.display()));
+        let size = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
+        if size > LARGEST {
+            let [size, limit] = [size, LARGEST].map(bytes);
+            return Err(failed(format!("has {size}; a table of kernels has at most {limit}")));
+        }
+        let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+        let table = KernelTable::parse(&text, &target.to_string()).map_err(failed)?;
+        Ok(Self::of_table(&table))
+    }
+
     /// Those of a table.
-    pub fn of_table(table: &KernelTable) -> Self {
+    fn of_table(table: &KernelTable) -> Self {
         let uses = table.kernels.iter().flat_map(|kernel| {
             let name = kernel.kernel.clone();
             kernel.problems.iter().map(move |problem| {
@@ -186,10 +216,10 @@ impl Times {
     }
 
     /// Those of all points, so that each can be predicted from the others.
-    pub fn of_points(points: &[Point]) -> Self {
+    fn of_points(points: &[Point]) -> Self {
         let measured = points.iter().enumerate();
         let uses = measured.flat_map(|(at, point)| {
-            uses(std::slice::from_ref(point)).map(move |(point, _, kernel, ms)| {
+            calls(std::slice::from_ref(point)).map(move |Call { kernel, ms, .. }| {
                 let found = Use { instructions: kernel.instructions, ms, point: Some(at) };
                 (kernel.name.clone(), point.threads, found)
             })

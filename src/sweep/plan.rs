@@ -133,7 +133,9 @@ fn number(quantity: Quantity, text: &str) -> Result<f64, String> {
     };
     let stripped = units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)));
     let (digits, factor) = stripped.unwrap_or((text, 1.0));
+    let is_count = quantity != Quantity::Latency;
     let number = digits.trim().parse().ok().map(|number: f64| number * factor);
+    let number = number.map(|number| if is_count { number.round() } else { number });
     number
         .filter(|number| number.is_finite() && *number > 0.0)
         .ok_or_else(|| format!("`{text}` is not a positive number"))
@@ -261,9 +263,9 @@ impl Plan {
                 "parameter `{by}` is solved for so that the budget holds: it can be neither set nor varied"
             )));
         }
-        self.precisions.dedup();
-        self.threads.dedup();
-        self.batches.dedup();
+        unique(&mut self.precisions);
+        unique(&mut self.threads);
+        unique(&mut self.batches);
         Ok(())
     }
 
@@ -280,6 +282,16 @@ fn replace<T>(values: &mut Vec<T>, given: Vec<T>) {
     if !given.is_empty() {
         *values = given;
     }
+}
+
+/// Each value once, where it comes first.
+fn unique<T: PartialEq + Copy>(values: &mut Vec<T>) {
+    let mut seen = Vec::new();
+    values.retain(|value| {
+        let is_new = !seen.contains(value);
+        seen.push(*value);
+        is_new
+    });
 }
 
 fn failed(place: &str, error: impl std::fmt::Display) -> Failure {

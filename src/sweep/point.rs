@@ -141,7 +141,7 @@ fn convolutions(graph: &Graph) -> HashMap<&str, (LayerId, Option<&Conv>)> {
         let node = graph.node(id);
         let entry = found.entry(&graph.layer(node.layer).name).or_insert((node.layer, None));
         if let Op::Conv(conv) = &node.op
-            && entry.1.is_none_or(|other| is_pointwise(other))
+            && entry.1.is_none_or(is_pointwise)
         {
             entry.1 = Some(conv);
         }

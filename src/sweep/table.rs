@@ -58,8 +58,11 @@ fn head(results: &Results, width: usize) -> String {
 struct Column<'a> {
     name: String,
     layout: Layout,
-    cell: Box<dyn Fn(&Point) -> Option<String> + 'a>,
+    cell: Cell<'a>,
 }
+
+/// The text of a point, if there is something to say.
+type Cell<'a> = Box<dyn Fn(&Point) -> Option<String> + 'a>;
 
 impl<'a> Column<'a> {
     fn right(name: &str, cell: impl Fn(&Point) -> Option<String> + 'a) -> Self {
@@ -70,8 +73,15 @@ impl<'a> Column<'a> {
 fn table(results: &Results, width: usize) -> Table {
     let mut columns = settings(results);
     columns.extend(costs(results, width >= WIDE));
-    if results.points.iter().any(|point| point.timing.is_some()) {
-        columns.extend(times(results, width));
+    let is_measured = results.points.iter().any(|point| point.timing.is_some());
+    if is_measured {
+        columns.extend(times(width));
+    }
+    if (width >= WIDE || !is_measured) && results.points.iter().any(|point| point.predicted.is_some()) {
+        columns.push(Column::right("predicted", |point| Some(format!("{:.3}", point.predicted?.ms))));
+    }
+    if is_measured && width >= WIDEST {
+        columns.push(kernels_column(results));
     }
     let layouts: Vec<Layout> = columns.iter().map(|column| column.layout).collect();
     let mut table = Table::new(&layouts);
@@ -144,7 +154,7 @@ fn costs(results: &Results, is_wide: bool) -> Vec<Column<'_>> {
     columns
 }
 
-fn times(results: &Results, width: usize) -> Vec<Column<'_>> {
+fn times(width: usize) -> Vec<Column<'static>> {
     let is_wide = width >= WIDE;
     let mut columns = Vec::new();
     if is_wide {
@@ -159,22 +169,17 @@ fn times(results: &Results, width: usize) -> Vec<Column<'_>> {
     columns.push(Column::right("p95", |point| Some(format!("{:.3}", point.timing.as_ref()?.p95_ms))));
     columns.push(Column::right("GFLOP/s", |point| Some(format!("{:.1}", point.timing.as_ref()?.gflops))));
     columns.push(Column::right("of bound", |point| point.timing.as_ref()?.bound_share.map(percent)));
-    let predicted = |point: &Point| Some(format!("{:.3}", point.predicted?.ms));
-    if is_wide && results.points.iter().any(|point| point.predicted.is_some()) {
-        columns.push(Column::right("predicted", predicted));
-    }
-    if width >= WIDEST {
-        let common = common_kinds(results);
-        columns.push(Column {
-            name: "kernels".to_owned(),
-            layout: Layout::Wrapped,
-            cell: Box::new(move |point| {
-                let own: Vec<&str> = kinds(point).into_iter().filter(|kind| !common.contains(kind)).collect();
-                (!own.is_empty()).then(|| own.join(", "))
-            }),
-        });
-    }
     columns
+}
+
+/// The kinds of kernels that not all points call.
+fn kernels_column(results: &Results) -> Column<'_> {
+    let common = common_kinds(results);
+    let cell = move |point: &Point| {
+        let own: Vec<&str> = kinds(point).into_iter().filter(|kind| !common.contains(kind)).collect();
+        (!own.is_empty()).then(|| own.join(", "))
+    };
+    Column { name: "kernels".to_owned(), layout: Layout::Wrapped, cell: Box::new(cell) }
 }
 
 /// The kinds of kernels that a point calls, in alphabetical order.

@@ -1,6 +1,6 @@
 //! `xcc diff`: the layers that differ, and nothing else.
 
-use crate::harness::{TINY, assert_text, json, keys_in_help, number, output, run};
+use crate::harness::{TINY, assert_text, json, keys_in_help, number, output, run, run_with_input};
 
 #[test]
 fn two_settings_of_a_spec() {
@@ -62,6 +62,13 @@ fn times_are_those_of_layers_with_weights() {
     keys_in_help("diff", &layer["first"]);
     assert!(number(&layer["first"], "ms") > 0.0 && number(&layer["second"], "ms") > 0.0, "{layer}");
     assert!(number(&report["first"], "ms") >= number(&layer["first"], "ms"));
+}
+
+#[test]
+fn a_spec_from_standard_input_is_read_once() {
+    let source = std::fs::read_to_string(TINY).unwrap();
+    let from_input = run_with_input(&["diff", "-", "--against", "segments=2"], &source);
+    assert_eq!(from_input.stdout, output(&["diff", TINY, "--against", "segments=2"]));
 }
 
 #[test]

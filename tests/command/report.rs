@@ -192,8 +192,8 @@ const state = () => ({
 seen.start = state();
 seen.medians = [];
 for (let click = 0; click < 2; click++) { heads[at('median')].firstChild.click(); seen.medians.push(column(at('median'))); }
-heads[at('segments')].firstChild.click();
-seen.segments = column(at('segments'));
+heads[at('point')].firstChild.click();
+seen.labels = column(at('point'));
 $('#choose').value = '0'; $('#choose').dispatchEvent(new Event('change'));
 seen.selected = state();
 $('.hit[data-point="1"]').dispatchEvent(new MouseEvent('click', { bubbles: true }));
@@ -220,7 +220,7 @@ fn a_browser_sorts_and_switches_without_errors() {
     let text = dom[start..].split('<').next().unwrap();
     let seen: Value = serde_json::from_slice(&from_base64(text)).unwrap();
     assert_eq!(seen["medians"], json!([["1.000", "2.000", "3.000"], ["3.000", "2.000", "1.000"]]));
-    assert_eq!(seen["segments"], json!(["1", "2", "full"]));
+    assert_eq!(seen["labels"], json!(["segments=1", "segments=2", "segments=full"]));
     for (key, point, label) in
         [("start", "2", "full"), ("selected", "0", "1"), ("clicked", "1", "2"), ("row", "2", "full")]
     {

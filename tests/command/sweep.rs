@@ -298,6 +298,7 @@ fn results_of_other_sweeps_are_not_continued_or_lost() {
     refused(&other, "another spec; its text differs");
     std::fs::write(&path, interrupted(&whole, 1).to_string()).unwrap();
     refused(&over("segments=1,2"), "holds a sweep of which 1 of 2 points are done; go on with `--resume`");
+    refused(&[&over("segments=1,2")[..], &["--dry-run"]].concat(), "1 of 2 points are done");
     assert_eq!(run(&[&over("segments=1,2")[..], &["--force"]].concat()).status, 0);
     for (text, said) in
         [("{}", "is no file of results of a sweep"), ("{\"schema\": 9}", "in version 9 of their form")]

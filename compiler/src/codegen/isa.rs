@@ -1,6 +1,4 @@
-//! The instruction set architectures that functions are compiled for.
-
-use std::sync::Arc;
+//! The instruction set architecture that functions are compiled for.
 
 use cranelift::codegen::isa::OwnedTargetIsa;
 use cranelift::prelude::*;
@@ -8,27 +6,15 @@ use cranelift::prelude::*;
 use super::CodegenError;
 use crate::target::Target;
 
-/// Two views of one machine: functions of the two can call each other.
-#[derive(Clone)]
-pub struct Isas {
-    /// For vector kernels, whose instruction order must stay: no mid-end optimisations.
-    pub kernels: OwnedTargetIsa,
-    /// For drivers and the entry point: optimised for speed.
-    pub control: OwnedTargetIsa,
-}
-
-impl Isas {
-    /// The machine that runs this program. Without fused multiply-add in `target`, none is used.
-    pub fn native(target: Target) -> Result<Self, CodegenError> {
-        Ok(Self { kernels: isa("none", target)?, control: isa("speed", target)? })
-    }
-}
-
-fn isa(opt_level: &str, target: Target) -> Result<Arc<dyn isa::TargetIsa>, CodegenError> {
+/// The machine that runs this program. Without fused multiply-add in `target`, none is used.
+///
+/// Nothing is optimised: the order of a kernel's instructions must stay, and loops and calls are written as they
+/// are to be. Optimising these takes twice as long and makes runs no faster.
+pub fn native_isa(target: Target) -> Result<OwnedTargetIsa, CodegenError> {
     let unsupported = |reason: String| CodegenError::Machine { reason };
     let mut flags = settings::builder();
     let switches = [
-        ("opt_level", opt_level),
+        ("opt_level", "none"),
         ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
         ("use_colocated_libcalls", "false"),
         ("is_pic", "false"),

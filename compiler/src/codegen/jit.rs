@@ -1,9 +1,10 @@
 //! Programs as executable memory of this process.
 
+use cranelift::codegen::isa::OwnedTargetIsa;
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{FuncId, Module};
 
-use super::{CodegenError, CompiledFunction, Compiler, Context, Isas};
+use super::{CodegenError, CompiledFunction, Compiler, Context, isa};
 use crate::plan::Program;
 use crate::target::Target;
 use crate::vector::Kernel;
@@ -24,8 +25,8 @@ impl Drop for OwnedModule {
     }
 }
 
-fn new_module(isas: &Isas) -> Result<JITModule, CodegenError> {
-    let mut builder = JITBuilder::with_isa(isas.control.clone(), cranelift_module::default_libcall_names());
+fn new_module(isa: OwnedTargetIsa) -> Result<JITModule, CodegenError> {
+    let mut builder = JITBuilder::with_isa(isa, cranelift_module::default_libcall_names());
     let memory = ArenaMemoryProvider::new_with_size(CODE_BYTES)
         .map_err(|e| CodegenError::Machine { reason: format!("no memory for code: {e}") })?;
     builder.memory_provider(Box::new(memory));
@@ -107,10 +108,10 @@ fn finalize(
     list: bool,
     define: impl FnOnce(&mut Compiler<'_, JITModule>) -> Result<FuncId, CodegenError>,
 ) -> Result<Finalized, CodegenError> {
-    let isas = Isas::native(target)?;
-    let mut owned = OwnedModule(Some(new_module(&isas)?));
+    let isa = isa::native_isa(target)?;
+    let mut owned = OwnedModule(Some(new_module(isa.clone())?));
     let module = owned.0.as_mut().expect("filled above");
-    let mut compiler = Compiler::new(module, isas, target, list);
+    let mut compiler = Compiler::new(module, isa, target, list);
     let function = define(&mut compiler)?;
     let defined = compiler.defined().to_vec();
     let listing = compiler.into_listing();

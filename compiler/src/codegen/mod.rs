@@ -22,7 +22,7 @@ use crate::plan::Program;
 use crate::target::{Isa, Target};
 use crate::vector::{self, Kernel};
 pub use driver::Context;
-pub use isa::Isas;
+pub use isa::native_isa;
 
 /// Why no code could be made.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +95,7 @@ const CACHE_LINE: u64 = 64;
 /// Puts a program's functions into a module.
 pub struct Compiler<'m, M: Module> {
     module: &'m mut M,
-    isas: Isas,
+    isa: OwnedTargetIsa,
     target: Target,
     context: FunctionBuilderContext,
     /// Whether each kernel that uses tile registers configures and releases them itself.
@@ -108,10 +108,10 @@ pub struct Compiler<'m, M: Module> {
 
 impl<'m, M: Module> Compiler<'m, M> {
     /// A compiler for `target` that fills `module`; with `list` set, every function's text is kept.
-    pub fn new(module: &'m mut M, isas: Isas, target: Target, list: bool) -> Self {
+    pub fn new(module: &'m mut M, isa: OwnedTargetIsa, target: Target, list: bool) -> Self {
         let context = FunctionBuilderContext::new();
         let listing = list.then(Vec::new);
-        Self { module, isas, target, context, configure: false, defined: Vec::new(), listing }
+        Self { module, isa, target, context, configure: false, defined: Vec::new(), listing }
     }
 
     /// Has each kernel that uses tile registers configure and release them itself, so that it runs by itself.
@@ -130,7 +130,7 @@ impl<'m, M: Module> Compiler<'m, M> {
     }
 
     fn signature(&self) -> Signature {
-        Signature::new(CallConv::triple_default(self.isas.control.triple()))
+        Signature::new(CallConv::triple_default(self.isa.triple()))
     }
 
     /// Defines all functions of a program and returns its entry point.
@@ -169,10 +169,9 @@ impl<'m, M: Module> Compiler<'m, M> {
         }
         let mut function = Function::new();
         function.signature = clif::signature(kernel, self.signature());
-        let config = self.isas.kernels.frontend_config();
+        let config = self.isa.frontend_config();
         clif::translate(kernel, self.target.fused, &mut function, &mut self.context, config);
-        let isa = self.isas.kernels.clone();
-        self.define(&kernel.name, function, isa)
+        self.define(&kernel.name, function)
     }
 
     /// Defines a function that is machine code already.
@@ -215,14 +214,13 @@ impl<'m, M: Module> Compiler<'m, M> {
     ) -> Result<FuncId, CodegenError> {
         let mut function = Function::new();
         function.signature = driver::driver_signature(self.signature());
-        let config = self.isas.control.frontend_config();
+        let config = self.isa.frontend_config();
         let module = std::cell::RefCell::new(References::new(&mut *self.module));
         let import = |function: &mut Function, kernel: crate::plan::nest::KernelId| {
             module.borrow_mut().import(kernels[kernel.index()], function)
         };
         driver::translate_driver(&driver.nest, &import, &mut function, &mut self.context, config);
-        let isa = self.isas.control.clone();
-        self.define(name, function, isa)
+        self.define(name, function)
     }
 
     fn entry(
@@ -233,7 +231,7 @@ impl<'m, M: Module> Compiler<'m, M> {
     ) -> Result<FuncId, CodegenError> {
         let mut function = Function::new();
         function.signature = driver::entry_signature(self.signature());
-        let config = self.isas.control.frontend_config();
+        let config = self.isa.frontend_config();
         let module = std::cell::RefCell::new(References::new(&mut *self.module));
         let import = |function: &mut Function, driver: crate::plan::DriverId| {
             module.borrow_mut().import(drivers[driver.index()], function)
@@ -241,24 +239,17 @@ impl<'m, M: Module> Compiler<'m, M> {
         let tiles = tiles.map(|tiles| tiles.map(|id| module.borrow_mut().import(id, &mut function)));
         let frame = driver::Frame { scratch_bytes: program.scratch_bytes, tiles };
         driver::translate_entry(&program.steps, &frame, &import, &mut function, &mut self.context, config);
-        let isa = self.isas.control.clone();
-        self.define("run", function, isa)
+        self.define("run", function)
     }
 
-    /// Compiles a function with one of the two instruction set architectures and puts its bytes into the
-    /// module.
-    fn define(
-        &mut self,
-        name: &str,
-        function: Function,
-        isa: OwnedTargetIsa,
-    ) -> Result<FuncId, CodegenError> {
+    /// Compiles a function and puts its bytes into the module.
+    fn define(&mut self, name: &str, function: Function) -> Result<FuncId, CodegenError> {
         let failed = |reason: String| CodegenError::Function { function: name.to_owned(), reason };
         let declared = self.module.declare_function(name, Linkage::Local, &function.signature);
         let id = declared.map_err(|e| failed(e.to_string()))?;
         let mut context = CompileContext::for_function(function);
         context.func.name = UserFuncName::user(0, id.as_u32());
-        if let Err(error) = context.compile(isa.as_ref(), &mut ControlPlane::default()) {
+        if let Err(error) = context.compile(self.isa.as_ref(), &mut ControlPlane::default()) {
             return Err(failed(format!("{:?}", error.inner)));
         }
         let Some(compiled) = context.compiled_code() else {

@@ -1,5 +1,6 @@
 //! Declarations of parameter tensors.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::{LayerId, WeightId};
@@ -28,8 +29,16 @@ impl Weight {
 
 /// The numbers of a graph's parameter tensors.
 pub trait WeightSource {
-    /// The elements of a tensor, in the order of its declared shape.
-    fn tensor(&self, id: WeightId) -> &[f32];
+    /// The elements of a tensor, in the order of its declared shape; owned where they are made when asked for.
+    fn tensor(&self, id: WeightId) -> Cow<'_, [f32]>;
+
+    /// How many elements a tensor has.
+    fn length(&self, id: WeightId) -> u64 {
+        self.tensor(id).len() as u64
+    }
+
+    /// Says that a tensor is not needed for now: memory that holds a mere copy of it may be given back.
+    fn release(&self, _id: WeightId) {}
 }
 
 /// What a parameter tensor is to its layer.

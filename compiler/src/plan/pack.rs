@@ -1,8 +1,9 @@
 //! How parameters become the constants that kernels read: normalisations folded in, panels in reading order.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightSource};
+use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightId, WeightSource};
 use crate::kernels::{gather, matmul, segments};
 use crate::vector::{TILE_LANES, bf16};
 
@@ -97,6 +98,16 @@ impl Pack {
         }
     }
 
+    /// The tensors that it is made of.
+    pub fn sources(&self) -> Vec<WeightId> {
+        match self {
+            Pack::Panels { conv, .. } | Pack::Depthwise { conv, .. } | Pack::Tiles { conv, .. } => {
+                conv.parts.iter().flat_map(LinearPart::weights).collect()
+            }
+            Pack::Affine { norm, .. } => norm.weights(),
+        }
+    }
+
     /// Writes the packed constants; `weights` and `bias` have the lengths of [`Pack::sizes`] and are zero.
     pub fn write(&self, source: &dyn WeightSource, weights: &mut [f32], bias: &mut [f32]) {
         match self {
@@ -137,8 +148,8 @@ fn fold(norms: &[BatchNorm], bias: Option<&[f32]>, channels: usize, source: &dyn
         let [mean, variance] = [norm.mean, norm.variance].map(|id| source.tensor(id));
         let [gamma, beta] = [norm.gamma, norm.beta].map(|id| id.map(|id| source.tensor(id)));
         for c in 0..channels {
-            let gamma = gamma.map_or(1.0, |gamma| f64::from(gamma[c]));
-            let beta = beta.map_or(0.0, |beta| f64::from(beta[c]));
+            let gamma = gamma.as_ref().map_or(1.0, |gamma| f64::from(gamma[c]));
+            let beta = beta.as_ref().map_or(0.0, |beta| f64::from(beta[c]));
             let factor = gamma / (f64::from(variance[c]) + norm.epsilon).sqrt();
             folded.scale[c] *= factor;
             folded.shift[c] = (folded.shift[c] - f64::from(mean[c])) * factor + beta;
@@ -152,7 +163,7 @@ fn fold_parts(parts: &[LinearPart], source: &dyn WeightSource) -> Folded {
     let mut all = Folded { scale: Vec::new(), shift: Vec::new() };
     for part in parts {
         let bias = part.bias.map(|id| source.tensor(id));
-        let folded = fold(&part.norms, bias, part.outputs as usize, source);
+        let folded = fold(&part.norms, bias.as_deref(), part.outputs as usize, source);
         all.scale.extend(folded.scale);
         all.shift.extend(folded.shift);
     }
@@ -163,7 +174,7 @@ fn fold_parts(parts: &[LinearPart], source: &dyn WeightSource) -> Folded {
 struct Elements<'a> {
     folded: Folded,
     blocks: Vec<KernelBlock>,
-    kernels: Vec<&'a [f32]>,
+    kernels: Vec<Cow<'a, [f32]>>,
 }
 
 impl<'a> Elements<'a> {
@@ -234,6 +245,24 @@ pub fn segment_runs(conv: &Conv, lanes: u32, packed: bool) -> Vec<SegmentRun> {
     runs.collect()
 }
 
+/// A panel of a segment that is being written.
+struct Panel<'a> {
+    /// The outputs that it has columns for.
+    outputs: Range<usize>,
+    /// Columns, padding included.
+    width: usize,
+    /// A row for each tap and input.
+    values: &'a mut [f32],
+}
+
+impl Panel<'_> {
+    /// The elements of a row for some of its outputs.
+    fn columns(&mut self, row: usize, outputs: Range<usize>) -> &mut [f32] {
+        let first = row * self.width + outputs.start - self.outputs.start;
+        &mut self.values[first..first + outputs.len()]
+    }
+}
+
 /// Writes the constants of a convolution from front to back.
 struct Packer<'a> {
     elements: Elements<'a>,
@@ -253,24 +282,38 @@ impl<'a> Packer<'a> {
         (taken, shifts)
     }
 
-    /// The panels of one segment.
-    fn panels(&mut self, (inputs, outputs): &Segment, vectors: u32) {
-        let (mut start, last) = (outputs.start as usize, outputs.end as usize);
-        for width in panel_widths((last - start).div_ceil(self.lanes) as u32, vectors) {
-            let width = width as usize * self.lanes;
-            let outputs = start..last.min(start + width);
-            start += width;
-            let values = self.conv.window.taps() as usize * inputs.len() * width;
-            let (panel, shifts) = self.take(values, width);
-            copy(&self.elements.folded.shift[outputs.clone()], shifts);
-            for (block, held) in self.elements.blocks_of(outputs.clone()) {
-                let lanes = held.start - outputs.start..held.end - outputs.start;
-                for (row, values) in panel.chunks_exact_mut(width).enumerate() {
-                    let place = (row / inputs.len(), row % inputs.len());
-                    self.elements.write(block, place, held.clone(), &mut values[lanes.clone()]);
+    /// The panels of one segment. All are written side by side, so that the kernel is read from front to back: its
+    /// rows are longer than those of a panel, and jumping between them waits for memory.
+    fn panels(&mut self, segment: &Segment, vectors: u32) {
+        let mut panels = self.take_panels(segment, vectors);
+        let (inputs, outputs) = (segment.0.len(), segment.1.start as usize..segment.1.end as usize);
+        for (block, held) in self.elements.blocks_of(outputs) {
+            for row in 0..self.conv.window.taps() as usize * inputs {
+                let place = (row / inputs, row % inputs);
+                for panel in &mut panels {
+                    let held = held.start.max(panel.outputs.start)..held.end.min(panel.outputs.end);
+                    if !held.is_empty() {
+                        self.elements.write(block, place, held.clone(), panel.columns(row, held));
+                    }
                 }
             }
         }
+    }
+
+    /// The next panels, those of a segment, with their biases written.
+    fn take_panels(&mut self, (inputs, outputs): &Segment, vectors: u32) -> Vec<Panel<'a>> {
+        let (mut start, end) = (outputs.start as usize, outputs.end as usize);
+        let rows = self.conv.window.taps() as usize * inputs.len();
+        let widths = panel_widths((end - start).div_ceil(self.lanes) as u32, vectors);
+        let panels = widths.into_iter().map(|width| {
+            let width = width as usize * self.lanes;
+            let outputs = start..end.min(start + width);
+            start += width;
+            let (values, shifts) = self.take(rows * width, width);
+            copy(&self.elements.folded.shift[outputs.clone()], shifts);
+            Panel { outputs, width, values }
+        });
+        panels.collect()
     }
 
     /// Equal segments, `packed` of them in each vector.

@@ -1,5 +1,7 @@
 //! Convolutions, dense layers and the normalisations that were folded into them.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 use xcc_compiler::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightSource, Window};
 
@@ -87,7 +89,7 @@ struct Convolution<'a, F> {
     oc: usize,
     x: Tensor<'a, F>,
     blocks: Vec<KernelBlock>,
-    kernels: Vec<&'a [f32]>,
+    kernels: Vec<Cow<'a, [f32]>>,
     columns: Vec<Vec<(usize, usize)>>,
 }
 
@@ -142,7 +144,7 @@ fn finished<F: Float>(
         if let Some(bias) = part.bias {
             let bias = weights.tensor(bias);
             for pixel in result.chunks_mut(channels) {
-                add_products(&mut pixel[covered.clone()], F::from_f32(1.0), bias);
+                add_products(&mut pixel[covered.clone()], F::from_f32(1.0), &bias);
             }
         }
         for norm in &part.norms {

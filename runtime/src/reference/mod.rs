@@ -49,7 +49,7 @@ pub enum ReferenceError {
         /// Elements that its shape asks for.
         expected: u64,
         /// Elements given.
-        found: usize,
+        found: u64,
     },
     /// A value does not fit into this machine's address space.
     #[error("the value {id} of shape {shape} is too large for a batch of {batch}")]
@@ -174,8 +174,8 @@ fn check<F>(
 }
 
 fn check_weight(graph: &Graph, weights: &dyn WeightSource, id: WeightId) -> Result<(), ReferenceError> {
-    let (expected, found) = (graph.weight(id).elements(), weights.tensor(id).len());
-    if expected == found as u64 {
+    let (expected, found) = (graph.weight(id).elements(), weights.length(id));
+    if expected == found {
         return Ok(());
     }
     Err(ReferenceError::Weight { name: graph.weight(id).name.clone(), expected, found })

@@ -4,22 +4,35 @@
 //! integer arithmetic and correctly rounded f64 arithmetic, rounded once to f32.
 //! `examples/golden/seeded_weights.py` states the same in Python.
 
-use rayon::prelude::*;
-use xcc_compiler::graph::{Graph, Role, Weight};
+use xcc_compiler::graph::{Role, Weight};
 
 /// The increment of SplitMix64: 2^64 divided by the golden ratio, made odd.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The numbers of every tensor of `graph`, in the order of its weight table.
-pub(super) fn tensors(graph: &Graph, seed: u64) -> Vec<Vec<f32>> {
-    graph.weights.par_iter().map(|weight| tensor(weight, seed)).collect()
+/// The numbers of a tensor, which are drawn when they are asked for: `centre + half * u`, with `u` uniform in
+/// [-1, 1).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stream {
+    key: u64,
+    centre: f64,
+    half: f64,
+    /// How many there are.
+    pub elements: u64,
 }
 
-/// The numbers of one tensor: `centre + half * u`, with `u` uniform in [-1, 1).
-fn tensor(weight: &Weight, seed: u64) -> Vec<f32> {
-    let (centre, half) = distribution(weight.role, weight.fan_in);
-    let key = mix(fnv1a(weight.name.as_bytes()) ^ mix(seed));
-    (0..weight.elements()).map(|index| (centre + half * uniform(key, index)) as f32).collect()
+impl Stream {
+    /// The numbers of `weight`.
+    pub fn new(weight: &Weight, seed: u64) -> Self {
+        let (centre, half) = distribution(weight.role, weight.fan_in);
+        let key = mix(fnv1a(weight.name.as_bytes()) ^ mix(seed));
+        Self { key, centre, half, elements: weight.elements() }
+    }
+
+    /// All of them.
+    pub fn draw(&self) -> Vec<f32> {
+        let number = |index| (self.centre + self.half * uniform(self.key, index)) as f32;
+        (0..self.elements).map(number).collect()
+    }
 }
 
 /// Centre and half width of the uniform distribution of a role.
@@ -64,6 +77,10 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
     use xcc_compiler::graph::LayerId;
+
+    fn tensor(weight: &Weight, seed: u64) -> Vec<f32> {
+        Stream::new(weight, seed).draw()
+    }
 
     fn weight(name: &str, shape: &[u32], role: Role, fan_in: u32) -> Weight {
         Weight { name: name.to_owned(), shape: shape.to_vec(), role, layer: LayerId::new(0), fan_in }

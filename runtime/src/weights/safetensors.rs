@@ -66,7 +66,7 @@ pub fn save_safetensors(graph: &Graph, weights: &dyn WeightSource, path: &Path) 
         .enumerate()
         .map(|(id, weight)| {
             let shape = weight.shape.iter().map(|&extent| extent as usize).collect();
-            (weight.name.as_str(), TensorView { shape, values: weights.tensor(WeightId::new(id)) })
+            (weight.name.as_str(), TensorView { shape, weights, id: WeightId::new(id) })
         })
         .collect();
     let io = |source| WeightsError::Io { path: path.to_owned(), source };
@@ -77,7 +77,8 @@ pub fn save_safetensors(graph: &Graph, weights: &dyn WeightSource, path: &Path) 
 /// A tensor as the library that writes files wants to see it.
 struct TensorView<'a> {
     shape: Vec<usize>,
-    values: &'a [f32],
+    weights: &'a Weights,
+    id: WeightId,
 }
 
 impl View for TensorView<'_> {
@@ -90,13 +91,15 @@ impl View for TensorView<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        if cfg!(target_endian = "little") {
-            return Cow::Borrowed(bytemuck::cast_slice(self.values));
+        match self.weights.tensor(self.id) {
+            Cow::Borrowed(values) if cfg!(target_endian = "little") => {
+                Cow::Borrowed(bytemuck::cast_slice(values))
+            }
+            values => Cow::Owned(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
         }
-        Cow::Owned(self.values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
 
     fn data_len(&self) -> usize {
-        size_of_val(self.values)
+        self.weights.length(self.id) as usize * size_of::<f32>()
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+use std::borrow::Cow;
+
 use xcc_compiler::graph::{Graph, Role, WeightId, WeightSource};
 
 pub mod compiled;
@@ -59,7 +61,7 @@ impl RandomWeights {
 }
 
 impl WeightSource for RandomWeights {
-    fn tensor(&self, id: WeightId) -> &[f32] {
-        &self.0[id.index()]
+    fn tensor(&self, id: WeightId) -> Cow<'_, [f32]> {
+        Cow::Borrowed(&self.0[id.index()])
     }
 }

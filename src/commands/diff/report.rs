@@ -1,9 +1,9 @@
 //! The comparison as text and as JSON.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
-use xcc_compiler::cost::{LayerSummary, Summary, Totals};
+use xcc_compiler::cost::{LayerSummary, Totals, summarize};
 use xcc_compiler::graph::{Graph, LayerId};
 
 use super::times::Times;
@@ -12,8 +12,8 @@ use crate::layers::{Description, Form, describe, nodes_of_layers};
 use crate::numbers::{in_units, thousands};
 use crate::table::{Layout, Table};
 
-/// The unit of the column of multiply-adds.
-const MILLION: u64 = 1_000_000;
+/// Networks of fewer multiply-adds have them in thousands, others in millions.
+const SMALL: u64 = 10_000_000;
 
 /// One of the networks.
 #[derive(Serialize)]
@@ -84,7 +84,8 @@ impl Facts {
 
 impl Side {
     /// A network and what its layers cost.
-    pub fn new(graph: &Graph, summary: Summary, settings: &[Setting]) -> Self {
+    pub fn new(graph: &Graph, settings: &[Setting]) -> Self {
+        let summary = summarize(graph);
         let nodes = nodes_of_layers(graph);
         let described = (0..graph.layers.len()).map(LayerId::new);
         let described: HashMap<String, Description> = described
@@ -149,10 +150,14 @@ impl Report {
         self.first.ms.is_some()
     }
 
+    fn is_small(&self) -> bool {
+        self.first.totals.macs.max(self.second.totals.macs) < SMALL
+    }
+
     fn table(&self, what: &str) -> Table {
         use Layout::{Left, Right, Wrapped};
         let mut layouts = vec![Left, Wrapped, Right, Right];
-        let mut head = vec!["", what, "Parameters", "MMACs"];
+        let mut head = vec!["", what, "Parameters", if self.is_small() { "kMACs" } else { "MMACs" }];
         if self.is_timed() {
             layouts.push(Right);
             head.push("ms");
@@ -200,7 +205,8 @@ impl Report {
     }
 
     fn cells(&self, sign: &str, words: String, parameters: u64, macs: u64, ms: Option<f64>) -> Vec<String> {
-        let mut cells = vec![sign.to_owned(), words, thousands(parameters), in_units(macs, MILLION)];
+        let unit = if self.is_small() { 1000 } else { 1_000_000 };
+        let mut cells = vec![sign.to_owned(), words, thousands(parameters), in_units(macs, unit)];
         if self.is_timed() {
             cells.push(ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.3}")));
         }
@@ -210,39 +216,36 @@ impl Report {
 
 /// The layers that differ, in the order of the first network; those that only the second has stand where they are there.
 fn differences(first: &[(String, Facts)], second: &[(String, Facts)]) -> Vec<Row> {
-    let place: HashMap<&str, usize> =
-        second.iter().enumerate().map(|(n, (name, _))| (name.as_str(), n)).collect();
-    let in_first: HashMap<&str, usize> =
-        first.iter().enumerate().map(|(n, (name, _))| (name.as_str(), n)).collect();
-    let mut rows = Vec::new();
-    let mut next = 0;
-    let add_up_to = |end: usize, next: &mut usize, rows: &mut Vec<Row>| {
-        let new =
-            second[(*next).min(end)..end].iter().filter(|(name, _)| !in_first.contains_key(name.as_str()));
-        rows.extend(new.map(|(name, facts)| Row {
+    let in_first: HashSet<&str> = first.iter().map(|(name, _)| name.as_str()).collect();
+    let in_second: HashMap<&str, usize> =
+        second.iter().enumerate().map(|(place, (name, _))| (name.as_str(), place)).collect();
+    let added = |layers: &[(String, Facts)]| -> Vec<Row> {
+        let only_there = layers.iter().filter(|(name, _)| !in_first.contains(name.as_str()));
+        let row = |(name, facts): &(String, Facts)| Row {
             name: name.clone(),
             first: None,
             second: Some(facts.clone()),
-        }));
-        *next = end.max(*next);
+        };
+        only_there.map(row).collect()
     };
+    let (mut rows, mut passed) = (Vec::new(), 0);
     for (name, facts) in first {
-        let found = place.get(name.as_str()).copied();
-        if let Some(place) = found {
-            add_up_to(place, &mut next, &mut rows);
+        let place = in_second.get(name.as_str()).copied();
+        if let Some(place) = place.filter(|&place| place > passed) {
+            rows.extend(added(&second[passed..place]));
+            passed = place;
         }
-        let other = found.map(|place| &second[place].1);
+        let other = place.map(|place| &second[place].1);
         if other.is_none_or(|other| facts.differ(other)) {
             rows.push(Row { name: name.clone(), first: Some(facts.clone()), second: other.cloned() });
         }
     }
-    add_up_to(second.len(), &mut next, &mut rows);
+    rows.extend(added(&second[passed..]));
     rows
 }
 
 #[cfg(test)]
 mod tests {
-    use xcc_compiler::cost::summarize;
     use xcc_compiler::elaborate::read;
 
     use super::*;
@@ -250,7 +253,7 @@ mod tests {
     fn side(statements: &str) -> Side {
         let source = format!("model m\ninput image 8 x 8 x 4\n{statements}");
         let graph = read(&source, &[]).graph.unwrap();
-        Side::new(&graph, summarize(&graph), &[])
+        Side::new(&graph, &[])
     }
 
     fn signs(first: &str, second: &str) -> String {

@@ -73,8 +73,6 @@
     const mark = event.target.closest('.hit[data-point], #points tr[data-point]');
     if (!mark) return;
     choose(mark.dataset.point);
-    // A link leads on to the point; elsewhere the reader stays.
-    if (event.target.closest('a') && !data.has(mark.dataset.point)) event.preventDefault();
   });
   const asked = location.hash.match(/^#point-(\d+)$/);
   choose(asked && data.has(asked[1]) ? asked[1] : select.value);

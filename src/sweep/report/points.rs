@@ -1,66 +1,57 @@
 //! The table of all points, and what is said of each one.
 
-use super::html::{Column, cells, escape, table};
-use crate::sweep::results::{Cost, Point, Results, Status, Timing};
+use super::html::{Column, escape, table};
+use crate::sweep::results::{Axis, Cost, Point, Results, Status, Timing};
 
-/// The table; labels are links to what is said of a point.
+/// A cell: its text, and what it is sorted by where that is not the text.
+#[derive(Clone, Default)]
+struct Cell {
+    text: String,
+    sort: Option<f64>,
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self { text, sort: None }
+    }
+}
+
+/// The table, without columns that say nothing; labels are links to what is said of a point.
 pub fn html(results: &Results) -> String {
-    let columns = columns(results);
-    let settings = settings(results).len();
-    let rows: Vec<String> = results
-        .points
-        .iter()
-        .enumerate()
-        .map(|(number, point)| row(results, &columns, settings, number, point))
-        .collect();
-    table("points", "All points of the sweep", &columns, &rows)
+    let rows: Vec<Vec<Cell>> = results.points.iter().map(|point| row(results, point)).collect();
+    let is_used =
+        |column: usize| rows.iter().any(|row| row.get(column).is_some_and(|cell| !cell.text.is_empty()));
+    let (used, columns): (Vec<usize>, Vec<Column>) =
+        columns(results).into_iter().enumerate().filter(|(number, _)| is_used(*number)).unzip();
+    let labels = [Column::words("point", "What varies")];
+    let html = |(number, row): (usize, &Vec<Cell>)| {
+        let cells: String =
+            used.iter().zip(&columns).filter_map(|(&at, column)| Some(cell(column, row.get(at)?))).collect();
+        let label = results.points.get(number).map_or("", |point| point.label.as_str());
+        let link = format!("<a href=\"#point-{number}\">{}</a>", escape(label));
+        format!("<tr data-point=\"{number}\"><th scope=\"row\">{link}</th>{cells}</tr>\n")
+    };
+    let html: Vec<String> = rows.iter().enumerate().map(html).collect();
+    let columns: Vec<Column> = labels.into_iter().chain(columns).collect();
+    table("points", "All points of the sweep", &columns, &html)
 }
 
-fn row(results: &Results, columns: &[Column], settings: usize, number: usize, point: &Point) -> String {
-    let values = self::settings(results).into_iter().map(|(_, of)| {
-        let (text, sort) = of(point);
-        let key = sort.map_or_else(String::new, |sort| format!(" data-sort=\"{sort}\""));
-        format!("<td class=\"number\"{key}>{}</td>", escape(&text))
-    });
-    let figures = costs(point.cost.as_ref()).into_iter().chain(times(point.timing.as_ref(), point));
-    let figures: Vec<String> = figures.chain([status(point)]).collect();
-    let label = escape(&point.label);
-    format!(
-        "<tr data-point=\"{number}\"><th scope=\"row\"><a href=\"#point-{number}\" data-point=\"{number}\">{label}</a></th>{}{}</tr>\n",
-        values.collect::<String>(),
-        cells(&columns[settings + 1..], figures.iter().map(String::as_str)),
-    )
+fn cell(column: &Column, cell: &Cell) -> String {
+    let class = if column.is_number { " class=\"number\"" } else { "" };
+    let sort = cell.sort.map_or_else(String::new, |sort| format!(" data-sort=\"{sort}\""));
+    format!("<td{class}{sort}>{}</td>", escape(&cell.text))
 }
 
-type Setting<'a> = (String, Box<dyn Fn(&Point) -> (String, Option<f64>) + 'a>);
-
-/// What varies, how it is written, and what it is sorted by.
-fn settings(results: &Results) -> Vec<Setting<'_>> {
-    let sweep = &results.sweep;
-    let mut settings: Vec<Setting> = Vec::new();
-    for axis in &sweep.axes {
-        let of = |point: &Point| {
-            let text = point.settings.get(&axis.parameter).cloned().unwrap_or_default();
-            let number = axis.values.iter().find(|value| value.text == text).and_then(|value| value.number);
-            (text, number)
-        };
-        settings.push((axis.parameter.clone(), Box::new(of)));
-    }
-    if let Some(hold) = &sweep.hold {
-        let of = |point: &Point| {
-            (point.held.as_ref().map_or_else(String::new, |held| held.value.to_string()), None)
-        };
-        settings.push((hold.by.clone(), Box::new(of)));
-    }
-    settings
+/// The parameters that need a column: of a single one, the label says the value.
+fn parameters(results: &Results) -> impl Iterator<Item = &Axis> {
+    results.sweep.axes.iter().filter(|_| results.sweep.axes.len() > 1)
 }
 
 fn columns(results: &Results) -> Vec<Column> {
-    let mut columns = vec![Column::words("point", "What varies")];
-    columns.extend(
-        settings(results).into_iter().map(|(name, _)| Column::numbers(name, "A parameter of the spec")),
-    );
-    columns.extend([
+    let held = results.sweep.hold.iter().map(|hold| hold.by.as_str());
+    let names = parameters(results).map(|axis| axis.parameter.as_str()).chain(held);
+    let settings = names.map(|name| Column::numbers(name, "A parameter of the spec"));
+    let figures = [
         Column::numbers("params (10⁶)", "Parameters, stored statistics included"),
         Column::numbers("MACs (10⁹)", "Multiply-adds of one image"),
         Column::numbers("spatial (%)", "Share of multiply-adds of windows or segments"),
@@ -73,9 +64,24 @@ fn columns(results: &Results) -> Vec<Column> {
         Column::numbers("GFLOP/s", "10⁹ operations in a second, a multiply-add being two"),
         Column::numbers("of bound (%)", "The least time by the roofline model, divided by the median"),
         Column::numbers("predicted (ms)", "The sum of times that kernels took elsewhere"),
-        Column::words("state", "Whether it was measured, or why not"),
-    ]);
-    columns
+        Column::words("state", "Why it was not measured"),
+    ];
+    settings.chain(figures).collect()
+}
+
+/// The cells of a point, one for each column.
+fn row(results: &Results, point: &Point) -> Vec<Cell> {
+    let setting = |axis: &Axis| {
+        let text = point.settings.get(&axis.parameter).cloned().unwrap_or_default();
+        let sort = axis.values.iter().find(|value| value.text == text).and_then(|value| value.number);
+        Cell { text, sort }
+    };
+    let held = results.sweep.hold.iter().map(|_| point.held.as_ref().map(|held| held.value.to_string()));
+    let held = held.map(|value| Cell::from(value.unwrap_or_default()));
+    let state = if point.status == Status::Measured { String::new() } else { status(point) };
+    let figures =
+        costs(point.cost.as_ref()).into_iter().chain(times(point.timing.as_ref(), point)).chain([state]);
+    parameters(results).map(setting).chain(held).chain(figures.map(Cell::from)).collect()
 }
 
 fn costs(cost: Option<&Cost>) -> [String; 5] {
