@@ -137,3 +137,59 @@ impl Places {
         self.ticks
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::sweep::survey;
+
+    fn spectrum(combine: &str, threads: &[u32]) -> Spectrum {
+        let value = |text: &str, number: Option<f64>| json!({"text": text, "number": number});
+        let sweep = json!({
+            "name": "", "question": null, "spec": {"path": null, "model": "m", "digest": "", "source": ""},
+            "axes": [
+                {"parameter": "order", "values": [value("b", None), value("a", None)]},
+                {"parameter": "segments", "values": [value("full", Some(8.0)), value("2", Some(2.0))]},
+            ],
+            "combine": combine, "fixed": {}, "hold": null, "precisions": ["f32"], "threads": threads, "batches": [1],
+            "target": "native", "seed": 0
+        });
+        let sweep: Sweep = serde_json::from_value(sweep).unwrap();
+        let points = survey::points(&sweep).unwrap();
+        Spectrum::new(&Results::new(sweep, points, String::new()))
+    }
+
+    fn names(spectrum: &Spectrum) -> Vec<&str> {
+        spectrum.series.iter().map(|series| series.name.as_str()).collect()
+    }
+
+    #[test]
+    fn parameters_beside_the_segments_make_series() {
+        let found = spectrum("product", &[1, 2]);
+        assert_eq!(found.axis, "segments");
+        assert_eq!(
+            names(&found),
+            ["order=b, 1 thread", "order=b, 2 threads", "order=a, 1 thread", "order=a, 2 threads"]
+        );
+        // Points are in the order of the axes, `full` first; lines go from left to right.
+        assert_eq!(found.series[0].points, [(2.0, 2), (8.0, 0)]);
+        assert_eq!(found.ticks, [(2.0, "2".to_owned()), (8.0, "full".to_owned())]);
+    }
+
+    #[test]
+    fn parameters_that_go_together_make_one_series() {
+        let found = spectrum("zip", &[1]);
+        assert_eq!((found.axis.as_str(), names(&found)), ("segments", vec![""]));
+    }
+
+    #[test]
+    fn parameters_that_vary_alone_make_a_series_each_side_by_side() {
+        let found = spectrum("each", &[1]);
+        assert_eq!((found.axis.as_str(), names(&found)), ("order, segments", vec!["order", "segments"]));
+        let places: Vec<f64> = found.ticks.iter().map(|tick| tick.0).collect();
+        assert_eq!(places, [0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(found.ticks[3].1, "segments=2");
+    }
+}
