@@ -21,15 +21,14 @@ const LAYER: &str = "
 fn spectrum(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("middle flow layer");
     group.sample_size(20);
-    for segments in [1, 4, 28, 91, 182, 364, 728] {
+    for segments in [1, 4, 14, 28, 52, 91, 182, 364, 728] {
         let settings = [("segments".to_owned(), segments.to_string())];
         let mut graph = read(LAYER, &settings).graph.expect("the spec above has no mistakes");
         group.throughput(Throughput::Elements(total_macs(&graph).total()));
         optimize(&mut graph, &PassOptions::default());
         let weights = Weights::random(&graph, 0);
         let options = PlanOptions::default();
-        let model =
-            Model::compile(&graph, &weights, Target::baseline(), options).expect("the layer is small");
+        let model = Model::compile(&graph, &weights, Target::native(), options).expect("the layer is small");
         let input = vec![0.5; 19 * 19 * 728];
         group.bench_function(BenchmarkId::from_parameter(segments), |bench| {
             bench.iter(|| model.run(&input).expect("the input fits"));

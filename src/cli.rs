@@ -17,6 +17,7 @@ use xcc_compiler::graph::Graph;
 use xcc_compiler::plan::Precision;
 use xcc_compiler::syntax::{self, MAX_SOURCE, ast};
 use xcc_compiler::target::Target;
+use xcc_runtime::calibration::{Calibration, CalibrationError};
 use xcc_runtime::weights::NameMap;
 
 use crate::terminal::color;
@@ -69,6 +70,9 @@ pub struct NetworkArgs {
     /// Code for an instruction set: baseline, avx2, avx512, amx, or native, the widest of this machine
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>, default_value = "native")]
     pub target: Target,
+    /// Choose kernels by the times of instructions in this file, as `xcc calibrate --output FILE` writes them
+    #[arg(long, value_name = "FILE")]
+    pub constants: Option<PathBuf>,
     /// What products are computed in: f32; bf16 or split (each factor as two bf16 values), on machines with AMX
     #[arg(long, value_name = "PRECISION", default_value_t = Precision::F32)]
     pub precision: Precision,
@@ -96,6 +100,13 @@ impl NetworkArgs {
     pub fn threads(&self) -> u32 {
         self.threads.map_or_else(cores, NonZeroU32::get)
     }
+}
+
+/// `target` with the times of instructions in the file of `--constants`, if there is one.
+pub fn with_constants(target: Target, constants: Option<&Path>) -> Result<Target, Failure> {
+    let Some(path) = constants else { return Ok(target) };
+    let failed = |error: CalibrationError| Failure::input(format!("{}: {error}", path.display()));
+    Calibration::read(path).and_then(|calibration| calibration.target(target)).map_err(failed)
 }
 
 /// The number of cores that this process may use.

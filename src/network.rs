@@ -169,7 +169,8 @@ impl Engine {
                     keep_all: false,
                     precision: arguments.precision,
                 };
-                let compile = || compile(graph, &weights, arguments.target, options);
+                let target = cli::with_constants(arguments.target, arguments.constants.as_deref())?;
+                let compile = || compile(graph, &weights, target, options);
                 Runner::Cpu(Box::new(with_progress("compiling", compile)?))
             }
         };

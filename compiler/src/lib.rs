@@ -9,6 +9,7 @@ pub mod cost;
 pub mod diagnostic;
 pub mod elaborate;
 pub mod graph;
+pub mod instruction_times;
 pub mod kernels;
 pub mod passes;
 pub mod plan;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::instruction_times::InstructionTimes;
+
 /// The instruction sets that there is code for, each including those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
@@ -23,6 +25,15 @@ impl Isa {
     /// The widest that this machine has.
     pub fn native() -> Self {
         Self::ALL.into_iter().rev().find(|isa| isa.missing().is_empty()).unwrap_or(Isa::Baseline)
+    }
+
+    /// The times of instructions on the machine of `instruction_times.json`, which has the measurements.
+    pub fn times(self) -> InstructionTimes {
+        InstructionTimes::of(match self {
+            Isa::Baseline => [1933, 257, 0, 142, 0, 0, 162, 1009],
+            Isa::Avx2 => [2219, 188, 0, 201, 62, 35, 76, 916],
+            Isa::Avx512 | Isa::Amx => [0, 206, 222, 149, 45, 134, 91, 1384],
+        })
     }
 
     /// The processor features that this instruction set needs and this machine lacks.
@@ -143,6 +154,8 @@ pub struct Target {
     pub fused: bool,
     /// Bytes of level-2 cache of one core that a block of work may fill.
     pub cache_bytes: u32,
+    /// What instructions cost, by which plans choose between kernels.
+    pub times: InstructionTimes,
 }
 
 impl Target {
@@ -154,7 +167,7 @@ impl Target {
             Isa::Avx512 | Isa::Amx => (16, 32),
         };
         let fused = isa > Isa::Baseline || fused_multiply_add();
-        Self { isa, lanes, registers, fused, cache_bytes: 1 << 20 }
+        Self { isa, lanes, registers, fused, cache_bytes: 1 << 20, times: isa.times() }
     }
 
     /// 128-bit vectors, which every Cranelift target has; fused multiply-add as this machine has it.

@@ -17,13 +17,15 @@ use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanOptions, Precision, Program, plan};
 use xcc_compiler::target::{Isa, Target};
 
-const TARGET: Target =
-    Target { isa: Isa::Baseline, lanes: 4, registers: 16, fused: true, cache_bytes: 1 << 20 };
+/// The baseline as on machines with fused multiply-add.
+fn target() -> Target {
+    Target { fused: true, ..Target::of(Isa::Baseline) }
+}
 
 const OPTIONS: PlanOptions = PlanOptions { batch: 1, threads: 2, keep_all: false, precision: Precision::F32 };
 
 fn program(name: &str) -> Program {
-    program_for(name, TARGET, OPTIONS)
+    program_for(name, target(), OPTIONS)
 }
 
 fn program_for(name: &str, target: Target, options: PlanOptions) -> Program {
@@ -40,13 +42,13 @@ fn vir(program: &Program) -> String {
 
 fn clif(program: &Program) -> String {
     let mut text = String::new();
-    let config = codegen::native_isa(TARGET).unwrap().frontend_config();
+    let config = codegen::native_isa(target()).unwrap().frontend_config();
     for descriptor in &program.kernels {
         let kernel = descriptor.generate();
         let mut function = Function::new();
         function.signature = clif::signature(&kernel, Signature::new(CallConv::SystemV));
         let mut context = FunctionBuilderContext::new();
-        clif::translate(&kernel, TARGET.fused, &mut function, &mut context, config);
+        clif::translate(&kernel, target().fused, &mut function, &mut context, config);
         let _ = writeln!(text, "; {descriptor}\n{}", function.display());
     }
     text
@@ -77,6 +79,12 @@ fn kernels_as_clif() {
     for name in ["pointwise", "separable", "pools"] {
         check(name, "clif", clif(&program(name)));
     }
+}
+
+#[test]
+fn plans_of_bands_of_rows() {
+    let small_cache = Target { cache_bytes: 2 << 10, ..target() };
+    check("bands", "plan", program_for("bands", small_cache, OPTIONS).to_string());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Runs what `xcc-compiler` made, and everything around it: weights, images, threads.
 
 pub mod bandwidth;
+pub mod calibration;
 pub mod decouple;
 pub mod image;
 pub mod labels;

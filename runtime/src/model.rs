@@ -133,7 +133,12 @@ impl Model {
         target: Target,
         options: PlanOptions,
     ) -> Result<Self, ModelError> {
-        let program = plan(graph, target, options)?;
+        Self::of_program(plan(graph, target, options)?, weights)
+    }
+
+    /// Compiles a program and packs the weights of the graph that it was planned for.
+    pub fn of_program(program: Program, weights: &(dyn WeightSource + Sync)) -> Result<Self, ModelError> {
+        let threads = program.options.threads;
         if program.uses_tiles() {
             permit_tiles()?;
         }
@@ -146,7 +151,7 @@ impl Model {
         let compiled = Compiled { native: native?, constants: constants?, program };
         Ok(Self {
             compiled: Arc::new(compiled),
-            threads: options.threads.max(1),
+            threads,
             times: BuildTimes { code, pack, both },
             idle: Mutex::new(Vec::new()),
         })

@@ -91,8 +91,8 @@ impl Comparison {
 }
 
 /// Runs `graph`, as it was elaborated, compiled for `target` and by the reference evaluator in numbers of
-/// type `F`, on `options.batch` inputs (compact NHWC), and compares every value that passes leave, in the
-/// order of computation.
+/// type `F`, on `options.batch` inputs (compact NHWC), and compares every value that passes leave and that the
+/// plan has in memory whole, in the order of computation.
 ///
 /// The memory for all these values is taken twice, once in `F`.
 pub fn verify<F: Float>(

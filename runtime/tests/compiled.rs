@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::HashMap;
 
-use common::compiled::{bits, constants, precisions, read_values, targets, write_input};
+use common::compiled::{bits, constants, precisions, read_values, targets, with_some_cache, write_input};
 use common::graphs::{Builder, cut, random_graph};
 use common::{Random, RandomWeights};
 use proptest::prelude::*;
@@ -12,7 +12,8 @@ use xcc_compiler::graph::{
     Activation, Graph, NodeId, Pads, Partition, PoolKind, Shape, WeightSource, Window,
 };
 use xcc_compiler::passes::{PassOptions, optimize};
-use xcc_compiler::plan::{PlanOptions, Precision, Program, interpret};
+use xcc_compiler::plan::forms::Candidate;
+use xcc_compiler::plan::{PlanOptions, Precision, Program, interpret, plan, plan_with};
 use xcc_compiler::target::Target;
 use xcc_runtime::Model;
 use xcc_runtime::reference::{Values, evaluate};
@@ -31,7 +32,6 @@ fn compiled_values(model: &Model, graph: &Graph, input: &[f32]) -> HashMap<NodeI
 /// result shows.
 fn interpreted_values(
     program: &Program,
-    graph: &Graph,
     weights: &dyn WeightSource,
     input: &[f32],
     threads: u32,
@@ -39,16 +39,29 @@ fn interpreted_values(
     let mut arena = vec![f32::NAN; program.arena_bytes as usize / 4];
     write_input(program, input, &mut arena);
     interpret::run(program, &constants(program, weights), &mut arena, threads).unwrap();
-    read_values(program, graph, &arena)
+    read_values(program, &arena)
+}
+
+/// The value and its operands; for those that are within a chain, their operands, too.
+fn related(graph: &Graph, node: NodeId, values: &HashMap<NodeId, Vec<f32>>) -> Vec<NodeId> {
+    let operands = graph.node(node).inputs.iter();
+    let within = operands.clone().filter(|operand| !values.contains_key(operand));
+    let before: Vec<NodeId> = within.flat_map(|&operand| related(graph, operand, values)).collect();
+    operands.copied().chain([node]).chain(before).collect()
 }
 
 /// The largest error of a value, relative to the largest element of the value and its operands: sums of products
 /// that cancel are only as exact as what they are made of.
-fn worst_error(graph: &Graph, node: NodeId, reference: &Values<f64>, found: &[f32]) -> f64 {
+fn worst_error(
+    graph: &Graph,
+    node: NodeId,
+    reference: &Values<f64>,
+    values: &HashMap<NodeId, Vec<f32>>,
+) -> f64 {
     let value = |node| reference.get(node).unwrap();
-    let related = graph.node(node).inputs.iter().chain([&node]);
-    let scale = related.flat_map(|&node| value(node)).fold(1e-3f64, |scale, e| scale.max(e.abs()));
-    let errors = value(node).iter().zip(found).map(|(e, f)| {
+    let related = related(graph, node, values);
+    let scale = related.iter().flat_map(|&node| value(node)).fold(1e-3f64, |scale, e| scale.max(e.abs()));
+    let errors = value(node).iter().zip(&values[&node]).map(|(e, f)| {
         let error = (e - f64::from(*f)).abs() / scale;
         if error.is_nan() { f64::INFINITY } else { error }
     });
@@ -67,13 +80,21 @@ fn bound(precision: Precision) -> f64 {
 
 /// A network with all that its runs depend on.
 struct Case {
+    /// Picks forms of segments.
+    forms: Option<u64>,
     graph: Graph,
     weights: RandomWeights,
     input: Vec<f32>,
     batch: u32,
 }
 
+/// Compares all executions with the forms of segments that plans choose.
 fn check(graph: &Graph, seed: u64, batch: u32) {
+    check_forms(graph, seed, batch, None);
+}
+
+/// Compares all executions with the forms of segments that a number stands for, if it is given.
+fn check_forms(graph: &Graph, seed: u64, batch: u32, forms: Option<u64>) {
     let mut graph = graph.clone();
     optimize(&mut graph, &PassOptions::default());
     let weights = RandomWeights::new(&graph, seed);
@@ -81,25 +102,35 @@ fn check(graph: &Graph, seed: u64, batch: u32) {
     let exact: Vec<f64> = Random::new(seed).vector(length).iter().map(|&x| f64::from(x as f32)).collect();
     let input = exact.iter().map(|&x| x as f32).collect();
     let reference = evaluate(&graph, &weights, &exact, batch as usize).unwrap();
-    let case = Case { graph, weights, input, batch };
+    let case = Case { forms, graph, weights, input, batch };
     for target in targets() {
         for precision in precisions(target) {
-            case.check((target, precision), &reference);
+            case.check((with_some_cache(target, seed), precision), &reference);
         }
     }
     case.check_unfused();
 }
 
 impl Case {
+    fn model(&self, target: Target, options: PlanOptions) -> Model {
+        let Some(forms) = self.forms else {
+            return Model::compile(&self.graph, &self.weights, target, options).unwrap();
+        };
+        let choose = |candidates: &[Candidate]| forms as usize % candidates.len();
+        let program = plan_with(&self.graph, target, options, &choose).unwrap();
+        Model::of_program(program, &self.weights).unwrap()
+    }
+
     /// Every value of a compiled run, compared with an interpreted one bit for bit.
     fn values(&self, (target, precision): (Target, Precision)) -> HashMap<NodeId, Vec<f32>> {
-        let Case { graph, weights, input, batch } = self;
+        let Case { graph, weights, input, batch, .. } = self;
         let options = PlanOptions { batch: *batch, threads: 2, keep_all: true, precision };
-        let model = Model::compile(graph, weights, target, options).unwrap();
+        let model = self.model(target, options);
         let values = compiled_values(&model, graph, input);
-        let interpreted = interpreted_values(model.program(), graph, weights, input, 2);
-        for node in graph.order() {
-            let agree = bits(&values[node]) == bits(&interpreted[node]);
+        let interpreted = interpreted_values(model.program(), weights, input, 2);
+        assert_eq!(values.len(), interpreted.len());
+        for (node, value) in &values {
+            let agree = bits(value) == bits(&interpreted[node]);
             assert!(agree, "{node} for {target} in {precision} is not as interpreted\n{}", self.text());
         }
         values
@@ -107,18 +138,18 @@ impl Case {
 
     fn check(&self, (target, precision): (Target, Precision), reference: &Values<f64>) {
         let values = self.values((target, precision));
-        for &node in self.graph.order() {
-            let error = worst_error(&self.graph, node, reference, &values[&node]);
+        for &node in values.keys() {
+            let error = worst_error(&self.graph, node, reference, &values);
             let place = format!("{node} for {target} in {precision}");
             assert!(error < bound(precision), "{place}: error {error:e}\n{}", self.text());
         }
         let outputs: Vec<Vec<u32>> = self.graph.outputs.iter().map(|output| bits(&values[output])).collect();
         // Kernels do not depend on the number of threads, so one target is enough for most numbers.
-        let most = target == Target::native() && precision != Precision::Split;
+        let most = target.isa == Target::native().isa && precision != Precision::Split;
         let numbers = if most { 1..=4 } else { 3..=3 };
         for threads in numbers {
             let options = PlanOptions { batch: self.batch, threads, keep_all: false, precision };
-            let model = Model::compile(&self.graph, &self.weights, target, options).unwrap();
+            let model = self.model(target, options);
             for run in 0..2 {
                 let found: Vec<_> = model.run(&self.input).unwrap().iter().map(|v| bits(v)).collect();
                 assert_eq!(
@@ -139,6 +170,15 @@ impl Case {
     fn text(&self) -> String {
         xcc_compiler::graph::text::write(&self.graph)
     }
+}
+
+/// Whether some layers of a network run band by band where [`check`] plans it for this machine.
+fn has_chain(graph: &Graph, seed: u64) -> bool {
+    let mut graph = graph.clone();
+    optimize(&mut graph, &PassOptions::default());
+    let options = PlanOptions { threads: 2, ..PlanOptions::default() };
+    let program = plan(&graph, with_some_cache(Target::native(), seed), options).unwrap();
+    program.steps.iter().any(|step| !step.before.is_empty())
 }
 
 /// A window and padding that every map of at least `kernel` pixels can take.
@@ -214,6 +254,26 @@ proptest! {
         let conv = builder.conv(builder.input(), window, partition, bias);
         let result = builder.activation(conv, Activation::ALL[activation]);
         check(&builder.finish(&[result]), seed, 1);
+    }
+
+    #[test]
+    fn segments_in_any_form_agree(
+        window in any_window(),
+        (ic, oc, count, rest) in (1u32..20, 1u32..20, 2u32..20, 0u32..3),
+        (h, w) in (1u32..9, 1u32..24),
+        (load, last) in (0usize..5, 0usize..5),
+        forms in any::<u64>(),
+        seed in any::<u64>(),
+    ) {
+        // Another run of equal segments behind the first, unless there is no rest.
+        let sizes = |size: u32| [vec![size; count as usize], vec![size + 1; rest as usize]].concat();
+        let partition = Partition::new(sizes(ic), sizes(oc));
+        prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
+        let mut builder = Builder::new(Shape::map(h, w, partition.ic()));
+        let loaded = builder.activation(builder.input(), Activation::ALL[load]);
+        let conv = builder.conv(loaded, window, partition, true);
+        let result = builder.activation(conv, Activation::ALL[last]);
+        check_forms(&builder.finish(&[result]), seed, 1, Some(forms));
     }
 
     #[test]
@@ -320,5 +380,58 @@ proptest! {
         let global = builder.global_pool(pool, kind);
         let dense = builder.dense(global, channels);
         check(&builder.finish(&[dense, pool]), seed, 2);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, max_global_rejects: 4000, ..ProptestConfig::default() })]
+
+    /// Maps that are taller than a band, so that rows are kept from one to the next and computed twice between threads.
+    #[test]
+    fn chains_of_layers_agree(
+        (window, pool) in (any_window(), any_window()),
+        (h, w) in (12u32..32, 4u32..20),
+        (ic, oc) in (1u32..20, 1u32..40),
+        (load, between, last) in (0usize..5, 0usize..5, 0usize..5),
+        (kind, segments, batch) in (0u32..5, 1u32..5, 1u32..3),
+        (front, pooled, average, residual) in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
+        seed in any::<u64>(),
+    ) {
+        let pool = Window { dilation: [1, 1], ..pool };
+        let pads = Pads {
+            top: pool.pads.top.min(pool.kernel[0] - 1),
+            bottom: pool.pads.bottom.min(pool.kernel[0] - 1),
+            left: pool.pads.left.min(pool.kernel[1] - 1),
+            right: pool.pads.right.min(pool.kernel[1] - 1),
+        };
+        let pool = Window { pads, ..pool };
+        let outputs = |window: Window| Some((window.output(0, h)?, window.output(1, w)?));
+        let inner = if kind == 1 { Some((h, w)) } else { outputs(window) };
+        prop_assume!(inner.is_some_and(|(h, w)| pool.output(0, h).is_some() && pool.output(1, w).is_some()));
+        let mut builder = Builder::new(Shape::map(h, w, ic));
+        let input = builder.activation(builder.input(), Activation::ALL[load]);
+        let mut branch = || {
+            let between = Activation::ALL[between];
+            let same = Window { pads: Pads { top: 1, bottom: 1, left: 1, right: 1 }, kernel: [3, 3], ..Window::POINT };
+            let input = match front {
+                true => builder.separable(input, same, cut(ic, ic, ic), between, ic),
+                false => input,
+            };
+            let layer = match kind {
+                0 => builder.conv(input, window, Partition::whole(ic, oc), true),
+                1 => builder.pointwise(input, oc),
+                2 => builder.conv(input, window, cut(ic, ic, ic), true),
+                3 => builder.separable(input, window, cut(ic, ic, ic), between, oc),
+                _ => builder.separable(input, window, cut(ic, ic, segments.min(ic)), between, oc),
+            };
+            let layer = builder.activation(layer, Activation::ALL[last]);
+            let kind = if average { PoolKind::Average } else { PoolKind::Max };
+            if pooled { builder.pool(layer, kind, pool) } else { layer }
+        };
+        let branches = if residual { vec![branch(), branch()] } else { vec![branch()] };
+        let result = if residual { builder.add(&branches) } else { branches[0] };
+        let graph = builder.finish(&[result]);
+        prop_assume!(has_chain(&graph, seed));
+        check(&graph, seed, batch);
     }
 }

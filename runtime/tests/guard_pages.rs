@@ -6,7 +6,7 @@ mod common;
 
 use std::ffi::c_void;
 
-use common::compiled::{bits, constants, precisions, read_values, targets, write_input};
+use common::compiled::{bits, constants, precisions, read_values, targets, with_some_cache, write_input};
 use common::graphs::random_graph;
 use common::{Random, RandomWeights};
 use proptest::prelude::*;
@@ -89,11 +89,11 @@ fn check(mut graph: Graph, seed: u64) {
     let cases = targets().into_iter().flat_map(|target| precisions(target).map(move |p| (target, p)));
     for (target, precision) in cases {
         let options = PlanOptions { keep_all: true, precision, ..PlanOptions::default() };
-        let program = plan(&graph, target, options).unwrap();
+        let program = plan(&graph, with_some_cache(target, seed), options).unwrap();
         let constants = constants(&program, &weights);
         let [first, second] = [true, false].map(|at_end| {
             let arena = run_guarded(&program, &constants, &input, at_end);
-            read_values(&program, &graph, &arena)
+            read_values(&program, &arena)
         });
         for (node, value) in first {
             assert_eq!(

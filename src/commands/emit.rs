@@ -1,6 +1,7 @@
 //! `xcc emit`: the network as text, after any stage of the compiler.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use xcc_compiler::codegen::jit::NativeProgram;
@@ -37,6 +38,9 @@ pub struct Arguments {
     /// Code for an instruction set (plan and later): baseline, avx2, avx512, amx or native [default: native]
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>)]
     target: Option<Target>,
+    /// Choose kernels by the times of instructions in this file (plan and later), as `xcc calibrate` writes them
+    #[arg(long, value_name = "FILE")]
+    constants: Option<PathBuf>,
     /// Precision to plan for (plan and later): f32, bf16 or split [default: f32]
     #[arg(long, value_name = "PRECISION")]
     precision: Option<Precision>,
@@ -74,12 +78,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 /// Refuses options that would do nothing.
 fn check_options(arguments: &Arguments) -> Result<(), Failure> {
-    let Arguments { stage, kernel, threads, batch, target, precision, spec } = arguments;
+    let Arguments { stage, kernel, threads, batch, target, constants, precision, spec } = arguments;
     let planned = threads.is_some() || batch.is_some() || target.is_some() || precision.is_some();
+    let planned = planned || constants.is_some();
     if kernel.is_some() && *stage < Stage::Vir {
         Err(Failure::input("--kernel goes with --stage vir, clif or asm"))
     } else if planned && *stage < Stage::Plan {
-        let options = "--threads, --batch, --target and --precision";
+        let options = "--threads, --batch, --target, --constants and --precision";
         Err(Failure::input(format!("{options} go with --stage plan, vir, clif or asm")))
     } else if !spec.set.is_empty() && *stage == Stage::Ast {
         Err(Failure::input("--set goes with stages after ast, the tree has no values yet"))
@@ -102,6 +107,7 @@ fn later_stage(arguments: &Arguments) -> Result<String, Failure> {
         ..PlanOptions::default()
     };
     let target = arguments.target.unwrap_or_else(Target::native);
+    let target = cli::with_constants(target, arguments.constants.as_deref())?;
     let program = plan(&graph, target, options).map_err(Failure::input)?;
     let filter = Filter { part: arguments.kernel.as_deref().unwrap_or_default() };
     match arguments.stage {

@@ -1,40 +1,57 @@
-//! `xcc explain`: every rewrite of the graph that was made or refused, and why.
+//! `xcc explain`: every rewrite of the graph that was made or refused, every form of segments, and why.
+
+mod forms;
 
 use std::collections::HashMap;
 use std::io;
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 use xcc_compiler::graph::{Graph, Op};
 use xcc_compiler::passes::{Outcome, PASSES, Pass, PassOptions, Report, Row, optimize};
+use xcc_compiler::plan::forms::TOLERANCE;
+use xcc_compiler::plan::{PlanOptions, plan};
+use xcc_compiler::target::Target;
 
 use crate::cli::{self, Failure, Loaded, SpecArgs};
 use crate::numbers::counted;
 use crate::table::{Layout, Table, wrap};
 use crate::terminal;
+use forms::ChoiceRow;
 
 /// Rows of one pass and outcome that are shown without `--all`.
 const SHORT: usize = 5;
 
-/// Show which rewrites a network allows and which are refused, with reasons
+/// Show which rewrites a network allows and which are refused, and how segments are computed, with reasons
 ///
 /// Rows are rewrites that were made, unless they say `refused`. Lines are those of the spec. Values are named
 /// as `xcc emit --stage graph` and `--stage fused` name them.
+///
+/// Where segments can be computed in several forms, the one whose instructions take the least time is chosen, or the
+/// first within 3 % of it: the milliseconds are those of one thread for one image, without waiting for memory.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   xcc explain specs/xception.xc
   xcc explain specs/xception.xc --all | grep refused
 
-JSON: an object with `model`, `applied` and `refused` (counts) and `rows`. A row has `pass`, `node`,
-`layer`, `line`, `span` (first byte and end in the spec), `outcome` (`applied` or `refused`) and
-`what` or `reason`.")]
+JSON: an object with `model`, `applied` and `refused` (counts), `rows`, `target` and `choices`. A row has `pass`,
+`node`, `layer`, `line`, `span` (first byte and end in the spec), `outcome` (`applied` or `refused`) and
+`what` or `reason`. A choice has `node`, `layer`, `line`, `segments`, `ic` and `oc` (channels of each), `forms`
+(each with `form` and `ms`) and `chosen` (the index of one).")]
 pub struct Arguments {
     #[command(flatten)]
     spec: SpecArgs,
     /// Show every row, however many there are
     #[arg(long)]
     all: bool,
+    /// Choose forms for an instruction set: baseline, avx2, avx512, amx or native
+    #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>, default_value = "native")]
+    target: Target,
+    /// Choose forms by the times of instructions in this file, as `xcc calibrate --output FILE` writes them
+    #[arg(long, value_name = "FILE")]
+    constants: Option<PathBuf>,
     /// Print one JSON object instead of tables; has every row
     #[arg(long)]
     json: bool,
@@ -46,11 +63,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut report = optimize(&mut loaded.graph, &PassOptions::default());
     report.rows.retain(|row| is_of_use(row, &loaded.graph));
     let lines = LineTable::new(&loaded.source);
+    let target = cli::with_constants(arguments.target, arguments.constants.as_deref())?;
+    let program = plan(&loaded.graph, target, PlanOptions::default()).map_err(Failure::input)?;
+    let choices = program.choices.iter().map(|choice| ChoiceRow::new(choice, &loaded.graph, &lines));
+    let choices: Vec<ChoiceRow> = choices.collect();
     if arguments.json {
-        return cli::print_json(&json(&loaded, &report, &lines));
+        return cli::print_json(&json(&loaded, &report, (target, choices), &lines));
     }
     let limit = if arguments.all { usize::MAX } else { SHORT };
-    cli::print(&text(&loaded, &report, &lines, limit))
+    let forms = forms_text((target, &choices), limit);
+    cli::print(&(text(&loaded, &report, &lines, limit) + &forms))
 }
 
 /// Finds the line of a byte.
@@ -78,6 +100,8 @@ struct Explanation<'a> {
     applied: usize,
     refused: usize,
     rows: Vec<PlacedRow<'a>>,
+    target: String,
+    choices: Vec<ChoiceRow>,
 }
 
 /// A row with its line.
@@ -88,11 +112,23 @@ struct PlacedRow<'a> {
     row: &'a Row,
 }
 
-fn json<'a>(loaded: &'a Loaded, report: &'a Report, lines: &LineTable) -> Explanation<'a> {
+fn json<'a>(
+    loaded: &'a Loaded,
+    report: &'a Report,
+    (target, choices): (Target, Vec<ChoiceRow>),
+    lines: &LineTable,
+) -> Explanation<'a> {
     let rows = report.rows.iter().map(|row| PlacedRow { line: lines.line(row.span.start), row });
     let applied = report.applied();
     let refused = report.rows.len() - applied;
-    Explanation { model: &loaded.graph.name, applied, refused, rows: rows.collect() }
+    Explanation {
+        model: &loaded.graph.name,
+        applied,
+        refused,
+        rows: rows.collect(),
+        target: target.to_string(),
+        choices,
+    }
 }
 
 /// Whether a user can act on a row. A strided 1x1 convolution that reads what others read, too, is a shortcut:
@@ -120,20 +156,41 @@ fn text(loaded: &Loaded, report: &Report, lines: &LineTable, limit: usize) -> St
 }
 
 fn pass_text(pass: &Pass, rows: &[&Row], lines: &LineTable, limit: usize) -> String {
+    let with =
+        |applied| rows.iter().filter(move |row| is_applied(row) == applied).map(|row| cells(row, lines));
+    let groups = [("applied", distinct(with(true))), ("refused", distinct(with(false)))];
+    section((pass.name, pass.about), groups, limit)
+}
+
+/// How segments are computed, where there is a choice.
+fn forms_text((target, choices): (Target, &[ChoiceRow]), limit: usize) -> String {
+    if choices.is_empty() {
+        return String::new();
+    }
+    let percent = 100.0 * TOLERANCE;
+    let about = format!(
+        "computes segments for {target} in the form whose instructions take the least time, or the first within {percent} % of it"
+    );
+    section(("forms", &about), [("chosen", distinct(choices.iter().map(ChoiceRow::cells)))], limit)
+}
+
+/// A heading and at most `limit` rows of each group, which has a name.
+fn section<const N: usize>(
+    (name, about): (&str, &str),
+    groups: [(&str, Vec<Cells>); N],
+    limit: usize,
+) -> String {
     let mut table = Table::new(&[Layout::Left, Layout::Right, Layout::Left, Layout::Below]);
     let mut hidden = Vec::new();
-    for (applied, word) in [(true, "applied"), (false, "refused")] {
-        let cells =
-            distinct(rows.iter().filter(|row| is_applied(row) == applied).map(|row| cells(row, lines)));
+    for (word, cells) in groups {
         let more = cells.len().saturating_sub(limit);
         hidden.extend((more > 0).then(|| format!("{more} more {word}")));
         cells.into_iter().take(limit).for_each(|cells| table.row(cells));
     }
     let (width, color) = (terminal::width(), terminal::color(&io::stdout()));
     // The indent of reasons, so that it does not look like a row.
-    let head = wrap(&format!("{}: {}", pass.name, pass.about), width.saturating_sub(2)).join("\n  ");
-    let head =
-        if color { head.replacen(pass.name, &format!("\x1b[1m{}\x1b[0m", pass.name), 1) } else { head };
+    let head = wrap(&format!("{name}: {about}"), width.saturating_sub(2)).join("\n  ");
+    let head = if color { head.replacen(name, &format!("\x1b[1m{name}\x1b[0m"), 1) } else { head };
     let mut text = format!("\n{head}\n{}", table.render(width, color));
     if !hidden.is_empty() {
         text.push_str(&format!("  ... {}; --all shows them\n", hidden.join(", ")));

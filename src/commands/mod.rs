@@ -2,6 +2,7 @@
 //! the failure to report.
 
 mod bench;
+mod calibrate;
 mod check;
 mod convert;
 mod decouple;
@@ -32,6 +33,7 @@ pub enum Command {
     Verify(verify::Arguments),
     Bench(bench::Arguments),
     Precision(precision::Arguments),
+    Calibrate(calibrate::Arguments),
     Profile(profile::Arguments),
     Sweep(sweep::Arguments),
     Report(report::Arguments),
@@ -52,6 +54,7 @@ impl Command {
             Command::Run(arguments) => run::run(&arguments),
             Command::Verify(arguments) => verify::run(&arguments),
             Command::Bench(arguments) => bench::run(&arguments),
+            Command::Calibrate(arguments) => calibrate::run(&arguments),
             Command::Precision(arguments) => precision::run(&arguments),
             Command::Profile(arguments) => profile::run(&arguments),
             Command::Sweep(arguments) => sweep::run(&arguments),

@@ -90,7 +90,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let bound = network::bind(&loaded, &network.weights)?;
     let cases =
         with_progress("computing the reference", || reference(&loaded.graph, &bound.weights, &inputs))?;
-    let target = network.target;
+    let target = cli::with_constants(network.target, network.constants.as_deref())?;
     let mut precisions = Vec::new();
     for precision in Precision::ALL.into_iter().filter(|precision| precision.is_for(target)) {
         let options = PlanOptions { threads: network.threads(), precision, ..PlanOptions::default() };

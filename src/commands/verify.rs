@@ -122,7 +122,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => Inputs::random(&loaded.graph, report.batch, network.weights.seed.unwrap_or(0))?,
     };
     let input = inputs.read(0..inputs.count(), report.batch as usize)?;
-    let comparisons = compare(&loaded, &bound.weights, network.target, &input, &report)?;
+    let target = cli::with_constants(network.target, network.constants.as_deref())?;
+    let comparisons = compare(&loaded, &bound.weights, target, &input, &report)?;
     report.origin.tell();
     inputs.tell();
     tell_not_finite(&comparisons, report.batch);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use xcc_compiler::cost::macs;
 use xcc_compiler::graph::{Graph, Layer, NodeId, Op};
 use xcc_compiler::plan::nest::{KernelId, Nest, Operand};
-use xcc_compiler::plan::{Driver, Program, Step};
+use xcc_compiler::plan::{Driver, Program, Region, Step};
 use xcc_compiler::vector::{Inst, Kernel, Times};
 
 /// A kernel that a step calls.
@@ -47,17 +47,25 @@ pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
     let mut seen = HashSet::new();
     let work = |step: &Step| {
         // A node's products are those of its first step: others only finish its epilogue.
-        let products = if seen.insert(step.node) { macs(graph, step.node).total() } else { 0 };
-        let layer = layer(graph, step.node);
+        let new = nodes(step).filter(|&node| seen.insert(node));
+        let products = new.map(|node| macs(graph, node).total()).fold(0, u64::saturating_add);
+        let names: Vec<&str> = nodes(step).map(|node| layer(graph, node).name.as_str()).collect();
+        // A chain begins with a convolution, which is most of its work.
+        let first = step.before.first().copied().unwrap_or(step.node);
         StepWork {
-            layer: layer.name.clone(),
-            class: layer.kind.keras_class(),
+            layer: names.join(" + "),
+            class: layer(graph, first).kind.keras_class(),
             macs: products.saturating_mul(u64::from(program.options.batch)),
             bytes: bytes(program, graph, step),
             kernels: called[step.driver.index()].clone(),
         }
     };
     program.steps.iter().map(work).collect()
+}
+
+/// The nodes that a step computes.
+fn nodes(step: &Step) -> impl Iterator<Item = NodeId> {
+    step.before.iter().chain([&step.node]).copied()
 }
 
 /// Bytes that a step reads and writes at least: its inputs, its result and its packed weights, each once.
@@ -70,12 +78,13 @@ fn bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
         let view = program.values.get(&value);
         view.zip(place(operand)).is_some_and(|(view, place)| view.offset == place.offset)
     };
-    let read = |operand: Operand| node.inputs.iter().copied().find(|&input| lies_at(input, operand));
+    let inputs: Vec<NodeId> = nodes(step).flat_map(|node| graph.node(node).inputs.iter().copied()).collect();
+    let read = |operand: Operand| inputs.iter().copied().find(|&input| lies_at(input, operand));
     // A step that continues its node's epilogue reads what the steps before left in the result.
     let input = size(read(Operand::In).unwrap_or(step.node));
     let output = if node.op == Op::Concat { input } else { size(step.node) };
-    let packed = [Operand::Weights, Operand::Bias, Operand::PointwiseWeights, Operand::PointwiseBias];
-    let packed: u64 = packed.into_iter().filter_map(place).map(|place| place.bytes).sum();
+    let packed = step.operands.iter().flatten().filter(|place| place.region == Region::Constants);
+    let packed: u64 = packed.map(|place| place.bytes).sum();
     input + read(Operand::Add).map_or(0, size) + output + packed
 }
 

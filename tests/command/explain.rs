@@ -1,17 +1,17 @@
 //! `xcc explain`: rewrites with reasons and lines.
 
-use crate::harness::{TINY, assert_text, json, output};
+use crate::harness::{TINY, assert_text, json, output, run};
 
 #[test]
 fn explain_of_tiny() {
-    assert_text("command/explain_tiny.out", &output(&["explain", TINY, "--all"]));
+    assert_text("command/explain_tiny.out", &output(&["explain", TINY, "--all", "--target", "baseline"]));
 }
 
 #[test]
 fn explain_is_short_unless_all_is_asked_for() {
-    let short = output(&["explain", "specs/xception.xc"]);
+    let short = output(&["explain", "specs/xception.xc", "--target", "baseline"]);
     assert_text("command/explain_xception.out", &short);
-    let all = output(&["explain", "specs/xception.xc", "--all"]);
+    let all = output(&["explain", "specs/xception.xc", "--all", "--target", "baseline"]);
     let hidden: usize = short
         .lines()
         .filter_map(|line| line.trim().strip_prefix("... "))
@@ -25,7 +25,7 @@ fn explain_is_short_unless_all_is_asked_for() {
 #[test]
 fn explanations_are_no_wider_than_a_terminal() {
     for spec in ["xception", "inception_v3", "inception_module", "resnet50", "mini_xception"] {
-        let said = output(&["explain", &format!("specs/{spec}.xc"), "--all"]);
+        let said = output(&["explain", &format!("specs/{spec}.xc"), "--all", "--target", "baseline"]);
         let wide: Vec<&str> = said.lines().filter(|line| line.chars().count() > 80).collect();
         assert_eq!(wide, [""; 0], "{spec}");
     }
@@ -54,4 +54,37 @@ fn explain_as_json_places_every_row() {
         assert_eq!(row["line"], line, "{row}");
         assert!(row["what"].is_string() || row["reason"].is_string(), "{row}");
     }
+}
+
+/// Constants that were measured take the place of those that are built in; a file that lacks them says so.
+#[test]
+fn forms_are_chosen_by_the_constants_that_are_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("times.json");
+    let file = path.to_str().unwrap();
+    let spec = ["explain", "specs/xception.xc", "--set", "segments=182", "--target", "baseline", "--json"];
+    let form = |arguments: &[&str]| {
+        let explanation = json(arguments);
+        let choice = explanation["choices"].as_array().unwrap().last().unwrap().clone();
+        choice["forms"][choice["chosen"].as_u64().unwrap() as usize]["form"].as_str().unwrap().to_owned()
+    };
+    let mut kinds: serde_json::Map<_, _> =
+        ["call", "multiply_add", "multiply_add_memory", "load", "broadcast"]
+            .into_iter()
+            .chain(["permute", "arithmetic"])
+            .map(|kind| (kind.to_owned(), 1.into()))
+            .collect();
+    kinds.insert("store".to_owned(), 1_000_000.into());
+    let fitted = serde_json::json!({"times": kinds, "mean_error": 0.0, "worst_error": 0.0, "samples": []});
+    let text = serde_json::json!({
+        "processor": "p", "date": "2026-11-22", "command": "c", "targets": {"baseline": fitted},
+    });
+    std::fs::write(&path, text.to_string()).unwrap();
+    let given = [&spec[..], &["--constants", file]].concat();
+    assert_ne!(form(&spec), "");
+    assert!(form(&given).starts_with("panels of "), "{}", form(&given));
+    std::fs::write(&path, text.to_string().replace("baseline", "avx2")).unwrap();
+    let refused = run(&given);
+    assert_eq!(refused.status, 2);
+    assert!(refused.stderr.contains("it has no times for baseline, only for avx2"), "{}", refused.stderr);
 }

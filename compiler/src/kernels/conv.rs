@@ -104,7 +104,7 @@ impl ConvTile {
         let pointers = if self.ahead > 0 { &all[..] } else { &all[..5] };
         let mut b = Builder::new(self.lanes, pointers, self.tall);
         let registers = self.registers(&mut b);
-        self.start_from_bias(&mut b, &registers);
+        start_from_bias(&mut b, &registers.accumulators);
         let times = if self.tall { Times::Rows } else { Times::Exactly(1) };
         b.repeat(times, |b| self.row(b, &registers));
         self.finish(&mut b, &registers);
@@ -126,15 +126,6 @@ impl ConvTile {
             weights: b.parameter("weights"),
             column: b.pointer(),
             tap: b.pointer(),
-        }
-    }
-
-    fn start_from_bias(&self, b: &mut Builder, r: &Registers) {
-        let bias = b.parameter("bias");
-        for pixel in &r.accumulators {
-            for (vector, &slot) in pixel.iter().enumerate() {
-                b.load(slot, bias, vector as i32 * b.vector_bytes());
-            }
         }
     }
 
@@ -234,23 +225,43 @@ impl ConvTile {
     }
 
     fn finish(&self, b: &mut Builder, r: &Registers) {
-        let mut temporaries: Vec<Slot> =
-            r.panel.iter().chain([&r.value]).chain(&r.temporaries).copied().collect();
-        temporaries.extend(b.slots(epilogue::slots(&self.post).saturating_sub(temporaries.len())));
-        let mut results = Vec::new();
-        for (pixel, slots) in r.accumulators.iter().enumerate() {
-            for (vector, &value) in slots.iter().enumerate() {
-                let (pixel, channel) = (pixel as i32, vector as i32 * b.vector_bytes());
-                let last = vector + 1 == slots.len();
-                results.push(epilogue::Result {
-                    value,
-                    out: pixel * self.steps.out + channel,
-                    add: pixel * self.steps.add + channel,
-                    lanes: if last { self.last_lanes } else { self.lanes },
-                });
-            }
-        }
-        let pointers = [b.parameter("out"), b.parameter("add")];
-        epilogue::finish(b, (&self.post, Format::F32), &results, pointers, &temporaries);
+        let inner = r.panel.iter().chain([&r.value]).chain(&r.temporaries).copied().collect();
+        finish_panel(b, (&self.post, self.last_lanes, &self.steps), &r.accumulators, inner);
     }
+}
+
+/// Sets the sums `accumulators[pixel][vector]` to the biases of their channels.
+pub(super) fn start_from_bias(b: &mut Builder, accumulators: &[Vec<Slot>]) {
+    let bias = b.parameter("bias");
+    for pixel in accumulators {
+        for (vector, &slot) in pixel.iter().enumerate() {
+            b.load(slot, bias, vector as i32 * b.vector_bytes());
+        }
+    }
+}
+
+/// Ends a tile whose results are `accumulators[pixel][vector]`, of whose last vector `last_lanes` lanes are stored.
+/// `temporaries` are slots that are free by then.
+pub(super) fn finish_panel(
+    b: &mut Builder,
+    (post, last_lanes, steps): (&[Post], u32, &TileSteps),
+    accumulators: &[Vec<Slot>],
+    mut temporaries: Vec<Slot>,
+) {
+    temporaries.extend(b.slots(epilogue::slots(post).saturating_sub(temporaries.len())));
+    let mut results = Vec::new();
+    for (pixel, slots) in accumulators.iter().enumerate() {
+        for (vector, &value) in slots.iter().enumerate() {
+            let (pixel, channel) = (pixel as i32, vector as i32 * b.vector_bytes());
+            let last = vector + 1 == slots.len();
+            results.push(epilogue::Result {
+                value,
+                out: pixel * steps.out + channel,
+                add: pixel * steps.add + channel,
+                lanes: if last { last_lanes } else { b.lanes() },
+            });
+        }
+    }
+    let pointers = [b.parameter("out"), b.parameter("add")];
+    epilogue::finish(b, (post, Format::F32), &results, pointers, &temporaries);
 }

@@ -14,6 +14,7 @@ pub mod gather;
 pub mod matmul;
 pub mod pool;
 pub mod segments;
+pub mod sliding;
 pub mod softmax;
 
 use std::fmt;
@@ -27,6 +28,8 @@ use crate::vector::Kernel;
 pub enum Descriptor {
     /// A tile of a convolution.
     Conv(conv::ConvTile),
+    /// A tile of a convolution whose taps share their inputs.
+    Sliding(sliding::SlidingTile),
     /// A tile of a depthwise convolution.
     Depthwise(depthwise::DepthwiseTile),
     /// A tile of a convolution in narrow segments.
@@ -50,6 +53,7 @@ impl Descriptor {
     pub fn generate(&self) -> Kernel {
         match self {
             Descriptor::Conv(tile) => tile.generate(),
+            Descriptor::Sliding(tile) => tile.generate(),
             Descriptor::Depthwise(tile) => tile.generate(),
             Descriptor::Segments(tile) => tile.generate(),
             Descriptor::Gather(pixels) => pixels.generate(),
@@ -66,6 +70,7 @@ impl fmt::Display for Descriptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Descriptor::Conv(tile) => tile.fmt(f),
+            Descriptor::Sliding(tile) => tile.fmt(f),
             Descriptor::Depthwise(tile) => tile.fmt(f),
             Descriptor::Segments(tile) => tile.fmt(f),
             Descriptor::Gather(pixels) => pixels.fmt(f),

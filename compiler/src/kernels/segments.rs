@@ -1,8 +1,8 @@
 //! Tiles of a convolution in narrow segments: some pixels of a row, several segments side by side in a vector.
 //!
 //! A vector holds the channels of neighbouring segments. For each place in a segment the channel there is spread
-//! over its segment's lanes (a permutation) and multiplied by the weights from it to all outputs of the segment, so a
-//! segment of `width` channels takes `width` multiply-adds a tap for the whole vector. Every input column is loaded,
+//! over its segment's lanes (a permutation) and multiplied by the weights from it to all outputs of the segment, so
+//! segments of `ic` input channels take `ic` multiply-adds a tap for the whole vector. Every input column is loaded,
 //! activated and spread once, whatever the number of taps that read it. Weights are packed by vector, then tap row,
 //! then tap, then place in the segment.
 
@@ -19,8 +19,10 @@ use crate::vector::{Builder, F32, Kernel, Pointer, Slot, Times};
 pub struct SegmentsTile {
     /// f32 values in a vector.
     pub lanes: u32,
-    /// Input and output channels of a segment.
-    pub width: u32,
+    /// Input channels of a segment.
+    pub ic: u32,
+    /// Output channels of a segment.
+    pub oc: u32,
     /// Segments in a vector.
     pub packed: u32,
     /// Vectors, one behind the other.
@@ -39,10 +41,10 @@ pub struct SegmentsTile {
     pub post: Vec<Post>,
 }
 
-/// How many of `count` segments that lie side by side, from `ic` to `oc` channels each, go into a vector, where they can
-/// be packed: at least two.
+/// How many of `count` segments that lie side by side, from `ic` to `oc` channels each, go into a vector of inputs and
+/// one of outputs, where they can be packed: at least two.
 pub fn packed(lanes: u32, (ic, oc): (u32, u32), count: u32) -> Option<u32> {
-    Some(lanes / ic).filter(|&packed| ic == oc && packed.min(count) > 1)
+    Some(lanes / ic.max(oc)).filter(|&packed| packed.min(count) > 1)
 }
 
 /// Slots that a tile with this clip takes, or nothing when the activation of its input needs more temporaries than
@@ -58,7 +60,10 @@ pub fn slots(clip: &Clip, kw: u32, steps: &TileSteps, load: Activation, post: &[
 
 impl fmt::Display for SegmentsTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "segments_{}x{}_c{}x{}", self.kh, self.kw, self.packed, self.width)?;
+        write!(f, "segments_{}x{}_c{}x{}", self.kh, self.kw, self.packed, self.ic)?;
+        if self.oc != self.ic {
+            write!(f, "to{}", self.oc)?;
+        }
         write!(f, "_v{}x{}_{}", self.lanes, self.vectors, self.clip.pixels())?;
         self.steps.fmt(f)?;
         self.clip.name(self.kw, f)?;
@@ -98,9 +103,9 @@ impl SegmentsTile {
         b.finish(self.to_string())
     }
 
-    /// Channels of a vector.
-    fn channels(&self) -> u32 {
-        self.packed * self.width
+    /// Whether every lane is where the products of its channel are summed.
+    fn is_depthwise(&self) -> bool {
+        (self.ic, self.oc) == (1, 1)
     }
 
     /// One vector of all pixels; leaves the pointers at the next one.
@@ -111,15 +116,15 @@ impl SegmentsTile {
         }
         b.point(r.row, input, 0);
         b.point(r.taps, weights, 0);
-        let row_of_weights = (self.kw * self.width) as i32 * b.vector_bytes();
+        let row_of_weights = (self.kw * self.ic) as i32 * b.vector_bytes();
         b.repeat(Times::Rows, |b| {
             self.row(b, r, columns);
             b.advance(r.row, self.steps.row);
             b.advance(r.taps, row_of_weights);
         });
         self.finish(b, r);
-        for name in ["in", "out", "add"] {
-            b.advance(b.parameter(name), self.channels() as i32 * F32);
+        for (name, channels) in [("in", self.ic), ("out", self.oc), ("add", self.oc)] {
+            b.advance(b.parameter(name), (self.packed * channels) as i32 * F32);
         }
         b.advance(bias, b.vector_bytes());
         b.advance(weights, self.kh as i32 * row_of_weights);
@@ -127,18 +132,18 @@ impl SegmentsTile {
 
     fn row(&self, b: &mut Builder, r: &Registers, columns: &[(i32, Vec<(usize, u32)>)]) {
         for (&slot, (offset, _)) in r.columns.iter().zip(columns) {
-            b.load_lanes(slot, r.row, *offset, self.channels());
+            b.load_lanes(slot, r.row, *offset, self.packed * self.ic);
         }
         let temporaries: Vec<Slot> = r.weights.iter().chain([&r.spread]).copied().collect();
         epilogue::activate(b, self.load, &r.columns, &temporaries);
-        for place in 0..self.width {
+        for place in 0..self.ic {
             for (tap, &slot) in (0..).zip(&r.weights) {
-                b.load(slot, r.taps, (tap * self.width + place) as i32 * b.vector_bytes());
+                b.load(slot, r.taps, (tap * self.ic + place) as i32 * b.vector_bytes());
             }
             self.spread(b, r, place);
             for (&column, (_, uses)) in r.columns.iter().zip(columns) {
-                let spread = if self.width == 1 { column } else { r.spread };
-                if self.width > 1 {
+                let spread = if self.is_depthwise() { column } else { r.spread };
+                if !self.is_depthwise() {
                     b.permute(spread, column, r.pattern);
                 }
                 for &(pixel, tap) in uses {
@@ -150,8 +155,8 @@ impl SegmentsTile {
 
     /// Sets the pattern that gives every lane the channel at `place` of its segment; lanes without a segment get any.
     fn spread(&self, b: &mut Builder, r: &Registers, place: u32) {
-        if self.width > 1 {
-            let from = |lane: u32| (lane / self.width).min(self.packed - 1) * self.width + place;
+        if !self.is_depthwise() {
+            let from = |lane: u32| (lane / self.oc).min(self.packed - 1) * self.ic + place;
             b.pattern(r.pattern, (0..self.lanes).map(from).collect());
         }
     }
@@ -164,7 +169,7 @@ impl SegmentsTile {
             value,
             out: pixel as i32 * self.steps.out,
             add: pixel as i32 * self.steps.add,
-            lanes: self.channels(),
+            lanes: self.packed * self.oc,
         };
         let results: Vec<_> = r.accumulators.iter().enumerate().map(result).collect();
         let pointers = [b.parameter("out"), b.parameter("add")];

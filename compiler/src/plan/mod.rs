@@ -5,7 +5,9 @@
 //! values in one arena.
 
 pub mod arena;
-
+pub mod bands;
+pub mod chains;
+pub mod forms;
 pub mod interpret;
 mod lower;
 pub mod nest;
@@ -19,9 +21,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::graph::{Graph, NodeId, entity};
+use crate::instruction_times::{Counts, KernelCounts};
 use crate::kernels::Descriptor;
 use crate::target::{Isa, Target};
-use nest::{Nest, Operand};
+use forms::{Candidate, Choice, cheapest};
+use nest::{Nest, Operand, for_each_count};
 use pack::Pack;
 
 pub use values::View;
@@ -89,7 +93,7 @@ pub struct PlanOptions {
     pub batch: u32,
     /// Threads that work is divided for; any number can run the program.
     pub threads: u32,
-    /// Whether every value keeps memory of its own to the end of a run, to be looked at.
+    /// Whether every value that is in memory whole stays there to the end of a run, to be looked at.
     pub keep_all: bool,
     /// What products are computed in.
     pub precision: Precision,
@@ -178,6 +182,8 @@ pub struct Driver {
 pub struct Step {
     /// The node whose value it computes (or a part of it).
     pub node: NodeId,
+    /// The nodes before it that the step computes, too, band by band of rows: their values never exist whole.
+    pub before: Vec<NodeId>,
     /// The layer's name.
     pub layer: String,
     /// What runs.
@@ -212,6 +218,8 @@ pub struct Program {
     pub steps: Vec<Step>,
     /// Packed constants.
     pub constants: Vec<Packed>,
+    /// The forms chosen for segments, where there were several to choose from.
+    pub choices: Vec<Choice>,
     /// Size of the packed constants in bytes.
     pub constant_bytes: u64,
     /// Size of the arena in bytes.
@@ -222,11 +230,31 @@ pub struct Program {
     pub input: View,
     /// Where results are found, in the order of [`Graph::outputs`].
     pub outputs: Vec<View>,
-    /// Where every value is found; after a run they still hold only with [`PlanOptions::keep_all`].
+    /// Where every value is found that is in memory whole; after a run they still hold only with
+    /// [`PlanOptions::keep_all`].
     pub values: HashMap<NodeId, View>,
 }
 
 impl Program {
+    /// What all threads together execute in a run.
+    pub fn counts(&self) -> Counts {
+        let nests = self.steps.iter().map(|step| &self.drivers[step.driver.index()].nest);
+        nests.fold(Counts::default(), |counts, nest| counts.plus(1, &self.counts_of(nest)))
+    }
+
+    /// What all calls of a nest execute.
+    fn counts_of(&self, nest: &[Nest]) -> Counts {
+        let mut kernels = HashMap::new();
+        let mut counts = Counts::default();
+        for_each_count(nest, 1, &mut |kernel, rows, times| {
+            let descriptor = &self.kernels[kernel.index()];
+            let of_kernel =
+                kernels.entry(kernel).or_insert_with(|| KernelCounts::new(&descriptor.generate()));
+            counts = counts.plus(times, &of_kernel.of_call(rows.unwrap_or(0)));
+        });
+        counts
+    }
+
     /// Whether kernels use tile registers, which some systems permit only on request.
     pub fn uses_tiles(&self) -> bool {
         self.kernels.iter().any(|kernel| matches!(kernel, Descriptor::Matmul(_)))
@@ -237,13 +265,24 @@ impl Program {
 /// span.
 pub const MEMORY_LIMIT: u64 = 1 << 38;
 
-/// Plans `graph` for `target`.
+/// Plans `graph` for `target`, with the forms of segments that take the least time.
 ///
 /// `graph` must be verified; a batch or a number of threads of 0 counts as 1.
 pub fn plan(graph: &Graph, target: Target, options: PlanOptions) -> Result<Program, PlanError> {
+    plan_with(graph, target, options, &cheapest)
+}
+
+/// Plans `graph` as [`plan`] does, but for the forms of segments, of which `choose` picks one by its index. One that
+/// there is not counts as the last. Any choice gives the same results, to rounding.
+pub fn plan_with(
+    graph: &Graph,
+    target: Target,
+    options: PlanOptions,
+    choose: &dyn Fn(&[Candidate]) -> usize,
+) -> Result<Program, PlanError> {
     if !options.precision.is_for(target) {
         return Err(PlanError::Precision { precision: options.precision, target });
     }
     let options = PlanOptions { batch: options.batch.max(1), threads: options.threads.max(1), ..options };
-    lower::lower(graph, target, options)
+    lower::lower(graph, target, options, choose)
 }

@@ -35,13 +35,21 @@ pub enum Operand {
     PointwiseWeights,
     /// Packed biases of the pointwise part of a fused separable convolution.
     PointwiseBias,
+    /// Packed weights of the second convolution of a chain.
+    NextWeights,
+    /// Packed biases of the second convolution of a chain.
+    NextBias,
+    /// Packed weights of the pointwise part of a chain's second convolution.
+    NextPointwiseWeights,
+    /// Packed biases of the pointwise part of a chain's second convolution.
+    NextPointwiseBias,
     /// Memory of the executing thread, for intermediate results.
     Scratch,
 }
 
 impl Operand {
     /// Every operand, in the order in which drivers take them.
-    pub const ALL: [Operand; 8] = [
+    pub const ALL: [Operand; 12] = [
         Operand::In,
         Operand::Add,
         Operand::Out,
@@ -49,6 +57,10 @@ impl Operand {
         Operand::Bias,
         Operand::PointwiseWeights,
         Operand::PointwiseBias,
+        Operand::NextWeights,
+        Operand::NextBias,
+        Operand::NextPointwiseWeights,
+        Operand::NextPointwiseBias,
         Operand::Scratch,
     ];
 
@@ -68,6 +80,10 @@ impl Display for Operand {
             Operand::Bias => "bias",
             Operand::PointwiseWeights => "pointwise_weights",
             Operand::PointwiseBias => "pointwise_bias",
+            Operand::NextWeights => "next_weights",
+            Operand::NextBias => "next_bias",
+            Operand::NextPointwiseWeights => "next_pointwise_weights",
+            Operand::NextPointwiseBias => "next_pointwise_bias",
             Operand::Scratch => "scratch",
         })
     }
@@ -235,6 +251,16 @@ pub fn for_each_call<E>(
 ) -> Result<(), E> {
     let mut values = vec![0; variable_count(nests)];
     walk(nests, (thread, threads), &mut values, visit)
+}
+
+/// Visits every call with how often all threads together make it, when the nests are run `times` times.
+pub fn for_each_count(nests: &[Nest], times: u64, visit: &mut impl FnMut(KernelId, Option<u32>, u64)) {
+    for nest in nests {
+        match nest {
+            Nest::Call { kernel, rows, .. } => visit(*kernel, *rows, times),
+            Nest::Loop { range, body, .. } => for_each_count(body, times * range.len() as u64, visit),
+        }
+    }
 }
 
 fn walk<E>(

@@ -3,25 +3,25 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::forms::{Form, FormRun, Segment, all_runs};
 use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightId, WeightSource};
-use crate::kernels::{gather, matmul, segments};
+use crate::kernels::{gather, matmul};
 use crate::vector::{TILE_LANES, bf16};
 
 /// A recipe for the packed constants of one step: `weights` (or scales) and `bias` (or shifts).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Pack {
-    /// Panels of a convolution: segment by segment, panel by panel ([`panel_widths`]); in each panel tap by tap,
-    /// input by input, its vectors of outputs; zeros where there is no output. Narrow segments may be packed side by
-    /// side: vector by vector, then tap by tap, then the weights from each place in a segment to all outputs.
+    /// Segments of a convolution, equal ones in the form chosen for them. Panels: block by block, panel by panel
+    /// ([`panel_widths`]); in each panel tap by tap, input by input, its vectors of outputs; zeros where there is no
+    /// output, or none that reads the input. Side by side: vector by vector, then tap by tap, then the weights from each
+    /// place in a segment to all outputs.
     Panels {
         /// The convolution.
         conv: Conv,
         /// f32 values in a vector.
         lanes: u32,
-        /// Vectors of the widest panel.
-        vectors: u32,
-        /// Whether narrow segments are packed side by side, as [`segments::packed`] says.
-        packed: bool,
+        /// The form of each run of equal segments, in order.
+        forms: Vec<Form>,
     },
     /// A depthwise convolution: vector of channels by vector, then tap by tap.
     Depthwise {
@@ -76,9 +76,9 @@ impl Pack {
     /// f32 values of weights and of biases.
     pub fn sizes(&self) -> (u64, u64) {
         match self {
-            Pack::Panels { conv, lanes, packed, .. } => {
+            Pack::Panels { conv, lanes, forms } => {
                 let (mut products, mut outputs) = (0, 0);
-                for run in segment_runs(conv, *lanes, *packed) {
+                for run in all_runs(conv, forms, *lanes) {
                     let lanes = u64::from(run.vectors) * u64::from(*lanes);
                     products += u64::from(run.ic) * lanes;
                     outputs += lanes;
@@ -111,15 +111,10 @@ impl Pack {
     /// Writes the packed constants; `weights` and `bias` have the lengths of [`Pack::sizes`] and are zero.
     pub fn write(&self, source: &dyn WeightSource, weights: &mut [f32], bias: &mut [f32]) {
         match self {
-            Pack::Panels { conv, lanes, vectors, packed } => {
-                let lanes = *lanes as usize;
-                let mut packer = Packer { elements: Elements::new(conv, source), conv, lanes, weights, bias };
-                for run in segment_runs(conv, lanes as u32, *packed) {
-                    match run.packed {
-                        Some(packed) => packer.side_by_side(&run.segments, packed as usize),
-                        None => run.segments.iter().for_each(|segment| packer.panels(segment, *vectors)),
-                    }
-                }
+            Pack::Panels { conv, lanes, forms } => {
+                let elements = Elements::new(conv, source);
+                let mut packer = Packer { elements, conv, lanes: *lanes as usize, weights, bias };
+                all_runs(conv, forms, *lanes).iter().for_each(|run| packer.run(run));
             }
             Pack::Depthwise { conv, lanes } => depthwise(conv, *lanes as usize, source, weights, bias),
             Pack::Tiles { conv, split } => tiles(conv, *split, source, weights, bias),
@@ -215,37 +210,7 @@ impl<'a> Elements<'a> {
     }
 }
 
-/// Input and output channels of a segment.
-pub type Segment = (Range<u32>, Range<u32>);
-
-/// Equal segments next to each other.
-pub struct SegmentRun {
-    /// The segments.
-    pub segments: Vec<Segment>,
-    /// Input channels of each.
-    pub ic: u32,
-    /// Output channels of each.
-    pub oc: u32,
-    /// How many lie side by side in a vector; none when each has vectors of its own.
-    pub packed: Option<u32>,
-    /// Vectors of outputs of the whole run.
-    pub vectors: u32,
-}
-
-/// The segments of a convolution, equal ones together; with `packed` set, narrow ones are packed side by side.
-pub fn segment_runs(conv: &Conv, lanes: u32, packed: bool) -> Vec<SegmentRun> {
-    let segments: Vec<Segment> = conv.partition.ranges().collect();
-    let size = |(inputs, outputs): &Segment| (inputs.len() as u32, outputs.len() as u32);
-    let runs = segments.chunk_by(|a, b| size(a) == size(b)).map(|equal| {
-        let ((ic, oc), count) = (size(&equal[0]), equal.len() as u32);
-        let packed = segments::packed(lanes, (ic, oc), count).filter(|_| packed);
-        let vectors = packed.map_or(count * oc.div_ceil(lanes), |packed| count.div_ceil(packed));
-        SegmentRun { segments: equal.to_vec(), ic, oc, packed, vectors }
-    });
-    runs.collect()
-}
-
-/// A panel of a segment that is being written.
+/// A panel that is being written.
 struct Panel<'a> {
     /// The outputs that it has columns for.
     outputs: Range<usize>,
@@ -282,28 +247,43 @@ impl<'a> Packer<'a> {
         (taken, shifts)
     }
 
-    /// The panels of one segment. All are written side by side, so that the kernel is read from front to back: its
-    /// rows are longer than those of a panel, and jumping between them waits for memory.
-    fn panels(&mut self, segment: &Segment, vectors: u32) {
-        let mut panels = self.take_panels(segment, vectors);
-        let (inputs, outputs) = (segment.0.len(), segment.1.start as usize..segment.1.end as usize);
+    /// All segments of a run.
+    fn run(&mut self, run: &FormRun) {
+        match run.form {
+            Form::SideBySide { packed } => self.side_by_side(&run.segments, packed as usize),
+            Form::Panels(panels) => {
+                let blocks = run.segments.chunks(panels.merged as usize);
+                blocks.for_each(|block| self.panels(block, panels.vectors));
+            }
+        }
+    }
+
+    /// The panels of neighbouring segments that are one dense block. All are written side by side, so that a kernel is
+    /// read from front to back: its rows are longer than those of a panel, and jumping between them waits for memory.
+    fn panels(&mut self, segments: &[Segment], vectors: u32) {
+        let (first, last) = (&segments[0], &segments[segments.len() - 1]);
+        let inputs = first.0.start as usize..last.0.end as usize;
+        let outputs = first.1.start as usize..last.1.end as usize;
+        let mut panels = self.take_panels(inputs.len(), outputs.clone(), vectors);
         for (block, held) in self.elements.blocks_of(outputs) {
-            for row in 0..self.conv.window.taps() as usize * inputs {
-                let place = (row / inputs, row % inputs);
+            let (before, width) = (block.inputs.start as usize - inputs.start, block.inputs.len());
+            for row in 0..self.conv.window.taps() as usize * width {
+                let place = (row / width, row % width);
                 for panel in &mut panels {
                     let held = held.start.max(panel.outputs.start)..held.end.min(panel.outputs.end);
                     if !held.is_empty() {
-                        self.elements.write(block, place, held.clone(), panel.columns(row, held));
+                        let columns = panel.columns(place.0 * inputs.len() + before + place.1, held.clone());
+                        self.elements.write(block, place, held, columns);
                     }
                 }
             }
         }
     }
 
-    /// The next panels, those of a segment, with their biases written.
-    fn take_panels(&mut self, (inputs, outputs): &Segment, vectors: u32) -> Vec<Panel<'a>> {
-        let (mut start, end) = (outputs.start as usize, outputs.end as usize);
-        let rows = self.conv.window.taps() as usize * inputs.len();
+    /// The next panels, those of a block of `inputs` channels, with their biases written.
+    fn take_panels(&mut self, inputs: usize, outputs: Range<usize>, vectors: u32) -> Vec<Panel<'a>> {
+        let (mut start, end) = (outputs.start, outputs.end);
+        let rows = self.conv.window.taps() as usize * inputs;
         let widths = panel_widths((end - start).div_ceil(self.lanes) as u32, vectors);
         let panels = widths.into_iter().map(|width| {
             let width = width as usize * self.lanes;
@@ -318,20 +298,18 @@ impl<'a> Packer<'a> {
 
     /// Equal segments, `packed` of them in each vector.
     fn side_by_side(&mut self, segments: &[Segment], packed: usize) {
-        let width = segments[0].0.len();
+        let inputs = segments[0].0.len();
         for vector in segments.chunks(packed) {
-            let values = self.conv.window.taps() as usize * width * self.lanes;
-            let (weights, shifts) = self.take(values, self.lanes);
-            for (number, (_, outputs)) in vector.iter().enumerate() {
-                let outputs = outputs.start as usize..outputs.end as usize;
-                let first = number * width;
-                copy(&self.elements.folded.shift[outputs.clone()], &mut shifts[first..]);
-                for (block, held) in self.elements.blocks_of(outputs.clone()) {
-                    let lanes = first + held.start - outputs.start..first + held.end - outputs.start;
-                    for (row, values) in weights.chunks_exact_mut(self.lanes).enumerate() {
-                        let place = (row / width, row % width);
-                        self.elements.write(block, place, held.clone(), &mut values[lanes.clone()]);
-                    }
+            let (first, last) = (&vector[0], &vector[vector.len() - 1]);
+            let outputs = first.1.start as usize..last.1.end as usize;
+            let (weights, shifts) =
+                self.take(self.conv.window.taps() as usize * inputs * self.lanes, self.lanes);
+            copy(&self.elements.folded.shift[outputs.clone()], shifts);
+            for (block, held) in self.elements.blocks_of(outputs.clone()) {
+                let lanes = held.start - outputs.start..held.end - outputs.start;
+                for (row, values) in weights.chunks_exact_mut(self.lanes).enumerate() {
+                    let place = (row / inputs, row % inputs);
+                    self.elements.write(block, place, held.clone(), &mut values[lanes.clone()]);
                 }
             }
         }

@@ -46,6 +46,7 @@ impl Display for Program {
             f.write_str("}\n")?;
         }
         for step in &self.steps {
+            step.before.iter().try_for_each(|node| write!(f, "{node}, "))?;
             write!(f, "{} = {}", step.node, step.driver)?;
             let mut separator = "(";
             for (operand, place) in Operand::ALL.iter().zip(&step.operands) {

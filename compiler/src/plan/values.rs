@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::PlanOptions;
 use super::arena::{self, Lifetime};
+use super::chains::Chains;
 use crate::graph::{Graph, NodeId, Op, Shape};
 use crate::target::Target;
 
@@ -34,7 +35,7 @@ impl View {
 
 /// The view of every live value, and the size of the arena in bytes.
 pub struct Values {
-    /// By node.
+    /// By node. Values within chains have views as if their maps began where scratch memory does.
     pub views: HashMap<NodeId, View>,
     /// Concatenation operands that their producers write in place, with where that is.
     pub in_place: HashMap<NodeId, ConcatPlace>,
@@ -72,6 +73,7 @@ struct Home {
 
 struct Layout<'a> {
     graph: &'a Graph,
+    chains: &'a Chains,
     target: Target,
     batch: u64,
     in_place: HashMap<NodeId, ConcatPlace>,
@@ -79,23 +81,27 @@ struct Layout<'a> {
     buffers: Vec<Lifetime>,
 }
 
-/// Lays out all live values of `graph`. `reads_vectors` says whether a node reads its first operand by whole
-/// vectors.
+/// Lays out all live values of `graph` but those within chains. `reads_vectors` says whether a node reads its first
+/// operand by whole vectors.
 pub fn lay_out(
     graph: &Graph,
+    chains: &Chains,
     target: Target,
     options: &PlanOptions,
     reads_vectors: impl Fn(NodeId) -> bool,
 ) -> Values {
     let mut layout = Layout {
         graph,
+        chains,
         target,
         batch: u64::from(options.batch),
         in_place: in_place_operands(graph, target),
         homes: HashMap::new(),
         buffers: Vec::new(),
     };
-    for &node in graph.order().iter().rev() {
+    let (within, others): (Vec<NodeId>, Vec<NodeId>) =
+        graph.order().iter().partition(|&&node| chains.after(node).is_some());
+    for &node in others.iter().rev() {
         layout.settle(node, &reads_vectors);
     }
     layout.lifetimes(options.keep_all);
@@ -103,7 +109,14 @@ pub fn lay_out(
     let resolve = |(&node, home): (&NodeId, &Home)| {
         (node, View { offset: home.view.offset + offsets[home.buffer], ..home.view })
     };
-    Values { views: layout.homes.iter().map(resolve).collect(), in_place: layout.in_place, arena_bytes }
+    let mut views: HashMap<NodeId, View> = layout.homes.iter().map(resolve).collect();
+    views.extend(within.into_iter().map(|node| (node, scratch_view(graph.node(node).shape, target))));
+    Values { views, in_place: layout.in_place, arena_bytes }
+}
+
+/// A value of which only bands of rows exist at a time.
+fn scratch_view(shape: Shape, target: Target) -> View {
+    View { offset: 0, pixel: target.pixel_bytes(shape.c()), image: 0, shape }
 }
 
 /// The operands of concatenations that can be written where the concatenation wants them: those whose
@@ -191,18 +204,22 @@ impl Layout<'_> {
         Home { view: View { offset, shape, ..home.view }, ..home }
     }
 
-    /// A buffer lives from the first node that writes it to the last that reads it.
+    /// A buffer lives from the first node that writes it to the last that reads it. The layers of a chain run when its
+    /// last one does.
     fn lifetimes(&mut self, keep_all: bool) {
         let last = self.graph.order().len();
+        let steps: HashMap<NodeId, usize> = self.graph.order().iter().copied().zip(0..).collect();
         let mut spans: Vec<Option<(usize, usize)>> = vec![None; self.buffers.len()];
         let mut touch = |buffer: usize, step: usize| {
             let (first, end) = spans[buffer].unwrap_or((step, step));
             spans[buffer] = Some((first.min(step), end.max(step)));
         };
-        for (step, &node) in self.graph.order().iter().enumerate() {
-            touch(self.homes[&node].buffer, step);
-            for input in &self.graph.node(node).inputs {
-                touch(self.homes[input].buffer, step);
+        for &node in self.graph.order() {
+            let step = steps[&self.chains.after(node).unwrap_or(node)];
+            for value in self.graph.node(node).inputs.iter().chain([&node]) {
+                if let Some(home) = self.homes.get(value) {
+                    touch(home.buffer, step);
+                }
             }
             if self.graph.is_output(node) {
                 touch(self.homes[&node].buffer, last);

@@ -1,5 +1,6 @@
 //! The linear map that a layer is, slice by slice: the whole of it can be far larger than its weights.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use nalgebra::{DMatrix, DMatrixView};
@@ -9,7 +10,7 @@ use super::layer::Linear;
 
 /// The map of a layer: taps x inputs x outputs.
 pub struct LinearMap<'a> {
-    spatial: &'a [f32],
+    spatial: Cow<'a, [f32]>,
     blocks: Vec<KernelBlock>,
     taps: usize,
     pointwise: Option<Pointwise>,
@@ -25,10 +26,12 @@ struct Pointwise {
 impl<'a> LinearMap<'a> {
     /// The map of `linear` with the numbers of `weights`.
     pub fn new(linear: &Linear<'_>, weights: &'a (dyn WeightSource + Sync)) -> Self {
-        let kernel = |conv: &Conv| conv.parts.first().map_or(&[][..], |part| weights.tensor(part.kernel));
+        let kernel =
+            |conv: &Conv| conv.parts.first().map_or(Cow::default(), |part| weights.tensor(part.kernel));
         let pointwise = linear.pointwise.map(|conv| {
             let (inputs, outputs) = (conv.partition.ic() as usize, conv.partition.oc() as usize);
-            let values = kernel(conv).iter().map(|&value| f64::from(value));
+            let values = kernel(conv);
+            let values = values.iter().map(|&value| f64::from(value));
             let kernel = DMatrix::from_row_iterator(inputs, outputs, values);
             Pointwise { kernel, is_first: linear.is_pointwise_first }
         });

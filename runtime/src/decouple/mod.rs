@@ -11,6 +11,7 @@ mod factor;
 mod layer;
 mod map;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use xcc_compiler::graph::{Graph, LayerId, WeightId, WeightSource};
@@ -29,8 +30,8 @@ pub struct Decoupled {
 }
 
 impl WeightSource for Decoupled {
-    fn tensor(&self, id: WeightId) -> &[f32] {
-        &self.tensors[id.index()]
+    fn tensor(&self, id: WeightId) -> Cow<'_, [f32]> {
+        Cow::Borrowed(&self.tensors[id.index()])
     }
 }
 

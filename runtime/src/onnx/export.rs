@@ -213,12 +213,13 @@ impl Export<'_> {
         let (ic, oc) = size(&run[0]);
         let [kh, kw] = conv.window.kernel.map(i64::from);
         let kernel = weights.tensor(part.kernel);
-        let values = run.iter().flat_map(|block| block_values(block, kernel, conv.window.taps() as usize));
+        let values = run.iter().flat_map(|block| block_values(block, &kernel, conv.window.taps() as usize));
         let name = format!("{}{suffix}", self.graph.weight(part.kernel).name);
         inputs.push(self.constant(name, vec![oc * run.len() as i64, ic, kh, kw], values));
         if let Some(bias) = part.bias {
             let outputs = run[0].outputs.start as usize..run[run.len() - 1].outputs.end as usize;
-            let values = weights.tensor(bias)[outputs].iter().copied();
+            let bias_values = weights.tensor(bias);
+            let values = bias_values[outputs].iter().copied();
             let name = format!("{}{suffix}", self.graph.weight(bias).name);
             inputs.push(self.constant(name, vec![values.len() as i64], values));
         }
@@ -292,8 +293,8 @@ impl Export<'_> {
         let (graph, weights) = (self.graph, self.weights);
         let kernel = graph.weight(part.kernel);
         let dims = kernel.shape.iter().map(|&extent| i64::from(extent)).collect();
-        let values = weights.tensor(part.kernel).iter().copied();
-        inputs.push(self.constant(kernel.name.clone(), dims, values));
+        let values = weights.tensor(part.kernel);
+        inputs.push(self.constant(kernel.name.clone(), dims, values.iter().copied()));
         inputs.extend(part.bias.map(|bias| self.vector(bias)));
         self.node("Gemm", inputs, self.name(id), Vec::new());
         Ok(())

@@ -122,8 +122,8 @@ mod tests {
         let graph = graph("model m\ninput image 128 x 128 x 3\nflatten\ndense 11000");
         struct None;
         impl WeightSource for None {
-            fn tensor(&self, _: xcc_compiler::graph::WeightId) -> &[f32] {
-                &[]
+            fn tensor(&self, _: xcc_compiler::graph::WeightId) -> std::borrow::Cow<'_, [f32]> {
+                std::borrow::Cow::default()
             }
         }
         let error = bytes(&graph, &None).unwrap_err().to_string();

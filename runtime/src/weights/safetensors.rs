@@ -77,7 +77,7 @@ pub fn save_safetensors(graph: &Graph, weights: &dyn WeightSource, path: &Path) 
 /// A tensor as the library that writes files wants to see it.
 struct TensorView<'a> {
     shape: Vec<usize>,
-    weights: &'a Weights,
+    weights: &'a dyn WeightSource,
     id: WeightId,
 }
 

@@ -11,7 +11,7 @@ use crate::plan::PlanError;
 use crate::plan::nest::{NestBuilder, Offset, Operand};
 use crate::plan::pack::Pack;
 use crate::plan::values::{ConcatPlace, View};
-use crate::plan::windows::{block_count, block_runs, even_tiles};
+use crate::plan::windows::{BlockRun, block_count, block_runs, even_tiles};
 
 impl Planner<'_> {
     /// A pool over windows, in blocks of rows of all images.
@@ -35,10 +35,7 @@ impl Planner<'_> {
             for run in block_runs(window, input.shape.h(), out.shape.h(), blocks) {
                 b.share(run.blocks.clone(), blocks, |b, block| {
                     let surfaces = surfaces.block(&run, block, window.strides[0]);
-                    let widths = self.pool_widths(input, out, self.post(id));
-                    walk(b, window, widths, &run, &surfaces, |b, tile| {
-                        self.pool_tile(b, (pool, self.post(id)), out.shape.c(), &surfaces, tile);
-                    });
+                    self.pool_rows(b, id, pool, &run, &surfaces);
                 });
             }
         });
@@ -46,10 +43,23 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn pool_widths(&self, input: View, out: View, post: &[Post]) -> Widths {
+    /// The tiles of a pool in a block of rows, which `surfaces` are moved to.
+    pub(super) fn pool_rows(
+        &mut self,
+        b: &mut NestBuilder,
+        id: NodeId,
+        pool: &Pool,
+        block: &BlockRun,
+        surfaces: &Surfaces,
+    ) {
+        let (input, out) = (self.view(self.graph.node(id).inputs[0]).shape, self.view(id).shape);
+        let post = self.post(id);
         let fits = |pixels: &u32| pool::slots(*pixels, post) < self.program.target.registers;
-        let tile = (1..=out.shape.w().min(8)).take_while(fits).last().unwrap_or(1);
-        Widths { input: input.shape.w(), output: out.shape.w(), tile }
+        let tile = (1..=out.w().min(8)).take_while(fits).last().unwrap_or(1);
+        let widths = Widths { input: input.w(), output: out.w(), tile };
+        walk(b, &pool.window, widths, block, surfaces, |b, tile| {
+            self.pool_tile(b, (pool, post), out.c(), surfaces, tile);
+        });
     }
 
     fn pool_tile(

@@ -2,15 +2,17 @@
 //! two stages.
 
 use super::place::{Surface, Surfaces, Tile, Widths, call_tile, tile_count, walk};
-use super::segments::{self, PackedRun};
+use super::segments::PackedRun;
 use super::{Planner, STEP_LIMIT, argument};
 use crate::graph::{Activation, Conv, Node, NodeId, Op, Post, Shape, Window};
 use crate::kernels::conv::{CACHE_LINE, ConvTile};
 use crate::kernels::depthwise::DepthwiseTile;
 use crate::kernels::epilogue::Format;
+use crate::kernels::sliding::{self, SlidingTile};
 use crate::kernels::{Clip, Descriptor, TileSteps, conv, depthwise};
+use crate::plan::forms::{self, Form, FormRun, Panels, Taps};
 use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
-use crate::plan::pack::{Pack, SegmentRun, panel_widths, segment_runs};
+use crate::plan::pack::{Pack, panel_widths};
 use crate::plan::values::View;
 use crate::plan::windows::{BlockRun, RowRun, block_count, block_runs};
 use crate::plan::{Place, PlanError};
@@ -40,15 +42,15 @@ pub(super) struct Job<'a> {
     pub weights: Operand,
     pub bias: Operand,
     pub shape: TileShape,
-    /// Pixels of tiles of narrow segments that are packed side by side; none when they are not packed.
-    pub packed: Option<u32>,
+    /// How each run of equal segments is computed.
+    pub forms: Vec<Form>,
 }
 
 /// What the tiles of a convolution are made of.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TileShape {
     /// Pixels that lie in a row, at most 32.
-    row: u32,
+    pub row: u32,
     /// Vectors of the widest panel.
     pub vectors: u32,
 }
@@ -88,25 +90,26 @@ pub(super) struct Start {
 }
 
 /// Equal segments, or the panels of one width in each of them.
-enum Run {
+pub(super) enum Run {
     Packed(PackedRun),
     Panels(PanelRun),
 }
 
-/// Panels of equal width: in each of some equal segments, one behind the other.
-struct PanelRun {
-    segments: u32,
+/// Panels of equal width: in each of some equal blocks of segments, one behind the other.
+pub(super) struct PanelRun {
+    blocks: u32,
     panels: u32,
     vectors: u32,
     last_lanes: u32,
     ic: u32,
-    /// First input channel, and channels between segments.
+    taps: Taps,
+    /// First input channel, and channels between blocks.
     input: (i64, i64),
-    /// First output channel, channels between segments, and between panels.
+    /// First output channel, channels between blocks, and between panels.
     output: (i64, i64, i64),
-    /// First packed weight, values between segments, and between panels.
+    /// First packed weight, values between blocks, and between panels.
     weights: (i64, i64, i64),
-    /// First packed bias, values between segments, and between panels.
+    /// First packed bias, values between blocks, and between panels.
     bias: (i64, i64, i64),
 }
 
@@ -139,8 +142,7 @@ impl PanelRun {
 impl Job<'_> {
     /// The recipe of the convolution's constants.
     pub fn pack(&self, lanes: u32) -> Pack {
-        let packed = self.packed.is_some();
-        Pack::Panels { conv: self.conv.clone(), lanes, vectors: self.shape.vectors, packed }
+        Pack::Panels { conv: self.conv.clone(), lanes, forms: self.forms.clone() }
     }
 
     /// The most pixels of tiles with this many vectors.
@@ -151,35 +153,58 @@ impl Job<'_> {
         (1..=self.shape.row).take_while(fits).last().unwrap_or(1)
     }
 
-    /// All segments in the order in which [`Pack::Panels`] writes them, equal ones together.
-    fn runs(&self, lanes: u32) -> Vec<Run> {
+    /// The most pixels of tiles of panels with this many vectors.
+    fn panel_pixels(&self, target: Target, (vectors, taps): (u32, Taps)) -> u32 {
+        match taps {
+            Taps::Apart => self.tile_pixels(target, vectors),
+            Taps::Together => self.sliding_pixels(target, vectors).unwrap_or(1),
+        }
+    }
+
+    /// The most pixels of tiles whose taps share inputs, or none when not even two (or all) fit into the registers.
+    pub(super) fn sliding_pixels(&self, target: Target, vectors: u32) -> Option<u32> {
+        let available = target.registers - usize::from(target.isa == Isa::Baseline);
+        let kw = self.conv.window.kernel[1];
+        let fits = |pixels: &u32| sliding::slots(*pixels, vectors, kw, self.load, self.post) <= available;
+        let most = (1..=self.shape.row).take_while(fits).last()?;
+        Some(most).filter(|&most| most >= self.shape.row.min(2))
+    }
+
+    /// Segments in the order in which [`Pack::Panels`] writes them.
+    pub(super) fn runs(&self, runs: &[FormRun], lanes: u32) -> Vec<Run> {
         let mut at = Start::default();
-        let mut runs = Vec::new();
-        for run in segment_runs(self.conv, lanes, self.packed.is_some()) {
-            let count = run.segments.len() as u32;
+        let mut found = Vec::new();
+        for run in runs {
             let outputs = i64::from(run.vectors * lanes);
-            match run.packed {
-                Some(packed) => runs.push(Run::Packed(PackedRun { count, packed, width: run.ic, at })),
-                None => runs.extend(self.panel_runs(&run, at, lanes).into_iter().map(Run::Panels)),
+            match run.form {
+                Form::SideBySide { packed } => found.push(Run::Packed(PackedRun::new(run, packed, at))),
+                Form::Panels(panels) => {
+                    found.extend(self.panel_runs((run, panels), at, lanes).into_iter().map(Run::Panels));
+                }
             }
-            at.input += i64::from(count * run.ic);
-            at.output += i64::from(count * run.oc);
+            at.input += i64::from(run.blocks * run.ic);
+            at.output += i64::from(run.blocks * run.oc);
             at.weights += outputs * i64::from(run.ic) * self.conv.window.taps() as i64;
             at.bias += outputs;
         }
-        runs
+        found
     }
 
     /// The panels of equal segments.
     ///
-    /// The only segment may write whole vectors, since every value has room for them behind its channels; one
+    /// The only block may write whole vectors, since every value has room for them behind its channels; one
     /// of several must not touch the next one's channels.
-    fn panel_runs(&self, run: &SegmentRun, at: Start, lanes: u32) -> Vec<PanelRun> {
+    fn panel_runs(
+        &self,
+        (run, Panels { vectors, taps, .. }): (&FormRun, Panels),
+        at: Start,
+        lanes: u32,
+    ) -> Vec<PanelRun> {
         let (ic, oc) = (run.ic, run.oc);
         let (padded, products) =
             (i64::from(oc.next_multiple_of(lanes)), i64::from(ic) * self.conv.window.taps() as i64);
-        let is_only = self.conv.partition.segments() == 1;
-        let mut widths = panel_widths(oc.div_ceil(lanes), self.shape.vectors);
+        let is_only = run.segments.len() == self.conv.partition.segments() && run.blocks == 1;
+        let mut widths = panel_widths(oc.div_ceil(lanes), vectors);
         let partial = if is_only || oc.is_multiple_of(lanes) { None } else { widths.pop() };
         let whole = widths.chunk_by(|a, b| a == b).map(|w| (w.len() as u32, w[0], lanes));
         let mut start = 0;
@@ -188,11 +213,12 @@ impl Job<'_> {
             let first = start;
             start += i64::from(panels) * panel;
             PanelRun {
-                segments: run.segments.len() as u32,
+                blocks: run.blocks,
                 panels,
                 vectors,
                 last_lanes,
                 ic,
+                taps,
                 input: (at.input, i64::from(ic)),
                 output: (at.output + first, i64::from(oc), panel),
                 weights: (at.weights + first * products, padded * products, panel * products),
@@ -215,7 +241,7 @@ impl Job<'_> {
         let surfaces = run.surfaces(surfaces, at);
         let row_of_taps =
             i64::from(window.kernel[1]) * i64::from(run.ic) * i64::from(run.vectors * target.lanes);
-        let widths = Widths { tile: self.tile_pixels(target, run.vectors), ..widths };
+        let widths = Widths { tile: self.panel_pixels(target, (run.vectors, run.taps)), ..widths };
         let ahead = self.lines_ahead(target, run, tile_count(window, widths, block));
         walk(b, window, widths, block, &surfaces, |b, tile: Tile<'_>| {
             let weights = run.weights(at);
@@ -224,9 +250,11 @@ impl Job<'_> {
             let constants =
                 vec![argument(self.weights, weights.plus(skipped)), argument(self.bias, along(run.bias, at))];
             let steps = surfaces.steps(window, self.post.contains(&Post::Add));
-            let descriptor = self.tile(target, run, steps, (tile.clip, ahead));
-            let rows = descriptor.tall.then_some(tile.taps.len() as u32);
-            let kernel = planner.kernel(Descriptor::Conv(descriptor));
+            let kernel = planner.kernel(match run.taps {
+                Taps::Apart => Descriptor::Conv(self.tile(target, run, steps, (tile.clip, ahead))),
+                Taps::Together => Descriptor::Sliding(self.sliding_tile(target, run, steps, tile.clip)),
+            });
+            let rows = (window.kernel[0] > 1).then_some(tile.taps.len() as u32);
             let lines = i64::from(ahead) * i64::from(CACHE_LINE);
             let ahead = (ahead > 0).then(|| argument(self.weights, tile.number.along(next, lines)));
             call_tile(b, kernel, tile, constants, rows, ahead);
@@ -256,15 +284,31 @@ impl Job<'_> {
         }
     }
 
+    fn sliding_tile(&self, target: Target, run: &PanelRun, steps: TileSteps, clip: &Clip) -> SlidingTile {
+        SlidingTile {
+            lanes: target.lanes,
+            vectors: run.vectors,
+            last_lanes: run.last_lanes,
+            ic: run.ic,
+            kw: self.conv.window.kernel[1],
+            tall: self.conv.window.kernel[0] > 1,
+            steps,
+            clip: clip.clone(),
+            load: self.load,
+            post: self.post.to_vec(),
+        }
+    }
+
     /// How many cache lines of the next panel each tile of a block brings near.
     ///
-    /// Weights that fit into the cache together with a block of pixels stay there. A kernel over rows of taps has
-    /// no parameter left for this, and few tiles would have to wait for what they ask for.
+    /// Weights that fit into the cache together with a block of pixels stay there. Only convolution tiles can ask for
+    /// lines; a kernel over rows of taps has no parameter left for this, and few tiles would have to wait for what they ask for.
     fn lines_ahead(&self, target: Target, run: &PanelRun, tiles: u32) -> u32 {
         let window = &self.conv.window;
         let (panel, products) = (run.weights.2 as u64 * 4, window.taps() * u64::from(run.ic));
         let all = self.conv.partition.products() * window.taps() * 4;
-        if target.isa == Isa::Baseline || window.kernel[0] > 1 || all < u64::from(target.cache_bytes) / 2 {
+        let is_for_tiles = run.taps == Taps::Apart && window.kernel[0] == 1;
+        if target.isa == Isa::Baseline || !is_for_tiles || all < u64::from(target.cache_bytes) / 2 {
             return 0;
         }
         let lines = panel.div_ceil(CACHE_LINE as u64 * u64::from(tiles.max(1)));
@@ -278,15 +322,27 @@ impl Job<'_> {
         b: &mut NestBuilder,
         place: (Widths, &BlockRun, &Surfaces),
     ) {
-        for run in self.runs(planner.program.target.lanes) {
-            match run {
-                Run::Packed(run) => self.packed_run(planner, b, &run, place),
-                Run::Panels(run) => b.repeat(0..run.segments, |b, segment| {
-                    b.repeat(0..run.panels, |b, panel| {
-                        self.panel(planner, b, &run, (segment, panel), place);
-                    });
-                }),
-            }
+        let lanes = planner.program.target.lanes;
+        for run in self.runs(&forms::all_runs(self.conv, &self.forms, lanes), lanes) {
+            self.run(planner, b, &run, place);
+        }
+    }
+
+    /// All panels of a run in a block of rows.
+    pub(super) fn run(
+        &self,
+        planner: &mut Planner<'_>,
+        b: &mut NestBuilder,
+        run: &Run,
+        place: (Widths, &BlockRun, &Surfaces),
+    ) {
+        match run {
+            Run::Packed(run) => self.packed_run(planner, b, run, place),
+            Run::Panels(run) => b.repeat(0..run.blocks, |b, segments| {
+                b.repeat(0..run.panels, |b, panel| {
+                    self.panel(planner, b, run, (segments, panel), place);
+                });
+            }),
         }
     }
 
@@ -298,9 +354,13 @@ impl Job<'_> {
         place: (Widths, &BlockRun, &Surfaces),
     ) {
         let lanes = planner.program.target.lanes;
-        let only = segment_runs(self.conv, lanes, false);
-        let runs: Vec<_> =
-            only.iter().flat_map(|run| self.panel_runs(run, Start::default(), lanes)).collect();
+        let only = forms::all_runs(self.conv, &self.forms, lanes);
+        let panels = self.runs(&only, lanes).into_iter().filter_map(|run| match run {
+            Run::Panels(run) => Some(run),
+            // Narrow segments are packed where there are several.
+            Run::Packed(_) => None,
+        });
+        let runs: Vec<PanelRun> = panels.collect();
         let units = runs.iter().map(|run| run.panels).sum();
         let mut first = 0;
         for mut run in runs {
@@ -327,6 +387,8 @@ pub(super) struct Fusion<'a> {
     pub post: &'a [Post],
     /// How the result is stored.
     pub format: Format,
+    /// Weights and biases.
+    pub constants: [Operand; 2],
 }
 
 /// The maps of a step: views of input, result and added operand.
@@ -401,8 +463,9 @@ impl Planner<'_> {
         let shape = tile_shape(self.program.target, widest, row);
         let weights = u64::from(ic) * u64::from(shape.vectors * self.program.target.vector_bytes());
         self.limit(self.graph.node(id), "a panel of weights", weights, STEP_LIMIT)?;
-        let packed = segments::tile_pixels(self.program.target, &conv.window, row, (load, post));
-        Ok(Job { conv, load, post, weights: Operand::Weights, bias: Operand::Bias, shape, packed })
+        let form = Form::Panels(Panels { merged: 1, vectors: shape.vectors, taps: Taps::Apart });
+        let forms = vec![form; forms::equal_segments(&conv.partition).len()];
+        Ok(Job { conv, load, post, weights: Operand::Weights, bias: Operand::Bias, shape, forms })
     }
 
     /// Any convolution by panels; returns the places of its constants.
@@ -418,7 +481,8 @@ impl Planner<'_> {
         let (input, out) = (maps.input.shape, maps.out.shape);
         let is_flat = conv.window.is_point() && maps.is_one_run();
         let pixels = u32::try_from(out.pixels() * u64::from(batch)).ok().filter(|_| is_flat);
-        let job = self.job(id, conv, fusion, pixels.unwrap_or(out.w()))?;
+        let mut job = self.job(id, conv, fusion, pixels.unwrap_or(out.w()))?;
+        self.choose_forms(id, &mut job, (input, out));
         let lanes = self.program.target.lanes;
         if let Some(pixels) = pixels {
             self.runs_of_pixels(b, &job, pixels, &maps.surfaces());
@@ -507,7 +571,12 @@ impl Planner<'_> {
             for run in block_runs(window, input.h(), out.h(), blocks) {
                 b.share(run.blocks.clone(), blocks, |b, block| {
                     let surfaces = surfaces.block(&run, block, window.strides[0]);
-                    let fusion = Fusion { load, post, format: Format::F32 };
+                    let fusion = Fusion {
+                        load,
+                        post,
+                        format: Format::F32,
+                        constants: [Operand::Weights, Operand::Bias],
+                    };
                     self.depthwise_rows(b, conv, fusion, (input.w(), out.w()), &run, &surfaces);
                 });
             }
@@ -519,7 +588,7 @@ impl Planner<'_> {
         &mut self,
         b: &mut NestBuilder,
         conv: &Conv,
-        Fusion { load, post, format }: Fusion<'_>,
+        Fusion { load, post, format, constants: [weights, bias] }: Fusion<'_>,
         (w, ow): (u32, u32),
         block: &BlockRun,
         surfaces: &Surfaces,
@@ -555,10 +624,8 @@ impl Planner<'_> {
                 last_lanes,
             };
             let kernel = self.kernel(Descriptor::Depthwise(descriptor));
-            let constants = vec![
-                argument(Operand::Weights, Offset::bytes(skipped)),
-                argument(Operand::Bias, Offset::default()),
-            ];
+            let constants =
+                vec![argument(weights, Offset::bytes(skipped)), argument(bias, Offset::default())];
             let rows = Some(tile.taps.len() as u32);
             call_tile(b, kernel, tile, constants, rows, None);
         });

@@ -1,11 +1,12 @@
 //! Narrow segments, packed side by side into vectors.
 
 use super::conv::{Job, Start};
-use super::place::{Surface, Surfaces, Tile, Widths, call_tile, walk};
+use super::place::{Surfaces, Tile, Widths, call_tile, walk};
 use super::{Planner, argument};
 use crate::graph::{Activation, Post, Window};
 use crate::kernels::segments::{self, SegmentsTile};
 use crate::kernels::{Clip, Descriptor, TileSteps};
+use crate::plan::forms::FormRun;
 use crate::plan::nest::{NestBuilder, Offset};
 use crate::plan::windows::BlockRun;
 use crate::target::{Isa, Target};
@@ -16,13 +17,20 @@ const MOST_PIXELS: u32 = 12;
 /// Equal segments that are packed side by side.
 pub(super) struct PackedRun {
     /// Segments.
-    pub count: u32,
+    count: u32,
     /// Of them in a vector.
-    pub packed: u32,
-    /// Channels of each.
-    pub width: u32,
+    packed: u32,
+    /// Input and output channels of each.
+    channels: (u32, u32),
     /// Where they begin.
-    pub at: Start,
+    at: Start,
+}
+
+impl PackedRun {
+    /// Segments that begin at some place, `packed` of them in a vector.
+    pub fn new(run: &FormRun, packed: u32, at: Start) -> Self {
+        Self { count: run.blocks, packed, channels: (run.ic, run.oc), at }
+    }
 }
 
 /// The most pixels of a tile in rows of `row` pixels, or none when not even two pixels (or all) fit into the
@@ -72,23 +80,27 @@ impl Job<'_> {
         (widths, block, surfaces): (Widths, &BlockRun, &Surfaces),
     ) {
         let (window, lanes) = (&self.conv.window, planner.program.target.lanes);
-        let before = i64::from(first * run.packed * run.width);
-        let moved = |surface: &Surface, channel: i64| surface.channel(channel + before);
+        let (ic, oc) = run.channels;
+        let [input, output] = [(run.at.input, ic), (run.at.output, oc)]
+            .map(|(start, channels)| start + i64::from(first * run.packed * channels));
         let surfaces = Surfaces {
-            input: moved(&surfaces.input, run.at.input),
-            out: moved(&surfaces.out, run.at.output),
-            add: moved(&surfaces.add, run.at.output),
+            input: surfaces.input.channel(input),
+            out: surfaces.out.channel(output),
+            add: surfaces.add.channel(output),
         };
         let [kh, kw] = window.kernel;
-        let row_of_taps = i64::from(kw * run.width * lanes);
+        let row_of_taps = i64::from(kw * ic * lanes);
         let weights = run.at.weights + i64::from(first) * i64::from(kh) * row_of_taps;
         let bias = argument(self.bias, Offset::bytes((run.at.bias + i64::from(first * lanes)) * 4));
-        let widths = Widths { tile: self.packed.unwrap_or(1), ..widths };
+        let target = planner.program.target;
+        let tile = tile_pixels(target, window, self.shape.row, (self.load, self.post)).unwrap_or(1);
+        let widths = Widths { tile, ..widths };
         walk(b, window, widths, block, &surfaces, |b, tile: Tile<'_>| {
             let skipped = i64::from(tile.taps.start) * row_of_taps;
             let descriptor = SegmentsTile {
                 lanes,
-                width: run.width,
+                ic,
+                oc,
                 packed,
                 vectors,
                 kh,

@@ -12,10 +12,10 @@ use crate::plan::pack::Pack;
 use crate::plan::windows::{BlockRun, block_count, block_runs, row_runs};
 
 /// The two convolutions, the map between them, and how many blocks of rows the result is cut into.
-struct Stages<'a> {
-    spatial: Job<'a>,
-    pointwise: Job<'a>,
-    scratch: Surface,
+pub(super) struct Stages<'a> {
+    pub spatial: Job<'a>,
+    pub pointwise: Job<'a>,
+    pub scratch: Surface,
     blocks: u32,
     /// Whether blocks are cut between pixels rather than between rows.
     by_pixels: bool,
@@ -67,8 +67,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn stages<'p>(
-        &self,
+    pub(super) fn stages<'p>(
+        &mut self,
         id: NodeId,
         parts: &'p Separable,
         between: &'p [Post],
@@ -99,13 +99,18 @@ impl Planner<'_> {
 
     /// The spatial part, with what follows it before the pointwise part.
     pub(super) fn spatial<'p>(
-        &self,
+        &mut self,
         id: NodeId,
         parts: &'p Separable,
         between: &'p [Post],
     ) -> Result<Job<'p>, PlanError> {
-        let load = self.graph.node(id).fusion.load;
-        self.job(id, &parts.spatial, (load, between), self.view(id).shape.w())
+        let node = self.graph.node(id);
+        let [input, out] = [node.inputs[0], id].map(|node| self.view(node).shape);
+        let mut job = self.job(id, &parts.spatial, (node.fusion.load, between), out.w())?;
+        if !is_depthwise(job.conv) {
+            self.choose_forms(id, &mut job, (input, out));
+        }
+        Ok(job)
     }
 
     /// Both stages of every block of rows of one image.
@@ -118,15 +123,26 @@ impl Planner<'_> {
         for run in block_runs(window, input.h(), out.h(), stages.blocks) {
             b.share(run.blocks.clone(), stages.blocks, |b, block| {
                 let here = surfaces.block(&run, block, window.strides[0]);
-                let scratch = || stages.scratch.clone();
-                let first = Surfaces { out: scratch(), add: scratch(), ..here.clone() };
-                let widths = (input.w(), out.w());
-                self.spatial_rows(b, &stages.spatial, (widths, Format::F32), &run, &first);
-                let second = Surfaces { input: scratch(), ..here };
-                let (widths, pixels) = one_row(run.rows * out.w());
-                stages.pointwise.block(self, b, (widths, &pixels, &second));
+                self.stages_of_rows(b, stages, (input.w(), out.w()), &run, &here);
             });
         }
+    }
+
+    /// Both stages of a block of rows, which `here` is moved to; `widths` are those of input and output.
+    pub(super) fn stages_of_rows(
+        &mut self,
+        b: &mut NestBuilder,
+        stages: &Stages<'_>,
+        widths: (u32, u32),
+        run: &BlockRun,
+        here: &Surfaces,
+    ) {
+        let scratch = || stages.scratch.clone();
+        let first = Surfaces { out: scratch(), add: scratch(), ..here.clone() };
+        self.spatial_rows(b, &stages.spatial, (widths, Format::F32), run, &first);
+        let second = Surfaces { input: scratch(), ..here.clone() };
+        let (widths, pixels) = one_row(run.rows * widths.1);
+        stages.pointwise.block(self, b, (widths, &pixels, &second));
     }
 
     /// Both stages of every block of pixels of one image: the rows of the intermediate map that the block touches, and
@@ -175,7 +191,8 @@ impl Planner<'_> {
         surfaces: &Surfaces,
     ) {
         if is_depthwise(job.conv) {
-            let fusion = Fusion { load: job.load, post: job.post, format };
+            let fusion =
+                Fusion { load: job.load, post: job.post, format, constants: [job.weights, job.bias] };
             self.depthwise_rows(b, job.conv, fusion, widths, run, surfaces);
         } else {
             let widths = Widths { input: widths.0, output: widths.1, tile: widths.1 };
@@ -183,7 +200,7 @@ impl Planner<'_> {
         }
     }
 
-    fn packs(&self, stages: &Stages<'_>) -> [Pack; 2] {
+    pub(super) fn packs(&self, stages: &Stages<'_>) -> [Pack; 2] {
         [self.spatial_pack(&stages.spatial), stages.pointwise.pack(self.program.target.lanes)]
     }
 

@@ -24,7 +24,7 @@ const FEWEST_CHANNELS: u32 = 4;
 
 /// A matrix of bf16 values in scratch memory, behind the sums of a block. Distances are in bytes.
 #[derive(Clone, Copy)]
-struct Matrix {
+pub(super) struct Matrix {
     /// Between rows.
     step: u64,
     /// Of all rows of a plane.
@@ -35,13 +35,13 @@ struct Matrix {
 
 /// The multiplication of a matrix by all panels of a convolution.
 #[derive(Clone, Copy)]
-struct Product<'a> {
-    conv: &'a Conv,
+pub(super) struct Product<'a> {
+    pub conv: &'a Conv,
     /// Applied to what the matrix is gathered from.
     load: Activation,
     post: &'a [Post],
-    weights: [Operand; 2],
-    matrix: Matrix,
+    pub weights: [Operand; 2],
+    pub matrix: Matrix,
 }
 
 impl Matrix {
@@ -50,7 +50,7 @@ impl Matrix {
     }
 
     /// First byte behind the matrix in scratch memory.
-    fn end(&self) -> u64 {
+    pub fn end(&self) -> u64 {
         SUMS_BYTES + self.planes() * self.plane
     }
 
@@ -82,7 +82,7 @@ impl Planner<'_> {
     }
 
     /// The matrix of `pixels` rows for a convolution.
-    fn matrix(&self, id: NodeId, conv: &Conv, pixels: u32) -> Result<Matrix, PlanError> {
+    pub(super) fn matrix(&self, id: NodeId, conv: &Conv, pixels: u32) -> Result<Matrix, PlanError> {
         let chunks = pack::chunks(conv);
         let step = row_step(chunks);
         let plane = u64::from(pixels.next_multiple_of(TILE_ROWS)) * step;
@@ -198,7 +198,12 @@ impl Planner<'_> {
         }
     }
 
-    fn product<'p>(&self, id: NodeId, conv: &'p Conv, (load, matrix): (Activation, Matrix)) -> Product<'p>
+    pub(super) fn product<'p>(
+        &self,
+        id: NodeId,
+        conv: &'p Conv,
+        (load, matrix): (Activation, Matrix),
+    ) -> Product<'p>
     where
         Self: 'p,
     {
@@ -206,7 +211,7 @@ impl Planner<'_> {
     }
 
     /// The windows of a block of rows as rows of the matrix; `widths` are those of input and output.
-    fn gather_rows(
+    pub(super) fn gather_rows(
         &mut self,
         b: &mut NestBuilder,
         product: &Product<'_>,
@@ -268,7 +273,7 @@ impl Planner<'_> {
     }
 
     /// Multiplies a block of `pixels` rows by every panel of weights; threads share the panels if `by_panels`.
-    fn panels(
+    pub(super) fn panels(
         &mut self,
         b: &mut NestBuilder,
         product: &Product<'_>,
@@ -320,22 +325,14 @@ impl Planner<'_> {
     pub(super) fn tiles_separable(&mut self, id: NodeId, parts: &Separable) -> Result<(), PlanError> {
         let maps = self.maps(id);
         let out = maps.out.shape;
-        let depthwise = is_depthwise(&parts.spatial);
-        let channels = self.program.target.padded(parts.spatial.partition.oc());
-        // Other spatial parts than depthwise ones leave f32 values first.
-        let between_bytes = if depthwise { 0 } else { u64::from(channels * out.w()) * F32 as u64 };
-        let row = self.matrix_bytes(&parts.pointwise, out.w()) + between_bytes;
+        let row = self.matrix_bytes(&parts.pointwise, out.w()) + self.between_bytes(id, parts);
         self.limit(self.graph.node(id), "a row of the intermediate map", row, STEP_LIMIT)?;
         let Target { cache_bytes, .. } = self.program.target;
         let blocks = block_count(out.h(), row, cache_bytes, self.program.options.threads);
-        let rows = out.h().div_ceil(blocks);
-        let matrix = self.matrix(id, &parts.pointwise, rows * out.w())?;
-        let product = self.product(id, &parts.pointwise, (Activation::Linear, matrix));
-        let weights = [Operand::PointwiseWeights, Operand::PointwiseBias];
-        let product = Product { weights, ..product };
-        let mut b = NestBuilder::new();
         let between = between(parts);
-        let spatial = self.spatial(id, parts, &between)?;
+        let (spatial, product, bytes) =
+            self.separable_product(id, parts, &between, out.h().div_ceil(blocks))?;
+        let mut b = NestBuilder::new();
         b.repeat(0..self.program.options.batch, |b, image| {
             let surfaces = maps.surfaces().image(image, maps.images());
             for run in block_runs(&parts.spatial.window, maps.input.shape.h(), out.h(), blocks) {
@@ -346,12 +343,37 @@ impl Planner<'_> {
                 });
             }
         });
-        // The last pixel's vectors may end behind its channels.
-        let slack = u64::from(self.program.target.vector_bytes());
-        let bytes = matrix.end() + u64::from(rows) * between_bytes + slack;
         let operands = self.separable_operands(id, &spatial, &product, bytes);
         self.step(id, b, operands);
         Ok(())
+    }
+
+    /// Bytes of f32 values that other spatial parts than depthwise ones leave for a row, before they become bf16.
+    fn between_bytes(&self, id: NodeId, parts: &Separable) -> u64 {
+        let channels = self.program.target.padded(parts.spatial.partition.oc());
+        let row = u64::from(channels) * u64::from(self.view(id).shape.w()) * F32 as u64;
+        if is_depthwise(&parts.spatial) { 0 } else { row }
+    }
+
+    /// The parts of a separable convolution in blocks of up to `rows` rows, and the scratch memory that a block takes.
+    pub(super) fn separable_product<'p>(
+        &mut self,
+        id: NodeId,
+        parts: &'p Separable,
+        between: &'p [Post],
+        rows: u32,
+    ) -> Result<(Job<'p>, Product<'p>, u64), PlanError>
+    where
+        Self: 'p,
+    {
+        let pixels = rows.saturating_mul(self.view(id).shape.w());
+        let matrix = self.matrix(id, &parts.pointwise, pixels)?;
+        let product = self.product(id, &parts.pointwise, (Activation::Linear, matrix));
+        let weights = [Operand::PointwiseWeights, Operand::PointwiseBias];
+        // The last pixel's vectors may end behind its channels.
+        let slack = u64::from(self.program.target.vector_bytes());
+        let bytes = matrix.end() + u64::from(rows) * self.between_bytes(id, parts) + slack;
+        Ok((self.spatial(id, parts, between)?, Product { weights, ..product }, bytes))
     }
 
     /// The operands of a separable convolution with `bytes` of scratch memory; packs its constants.
@@ -373,7 +395,7 @@ impl Planner<'_> {
     }
 
     /// The spatial part of a block of rows, as rows of the matrix.
-    fn spatial_matrix(
+    pub(super) fn spatial_matrix(
         &mut self,
         b: &mut NestBuilder,
         spatial: &Job<'_>,

@@ -1,0 +1,148 @@
+//! Tiles of a convolution whose taps share their inputs: some pixels of a row by some vectors of output channels.
+//!
+//! Windows of neighbouring pixels overlap. Every input value is broadcast once for a row of taps and multiplied by
+//! the weights of all taps that read it, for each of the pixels whose window it lies in. That takes fewer loads than a
+//! [convolution tile](super::conv), and slots for the weights of a whole row of taps.
+//!
+//! Weights are packed, and `in`, `weights` and `rows` say the same, as for a convolution tile.
+
+use std::fmt;
+
+use super::conv::{finish_panel, start_from_bias};
+use super::depthwise::columns;
+use super::{Clip, TileSteps, epilogue, name_fusion};
+use crate::graph::{Activation, Post};
+use crate::vector::{Builder, F32, Kernel, Pointer, Slot, Times};
+
+/// Input channels that one trip of the inner loop covers.
+const UNROLL: u32 = 2;
+
+/// What a tile with sliding windows depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SlidingTile {
+    /// f32 values in a vector.
+    pub lanes: u32,
+    /// Vectors of output channels.
+    pub vectors: u32,
+    /// Lanes stored of the last vector.
+    pub last_lanes: u32,
+    /// Input channels of the segment.
+    pub ic: u32,
+    /// Taps of a row.
+    pub kw: u32,
+    /// Whether there can be more than one row of taps.
+    pub tall: bool,
+    /// Distances in memory.
+    pub steps: TileSteps,
+    /// Pixels, and which taps each has.
+    pub clip: Clip,
+    /// Applied to the input.
+    pub load: Activation,
+    /// Applied to the result; at most one operand is added.
+    pub post: Vec<Post>,
+}
+
+/// Slots that a tile of `pixels` x `vectors` with `kw` taps in a row takes.
+pub fn slots(pixels: u32, vectors: u32, kw: u32, load: Activation, post: &[Post]) -> usize {
+    let inner = (kw * vectors) as usize + 1 + epilogue::activation_slots(load);
+    (pixels * vectors) as usize + inner.max(epilogue::slots(post))
+}
+
+impl fmt::Display for SlidingTile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = if self.tall { "n" } else { "1" };
+        write!(f, "sliding_{rows}x{}_c{}_v{}", self.kw, self.ic, self.lanes)?;
+        write!(f, "_{}x{}", self.clip.pixels(), self.vectors)?;
+        if self.last_lanes != self.lanes {
+            write!(f, "_l{}", self.last_lanes)?;
+        }
+        self.steps.fmt(f)?;
+        self.clip.name(self.kw, f)?;
+        name_fusion(self.load, &self.post, f)
+    }
+}
+
+/// Input columns by byte offset, each with the pixels and taps that read it.
+type Columns = [(i32, Vec<(usize, u32)>)];
+
+/// Registers of a tile under construction.
+struct Registers {
+    /// `accumulators[pixel][vector]`
+    accumulators: Vec<Vec<Slot>>,
+    /// `weights[tap][vector]`
+    weights: Vec<Vec<Slot>>,
+    value: Slot,
+    /// For the activation of inputs; shared with the epilogue.
+    temporaries: Vec<Slot>,
+    /// Where the next input channel of the first pixel's tap 0 is, or would be.
+    channel: Pointer,
+}
+
+impl SlidingTile {
+    /// Writes the kernel.
+    pub fn generate(&self) -> Kernel {
+        let mut b = Builder::new(self.lanes, &["in", "weights", "bias", "out", "add"], self.tall);
+        let vectors = self.vectors as usize;
+        let registers = Registers {
+            accumulators: (0..self.clip.pixels()).map(|_| b.slots(vectors)).collect(),
+            weights: (0..self.kw).map(|_| b.slots(vectors)).collect(),
+            value: b.slot(),
+            temporaries: b.slots(epilogue::activation_slots(self.load)),
+            channel: b.pointer(),
+        };
+        start_from_bias(&mut b, &registers.accumulators);
+        let columns = columns(&self.clip, self.kw, &self.steps);
+        let times = if self.tall { Times::Rows } else { Times::Exactly(1) };
+        b.repeat(times, |b| self.row(b, &registers, &columns));
+        self.finish(&mut b, &registers);
+        b.finish(self.to_string())
+    }
+
+    /// Bytes of weights for one input channel and tap.
+    fn weight_step(&self) -> i32 {
+        (self.vectors * self.lanes) as i32 * F32
+    }
+
+    /// One row of taps; leaves the pointers at the next one.
+    fn row(&self, b: &mut Builder, r: &Registers, columns: &Columns) {
+        let [input, weights] = ["in", "weights"].map(|name| b.parameter(name));
+        b.point(r.channel, input, 0);
+        let (trips, rest) = (self.ic / UNROLL, self.ic % UNROLL);
+        b.repeat(Times::Exactly(trips), |b| self.channels(b, r, columns, UNROLL));
+        self.channels(b, r, columns, rest);
+        b.advance(weights, (self.kw - 1) as i32 * self.ic as i32 * self.weight_step());
+        b.advance(input, self.steps.row);
+    }
+
+    /// The next `count` input channels.
+    fn channels(&self, b: &mut Builder, r: &Registers, columns: &Columns, count: u32) {
+        (0..count as i32).for_each(|channel| self.channel(b, r, columns, channel));
+        b.advance(r.channel, count as i32 * F32);
+        b.advance(b.parameter("weights"), count as i32 * self.weight_step());
+    }
+
+    fn channel(&self, b: &mut Builder, r: &Registers, columns: &Columns, channel: i32) {
+        let weights = b.parameter("weights");
+        for (tap, vectors) in (0..).zip(&r.weights) {
+            let place = (tap * self.ic as i32 + channel) * self.weight_step();
+            for (vector, &slot) in (0..).zip(vectors) {
+                b.load(slot, weights, place + vector * b.vector_bytes());
+            }
+        }
+        for (offset, uses) in columns {
+            b.broadcast(r.value, r.channel, offset + channel * F32);
+            epilogue::activate(b, self.load, &[r.value], &r.temporaries);
+            for &(pixel, tap) in uses {
+                for (&accumulator, &weights) in r.accumulators[pixel].iter().zip(&r.weights[tap as usize]) {
+                    b.fma(accumulator, weights, r.value);
+                }
+            }
+        }
+    }
+
+    fn finish(&self, b: &mut Builder, r: &Registers) {
+        let inner = r.weights.iter().flatten().chain([&r.value]).chain(&r.temporaries).copied();
+        let rest = (&self.post[..], self.last_lanes, &self.steps);
+        finish_panel(b, rest, &r.accumulators, inner.collect());
+    }
+}

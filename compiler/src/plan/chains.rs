@@ -1,0 +1,276 @@
+//! Which layers are computed band by band of rows, so that the maps between them never lie in memory whole.
+//!
+//! A layer and the only one that reads its result may be a chain. Whether it pays depends on what the map between
+//! them costs to write and to read again, and on what bands cost: rows that two threads both compute, and weights
+//! that are read for every band.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::bands::{self, LayerRows};
+use super::{PlanOptions, Precision};
+use crate::cost::macs;
+use crate::graph::{Conv, Graph, NodeId, Op, Pool, Post, Separable, Window};
+use crate::target::Target;
+
+/// Layers that are computed band by band.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// The layers; each but the last is read by the next one only.
+    pub nodes: Vec<NodeId>,
+    /// The rows of the last layer's result, by the section that computes them.
+    pub sections: Vec<Range<u32>>,
+    /// Rows of a band.
+    pub height: u32,
+}
+
+/// An operation that moves a window over a map.
+#[derive(Clone, Copy, Debug)]
+pub enum Windowed<'a> {
+    /// A convolution.
+    Conv(&'a Conv),
+    /// A spatial convolution and a pointwise one.
+    Separable(&'a Separable),
+    /// A pool.
+    Pool(&'a Pool),
+}
+
+impl<'a> Windowed<'a> {
+    /// The operation, if it is one.
+    pub fn of(op: &'a Op) -> Option<Self> {
+        match op {
+            Op::Conv(conv) => Some(Self::Conv(conv)),
+            Op::Separable(parts) => Some(Self::Separable(parts)),
+            Op::Pool(pool) => Some(Self::Pool(pool)),
+            _ => None,
+        }
+    }
+
+    /// Its window.
+    pub fn window(self) -> &'a Window {
+        match self {
+            Self::Conv(conv) => &conv.window,
+            Self::Separable(parts) => &parts.spatial.window,
+            Self::Pool(pool) => &pool.window,
+        }
+    }
+
+    /// Bytes of its weights.
+    fn weight_bytes(self) -> u64 {
+        let bytes =
+            |conv: &Conv| conv.window.taps().saturating_mul(conv.partition.products()).saturating_mul(4);
+        match self {
+            Self::Conv(conv) => bytes(conv),
+            Self::Separable(parts) => bytes(&parts.spatial).saturating_add(bytes(&parts.pointwise)),
+            Self::Pool(_) => 0,
+        }
+    }
+}
+
+/// All chains of a graph.
+#[derive(Clone, Debug, Default)]
+pub struct Chains {
+    /// By the last layer.
+    by_last: HashMap<NodeId, Chain>,
+    /// The last layer of the chain that a layer belongs to, unless it is itself the last.
+    last_of: HashMap<NodeId, NodeId>,
+}
+
+impl Chains {
+    /// The chain that ends with `node`.
+    pub fn ending_with(&self, node: NodeId) -> Option<&Chain> {
+        self.by_last.get(&node)
+    }
+
+    /// The last layer of the chain in which `node` stands before others: its value is never in memory whole.
+    pub fn after(&self, node: NodeId) -> Option<NodeId> {
+        self.last_of.get(&node).copied()
+    }
+}
+
+/// Multiply-adds that a thread computes while it writes or reads a byte of a map that is not in its cache: some 50
+/// in a nanosecond, and 10 bytes.
+const MACS_OF_BYTE: u64 = 5;
+
+/// Most bytes of a band of one row: what a single layer takes for a row of its own is far less.
+const BAND_LIMIT: u64 = 1 << 24;
+
+/// Multiply-adds that a thread computes while it copies a byte within its cache.
+const MACS_OF_COPIED_BYTE: u64 = 2;
+
+/// Most convolutions of a chain: drivers take the constants of as many.
+const MOST_CONVOLUTIONS: usize = 2;
+
+/// Finds the chains of `graph` that pay. Where a layer could begin a chain or leave the ones behind it to another that
+/// saves more, it leaves them.
+pub fn find(graph: &Graph, target: Target, options: &PlanOptions) -> Chains {
+    let best = |id: NodeId| {
+        let trials = possible(graph, id).into_iter().map(|nodes| Trial { graph, target, options, nodes });
+        trials.filter_map(|trial| trial.chain()).max_by_key(|(_, saved)| *saved)
+    };
+    let mut chains = Chains::default();
+    for &id in graph.order() {
+        if chains.last_of.contains_key(&id) || chains.by_last.contains_key(&id) {
+            continue;
+        }
+        let Some((chain, saved)) = best(id) else { continue };
+        let Some((&last, before)) = chain.nodes.split_last() else { continue };
+        if best(chain.nodes[1]).is_none_or(|(_, later)| later <= saved) {
+            chains.last_of.extend(before.iter().map(|&node| (node, last)));
+            chains.by_last.insert(last, chain);
+        }
+    }
+    chains
+}
+
+/// The chains that begin with the convolution `id`, without regard to what they cost.
+fn possible(graph: &Graph, id: NodeId) -> Vec<Vec<NodeId>> {
+    let is_conv = |id: &NodeId| matches!(graph.node(*id).op, Op::Conv(_) | Op::Separable(_));
+    let mut nodes: Vec<NodeId> = [id].into_iter().filter(is_conv).collect();
+    let mut found = Vec::new();
+    while let Some(next) = nodes.last().and_then(|&last| next_in_chain(graph, last)) {
+        nodes.push(next);
+        if nodes.iter().filter(|id| is_conv(id)).count() > MOST_CONVOLUTIONS {
+            break;
+        }
+        found.push(nodes.clone());
+    }
+    found
+}
+
+/// The layer that `id` can be computed for band by band: the only one that reads its result. Other convolutions than
+/// separable ones compute so long with each value that it does not matter where they read it.
+fn next_in_chain(graph: &Graph, id: NodeId) -> Option<NodeId> {
+    let node = graph.node(id);
+    let [next] = graph.users(id)[..] else { return None };
+    let inputs = &graph.node(next).inputs;
+    let is_read_once = inputs.first() == Some(&id) && !inputs[1..].contains(&id);
+    let follows = matches!(graph.node(next).op, Op::Pool(_) | Op::Separable(_)) && is_read_once;
+    (follows && !graph.is_output(id) && !node.fusion.post.contains(&Post::Add)).then_some(next)
+}
+
+/// Layers that could be a chain.
+struct Trial<'a> {
+    graph: &'a Graph,
+    target: Target,
+    options: &'a PlanOptions,
+    nodes: Vec<NodeId>,
+}
+
+impl Trial<'_> {
+    /// The chain and what it saves, if it pays.
+    fn chain(&self) -> Option<(Chain, u64)> {
+        let layers = self.layers()?;
+        let last = self.graph.node(*self.nodes.last()?);
+        let sections = bands::cut_evenly(&layers, last.shape.h(), self.options.threads);
+        let longest = sections.iter().map(|rows| rows.len() as u32).max()?;
+        let height = self.height(&layers, longest);
+        let saved = self.gain().checked_sub(self.cost(&layers, &sections, height))?;
+        let pays = saved > 0 && self.cached_bytes(&layers, 1) <= BAND_LIMIT;
+        pays.then(|| (Chain { nodes: self.nodes.clone(), sections, height }, saved))
+    }
+
+    fn layers(&self) -> Option<Vec<LayerRows>> {
+        layer_rows(self.graph, &self.nodes)
+    }
+
+    /// Bytes of one image's map.
+    fn map_bytes(&self, node: NodeId) -> u64 {
+        let shape = self.graph.node(node).shape;
+        shape.pixels().saturating_mul(self.target.pixel_bytes(shape.c()))
+    }
+
+    /// What a thread saves for an image, in multiply-adds. Maps that would stay in its cache cost nothing.
+    fn gain(&self) -> u64 {
+        let threads = u64::from(self.options.threads);
+        let between = &self.nodes[..self.nodes.len() - 1];
+        let shares = between.iter().map(|&node| self.map_bytes(node) / threads);
+        let bytes = shares.filter(|&share| share > u64::from(self.target.cache_bytes)).sum::<u64>();
+        bytes.saturating_mul(2 * MACS_OF_BYTE)
+    }
+
+    /// What bands cost a thread for an image, in multiply-adds: more work than its share of what all compute
+    /// without, and weights that do not stay in the cache and are read more often.
+    fn cost(&self, layers: &[LayerRows], sections: &[Range<u32>], height: u32) -> u64 {
+        let threads = u64::from(self.options.threads);
+        let whole = |&id: &NodeId| macs(self.graph, id).total();
+        let share = self.nodes.iter().map(whole).fold(0, u64::saturating_add) / threads;
+        let most = sections.iter().map(|rows| bands::section_macs(layers, rows)).max().unwrap_or(0);
+        let layers_of = self.nodes.iter().filter_map(|&id| Windowed::of(&self.graph.node(id).op));
+        let weights = layers_of.map(Windowed::weight_bytes).fold(0, u64::saturating_add);
+        let longest = sections.iter().map(|rows| rows.len() as u64).max().unwrap_or(0);
+        let bands = longest.div_ceil(u64::from(height));
+        let read = if weights > u64::from(self.target.cache_bytes) / 2 { weights } else { 0 };
+        let each = read
+            .saturating_mul(MACS_OF_BYTE)
+            .saturating_add(self.kept_bytes(layers).saturating_mul(MACS_OF_COPIED_BYTE));
+        most.saturating_sub(share).saturating_add(bands.saturating_mul(each))
+    }
+
+    /// Bytes of the rows that most bands keep of the one before.
+    fn kept_bytes(&self, layers: &[LayerRows]) -> u64 {
+        let kept = |(&id, layer): (&NodeId, &LayerRows)| {
+            let rows = layer.window.extent()[0].saturating_sub(layer.window.strides[0]);
+            u64::from(rows).saturating_mul(self.row_bytes(self.graph.node(id).inputs[0]))
+        };
+        self.nodes.iter().zip(layers).skip(1).map(kept).fold(0, u64::saturating_add)
+    }
+
+    /// The most rows of a band with which all that must stay in the cache fits into it; at least one.
+    fn height(&self, layers: &[LayerRows], longest: u32) -> u32 {
+        let fits = |&height: &u32| self.cached_bytes(layers, height) <= u64::from(self.target.cache_bytes);
+        (1..=longest).take_while(fits).last().unwrap_or(1)
+    }
+
+    /// Bytes that a layer reads again and again while it computes a row of its result, besides weights: its matrix or
+    /// intermediate map in scratch memory, or, where there is neither, rows of its input.
+    fn own_row_bytes(&self, id: NodeId) -> u64 {
+        let node = self.graph.node(id);
+        let pixels = u64::from(node.shape.w());
+        let values =
+            |channels: u32, taps: u64| pixels.saturating_mul(u64::from(channels)).saturating_mul(taps * 4);
+        match Windowed::of(&node.op) {
+            Some(Windowed::Separable(parts)) => values(parts.pointwise.partition.ic(), 1),
+            Some(Windowed::Conv(conv)) if self.options.precision == Precision::F32 => {
+                self.row_bytes(node.inputs[0]).saturating_mul(u64::from(conv.window.strides[0]))
+            }
+            Some(Windowed::Conv(conv)) => values(conv.partition.ic(), conv.window.taps()),
+            Some(Windowed::Pool(_)) | None => 0,
+        }
+    }
+
+    /// Bytes of a row of a value.
+    fn row_bytes(&self, node: NodeId) -> u64 {
+        let shape = self.graph.node(node).shape;
+        u64::from(shape.w()).saturating_mul(self.target.pixel_bytes(shape.c()))
+    }
+
+    /// About what must stay in the cache for bands of `height` rows: the buffers between layers, and what the layers read
+    /// again and again one after the other.
+    fn cached_bytes(&self, layers: &[LayerRows], height: u32) -> u64 {
+        let mut rows = u64::from(height);
+        let (mut buffers, mut own) = (0u64, 0);
+        for (&id, layer) in self.nodes.iter().zip(layers).rev() {
+            own = rows.saturating_mul(self.own_row_bytes(id)).max(own);
+            let [stride, extent] = [layer.window.strides[0], layer.window.extent()[0]].map(u64::from);
+            rows =
+                (rows - 1).saturating_mul(stride).saturating_add(extent).min(u64::from(layer.input.max(1)));
+            if id != self.nodes[0] {
+                let bytes = self.row_bytes(self.graph.node(id).inputs[0]);
+                buffers = buffers.saturating_add(rows.saturating_mul(bytes));
+            }
+        }
+        own.saturating_add(buffers)
+    }
+}
+
+/// The layers of a chain as bands see them; none where one has no window.
+pub fn layer_rows(graph: &Graph, nodes: &[NodeId]) -> Option<Vec<LayerRows>> {
+    let layer = |&id: &NodeId| {
+        let node = graph.node(id);
+        let input = graph.node(*node.inputs.first()?).shape.h();
+        let window = *Windowed::of(&node.op)?.window();
+        Some(LayerRows { window, input, macs: macs(graph, id).total() / u64::from(node.shape.h()) })
+    };
+    nodes.iter().map(layer).collect()
+}

@@ -1,0 +1,192 @@
+//! The forms in which the segments of a convolution are computed, and how one is chosen: by the time that its
+//! instructions take.
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::graph::{Conv, NodeId, Partition};
+
+/// How equal segments next to each other are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// Side by side in vectors: channels are spread over the lanes of their segment by permutations.
+    SideBySide {
+        /// Segments in a vector.
+        packed: u32,
+    },
+    /// As dense blocks, each with panels of its own.
+    Panels(Panels),
+}
+
+/// Dense blocks of segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Panels {
+    /// Neighbouring segments in a block, with weights of zero between one's inputs and another's outputs. With more
+    /// than one, infinities and NaN of one segment reach the others.
+    pub merged: u32,
+    /// Vectors of a panel, but for the last ones ([`panel_widths`](super::pack::panel_widths)).
+    pub vectors: u32,
+    /// How taps read inputs.
+    pub taps: Taps,
+}
+
+/// How the taps of a row read their inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Taps {
+    /// Each tap for itself (kernel `conv`).
+    Apart,
+    /// All taps of a row together, so that each input is read once (kernel `sliding`).
+    Together,
+}
+
+/// What the form is in a few words.
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Panels { merged, vectors, taps } = match self {
+            Form::SideBySide { packed } => return write!(f, "{packed} segments side by side in a vector"),
+            Form::Panels(panels) => *panels,
+        };
+        let plural = if vectors == 1 { "" } else { "s" };
+        write!(f, "panels of {vectors} vector{plural}, taps ")?;
+        f.write_str(if taps == Taps::Apart { "apart" } else { "together" })?;
+        if merged > 1 { write!(f, ", {merged} segments merged") } else { Ok(()) }
+    }
+}
+
+/// A form that a run of equal segments can take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// The form.
+    pub form: Form,
+    /// Milliseconds of one thread that the instructions take on all pixels of one image, by the target's
+    /// [times](crate::target::Target::times).
+    pub ms: f64,
+}
+
+/// Relative difference of two forms' times that is not told from none: forms of one layer are wrong alike, but for
+/// about this much (benches/LOG.md).
+pub const TOLERANCE: f64 = 0.03;
+
+/// The first of the candidates that take the least time, up to [`TOLERANCE`]. Simpler forms come first.
+pub fn cheapest(candidates: &[Candidate]) -> usize {
+    let least = candidates.iter().fold(f64::INFINITY, |least, candidate| least.min(candidate.ms));
+    candidates.iter().position(|candidate| candidate.ms <= least * (1.0 + TOLERANCE)).unwrap_or(0)
+}
+
+/// A choice between several forms that was made for some equal segments.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// The convolution, or the separable layer whose spatial part it is.
+    pub node: NodeId,
+    /// Segments.
+    pub segments: u32,
+    /// Input channels of each.
+    pub ic: u32,
+    /// Output channels of each.
+    pub oc: u32,
+    /// The forms that there were to choose from.
+    pub candidates: Vec<Candidate>,
+    /// Which of them was chosen.
+    pub chosen: usize,
+}
+
+impl Choice {
+    /// The form that was chosen.
+    pub fn form(&self) -> Form {
+        self.candidates[self.chosen].form
+    }
+}
+
+/// Input and output channels of a segment.
+pub type Segment = (Range<u32>, Range<u32>);
+
+/// Input and output channels of some equal segments.
+pub fn sizes(equal: &[Segment]) -> (u32, u32) {
+    equal.first().map_or((0, 0), |(inputs, outputs)| (inputs.len() as u32, outputs.len() as u32))
+}
+
+/// The segments of a partition, equal ones that lie next to each other together.
+pub fn equal_segments(partition: &Partition) -> Vec<Vec<Segment>> {
+    let segments: Vec<Segment> = partition.ranges().collect();
+    let size = |(inputs, outputs): &Segment| (inputs.len(), outputs.len());
+    segments.chunk_by(|a, b| size(a) == size(b)).map(<[Segment]>::to_vec).collect()
+}
+
+/// Equal segments next to each other in a form that fits them without a rest.
+pub struct FormRun {
+    /// The segments.
+    pub segments: Vec<Segment>,
+    /// Their form.
+    pub form: Form,
+    /// Dense blocks that they make; segments side by side count each for itself.
+    pub blocks: u32,
+    /// Input channels of a block.
+    pub ic: u32,
+    /// Output channels of a block.
+    pub oc: u32,
+    /// Vectors of outputs of the whole run.
+    pub vectors: u32,
+}
+
+impl FormRun {
+    fn new(segments: &[Segment], form: Form, lanes: u32) -> Self {
+        let ((ic, oc), count) = (sizes(segments), segments.len() as u32);
+        let (merged, vectors) = match form {
+            Form::SideBySide { packed } => (1, count.div_ceil(packed)),
+            Form::Panels(Panels { merged, .. }) => (merged, count / merged * (merged * oc).div_ceil(lanes)),
+        };
+        let (ic, oc) = (merged * ic, merged * oc);
+        Self { segments: segments.to_vec(), form, blocks: count / merged, ic, oc, vectors }
+    }
+}
+
+/// Equal segments in a form; those that are too few for another merged block are a smaller block of their own.
+pub fn form_runs(segments: &[Segment], form: Form, lanes: u32) -> Vec<FormRun> {
+    let Form::Panels(panels) = form else { return vec![FormRun::new(segments, form, lanes)] };
+    let rest = segments.len() % panels.merged as usize;
+    let (whole, rest) = segments.split_at(segments.len() - rest);
+    let last = Form::Panels(Panels { merged: rest.len() as u32, ..panels });
+    let runs = [(whole, form), (rest, last)].into_iter().filter(|(segments, _)| !segments.is_empty());
+    runs.map(|(segments, form)| FormRun::new(segments, form, lanes)).collect()
+}
+
+/// All segments of a convolution, whose equal ones take the `forms` in order.
+pub fn all_runs(conv: &Conv, forms: &[Form], lanes: u32) -> Vec<FormRun> {
+    let runs = equal_segments(&conv.partition).into_iter().zip(forms);
+    runs.flat_map(|(segments, &form)| form_runs(&segments, form, lanes)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_hold_all_segments_in_order() {
+        let segments = &equal_segments(&Partition::new(vec![3; 7], vec![2; 7]))[0];
+        for merged in 1..=7 {
+            let form = Form::Panels(Panels { merged, vectors: 2, taps: Taps::Apart });
+            let runs = form_runs(segments, form, 4);
+            let held: Vec<Segment> = runs.iter().flat_map(|run| run.segments.clone()).collect();
+            assert_eq!(held, *segments);
+            for run in runs {
+                assert_eq!((run.blocks * run.ic, run.blocks * run.oc), sum(&run.segments));
+                assert_eq!(run.vectors, run.blocks * run.oc.div_ceil(4));
+            }
+        }
+    }
+
+    fn sum(segments: &[Segment]) -> (u32, u32) {
+        let count = segments.len() as u32;
+        (3 * count, 2 * count)
+    }
+
+    #[test]
+    fn of_times_that_are_about_equal_the_first_is_chosen() {
+        let choice = |times: [f64; 3]| {
+            cheapest(&times.map(|ms| Candidate { form: Form::SideBySide { packed: 2 }, ms }))
+        };
+        assert_eq!(choice([2.0, 1.0, 1.0]), 1);
+        assert_eq!(choice([2.0, 1.02, 1.0]), 1);
+        assert_eq!(choice([2.0, 1.04, 1.0]), 2);
+    }
+}

@@ -1,0 +1,298 @@
+//! Chains of layers: each band of rows of the last one's result is computed from the input on, with the rows between
+//! layers in scratch memory.
+
+use super::conv::{Job, Maps, is_depthwise, one_row, set};
+use super::place::{Surface, Surfaces};
+use super::separable::{Stages, between};
+use super::tiles::Product;
+use super::{Operands, Planner};
+use crate::graph::{NodeId, Op, Pool, Post};
+use crate::kernels::Descriptor;
+use crate::kernels::elementwise::ElementwiseRun;
+use crate::kernels::epilogue::Format;
+use crate::plan::bands::{self, BandRows, BandRun, SectionRun};
+use crate::plan::chains::{self, Chain, Windowed};
+use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
+use crate::plan::pack::Pack;
+use crate::plan::windows::BlockRun;
+use crate::plan::{Place, PlanError, Precision, arena};
+
+/// What computes some rows of a layer.
+enum Body<'a> {
+    Conv(Job<'a>),
+    Separable(Stages<'a>),
+    Tiles(Product<'a>),
+    TilesSeparable(Job<'a>, Product<'a>),
+    Pool(&'a Pool),
+}
+
+/// Weights and biases of the first and the second convolution of a chain: those of the spatial part or of the whole, and
+/// those of the pointwise part.
+const CONSTANTS: [[[Operand; 2]; 2]; 2] = [
+    [[Operand::Weights, Operand::Bias], [Operand::PointwiseWeights, Operand::PointwiseBias]],
+    [[Operand::NextWeights, Operand::NextBias], [Operand::NextPointwiseWeights, Operand::NextPointwiseBias]],
+];
+
+impl Body<'_> {
+    /// Sets where weights and biases are found.
+    fn read_constants(&mut self, [first, second]: [[Operand; 2]; 2]) {
+        let set = |job: &mut Job<'_>, names: [Operand; 2]| [job.weights, job.bias] = names;
+        match self {
+            Body::Conv(job) => set(job, first),
+            Body::Separable(stages) => {
+                set(&mut stages.spatial, first);
+                set(&mut stages.pointwise, second);
+            }
+            Body::Tiles(product) => product.weights = first,
+            Body::TilesSeparable(spatial, product) => {
+                set(spatial, first);
+                product.weights = second;
+            }
+            Body::Pool(_) => {}
+        }
+    }
+}
+
+/// A layer of a chain.
+struct Link<'a> {
+    id: NodeId,
+    body: Body<'a>,
+    maps: Maps,
+    /// The names of its constants.
+    constants: [[Operand; 2]; 2],
+    /// Rows of input for each row of the result.
+    stride: u32,
+    /// The buffer of its rows; for the last layer, its result.
+    rows: Surface,
+}
+
+/// Where in its map a band stands: the bands before it in the run, and the sections before its own.
+#[derive(Clone, Copy)]
+struct Standing<'a> {
+    image: Index,
+    section: Index,
+    run: &'a SectionRun,
+    band: Index,
+    bands: &'a BandRun,
+}
+
+impl Standing<'_> {
+    /// A whole map of layer `layer`, moved to the first row of the band, or to the row of its input.
+    fn moved(&self, map: &Surface, image_bytes: u64, layer: usize, stride: u32) -> Surface {
+        let row = map.row * i64::from(stride);
+        let by_section = i64::from(self.run.advance[layer]) * row;
+        let start =
+            i64::from(self.bands.layers[layer].first) * row - i64::from(self.run.sections.start) * by_section;
+        let moved = map.image(self.image, image_bytes);
+        let origin = moved.origin.plus(start).along(self.section, by_section);
+        Surface { origin: origin.along(self.band, i64::from(self.bands.advance[layer]) * row), ..moved }
+    }
+}
+
+/// `surface` from row `row` on.
+fn from_row(surface: &Surface, row: i64) -> Surface {
+    Surface { origin: surface.origin.clone().plus(row * surface.row), ..surface.clone() }
+}
+
+impl Planner<'_> {
+    /// The layers of a chain that ends with `id`.
+    pub(super) fn bands(&mut self, id: NodeId, chain: &Chain) -> Result<(), PlanError> {
+        let rows = chains::layer_rows(self.graph, &chain.nodes).unwrap_or_default();
+        let runs = bands::section_runs(&rows, &chain.sections, chain.height);
+        let betweens: Vec<Vec<Post>> = chain.nodes.iter().map(|&id| self.between(id)).collect();
+        let (links, scratch) = self.links(chain, &runs, &betweens)?;
+        let mut b = NestBuilder::new();
+        let sections = chain.sections.len() as u32;
+        b.repeat(0..self.program.options.batch, |b, image| {
+            for run in &runs {
+                b.share(run.sections.clone(), sections, |b, section| {
+                    for bands in &run.bands {
+                        b.repeat(0..bands.count, |b, band| {
+                            self.band(b, &links, Standing { image, section, run, band, bands });
+                        });
+                    }
+                });
+            }
+        });
+        let mut operands = self.operands(id, self.added(id));
+        operands[Operand::In.index()] = Some(self.value_place(self.graph.node(chain.nodes[0]).inputs[0]));
+        operands[Operand::Scratch.index()] = Some(scratch);
+        links.iter().for_each(|link| self.constants(link, &mut operands));
+        self.step(id, b, operands);
+        if let Some(step) = self.program.steps.last_mut() {
+            step.before = chain.nodes[..chain.nodes.len() - 1].to_vec();
+        }
+        Ok(())
+    }
+
+    /// What stands between the two parts of a separable layer.
+    fn between(&self, id: NodeId) -> Vec<Post> {
+        match &self.graph.node(id).op {
+            Op::Separable(parts) => between(parts),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The layers of a chain, and their scratch memory: what the layers use themselves, one after the other, and behind
+    /// that the buffers between them.
+    fn links<'p>(
+        &mut self,
+        chain: &Chain,
+        runs: &[SectionRun],
+        betweens: &'p [Vec<Post>],
+    ) -> Result<(Vec<Link<'p>>, Place), PlanError>
+    where
+        Self: 'p,
+    {
+        let capacities = bands::buffer_rows(runs, chain.nodes.len());
+        let mut links = Vec::with_capacity(chain.nodes.len());
+        let (mut own, mut convolutions) = (0, CONSTANTS.into_iter());
+        for ((&id, between), &rows) in chain.nodes.iter().zip(betweens).zip(&capacities) {
+            let Some(layer) = Windowed::of(&self.graph.node(id).op) else { continue };
+            let (mut body, bytes) = self.body(id, layer, between, rows)?;
+            own = bytes.max(own);
+            let is_pool = matches!(layer, Windowed::Pool(_));
+            let constants = if is_pool { CONSTANTS[0] } else { convolutions.next().unwrap_or(CONSTANTS[0]) };
+            body.read_constants(constants);
+            let maps = self.maps(id);
+            let (stride, rows) = (layer.window().strides[0], maps.surfaces().out);
+            links.push(Link { id, body, maps, constants, stride, rows });
+        }
+        let slack = u64::from(self.program.target.vector_bytes());
+        let mut end = (own + slack).next_multiple_of(arena::ALIGNMENT);
+        let buffers = links.len().saturating_sub(1);
+        for (link, &rows) in links.iter_mut().zip(&capacities).take(buffers) {
+            link.rows.operand = Operand::Scratch;
+            link.rows.origin = Offset::bytes(end as i64);
+            end += (u64::from(rows) * link.maps.out.row() + slack).next_multiple_of(arena::ALIGNMENT);
+        }
+        Ok((links, self.scratch(end)))
+    }
+
+    /// What computes up to `rows` rows of a layer at a time, and the scratch memory that this takes.
+    fn body<'p>(
+        &mut self,
+        id: NodeId,
+        layer: Windowed<'p>,
+        between: &'p [Post],
+        rows: u32,
+    ) -> Result<(Body<'p>, u64), PlanError>
+    where
+        Self: 'p,
+    {
+        let load = self.graph.node(id).fusion.load;
+        let width = self.view(id).shape.w();
+        match layer {
+            Windowed::Pool(pool) => Ok((Body::Pool(pool), 0)),
+            Windowed::Conv(conv) if self.takes_tiles(conv) => {
+                let product =
+                    self.product(id, conv, (load, self.matrix(id, conv, rows.saturating_mul(width))?));
+                Ok((Body::Tiles(product), product.matrix.end()))
+            }
+            Windowed::Conv(conv) => {
+                let row = if conv.window.is_point() { u32::MAX } else { width };
+                let mut job = self.job(id, conv, (load, self.post(id)), row)?;
+                let maps = self.maps(id);
+                self.choose_forms(id, &mut job, (maps.input.shape, maps.out.shape));
+                Ok((Body::Conv(job), 0))
+            }
+            Windowed::Separable(parts) if self.takes_tiles(&parts.pointwise) => {
+                let (spatial, product, bytes) = self.separable_product(id, parts, between, rows)?;
+                Ok((Body::TilesSeparable(spatial, product), bytes))
+            }
+            Windowed::Separable(parts) => {
+                let stages = self.stages(id, parts, between, self.maps(id))?;
+                let bytes = u64::from(rows) * stages.scratch.row as u64;
+                Ok((Body::Separable(stages), bytes))
+            }
+        }
+    }
+
+    /// Packs the constants of a layer.
+    fn constants(&mut self, link: &Link<'_>, operands: &mut Operands) {
+        let split = self.program.options.precision == Precision::Split;
+        let [spatial, pointwise] = match &link.body {
+            Body::Pool(_) => [None, None],
+            Body::Conv(job) => [Some(self.spatial_pack(job)), None],
+            Body::Tiles(product) => [Some(Pack::Tiles { conv: product.conv.clone(), split }), None],
+            Body::Separable(stages) => self.packs(stages).map(Some),
+            Body::TilesSeparable(spatial, product) => {
+                [Some(self.spatial_pack(spatial)), Some(Pack::Tiles { conv: product.conv.clone(), split })]
+            }
+        };
+        for (names, pack) in link.constants.into_iter().zip([spatial, pointwise]) {
+            if let Some(pack) = pack {
+                set(operands, names, self.pack(pack));
+            }
+        }
+    }
+
+    /// One band of all layers.
+    fn band(&mut self, b: &mut NestBuilder, links: &[Link<'_>], at: Standing<'_>) {
+        for (number, (link, rows)) in links.iter().zip(&at.bands.layers).enumerate() {
+            let is_last = number + 1 == links.len();
+            let add = at.moved(&link.maps.surfaces().add, link.maps.add.image, number, 1);
+            let out = match is_last {
+                true => at.moved(&link.rows, link.maps.out.image, number, 1),
+                false => from_row(&link.rows, i64::from(rows.kept)),
+            };
+            let input = match number.checked_sub(1) {
+                None => at.moved(&link.maps.surfaces().input, link.maps.input.image, number, link.stride),
+                Some(before) => from_row(&links[before].rows, rows.input),
+            };
+            if !is_last {
+                self.keep(b, &link.rows, rows);
+            }
+            let add = if is_last { add } else { out.clone() };
+            self.rows(b, link, rows, &Surfaces { input, out, add });
+        }
+    }
+
+    /// Moves rows that the band before has left to the start of their buffer.
+    fn keep(&mut self, b: &mut NestBuilder, buffer: &Surface, rows: &BandRows) {
+        if rows.kept == 0 || rows.kept_at == 0 {
+            return;
+        }
+        let row = buffer.row as i32;
+        let descriptor = ElementwiseRun {
+            lanes: self.program.target.lanes,
+            channels: row as u32 / 4,
+            in_step: row,
+            out_step: row,
+            add_step: 0,
+            affine: false,
+            post: Vec::new(),
+        };
+        let kernel = self.kernel(Descriptor::Elementwise(descriptor));
+        let to = buffer.at(|origin| origin);
+        let from = from_row(buffer, i64::from(rows.kept_at)).at(|origin| origin);
+        b.call(kernel, vec![from, to.clone(), to.clone(), to.clone(), to], Some(rows.kept));
+    }
+
+    /// Some rows of one layer, which `surfaces` are moved to.
+    fn rows(&mut self, b: &mut NestBuilder, link: &Link<'_>, rows: &BandRows, surfaces: &Surfaces) {
+        if rows.count == 0 {
+            return;
+        }
+        let widths = (link.maps.input.shape.w(), link.maps.out.shape.w());
+        let pixels = rows.count * widths.1;
+        let block = BlockRun { blocks: 0..1, first_row: 0, rows: rows.count, runs: rows.runs.clone() };
+        match &link.body {
+            Body::Pool(pool) => self.pool_rows(b, link.id, pool, &block, surfaces),
+            Body::Conv(job) if job.conv.window.is_point() && !is_depthwise(job.conv) => {
+                let (widths, row) = one_row(pixels);
+                job.block(self, b, (widths, &row, surfaces));
+            }
+            Body::Conv(job) => self.spatial_rows(b, job, (widths, Format::F32), &block, surfaces),
+            Body::Separable(stages) => self.stages_of_rows(b, stages, widths, &block, surfaces),
+            Body::Tiles(product) => {
+                self.gather_rows(b, product, widths, &block, &surfaces.input);
+                self.panels(b, product, pixels, surfaces, false);
+            }
+            Body::TilesSeparable(spatial, product) => {
+                self.spatial_matrix(b, spatial, product, (link.maps, &block, surfaces));
+                self.panels(b, product, pixels, surfaces, false);
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Which forms equal segments can take, how long the instructions of each are, and the choice between them.
+
+use super::conv::Job;
+use super::place::{Surface, Surfaces, Widths};
+use super::{LARGEST_TILE, Planner, segments};
+use crate::graph::{Activation, NodeId, Post, Shape, Window};
+use crate::kernels::segments as segments_kernel;
+use crate::plan::forms::{Candidate, Choice, Form, Panels, Segment, Taps, equal_segments, form_runs, sizes};
+use crate::plan::nest::{NestBuilder, Offset, Operand};
+use crate::plan::pack::panel_widths;
+use crate::plan::windows::block_runs;
+use crate::target::{Isa, Target};
+
+/// Most vectors of a panel whose taps share inputs: with more, few pixels fit into the registers beside the weights
+/// of a row of taps.
+const MOST_VECTORS: u32 = 3;
+
+/// All that the times of the forms of equal segments depend on.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Question {
+    segments: u32,
+    channels: (u32, u32),
+    /// All segments of the convolution.
+    of: usize,
+    window: Window,
+    load: Activation,
+    post: Vec<Post>,
+    /// Of the input and the result.
+    shapes: (Shape, Shape),
+}
+
+impl Planner<'_> {
+    /// Chooses the form of each run of equal segments of a convolution from a map to another.
+    pub(super) fn choose_forms(&mut self, id: NodeId, job: &mut Job<'_>, shapes: (Shape, Shape)) {
+        for (run, segments) in equal_segments(&job.conv.partition).into_iter().enumerate() {
+            let candidates = self.candidates(job, &segments, job.forms[run], shapes);
+            if let [_, _, ..] = candidates[..] {
+                let chosen = (self.choose)(&candidates).min(candidates.len() - 1);
+                job.forms[run] = candidates[chosen].form;
+                let (ic, oc) = sizes(&segments);
+                let segments = segments.len() as u32;
+                self.program.choices.push(Choice { node: id, segments, ic, oc, candidates, chosen });
+            }
+        }
+    }
+
+    /// The forms of equal segments with their times; `plain` is the one that always fits. Without an alternative its
+    /// time is not computed.
+    fn candidates(
+        &mut self,
+        job: &Job<'_>,
+        segments: &[Segment],
+        plain: Form,
+        shapes: (Shape, Shape),
+    ) -> Vec<Candidate> {
+        let question = Question {
+            segments: segments.len() as u32,
+            channels: sizes(segments),
+            of: job.conv.partition.segments(),
+            window: job.conv.window,
+            load: job.load,
+            post: job.post.to_vec(),
+            shapes,
+        };
+        if let Some(known) = self.candidates.get(&question) {
+            return known.clone();
+        }
+        let forms = job.forms_of(self.program.target, segments, plain, shapes);
+        let alone = forms.len() == 1;
+        let ms = |form: Form| if alone { 0.0 } else { self.ms(job, segments, form, shapes) };
+        let times: Vec<f64> = forms.iter().copied().map(ms).collect();
+        let candidates = forms.into_iter().zip(times).map(|(form, ms)| Candidate { form, ms });
+        let candidates: Vec<Candidate> = candidates.collect();
+        self.candidates.insert(question, candidates.clone());
+        candidates
+    }
+
+    /// Milliseconds that the calls for one image would take.
+    fn ms(&mut self, job: &Job<'_>, segments: &[Segment], form: Form, (input, out): (Shape, Shape)) -> f64 {
+        let target = self.program.target;
+        let known = self.program.kernels.len();
+        let mut b = NestBuilder::new();
+        let widths = Widths { input: input.w(), output: out.w(), tile: out.w() };
+        let surfaces = surfaces(target, input, out);
+        for rows in block_runs(&job.conv.window, input.h(), out.h(), 1) {
+            for run in job.runs(&form_runs(segments, form, target.lanes), target.lanes) {
+                job.run(self, &mut b, &run, (widths, &rows, &surfaces));
+            }
+        }
+        let counts = self.program.counts_of(&b.finish());
+        // Kernels of forms that are not chosen are no part of the program.
+        self.program.kernels.truncate(known);
+        self.kernel_ids.retain(|_, id| id.index() < known);
+        target.times.ms(&counts)
+    }
+}
+
+/// Maps of these shapes by themselves.
+fn surfaces(target: Target, input: Shape, out: Shape) -> Surfaces {
+    let surface = |operand: Operand, shape: Shape| {
+        let pixel = target.pixel_bytes(shape.c()) as i64;
+        Surface { operand, origin: Offset::default(), pixel, row: i64::from(shape.w()) * pixel }
+    };
+    Surfaces {
+        input: surface(Operand::In, input),
+        out: surface(Operand::Out, out),
+        add: surface(Operand::Add, out),
+    }
+}
+
+impl Job<'_> {
+    /// The forms that equal segments can take.
+    fn forms_of(
+        &self,
+        target: Target,
+        segments: &[Segment],
+        plain: Form,
+        (input, _): (Shape, Shape),
+    ) -> Vec<Form> {
+        let Form::Panels(plain) = plain else { return vec![plain] };
+        let ((ic, oc), count) = (sizes(segments), segments.len() as u32);
+        let mut forms = vec![Form::Panels(plain)];
+        if !self.tile_spans_32_bits(target, input) {
+            return forms;
+        }
+        let packed = segments_kernel::packed(target.lanes, (ic, oc), count);
+        let fusion = (self.load, self.post);
+        let fits = segments::tile_pixels(target, &self.conv.window, self.shape.row, fusion).is_some();
+        forms.extend(packed.filter(|_| fits).map(|packed| Form::SideBySide { packed }));
+        forms.extend(self.shared_taps(target, plain, (ic, oc)));
+        // A block multiplies as often for each vector of outputs as it has inputs, so blocks of more than a vector
+        // would take more multiply-adds than segments by themselves.
+        let merged = (target.lanes / oc).min(count);
+        if merged > 1 {
+            let block = Panels { merged, vectors: 1, ..plain };
+            forms.push(Form::Panels(block));
+            forms.extend(self.shared_taps(target, block, (merged * ic, merged * oc)));
+        }
+        forms
+    }
+
+    /// Panels like these, but with taps that share inputs, for blocks of `ic` to `oc` channels.
+    fn shared_taps(&self, target: Target, panels: Panels, (ic, oc): (u32, u32)) -> Vec<Form> {
+        let (taps, all) = (u64::from(self.conv.window.kernel[1]), oc.div_ceil(target.lanes));
+        // Cranelift's code broadcasts the factor of every multiply-add anew, and a vector alone shares a value only
+        // between taps.
+        if taps == 1 || target.isa == Isa::Baseline {
+            return Vec::new();
+        }
+        let fits = |&vectors: &u32| {
+            panel_widths(all, vectors).into_iter().all(|width| {
+                let bytes = u64::from(ic) * taps * u64::from(width * target.vector_bytes());
+                bytes <= i32::MAX as u64 && self.sliding_pixels(target, width).is_some()
+            })
+        };
+        let widths = all.min(2)..=all.min(MOST_VECTORS);
+        let forms = widths.filter(fits).map(|vectors| Panels { vectors, taps: Taps::Together, ..panels });
+        forms.map(Form::Panels).collect()
+    }
+
+    /// Whether all distances in a tile are numbers of 32 bits.
+    fn tile_spans_32_bits(&self, target: Target, input: Shape) -> bool {
+        let window = &self.conv.window;
+        let pixel = target.pixel_bytes(input.c());
+        let windows = LARGEST_TILE * u64::from(window.strides[1]);
+        let taps = u64::from(window.kernel[1]) * u64::from(window.dilation[1]);
+        (windows + taps + 1) * pixel <= i32::MAX as u64
+    }
+}

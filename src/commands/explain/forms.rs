@@ -1,0 +1,58 @@
+//! How segments are computed, and why so: the forms that a plan chose, and those that it did not.
+
+use serde::Serialize;
+use xcc_compiler::graph::Graph;
+use xcc_compiler::plan::forms::{Candidate, Choice};
+
+use super::LineTable;
+
+/// What `--json` has of a choice.
+#[derive(Serialize)]
+pub struct ChoiceRow {
+    node: String,
+    pub layer: String,
+    pub line: usize,
+    segments: u32,
+    ic: u32,
+    oc: u32,
+    chosen: usize,
+    forms: Vec<FormRow>,
+}
+
+/// A form and its time.
+#[derive(Clone, Serialize)]
+struct FormRow {
+    form: String,
+    ms: f64,
+}
+
+impl ChoiceRow {
+    /// A choice with the line of its layer.
+    pub fn new(choice: &Choice, graph: &Graph, lines: &LineTable) -> Self {
+        let layer = graph.layer(graph.node(choice.node).layer);
+        let form = |candidate: &Candidate| FormRow { form: candidate.form.to_string(), ms: candidate.ms };
+        Self {
+            node: choice.node.to_string(),
+            layer: layer.name.clone(),
+            line: lines.line(layer.span.start),
+            segments: choice.segments,
+            ic: choice.ic,
+            oc: choice.oc,
+            chosen: choice.chosen,
+            forms: choice.candidates.iter().map(form).collect(),
+        }
+    }
+
+    /// Layer, line, value, and what was chosen for what reason.
+    pub fn cells(&self) -> [String; 4] {
+        let text = |row: &FormRow| format!("{} {:.3} ms", row.form, row.ms);
+        let mut others = self.forms.clone();
+        let chosen = others.remove(self.chosen);
+        others.sort_by(|a, b| a.ms.total_cmp(&b.ms));
+        let others: Vec<String> = others.iter().map(text).collect();
+        let plural = if self.segments == 1 { "" } else { "s" };
+        let segments = format!("{} segment{plural} {}->{}", self.segments, self.ic, self.oc);
+        let why = format!("{segments}: {}; not {}", text(&chosen), others.join("; "));
+        [format!("  {}", self.layer), format!("line {}", self.line), self.node.clone(), why]
+    }
+}
