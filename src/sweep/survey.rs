@@ -192,7 +192,8 @@ mod tests {
         assert_eq!(channels("xception", "segments"), Some(728));
         assert_eq!(channels("xception", "exit_segments"), Some(728));
         assert_eq!(channels("xception", "repeats"), None);
-        assert_eq!(channels("mini_xception", "segments"), Some(128));
+        // Two layers each have 16, 32 and 64.
+        assert_eq!(channels("mini_xception", "segments"), Some(64));
     }
 
     #[test]
