@@ -29,16 +29,15 @@ pub struct Axis {
 impl Axis {
     /// A log axis that spans positive numbers.
     pub fn log(name: &str, low: f64, high: f64) -> Self {
-        // Numbers that make no axis (zero, infinite) become the nearest that do.
-        let low = low.clamp(1e-9, 1e15);
-        let high = high.clamp(low * 1.01, 1e16);
+        let low = bounded(low, 1e-9, 1e15);
+        let high = bounded(high, low * 1.01, 1e16);
         Self { name: name.to_owned(), low, high, is_log: true, ticks: log_ticks(low, high) }
     }
 
     /// A linear axis that spans at least `low` to `high`, with a tick at or beyond each end.
     pub fn linear(name: &str, low: f64, high: f64) -> Self {
-        let (low, high) = (low.clamp(-1e15, 1e15), high.clamp(-1e15, 1e15));
-        let high = if high > low { high } else { low + low.abs().max(1.0) };
+        let [low, high] = [low, high].map(|end| bounded(end, -1e15, 1e15));
+        let high = if high > low + 1e-9 { high } else { low + low.abs().max(1.0) };
         let step = step(high - low);
         let [first, last] = [(low / step).floor(), (high / step).ceil()];
         let decimals = (-step.log10().floor()).max(0.0) as usize;
@@ -62,6 +61,7 @@ impl Axis {
     /// An axis with ticks where values lie, those that fit with text of `font` on an axis of `length`, in pixels.
     pub fn at(name: &str, ticks: Vec<(f64, String)>, length: u32, font: f64) -> Self {
         let (low, high) = ends(&ticks.iter().map(|tick| tick.0).collect::<Vec<_>>());
+        let [low, high] = [low, high].map(|end| bounded(end, -1e15, 1e15));
         let is_log = low > 0.0 && high / low > WIDE;
         let margin = if is_log { (high / low).ln() } else { high - low } * 0.05;
         let [low, high] = match (is_log, high > low) {
@@ -112,6 +112,11 @@ impl Axis {
     pub fn tick_count(&self) -> usize {
         self.ticks.len()
     }
+}
+
+/// The nearest number that an axis can have; the least in the place of what is no number.
+fn bounded(value: f64, least: f64, most: f64) -> f64 {
+    if value >= least { value.min(most) } else { least }
 }
 
 /// The smallest and the largest number; 0 and 1 where there is none.

@@ -2,8 +2,6 @@
 //!
 //! Lengths are in pixels of a drawing that is shown at about half its size, so that places are exact enough.
 
-use std::fmt::Write;
-
 use plotters::chart::ChartContext;
 use plotters::coord::Shift;
 use plotters::coord::cartesian::Cartesian2d;
@@ -19,12 +17,12 @@ use super::html::escape;
 use super::marks::{GREY, HAIRLINE, INK, Mark, Shape};
 
 /// The size of text.
-pub const FONT: i32 = 24;
+pub const FONT: i32 = 26;
 /// The radius of marks.
 pub const RADIUS: i32 = 9;
 /// Width of the labels at the left and height of those below.
 const LEFT: i32 = 120;
-const BELOW: i32 = 88;
+const BELOW: i32 = 80;
 /// What is left free at the other sides.
 const MARGIN: i32 = 24;
 /// The length of dashes and of the gaps between them.
@@ -183,7 +181,7 @@ impl Area {
 
     /// Where text may stand beside this.
     fn beside(&self, text: &str) -> [Self; 4] {
-        const GAP: i32 = 6;
+        const GAP: i32 = 12;
         let height = FONT - 4;
         let width = (text.chars().count() as f64 * f64::from(height) * LETTER) as i32;
         let (middle, level) = (self.x + (self.width - width) / 2, self.y + (self.height - height) / 2);
@@ -275,22 +273,18 @@ fn tip(context: &Context, dot: &Dot) -> String {
 fn finish(text: &str, title: &str, tips: &str) -> String {
     let from = text.find("viewBox").unwrap_or(0);
     let end = text.rfind("</svg>").unwrap_or(text.len());
-    let mut svg = String::new();
     let title = escape(title);
-    let _ = write!(svg, "<svg role=\"img\" aria-label=\"{title}\" {}{tips}</svg>\n", &text[from..end]);
-    svg
+    format!("<svg role=\"img\" aria-label=\"{title}\" {}{tips}</svg>\n", &text[from..end])
 }
 
 /// A mark alone, for legends.
-pub fn legend_mark(mark: Mark, is_hollow: bool) -> String {
-    let (radius, style) = (7, format!("#{:02x}{:02x}{:02x}", mark.color.0, mark.color.1, mark.color.2));
-    let fill = if is_hollow { "#ffffff" } else { style.as_str() };
-    let paint = format!("fill=\"{fill}\" stroke=\"{style}\" stroke-width=\"1.5\"");
+pub fn legend_mark(mark: Mark) -> String {
+    let style = format!("#{:02x}{:02x}{:02x}", mark.color.0, mark.color.1, mark.color.2);
+    let paint = format!("fill=\"{style}\" stroke=\"{style}\" stroke-width=\"1.5\"");
     let shape = match mark.shape {
         Shape::Circle => format!("<circle r=\"6\" {paint}/>"),
         shape => {
-            let corners: Vec<String> =
-                shape.corners(radius).iter().map(|(x, y)| format!("{x},{y}")).collect();
+            let corners: Vec<String> = shape.corners(7).iter().map(|(x, y)| format!("{x},{y}")).collect();
             format!("<polygon points=\"{}\" {paint}/>", corners.join(" "))
         }
     };

@@ -26,14 +26,19 @@ const SHAPES: [Shape; 7] =
 /// The shape of a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
+    /// A disc.
     Circle,
+    /// A square on its side.
     Square,
-    /// With a corner above.
+    /// A triangle with a corner above.
     Triangle,
+    /// A square on its corner.
     Diamond,
     /// A triangle with a corner below.
     Down,
+    /// An upright cross.
     Plus,
+    /// A cross on two feet.
     Cross,
 }
 

@@ -174,7 +174,7 @@ fn roofline_caption(point: &Point) -> String {
         false => String::new(),
     };
     format!(
-        "Each mark is a layer as it runs; its area grows with its share of the time. No layer can be above the roofs.{rest}"
+        "Each mark is a layer as it runs; its area grows with its share of the time. Above the slope of memory are layers that find their data in caches.{rest}"
     )
 }
 

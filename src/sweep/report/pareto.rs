@@ -4,6 +4,7 @@ use super::axis::Axis;
 use super::chart::{Chart, Dot, DrawError, Line, RADIUS};
 use super::html::figure;
 use super::series::{Series, Spectrum};
+use super::spectrum::legend;
 use crate::sweep::results::{Point, Results};
 
 /// Width and height of each chart.
@@ -27,7 +28,10 @@ pub fn figures(results: &Results) -> Result<String, DrawError> {
             figures += &figure("chart", &chart.svg()?, caption);
         }
     }
-    Ok(if figures.is_empty() { figures } else { format!("<div class=\"charts\">\n{figures}</div>\n") })
+    Ok(match figures.is_empty() {
+        true => figures,
+        false => format!("{}<div class=\"charts\">\n{figures}</div>\n", legend(&spectrum.series)),
+    })
 }
 
 fn chart(results: &Results, series: &[Series], (name, cost): &Costs) -> Option<Chart> {

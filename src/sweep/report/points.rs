@@ -1,6 +1,7 @@
 //! The table of all points, and what is said of each one.
 
 use super::html::{Column, escape, table};
+use crate::numbers::counted;
 use crate::sweep::results::{Axis, Cost, Point, Results, Status, Timing};
 
 /// A cell: its text, and what it is sorted by where that is not the text.
@@ -133,7 +134,11 @@ pub fn facts(point: &Point) -> String {
         ));
     }
     if let Some(timing) = &point.timing {
-        facts.push(format!("{:.3} ms (median of {} runs)", timing.median_ms, timing.samples_ms.len()));
+        facts.push(format!(
+            "{:.3} ms (median of {})",
+            timing.median_ms,
+            counted(timing.samples_ms.len(), "run")
+        ));
         facts.push(format!("{:.1} GFLOP/s", timing.gflops));
         facts.extend(
             timing.bound_share.map(|share| format!("{:.1} % of the roofline's speed", share * 100.0)),

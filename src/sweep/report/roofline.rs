@@ -23,7 +23,7 @@ pub fn classes(results: &Results) -> Vec<&str> {
 /// The classes and their marks.
 pub fn legend(classes: &[&str]) -> String {
     let item = |(number, class): (usize, &&str)| {
-        format!("<li>{}{}</li>", legend_mark(Mark::of(number), false), escape(class))
+        format!("<li>{}{}</li>", legend_mark(Mark::of(number)), escape(class))
     };
     format!("<ul class=\"legend\">{}</ul>\n", classes.iter().enumerate().map(item).collect::<String>())
 }

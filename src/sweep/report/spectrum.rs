@@ -72,9 +72,8 @@ pub fn legend(series: &[Series]) -> String {
     if series.len() < 2 {
         return String::new();
     }
-    let items = series
-        .iter()
-        .map(|series| format!("<li>{}{}</li>", legend_mark(series.mark, false), escape(&series.name)));
+    let items =
+        series.iter().map(|series| format!("<li>{}{}</li>", legend_mark(series.mark), escape(&series.name)));
     format!("<ul class=\"legend\">{}</ul>\n", items.collect::<String>())
 }
 
