@@ -12,6 +12,7 @@ mod explain;
 mod graph;
 mod precision;
 mod profile;
+mod report;
 mod run;
 mod summary;
 mod sweep;
@@ -35,6 +36,7 @@ pub enum Command {
     Calibrate(calibrate::Arguments),
     Profile(profile::Arguments),
     Sweep(sweep::Arguments),
+    Report(report::Arguments),
     Convert(convert::Arguments),
     Graph(graph::Arguments),
     Diff(diff::Arguments),
@@ -56,6 +58,7 @@ impl Command {
             Command::Precision(arguments) => precision::run(&arguments),
             Command::Profile(arguments) => profile::run(&arguments),
             Command::Sweep(arguments) => sweep::run(&arguments),
+            Command::Report(arguments) => report::run(&arguments),
             Command::Convert(arguments) => convert::run(&arguments),
             Command::Graph(arguments) => graph::run(&arguments),
             Command::Diff(arguments) => diff::run(&arguments),

@@ -12,7 +12,7 @@ use crate::sweep::kernels::{self, KernelTable, Times};
 use crate::sweep::plan::{Plan, PlanArgs};
 use crate::sweep::results::{Quantity, Results, Status};
 use crate::sweep::store::{Existing, Store};
-use crate::sweep::{csv, date, examine, measure, survey, table};
+use crate::sweep::{csv, date, examine, measure, report, survey, table};
 use crate::terminal::{self, with_progress};
 
 /// Measure a network at many settings of its parameters
@@ -26,7 +26,7 @@ use crate::terminal::{self, with_progress};
 Examples:
   xcc sweep specs/xception.xc --over segments=divisors --threads 1
   xcc sweep specs/xception.xc --over segments=1,4,full --hold params=default --by width
-  xcc sweep specs/sweeps/xception_spectrum.yaml --csv spectrum.csv
+  xcc sweep specs/sweeps/xception_spectrum.yaml --csv spectrum.csv --html spectrum.html
   xcc sweep specs/mini_xception.xc --over segments=powers --threads 1,2 --json - | jq .points
 
 Values of `--over`: texts as `--set` takes them, ranges `1..8`, `divisors` (the numbers that divide the channels of most
@@ -46,6 +46,9 @@ pub struct Arguments {
     /// Write a line for each point as CSV; `-` is standard output
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Write a page with charts of the results, for any browser; `xcc report` makes it later, too
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Write the time of each kernel of the sweep as JSON, for `--predict`
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     per_kernel: Option<PathBuf>,
@@ -118,10 +121,12 @@ fn store(arguments: &Arguments, plan: &Plan) -> Option<Store> {
 
 /// Finds out before anything is measured whether the results can be written.
 fn check_outputs(arguments: &Arguments) -> Result<(), Failure> {
-    let outputs = [&arguments.json, &arguments.csv, &arguments.per_kernel];
+    let outputs = [&arguments.json, &arguments.csv, &arguments.per_kernel, &arguments.html];
     let outputs: Vec<&Path> = outputs.into_iter().flatten().map(PathBuf::as_path).collect();
     if outputs.iter().filter(|path| is_stdout(path)).count() > 1 {
-        return Err(Failure::input("only one of --json, --csv and --per-kernel can be `-`, standard output"));
+        return Err(Failure::input(
+            "only one of --json, --csv, --per-kernel and --html can be `-`, standard output",
+        ));
     }
     for path in outputs {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -142,10 +147,17 @@ fn write(arguments: &Arguments, results: &Results) -> Result<(), Failure> {
     if let Some(path) = &arguments.csv {
         write_text(path, &csv::text(results))?;
     }
+    if let Some(path) = &arguments.html {
+        write_text(path, &report::page(results).map_err(Failure::input)?)?;
+    }
     if arguments.json.as_deref().is_some_and(is_stdout) {
         return cli::print_json(results);
     }
-    if [&arguments.csv, &arguments.per_kernel].into_iter().flatten().any(|path| is_stdout(path)) {
+    if [&arguments.csv, &arguments.per_kernel, &arguments.html]
+        .into_iter()
+        .flatten()
+        .any(|path| is_stdout(path))
+    {
         return Ok(());
     }
     let width = arguments.width.unwrap_or_else(terminal::width);

@@ -76,7 +76,8 @@ impl Store {
         .map_err(failed)
     }
 
-    fn read(&self) -> Result<Results, String> {
+    /// The results in the file; the error says what is wrong with it.
+    pub fn read(&self) -> Result<Results, String> {
         let size = std::fs::metadata(&self.path).map_err(|error| error.to_string())?.len();
         if size > LARGEST {
             return Err(format!("has {}; results have at most {}", bytes(size), bytes(LARGEST)));

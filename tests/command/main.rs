@@ -13,6 +13,7 @@ mod graph;
 mod harness;
 mod precision;
 mod profile;
+mod report;
 mod run;
 mod summary;
 mod sweep;

@@ -1,0 +1,109 @@
+//! The steps of a run under the two roofs of the machine (Williams, Waterman and Patterson, *Roofline*, CACM 2009).
+
+use super::axis::Axis;
+use super::chart::{Chart, Dot, Line, Note, RADIUS, legend_mark};
+use super::html::escape;
+use super::marks::{INK, Mark};
+use crate::sweep::results::{Point, Results, Roof, Step};
+
+/// Width and height.
+const SIZE: (u32, u32) = (1560, 860);
+/// Steps that get their names.
+const NAMED: usize = 8;
+
+/// The classes of layers that the steps of a sweep have, in alphabetical order: each has its mark at all points.
+pub fn classes(results: &Results) -> Vec<&str> {
+    let steps = results.points.iter().flat_map(|point| &point.steps).filter(|step| place(step).is_some());
+    let mut classes: Vec<&str> = steps.map(|step| step.class.as_str()).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    classes
+}
+
+/// The classes and their marks.
+pub fn legend(classes: &[&str]) -> String {
+    let item = |(number, class): (usize, &&str)| {
+        format!("<li>{}{}</li>", legend_mark(Mark::of(number)), escape(class))
+    };
+    format!("<ul class=\"legend\">{}</ul>\n", classes.iter().enumerate().map(item).collect::<String>())
+}
+
+/// The share of a point's time in steps that have no place in the chart, for want of multiply-adds.
+pub fn unplaced_share(point: &Point) -> f64 {
+    let total: f64 = point.steps.iter().map(|step| step.ms).sum();
+    let unplaced: f64 = point.steps.iter().filter(|step| place(step).is_none()).map(|step| step.ms).sum();
+    if total > 0.0 { unplaced / total } else { 0.0 }
+}
+
+/// The chart of a point; `None` when its steps or the roofs were not measured.
+pub fn chart(point: &Point, roof: &Roof, classes: &[&str]) -> Option<Chart> {
+    let placed: Vec<(&Step, (f64, f64))> =
+        point.steps.iter().filter_map(|step| Some((step, place(step)?))).collect();
+    if placed.is_empty() || roof.peak_gflops <= 0.0 || roof.bandwidth_gbs <= 0.0 {
+        return None;
+    }
+    let ridge = roof.peak_gflops / roof.bandwidth_gbs;
+    let least =
+        |pick: fn(&(f64, f64)) -> f64| placed.iter().map(|(_, at)| pick(at)).fold(f64::INFINITY, f64::min);
+    let most = |pick: fn(&(f64, f64)) -> f64| placed.iter().map(|(_, at)| pick(at)).fold(0.0, f64::max);
+    let x = Axis::log(
+        "operations for each byte moved (FLOP/B)",
+        least(|at| at.0).min(ridge / 2.0) / 1.5,
+        most(|at| at.0).max(ridge * 2.0) * 1.5,
+    );
+    let lowest = least(|at| at.1).min(roof.peak_gflops / 4.0) / 1.5;
+    let y = Axis::log("speed (GFLOP/s)", lowest, most(|at| at.1).max(roof.peak_gflops) * 1.4);
+    let mut chart = Chart::new(format!("roofline of {}", point.label), SIZE, x, y);
+    add_roofs(&mut chart, roof, point.precision == "f32");
+    add_steps(&mut chart, point, &placed, classes);
+    Some(chart)
+}
+
+/// Where a step lies: operations for each byte, and 10^9 operations in a second.
+fn place(step: &Step) -> Option<(f64, f64)> {
+    let at = (2.0 * step.macs as f64 / step.bytes as f64, step.gflops?);
+    (at.0.is_finite() && at.0 > 0.0 && at.1 > 0.0).then_some(at)
+}
+
+fn add_roofs(chart: &mut Chart, roof: &Roof, is_f32: bool) {
+    let Roof { peak_gflops: peak, bandwidth_gbs: bandwidth, .. } = *roof;
+    let ((left, right), (low, _)) = (chart.x.ends(), chart.y.ends());
+    let ridge = peak / bandwidth;
+    let start = left.max(low / bandwidth);
+    let sloped = vec![(start, start * bandwidth), (ridge, peak)];
+    chart.lines.push(Line { places: sloped, color: INK, is_dashed: false });
+    chart.lines.push(Line { places: vec![(ridge, peak), (right, peak)], color: INK, is_dashed: !is_f32 });
+    let name = if is_f32 { "peak" } else { "peak of f32" };
+    chart.notes.push(Note { at: (right, peak), text: format!("{name}: {peak:.0} GFLOP/s") });
+    let middle = (start * ridge).sqrt();
+    chart.notes.push(Note { at: (middle, middle * bandwidth), text: format!("memory: {bandwidth:.1} GB/s") });
+}
+
+fn add_steps(chart: &mut Chart, point: &Point, placed: &[(&Step, (f64, f64))], classes: &[&str]) {
+    let total: f64 = point.steps.iter().map(|step| step.ms).sum();
+    let mut slowest: Vec<&(&Step, (f64, f64))> = placed.iter().collect();
+    slowest.sort_by(|(a, _), (b, _)| b.ms.total_cmp(&a.ms));
+    // Smaller marks lie on larger ones, and the slowest steps get their names first.
+    for (number, (step, at)) in slowest.into_iter().enumerate() {
+        let share = step.ms / total.max(f64::MIN_POSITIVE);
+        let class = classes.iter().position(|class| *class == step.class).unwrap_or(0);
+        let bound = step.bound.as_ref().map_or_else(String::new, |bound| format!(", bound by {bound}"));
+        chart.dots.push(Dot {
+            at: *at,
+            mark: Mark::of(class),
+            radius: RADIUS - 1 + (40.0 * share.clamp(0.0, 1.0).sqrt()) as i32,
+            is_hollow: true,
+            point: None,
+            tip: format!(
+                "{} ({}): {:.3} ms, {:.1} % of the time, {:.1} GFLOP/s, {:.1} FLOP/B{bound}",
+                step.layer,
+                step.class,
+                step.ms,
+                share * 100.0,
+                at.1,
+                at.0
+            ),
+            label: (number < NAMED).then(|| step.layer.clone()),
+        });
+    }
+}
