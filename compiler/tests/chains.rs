@@ -65,9 +65,12 @@ fn values_that_others_read_are_whole() {
     }
 }
 
-/// With as many threads as rows, every row before the pool would be computed two or three times.
+/// With as many threads as the pool has rows, each would compute three rows before it instead of two.
 #[test]
 fn rows_are_not_computed_twice_by_many_threads() {
-    let graph = layer_and_pool(|_, layer| (layer, vec![]));
-    assert_eq!([1, 20].map(|threads| chains(&graph, 1 << 10, threads).len()), [1, 0]);
+    let mut builder = Builder::new(Shape::map(40, 320, 128));
+    let layer = builder.pointwise(builder.input(), 16);
+    let pool = builder.pool(layer, PoolKind::Max, window(3, 2, 1));
+    let graph = builder.finish(&[pool]);
+    assert_eq!([1, 2, 20].map(|threads| chains(&graph, 17 << 10, threads).len()), [1, 1, 0]);
 }
