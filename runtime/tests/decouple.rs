@@ -198,7 +198,7 @@ fn differences_that_are_none_of_segments_are_named() {
         "a: its window is 3x3 here and 5x5 in the weights",
         "b: an activation lies between its parts",
         "c: the network that the weights are for has no such layer",
-        "d: kernel is 1x1x8x8 here and 1x1x8x4 in the weights",
+        "d: it has 8 inputs and 8 outputs here, 8 and 4 in the weights",
     ] {
         assert!(text.contains(expected), "{text}");
     }
