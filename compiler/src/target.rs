@@ -154,6 +154,8 @@ pub struct Target {
     pub fused: bool,
     /// Bytes of level-2 cache of one core that a block of work may fill.
     pub cache_bytes: u32,
+    /// Multiply-adds, or values, of the smallest unit of work that threads should take by itself: some 10 microseconds.
+    pub unit_macs: u64,
     /// What instructions cost, by which plans choose between kernels.
     pub times: InstructionTimes,
 }
@@ -167,7 +169,7 @@ impl Target {
             Isa::Avx512 | Isa::Amx => (16, 32),
         };
         let fused = isa > Isa::Baseline || fused_multiply_add();
-        Self { isa, lanes, registers, fused, cache_bytes: 1 << 20, times: isa.times() }
+        Self { isa, lanes, registers, fused, cache_bytes: 1 << 20, unit_macs: 1 << 19, times: isa.times() }
     }
 
     /// 128-bit vectors, which every Cranelift target has; fused multiply-add as this machine has it.

@@ -5,13 +5,14 @@
 mod common;
 
 use std::ffi::c_void;
+use std::sync::Barrier;
 
 use common::compiled::{bits, constants, precisions, read_values, targets, with_some_cache, write_input};
 use common::graphs::random_graph;
 use common::{Random, RandomWeights};
 use proptest::prelude::*;
-use xcc_compiler::codegen::{Context, Taken};
 use xcc_compiler::codegen::jit::NativeProgram;
+use xcc_compiler::codegen::{Context, Taken};
 use xcc_compiler::graph::Graph;
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanOptions, Program, plan};
@@ -57,29 +58,45 @@ impl Drop for Guarded {
     }
 }
 
-extern "C" fn alone(_: *const c_void, _: u64, _: u64) {}
+extern "C" fn meet(barrier: *const c_void, _: u64, _: u64) {
+    // SAFETY: the context points at a barrier that lives as long as the run.
+    unsafe { &*barrier.cast::<Barrier>() }.wait();
+}
+
+struct SharedContext(Context);
+
+// SAFETY: the buffers outlive the run, and code lets no two threads write the same bytes within a step.
+unsafe impl Sync for SharedContext {}
 
 /// Runs a program between guard pages and returns the arena.
 fn run_guarded(program: &Program, constants: &[f32], input: &[f32], at_end: bool) -> Vec<f32> {
     let native = NativeProgram::compile(program, false).unwrap();
+    let threads = program.options.threads;
+    let scratch_bytes = program.scratch_bytes * u64::from(threads);
     let [mut arena, mut packed, mut scratch] =
-        [program.arena_bytes, program.constant_bytes, program.scratch_bytes]
-            .map(|bytes| Guarded::new(bytes, at_end));
+        [program.arena_bytes, program.constant_bytes, scratch_bytes].map(|bytes| Guarded::new(bytes, at_end));
     packed.values_mut()[..constants.len()].copy_from_slice(constants);
     arena.values_mut().fill(f32::NAN);
     scratch.values_mut().fill(f32::NAN);
     write_input(program, input, arena.values_mut());
-    let taken: Vec<Taken> = program.steps.iter().map(|_| Taken::default()).collect();
-    let context = Context {
+    let shares = program.steps.len() * threads as usize;
+    let taken: Vec<Taken> = (0..shares).map(|_| Taken::default()).collect();
+    let barrier = Barrier::new(threads as usize);
+    let context = SharedContext(Context {
         taken: taken.as_ptr(),
         arena: arena.start,
         constants: packed.start,
         scratch: scratch.start,
-        wait: alone,
-        waiter: std::ptr::null(),
-    };
-    // SAFETY: the three buffers have the sizes that the program states, and there is one thread.
-    unsafe { native.run(&context, 0, 1) };
+        wait: meet,
+        waiter: std::ptr::from_ref(&barrier).cast(),
+    });
+    std::thread::scope(|scope| {
+        for thread in 0..u64::from(threads) {
+            let (native, context) = (&native, &context);
+            // SAFETY: the buffers have the sizes that the program states, and so many threads meet.
+            scope.spawn(move || unsafe { native.run(&context.0, thread, u64::from(threads)) });
+        }
+    });
     arena.values_mut().to_vec()
 }
 
@@ -90,7 +107,8 @@ fn check(mut graph: Graph, seed: u64) {
     let input: Vec<f32> = Random::new(seed).vector(length).iter().map(|&x| x as f32).collect();
     let cases = targets().into_iter().flat_map(|target| precisions(target).map(move |p| (target, p)));
     for (target, precision) in cases {
-        let options = PlanOptions { keep_all: true, precision, ..PlanOptions::default() };
+        let threads = 1 + (seed % 3) as u32;
+        let options = PlanOptions { keep_all: true, precision, threads, ..PlanOptions::default() };
         let program = plan(&graph, with_some_cache(target, seed), options).unwrap();
         let constants = constants(&program, &weights);
         let [first, second] = [true, false].map(|at_end| {

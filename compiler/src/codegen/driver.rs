@@ -131,7 +131,15 @@ impl DriverTranslator<'_> {
     fn divide(&mut self, images: Option<(Var, u32)>, units: u32, body: &[Nest]) {
         let [share, exit] = [0; 2].map(|_| self.builder.create_block());
         let [owner, shares_left] = [0; 2].map(|_| self.builder.append_block_param(share, types::I64));
-        self.builder.ins().jump(share, &[self.thread.into(), self.threads.into()]);
+        // Where each thread has one unit, the others have begun theirs by now, too.
+        let all = self.constant(units);
+        let one = self.constant(1);
+        let are_few = match images {
+            None => self.builder.ins().icmp(IntCC::UnsignedLessThanOrEqual, all, self.threads),
+            Some(_) => self.constant(0),
+        };
+        let shares = self.builder.ins().select(are_few, one, self.threads);
+        self.builder.ins().jump(share, &[self.thread.into(), shares.into()]);
         self.builder.switch_to_block(share);
         self.units_of(owner, (images, units), body);
         let shares_left = self.builder.ins().iadd_imm_s(shares_left, -1);

@@ -103,9 +103,10 @@ pub fn block_runs(window: &Window, h: u32, oh: u32, blocks: u32) -> Vec<BlockRun
 /// Units of work that a step should have for each thread. The last ones to be done are what threads wait for.
 const UNITS_OF_THREAD: u32 = 8;
 
-/// How many units of work a step should at least have.
-pub fn fewest_units(threads: u32) -> u32 {
-    if threads <= 1 { 1 } else { threads.saturating_mul(UNITS_OF_THREAD) }
+/// How many units of work a step should at least have if it is as much as `smallest` units of the least size.
+pub fn fewest_units(threads: u32, smallest: u64) -> u32 {
+    let most = if threads <= 1 { 1 } else { threads.saturating_mul(UNITS_OF_THREAD) };
+    u32::try_from(smallest).unwrap_or(u32::MAX).clamp(threads.max(1), most)
 }
 
 /// How many blocks to cut `rows` into so that a block fills at most `cache_bytes`, there are at least `fewest` blocks
@@ -176,6 +177,12 @@ mod tests {
             }
             prop_assert_eq!(next, oh);
         }
+    }
+
+    #[test]
+    fn units_are_neither_few_nor_tiny() {
+        assert_eq!([0, 4, 1 << 40].map(|smallest| fewest_units(2, smallest)), [2, 4, 16]);
+        assert_eq!([0, 1 << 40].map(|smallest| fewest_units(1, smallest)), [1, 1]);
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub fn precisions(target: Target) -> impl Iterator<Item = Precision> {
 /// then run in blocks, and chains of them in bands.
 pub fn with_some_cache(target: Target, seed: u64) -> Target {
     let cache_bytes = [target.cache_bytes, 1 << 10, 4 << 10, 16 << 10][seed as usize % 4];
-    Target { cache_bytes, ..target }
+    let unit_macs = [target.unit_macs, 16, 1000][(seed / 4) as usize % 3];
+    Target { cache_bytes, unit_macs, ..target }
 }
 
 /// The packed constants, in f32 values.

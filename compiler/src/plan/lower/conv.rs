@@ -496,7 +496,10 @@ impl Planner<'_> {
         self.choose_forms(id, &mut job, (input, out));
         let lanes = self.program.target.lanes;
         if let Some(pixels) = pixels {
-            b.divide(1, |b, _| self.runs_of_pixels(b, &job, (pixels, 1), &maps.surfaces()));
+            let cache_bytes = self.program.target.cache_bytes;
+            let fewest = self.fewest_blocks(&job, 1);
+            let blocks = block_count(pixels, maps.input.pixel, cache_bytes / 2, fewest);
+            b.divide(1, |b, _| self.runs_of_pixels(b, &job, (pixels, blocks), &maps.surfaces()));
         } else {
             b.divide(batch, |b, image| {
                 let surfaces = maps.surfaces().image(image, maps.images());
@@ -506,18 +509,14 @@ impl Planner<'_> {
         Ok(self.pack(job.pack(lanes)))
     }
 
-    /// A pointwise convolution over all pixels of one of some images as if they were one row, cut into blocks that stay
-    /// in the cache.
+    /// A pointwise convolution over pixels as if they were one row, cut into blocks.
     pub(super) fn runs_of_pixels(
         &mut self,
         b: &mut NestBuilder,
         job: &Job<'_>,
-        (pixels, images): (u32, u32),
+        (pixels, blocks): (u32, u32),
         surfaces: &Surfaces,
     ) {
-        let Target { cache_bytes, lanes, .. } = self.program.target;
-        let fewest = self.fewest_units(images).div_ceil(job.units_of_block(lanes).max(1));
-        let blocks = block_count(pixels, surfaces.input.pixel as u64, cache_bytes / 2, fewest);
         for run in block_runs(&Window::POINT, pixels, pixels, blocks) {
             let place = |block: Index| {
                 let along = |surface: &Surface| {
@@ -532,6 +531,16 @@ impl Planner<'_> {
         }
     }
 
+    /// How many blocks each of some images should at least be cut into, of which [`Job::units`] makes units: enough units,
+    /// and blocks for every thread where all weights stay in its cache, so that it reads only its part of the input.
+    fn fewest_blocks(&self, job: &Job<'_>, images: u32) -> u32 {
+        let enough = self.fewest_units(images).div_ceil(job.units_of_block(self.program.target.lanes).max(1));
+        let weights = job.conv.partition.products().saturating_mul(job.conv.window.taps() * 4);
+        let stay = weights <= u64::from(self.program.target.cache_bytes) / 2;
+        let threads = self.program.options.threads.div_ceil(images);
+        if stay { enough.next_multiple_of(threads) } else { enough }
+    }
+
     /// A convolution over blocks of rows of one image.
     pub(super) fn blocks_of_rows(
         &mut self,
@@ -544,9 +553,8 @@ impl Planner<'_> {
         let window = &job.conv.window;
         let widths = Widths { input: w, output: ow, tile: ow };
         let row = surfaces.input.row as u64 * u64::from(window.strides[0]);
-        let Target { cache_bytes, lanes, .. } = self.program.target;
-        let fewest = self.fewest_units(self.program.options.batch);
-        let fewest = fewest.div_ceil(job.units_of_block(lanes).max(1));
+        let cache_bytes = self.program.target.cache_bytes;
+        let fewest = self.fewest_blocks(job, self.program.options.batch);
         let blocks = block_count(oh, row, cache_bytes / 2, fewest);
         for run in block_runs(window, h, oh, blocks) {
             job.units(self, b, (widths, &run), |block| surfaces.block(&run, block, window.strides[0]));

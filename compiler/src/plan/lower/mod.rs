@@ -22,6 +22,7 @@ use super::windows::fewest_units;
 use super::{
     Driver, DriverId, MEMORY_LIMIT, Packed, Place, PlanError, PlanOptions, Program, Region, Step, arena,
 };
+use crate::cost::macs;
 use crate::graph::{Graph, LinearPart, Node, NodeId, Op, Pads, Partition, Post, Window};
 use crate::kernels::Descriptor;
 use crate::target::Target;
@@ -73,6 +74,8 @@ struct Planner<'a> {
     chains: &'a Chains,
     values: Values,
     program: Program,
+    /// What the node at hand has to do, see [`Planner::work`].
+    work: u64,
     kernel_ids: HashMap<Descriptor, KernelId>,
     driver_ids: HashMap<Driver, DriverId>,
     /// Picks one of several forms.
@@ -110,6 +113,7 @@ impl<'a> Planner<'a> {
             chains,
             values,
             program,
+            work: 0,
             kernel_ids: HashMap::new(),
             driver_ids: HashMap::new(),
             choose,
@@ -128,6 +132,7 @@ impl<'a> Planner<'a> {
         let graph = self.graph;
         let node = graph.node(id);
         self.check_steps(id)?;
+        self.work = self.work(id);
         if self.chains.after(id).is_some() {
             return Ok(());
         }
@@ -289,9 +294,18 @@ impl<'a> Planner<'a> {
         Place { region: Region::Arena, offset, bytes }
     }
 
-    /// How many units of work a step should at least make of each of some images.
+    /// How many units of work a step of the node at hand should at least make of each of some images.
     fn fewest_units(&self, images: u32) -> u32 {
-        fewest_units(self.program.options.threads).div_ceil(images.max(1))
+        let smallest = self.work / self.program.target.unit_macs.max(1);
+        fewest_units(self.program.options.threads, smallest).div_ceil(images.max(1))
+    }
+
+    /// What a node has to do for all images, in multiply-adds or values, whichever are more.
+    fn work(&self, id: NodeId) -> u64 {
+        let inputs = self.graph.node(id).inputs.first();
+        let values = inputs.map_or(0, |&input| self.graph.node(input).shape.elements());
+        let image = macs(self.graph, id).total().max(values);
+        image.saturating_mul(u64::from(self.program.options.batch))
     }
 }
 

@@ -19,9 +19,13 @@ pub(super) struct Stages<'a> {
     blocks: u32,
 }
 
-/// Fewest multiply-adds of each thread for which stages are steps of their own: some 20 times what it takes
-/// threads to meet once more.
-const FEWEST_PRODUCTS: u64 = 1 << 21;
+/// The smallest units of work of each thread for which stages are steps of their own: some 20 times what it takes threads
+/// to meet once more.
+const FEWEST_SMALLEST_UNITS: u64 = 4;
+
+/// Fewest pixels for which threads read all pointwise weights again, each from the cache that they share: six tiles.
+/// A thread that has pixels to itself finds more of them in its own cache (benches/LOG.md).
+const PIXELS_OF_BLOCK: u32 = 84;
 
 impl Planner<'_> {
     /// A fused separable convolution.
@@ -58,9 +62,10 @@ impl Planner<'_> {
     pub(super) fn runs_apart(&self, parts: &Separable, maps: Maps, bytes: u64) -> bool {
         let PlanOptions { threads, batch, .. } = self.program.options;
         let products = parts.pointwise.partition.products().saturating_mul(maps.out.shape.pixels());
-        let caches = u64::from(self.program.target.cache_bytes) * u64::from(threads);
+        let target = self.program.target;
+        let caches = u64::from(target.cache_bytes) * u64::from(threads);
         threads > 1
-            && products >= FEWEST_PRODUCTS * u64::from(threads)
+            && products >= (FEWEST_SMALLEST_UNITS * u64::from(threads)).saturating_mul(target.unit_macs)
             && bytes.saturating_mul(u64::from(batch)) <= caches
     }
 
@@ -87,11 +92,13 @@ impl Planner<'_> {
         set(&mut operands, [Operand::Weights, Operand::Bias], self.pack(first));
         self.step(id, b, operands);
 
+        let pixels = out.pixels() as u32;
+        let blocks = (pixels / PIXELS_OF_BLOCK).clamp(1, 2 * self.program.options.threads);
         let mut b = NestBuilder::new();
         b.divide(batch, |b, image| {
             let surfaces = maps.surfaces().image(image, maps.images());
             let surfaces = Surfaces { input: map(Operand::In, image), ..surfaces };
-            self.runs_of_pixels(b, &stages.pointwise, (out.pixels() as u32, batch), &surfaces);
+            self.runs_of_pixels(b, &stages.pointwise, (pixels, blocks), &surfaces);
         });
         let mut operands = self.operands(id, self.added(id));
         operands[Operand::In.index()] = Some(between);
@@ -137,7 +144,8 @@ impl Planner<'_> {
         self.limit(node, "a row of the intermediate map", row, STEP_LIMIT)?;
         let pointwise = self.job(id, &parts.pointwise, (Activation::Linear, self.post(id)), u32::MAX)?;
         let (pixel, row_bytes) = (pixel as i64, row as i64);
-        let blocks = block_count(out.h(), row, target.cache_bytes, self.fewest_units(self.program.options.batch));
+        let blocks =
+            block_count(out.h(), row, target.cache_bytes, self.fewest_units(self.program.options.batch));
         Ok(Stages {
             spatial: self.spatial(id, parts, between)?,
             pointwise: Job { weights: Operand::PointwiseWeights, bias: Operand::PointwiseBias, ..pointwise },

@@ -7,15 +7,15 @@ use super::conv::{Job, Maps, is_depthwise, one_row, set};
 use super::place::{Surface, Surfaces};
 use super::separable::between;
 use super::{Planner, STEP_LIMIT, argument};
-use crate::graph::{Activation, Conv, NodeId, Post, Separable, Shape};
+use crate::graph::{Activation, Conv, NodeId, Post, Separable, Shape, Window};
 use crate::kernels::Descriptor;
 use crate::kernels::epilogue::Format;
 use crate::kernels::gather::GatherPixels;
 use crate::kernels::matmul::{self, BLOCK, MatmulPanel, SUMS_BYTES};
 use crate::plan::nest::{Index, KernelId, NestBuilder, Offset, Operand};
 use crate::plan::pack::{self, Pack};
-use crate::plan::windows::{BlockRun, block_count, block_runs, tile_runs};
 use crate::plan::values::View;
+use crate::plan::windows::{BlockRun, block_count, block_runs, tile_runs};
 use crate::plan::{Place, PlanError, Precision};
 use crate::vector::{F32, TILE_LANES, TILE_ROWS};
 
@@ -25,7 +25,11 @@ const FEWEST_INPUTS: u64 = 32;
 const FEWEST_CHANNELS: u32 = 4;
 
 /// Fewest pixels of a block that make it worth while to read all weights for them, where there is a choice.
-const FULL_BLOCK: u32 = 4 * BLOCK;
+const FULL_BLOCK: u32 = 8 * BLOCK;
+
+/// Rows behind a matrix that threads share: panels read whole tiles, and the last block may end with a tile that reaches
+/// behind its pixels in another place than one for the whole matrix would.
+const BEHIND: u32 = TILE_ROWS;
 
 /// A matrix of bf16 values. Distances are in bytes.
 #[derive(Clone, Copy)]
@@ -120,7 +124,8 @@ impl Planner<'_> {
         let pixels = u32::try_from(image * u64::from(batch)).ok();
         // The pixels of all images as if they were one row.
         if let Some(pixels) = pixels.filter(|_| conv.window.is_point() && maps.is_one_run()) {
-            let along = |view: View| View { pixel: view.pixel, shape: Shape::map(pixels, 1, view.shape.c()), ..view };
+            let along =
+                |view: View| View { pixel: view.pixel, shape: Shape::map(pixels, 1, view.shape.c()), ..view };
             let maps = Maps { input: along(maps.input), out: along(maps.out), add: along(maps.add) };
             return self.tiles_of_images(id, conv, 1, maps);
         }
@@ -160,26 +165,32 @@ impl Planner<'_> {
     /// How many blocks the rows of each of some maps are cut into, whose matrix has `row_bytes` for each of them.
     fn tile_blocks(&self, (out, images): (Shape, u32), row_bytes: u64) -> u32 {
         let full = u32::try_from(out.pixels() / u64::from(FULL_BLOCK)).unwrap_or(u32::MAX);
-        let even = self.program.options.threads.div_ceil(images);
-        let fewest = self.fewest_units(images).min(full).max(even);
+        let threads = self.program.options.threads.div_ceil(images);
+        let fewest = full.clamp(1, self.fewest_units(images)).next_multiple_of(threads);
         block_count(out.h(), row_bytes, self.program.target.cache_bytes, fewest)
     }
 
     /// Whether threads share panels of weights rather than rows of a result: there are few of these, and the whole
     /// matrix of `bytes` stays in their caches.
     fn multiplies_apart(&self, conv: &Conv, out: Shape, bytes: u64) -> bool {
-        let threads = self.program.options.threads;
-        let units = u64::from(self.fewest_units(1));
-        threads > 1
-            && out.pixels() < units * u64::from(FULL_BLOCK)
-            && bytes <= u64::from(self.program.target.cache_bytes) * u64::from(threads)
-            && u64::from(conv.partition.oc().div_ceil(BLOCK)) >= u64::from(threads)
+        let threads = u64::from(self.program.options.threads);
+        let caches = u64::from(self.program.target.cache_bytes) * threads;
+        let are_few = out.pixels() < u64::from(2 * BLOCK) * threads;
+        let panels = u64::from(conv.partition.oc().div_ceil(BLOCK));
+        threads > 1 && bytes <= caches && panels >= threads && (are_few || self.weighs_more(conv, bytes))
+    }
+
+    /// Whether all panels of weights are larger than a matrix of `bytes`.
+    fn weighs_more(&self, conv: &Conv, bytes: u64) -> bool {
+        let outputs = u64::from(conv.partition.oc().div_ceil(TILE_LANES));
+        let rows = self.matrix_bytes(conv, TILE_LANES);
+        outputs.saturating_mul(rows) > bytes
     }
 
     /// A convolution of an image as two steps.
     fn tiles_apart(&mut self, id: NodeId, conv: &Conv, maps: Maps) -> Result<(), PlanError> {
         let (input, out) = (maps.input.shape, maps.out.shape);
-        let matrix = self.matrix(id, conv, out.pixels() as u32)?.whole(Operand::Out);
+        let matrix = self.matrix(id, conv, out.pixels() as u32 + BEHIND)?.whole(Operand::Out);
         let product = self.product(id, conv, (self.graph.node(id).fusion.load, matrix));
         let mut b = NestBuilder::new();
         b.divide(1, |b, _| {
@@ -202,7 +213,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// The step that multiplies a matrix which the step before it left in `between`, a unit for each panel.
+    /// The step that multiplies a matrix which the step before it left in `between`: a unit for each panel, and for each
+    /// thread's part of the pixels where the matrix leaves too little of a cache.
     fn multiply_shared(
         &mut self,
         id: NodeId,
@@ -212,13 +224,23 @@ impl Planner<'_> {
     ) {
         let product = Product { matrix: product.matrix.whole(Operand::In), ..*product };
         let pixels = maps.out.shape.pixels() as u32;
+        let is_large = product.matrix.end() > u64::from(self.program.target.cache_bytes) / 2;
+        let most = if is_large { self.program.options.threads } else { 1 };
+        let blocks = (pixels / BLOCK).clamp(1, most);
+        let Surfaces { out, add, .. } = maps.surfaces();
+        let column = |surface: Surface| Surface { row: surface.pixel, ..surface };
+        let all = Surfaces { input: product.matrix.surface(1), out: column(out), add: column(add) };
         let mut b = NestBuilder::new();
         b.divide(1, |b, _| {
-            for (panels, columns) in panels_by_width(product.conv) {
-                b.units(panels, 1, |b, [panel, _]| {
-                    let kernel = self.panel(&product, (pixels, columns), &maps.surfaces());
-                    call_panel(b, kernel, &product, &maps.surfaces(), panel);
-                });
+            for run in block_runs(&Window::POINT, pixels, pixels, blocks) {
+                for (panels, columns) in panels_by_width(product.conv) {
+                    let count = panels.len() as u32;
+                    b.units(run.blocks.clone(), count, |b, [block, part]| {
+                        let surfaces = all.block(&run, block, 1);
+                        let kernel = self.panel(&product, (run.rows, columns), &surfaces);
+                        call_panel(b, kernel, &product, &surfaces, (panels.start, part));
+                    });
+                }
             }
         });
         let mut operands = self.operands(id, self.added(id));
@@ -336,7 +358,10 @@ impl Planner<'_> {
                 continue;
             }
             let kernel = self.panel(product, (pixels, columns), surfaces);
-            b.repeat(panels, |b, panel| call_panel(b, kernel, product, surfaces, panel));
+            let surfaces = Surfaces { input: product.matrix.surface(1), ..surfaces.clone() };
+            b.repeat(0..panels.len() as u32, |b, panel| {
+                call_panel(b, kernel, product, &surfaces, (panels.start, panel));
+            });
         }
     }
 
@@ -372,7 +397,9 @@ impl Planner<'_> {
         let between = between(parts);
         let matrix_bytes = self.matrix_bytes(&parts.pointwise, out.w()).saturating_mul(u64::from(out.h()));
         let batch = self.program.options.batch;
-        if is_depthwise(&parts.spatial) && batch == 1 && self.runs_apart(parts, maps, matrix_bytes) {
+        let apart =
+            self.runs_apart(parts, maps, matrix_bytes) && self.weighs_more(&parts.pointwise, matrix_bytes);
+        if apart && batch == 1 && is_depthwise(&parts.spatial) {
             return self.tiles_stages_apart(id, parts, &between, maps);
         }
         let blocks = self.tile_blocks((out, batch), row);
@@ -409,8 +436,10 @@ impl Planner<'_> {
     ) -> Result<(), PlanError> {
         let (input, out) = (maps.input.shape, maps.out.shape);
         let window = &parts.spatial.window;
-        let (spatial, product, _) = self.separable_product(id, parts, between, out.h())?;
-        let matrix = product.matrix.whole(Operand::Out);
+        let spatial = self.spatial(id, parts, between)?;
+        let matrix = self.matrix(id, &parts.pointwise, out.pixels() as u32 + BEHIND)?.whole(Operand::Out);
+        let weights = [Operand::PointwiseWeights, Operand::PointwiseBias];
+        let product = Product { weights, ..self.product(id, &parts.pointwise, (Activation::Linear, matrix)) };
         let mut b = NestBuilder::new();
         b.divide(1, |b, _| {
             for run in block_runs(window, input.h(), out.h(), out.h()) {
@@ -495,24 +524,25 @@ fn panels_by_width(conv: &Conv) -> [(Range<u32>, u32); 2] {
     [(0..whole, BLOCK), (whole..all, oc % BLOCK)]
 }
 
-/// Calls a panel's kernel; panels before it have 32 columns.
+/// Calls the kernel of panel `first + panel`; panels before it have 32 columns. The input is the matrix.
 fn call_panel(
     b: &mut NestBuilder,
     kernel: KernelId,
     product: &Product<'_>,
     surfaces: &Surfaces,
-    panel: Index,
+    (first, panel): (u32, Index),
 ) {
     let matrix = &product.matrix;
     let columns = i64::from(BLOCK) * i64::from(F32);
     let weights = matmul::panel_bytes(matrix.chunks, 2, matrix.planes()) as i64;
-    let [first, second] = product.weights;
+    let move_to = |origin: Offset, bytes: i64| origin.plus(i64::from(first) * bytes).along(panel, bytes);
+    let constant = |operand, bytes| argument(operand, move_to(Offset::default(), bytes));
     let arguments = vec![
-        matrix.surface(1).at(|origin| origin),
-        argument(first, Offset::default().along(panel, weights)),
-        argument(second, Offset::default().along(panel, columns)),
-        surfaces.out.at(|origin| origin.along(panel, columns)),
-        surfaces.add.at(|origin| origin.along(panel, columns)),
+        surfaces.input.at(|origin| origin),
+        constant(product.weights[0], weights),
+        constant(product.weights[1], columns),
+        surfaces.out.at(|origin| move_to(origin, columns)),
+        surfaces.add.at(|origin| move_to(origin, columns)),
         argument(Operand::Scratch, Offset::default()),
     ];
     b.call(kernel, arguments, None);
