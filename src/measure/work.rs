@@ -26,10 +26,13 @@ pub struct Called {
     pub executed: u64,
 }
 
+/// What stands between the names of layers that run together.
+pub const CHAIN: &str = " + ";
+
 /// What a step has to do, whatever time it takes.
 #[derive(Clone, Debug)]
 pub struct StepWork {
-    /// The layer that it computes, see [`layer`].
+    /// The layer that it computes, see [`layer`]; of a chain all of them, with [`CHAIN`] between them.
     pub layer: String,
     /// The class in Keras of that layer.
     pub class: &'static str,
@@ -53,7 +56,7 @@ pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
         // A chain begins with a convolution, which is most of its work.
         let first = step.before.first().copied().unwrap_or(step.node);
         StepWork {
-            layer: names.join(" + "),
+            layer: names.join(CHAIN),
             class: layer(graph, first).kind.keras_class(),
             macs: products.saturating_mul(u64::from(program.options.batch)),
             bytes: bytes(program, graph, step),

@@ -1,4 +1,4 @@
-//! The file of results: written whole after each round, and read again to go on.
+//! The file of results: always written whole, and read again to go on.
 
 use std::path::{Path, PathBuf};
 

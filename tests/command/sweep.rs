@@ -244,7 +244,7 @@ fn an_interrupted_sweep_goes_on_and_ends_with_the_same_points() {
 }
 
 #[test]
-fn a_sweep_that_is_killed_loses_only_the_running_round() {
+fn a_sweep_that_is_killed_loses_no_round_that_was_finished() {
     let (_folder, path) = target("a.json");
     let arguments = ["sweep", TINY, "--over", "segments=1,full", "--threads", "1", "--json", text(&path)];
     let mut killed = std::process::Command::new(snapbox::cmd::cargo_bin!("xcc"))
@@ -265,12 +265,13 @@ fn a_sweep_that_is_killed_loses_only_the_running_round() {
     killed.wait().unwrap();
     let before = read(&path);
     let done = rounds(&before);
-    assert_eq!(done[0], done[1], "all points are in as many rounds");
-    let more = (done[0] + 1).to_string();
+    assert!(done[0].abs_diff(done[1]) <= 1, "no point is ahead by more than the running round: {done:?}");
+    let rounds_then = done[0].max(done[1]) + 1;
+    let more = rounds_then.to_string();
     let resumed = run(&[&arguments[..], &["--resume", "--rounds", &more]].concat());
     assert_eq!(resumed.status, 0, "{}", resumed.stderr);
     let after = read(&path);
-    assert_eq!(rounds(&after), [done[0] + 1; 2]);
+    assert_eq!(rounds(&after), [rounds_then; 2]);
     for (old, new) in list(&before, "points").iter().zip(list(&after, "points")) {
         let [old, new] = [old, new].map(|point| numbers(&point["timing"]["samples_ms"]));
         assert!(new.len() > old.len() && new.starts_with(&old), "samples of before are kept");
@@ -528,7 +529,7 @@ fn the_shipped_sweeps_can_be_run() {
     let found: Vec<(&str, usize)> = found.iter().map(|(name, count)| (name.as_str(), *count)).collect();
     let expected = [
         ("inception_points", 4),
-        ("intermediate_activation", 3),
+        ("intermediate_activation", 9),
         ("order_of_parts", 6),
         ("residuals", 6),
         ("segments_per_flow", 15),

@@ -16,17 +16,21 @@ use super::axis::{Axis, LETTER};
 use super::html::escape;
 use super::marks::{GREY, HAIRLINE, INK, Mark, Shape};
 
-/// The size of text.
+/// The size of text as the plotting library counts it, which divides it by 1.24, and as SVG does.
 pub const FONT: i32 = 26;
+pub const TEXT: f64 = 21.0;
 /// The radius of marks.
 pub const RADIUS: i32 = 9;
 /// Width of the labels at the left and height of those below.
 const LEFT: i32 = 120;
 const BELOW: i32 = 80;
 /// What is left free at the other sides.
-const MARGIN: i32 = 24;
+pub const MARGIN: i32 = 24;
 /// The length of dashes and of the gaps between them.
 const DASH: [f64; 2] = [12.0, 9.0];
+
+/// The name of what elements of SVG mean.
+pub const SVG: &str = "http://www.w3.org/2000/svg";
 
 /// Why a chart could not be drawn.
 pub type DrawError = DrawingAreaErrorKind<std::io::Error>;
@@ -91,6 +95,12 @@ pub struct Note {
     pub text: String,
 }
 
+/// A drawing: the elements of the plotting library, and circles with tips over the marks.
+struct Drawn {
+    elements: String,
+    tips: String,
+}
+
 /// The length of the horizontal axis of a chart of this width.
 pub fn axis_length(width: u32) -> u32 {
     width.saturating_sub((LEFT + 2 * MARGIN) as u32)
@@ -102,8 +112,23 @@ impl Chart {
         Self { title, size, x, y, lines: Vec::new(), dots: Vec::new(), notes: Vec::new() }
     }
 
-    /// The chart as an SVG element. Marks have circles over them that carry tips and points.
+    /// The chart as an SVG element, as large as the page makes it. Marks have circles over them that carry tips and
+    /// points.
     pub fn svg(&self) -> Result<String, DrawError> {
+        let (width, height) = self.size;
+        let Drawn { elements, tips } = self.draw()?;
+        let title = escape(&self.title);
+        Ok(format!(
+            "<svg role=\"img\" aria-label=\"{title}\" viewBox=\"0 0 {width} {height}\" xmlns=\"{SVG}\">{elements}{tips}</svg>\n"
+        ))
+    }
+
+    /// The elements of the drawing, without what only a page needs.
+    pub fn elements(&self) -> Result<String, DrawError> {
+        Ok(self.draw()?.elements)
+    }
+
+    fn draw(&self) -> Result<Drawn, DrawError> {
         let mut text = String::new();
         let mut tips = String::new();
         {
@@ -121,7 +146,7 @@ impl Chart {
             self.dots.iter().for_each(|dot| tips.push_str(&tip(&context, dot)));
             area.present()?;
         }
-        Ok(finish(&text, &self.title, &tips))
+        Ok(Drawn { elements: content(&text).to_owned(), tips })
     }
 
     fn draw_mesh(&self, context: &mut Context) -> Result<(), DrawError> {
@@ -269,26 +294,30 @@ fn tip(context: &Context, dot: &Dot) -> String {
     )
 }
 
-/// Adds what the library cannot: a title, tips, and a size that the page decides.
-fn finish(text: &str, title: &str, tips: &str) -> String {
-    let from = text.find("viewBox").unwrap_or(0);
-    let end = text.rfind("</svg>").unwrap_or(text.len());
-    let title = escape(title);
-    format!("<svg role=\"img\" aria-label=\"{title}\" {}{tips}</svg>\n", &text[from..end])
+/// What stands between the tags of the element that is all of an SVG.
+fn content(svg: &str) -> &str {
+    let inside = svg.find("<svg").and_then(|at| Some((at + svg[at..].find('>')? + 1, svg.rfind("</svg>")?)));
+    inside.and_then(|(from, to)| svg.get(from..to)).unwrap_or_default()
 }
 
-/// A mark alone, for legends.
+/// A mark alone, for legends of pages.
 pub fn legend_mark(mark: Mark) -> String {
+    let shape = mark_element(mark, 7);
+    format!("<svg class=\"mark\" viewBox=\"-9 -9 18 18\" aria-hidden=\"true\">{shape}</svg>")
+}
+
+/// A mark around (0, 0) that fits into a circle of `radius`.
+pub fn mark_element(mark: Mark, radius: i32) -> String {
     let style = format!("#{:02x}{:02x}{:02x}", mark.color.0, mark.color.1, mark.color.2);
     let paint = format!("fill=\"{style}\" stroke=\"{style}\" stroke-width=\"1.5\"");
-    let shape = match mark.shape {
-        Shape::Circle => format!("<circle r=\"6\" {paint}/>"),
+    match mark.shape {
+        Shape::Circle => format!("<circle r=\"{}\" {paint}/>", radius - 1),
         shape => {
-            let corners: Vec<String> = shape.corners(7).iter().map(|(x, y)| format!("{x},{y}")).collect();
+            let corners: Vec<String> =
+                shape.corners(radius).iter().map(|(x, y)| format!("{x},{y}")).collect();
             format!("<polygon points=\"{}\" {paint}/>", corners.join(" "))
         }
-    };
-    format!("<svg class=\"mark\" viewBox=\"-9 -9 18 18\" aria-hidden=\"true\">{shape}</svg>")
+    }
 }
 
 #[cfg(test)]

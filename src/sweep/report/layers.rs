@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::html::{Column, cells, table};
+use crate::measure::work::CHAIN;
 use crate::sweep::results::{Layer, Point, Results, Step};
 
 /// What the script needs of a point.
@@ -64,7 +65,7 @@ fn rows(point: &Point) -> Vec<Vec<String>> {
     }
     let total: f64 = point.steps.iter().map(|step| step.ms).sum();
     let row = |step: &Step| {
-        let form = layers.get(step.layer.as_str()).map_or_else(Default::default, |layer| form(layer));
+        let form = form_of_step(step, &layers);
         let cells = [step.layer.clone(), step.class.clone()].into_iter().chain(form);
         cells.chain(work(step)).chain(times(step, total)).collect()
     };
@@ -75,6 +76,21 @@ fn unmeasured(layer: &Layer) -> Vec<String> {
     let macs = layer.spatial_macs.saturating_add(layer.pointwise_macs) as f64 / 1e6;
     let cells = [layer.name.clone(), layer.class.clone()].into_iter().chain(form(layer));
     cells.chain([format!("{macs:.2}")]).chain(std::iter::repeat_n(String::new(), 6)).collect()
+}
+
+/// Result, window, segments and cut of a step: of a chain of layers the last result, and the rest of each layer where
+/// they differ.
+fn form_of_step(step: &Step, layers: &HashMap<&str, &Layer>) -> [String; 4] {
+    let names: Vec<&str> = step.layer.split(CHAIN).collect();
+    let last = names.last().is_some_and(|name| layers.contains_key(name));
+    let forms: Vec<[String; 4]> = names.iter().filter_map(|name| Some(form(layers.get(name)?))).collect();
+    let Some([result, ..]) = forms.last() else { return Default::default() };
+    let [window, segments, cut] = [1, 2, 3].map(|part| {
+        let mut texts: Vec<&str> = forms.iter().map(|form| form[part].as_str()).collect();
+        texts.dedup();
+        texts.join("; ")
+    });
+    [if last { result.clone() } else { String::new() }, window, segments, cut]
 }
 
 /// Result, window, segments and cut.
