@@ -52,7 +52,8 @@ pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
         // A node's products are those of its first step: others only finish its epilogue.
         let new = nodes(step).filter(|&node| seen.insert(node));
         let products = new.map(|node| macs(graph, node).total()).fold(0, u64::saturating_add);
-        let names: Vec<&str> = nodes(step).map(|node| layer(graph, node).name.as_str()).collect();
+        let mut names: Vec<&str> = nodes(step).map(|node| layer(graph, node).name.as_str()).collect();
+        names.dedup();
         // A chain begins with a convolution, which is most of its work.
         let first = step.before.first().copied().unwrap_or(step.node);
         StepWork {

@@ -21,6 +21,7 @@ fn fixed() -> Value {
         output(&["sweep", TINY, "--over", "segments=1,2,full", "--threads", "1", "--dry-run", "--json", "-"]);
     let mut results: Value = serde_json::from_str(&text).unwrap();
     results["sweep"]["question"] = "What of </script> & <b>such</b>?".into();
+    results["sweep"]["target"] = "avx2".into();
     results["machine"] = json!({
         "processor": "A processor", "features": ["avx2"], "cores": 2,
         "roofs": [{"threads": 1, "peak_gflops": 100.0, "bandwidth_gbs": 10.0}]
@@ -190,7 +191,7 @@ fn figures_are_files_that_stand_alone() {
     for (name, figure) in &found {
         let texts = texts_of(figure);
         assert!(
-            texts.iter().any(|text| text.starts_with("A processor, native, f32, 1 thread")),
+            texts.iter().any(|text| text.starts_with("A processor, avx2, f32, 1 thread, batch 1")),
             "{name}: {texts:?}"
         );
         let foreign = figure.replace("http://www.w3.org/2000/svg", "");
@@ -199,7 +200,7 @@ fn figures_are_files_that_stand_alone() {
         }
     }
     let latency = texts_of(&found["latency.svg"]);
-    for text in ["tiny: segments", "latency (ms)", "segments", "full"] {
+    for text in ["tiny over segments", "latency (ms)", "segments", "full"] {
         assert!(latency.iter().any(|other| other == text), "{text}: {latency:?}");
     }
 }

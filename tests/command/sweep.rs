@@ -325,7 +325,7 @@ fn illegal_points_can_be_skipped() {
 #[test]
 fn bad_sweeps_are_refused_before_anything_runs() {
     let plan = "tests/command/bad_plan.yaml";
-    let cases: [&[&str]; 16] = [
+    let cases: [&[&str]; 18] = [
         &["sweep", TINY],
         &["sweep", TINY, "--over", "segments"],
         &["sweep", TINY, "--over", "segmets=1,2"],
@@ -335,6 +335,8 @@ fn bad_sweeps_are_refused_before_anything_runs() {
         &["sweep", STRICT, "--over", "size=divisors"],
         &["sweep", STRICT, "--over", "segments=1,2", "--set", "segments=3"],
         &["sweep", STRICT, "--over", "segments=1,2", "--over", "width=8", "--combine", "zip"],
+        &["sweep", TINY, "--over", "segments=1,2", "--over", "segments=4"],
+        &["sweep", STRICT, "--over", "segments=9"],
         &["sweep", STRICT, "--over", "segments=8..12"],
         &["sweep", STRICT, "--over", "segments=9..12", "--skip-illegal"],
         &["sweep", STRICT, "--over", "segments=1,2", "--hold", "params=5", "--by", "width"],
@@ -456,6 +458,9 @@ fn times_of_kernels_add_up_to_those_of_networks() {
     assert!((number(same, "ms") / sum - 1.0).abs() < 1e-6, "{same} and {sum}");
     assert!(number(other, "covered") < 1.0, "{other}");
     assert!(found["points"][0]["timing"].is_null());
+    let known = [&["sweep"], &base[..], &["segments=2", "--predict", text(&table), "--dry-run"]].concat();
+    let words = output(&known).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("kernels elsewhere; 100.0 % of instructions are in kernels"), "{words}");
     // Points of a sweep are predicted from each other.
     let both = sweep(&[&base[..], &["segments=1,2"]].concat());
     for point in list(&both, "points") {
@@ -510,6 +515,54 @@ fn results_are_kept_here_unless_a_file_is_named() {
     assert_eq!(String::from_utf8(ran.stderr).unwrap(), "note: results are in tiny-segments.sweep.json\n");
     let printed: Value = serde_json::from_slice(&ran.stdout).unwrap();
     assert_eq!(printed, read(&folder.path().join("tiny-segments.sweep.json")));
+}
+
+/// Times of instructions, all alike but for one kind, in the form that `xcc calibrate` writes.
+fn times(kind: &str, time: u64) -> Value {
+    let kinds = [
+        "call",
+        "multiply_add",
+        "multiply_add_memory",
+        "load",
+        "broadcast",
+        "store",
+        "arithmetic",
+        "permute",
+    ];
+    let times: serde_json::Map<_, _> =
+        kinds.iter().map(|&other| (other.to_owned(), if other == kind { time } else { 1 }.into())).collect();
+    let fitted = serde_json::json!({"times": times, "mean_error": 0.0, "worst_error": 0.0, "samples": []});
+    serde_json::json!({"processor": "p", "date": "2026-11-22", "command": "c", "targets": {"baseline": fitted}})
+}
+
+#[test]
+fn kernels_are_chosen_by_the_constants_that_are_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let [spec, constants, path] = ["m.xc", "times.json", "a.json"].map(|name| folder.path().join(name));
+    let source = "model m\nparam segments = 8 in 1..64\ninput image 16 x 16 x 64\n\
+                  sepconv 64, 3x3, padding: same, segments: segments";
+    std::fs::write(&spec, source).unwrap();
+    std::fs::write(&constants, times("permute", 1_000_000).to_string()).unwrap();
+    let base = ["sweep", text(&spec), "--over", "segments=32", "--target", "baseline", "--threads", "1"];
+    let base = [&base[..], &["--rounds", "1", "--json", text(&path)]].concat();
+    let given = [&base[..], &["--constants", text(&constants)]].concat();
+    let kernels = |results: &Value| results["points"][0]["steps"][0]["kernels"].clone();
+    assert_eq!(run(&base).status, 0);
+    let built_in = read(&path);
+    assert!(built_in["sweep"]["constants"].is_null());
+    assert_eq!(run(&given).status, 0);
+    let chosen = read(&path);
+    assert_eq!(chosen["sweep"]["constants"]["path"], text(&constants));
+    assert_ne!(kernels(&chosen), kernels(&built_in), "permutations are avoided where they are dear");
+    let resumed = |arguments: &[&str]| run(&[arguments, &["--resume", "--rounds", "2"]].concat());
+    let refused = resumed(&base);
+    assert_eq!(refused.status, 2);
+    assert!(
+        refused.stderr.contains("another sweep; other constants choose its kernels"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(resumed(&given).status, 0);
 }
 
 #[test]

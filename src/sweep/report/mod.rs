@@ -245,6 +245,11 @@ fn about(results: &Results) -> String {
     ));
     let fixed: Vec<String> = sweep.fixed.iter().map(|(name, value)| format!("{name}={value}")).collect();
     lines.extend((!fixed.is_empty()).then(|| format!("At all points: {}.", fixed.join(", "))));
+    lines.extend(
+        sweep.constants.as_ref().map(|constants| {
+            format!("Kernels were chosen by the times of instructions in {}.", constants.path)
+        }),
+    );
     lines.push(format!("Weights and inputs are random numbers of seed {}.", sweep.seed));
     let lines: Vec<String> = lines.iter().map(|line| escape(line)).collect();
     format!(

@@ -56,8 +56,8 @@ fn chart(results: &Results, series: &[Series], (_, name, cost): &Costs) -> Optio
             label: is_best.then(|| point.label.clone()),
         });
     }
-    // The best get their labels first.
-    chart.dots.sort_by_key(|dot| dot.is_hollow);
+    // Marks of the front lie on the others.
+    chart.dots.sort_by_key(|dot| !dot.is_hollow);
     chart.lines = steps(&results.points, &places, &front);
     Some(chart)
 }
