@@ -544,25 +544,25 @@ fn kernels_are_chosen_by_the_constants_that_are_given() {
     std::fs::write(&spec, source).unwrap();
     std::fs::write(&constants, times("permute", 1_000_000).to_string()).unwrap();
     let base = ["sweep", text(&spec), "--over", "segments=32", "--target", "baseline", "--threads", "1"];
-    let base = [&base[..], &["--rounds", "1", "--json", text(&path)]].concat();
+    let base = [&base[..], &["--json", text(&path)]].concat();
     let given = [&base[..], &["--constants", text(&constants)]].concat();
+    let with = |arguments: &[&str], more: &[&str]| run(&[arguments, more].concat());
     let kernels = |results: &Value| results["points"][0]["steps"][0]["kernels"].clone();
-    assert_eq!(run(&base).status, 0);
+    assert_eq!(with(&base, &["--rounds", "1"]).status, 0);
     let built_in = read(&path);
     assert!(built_in["sweep"]["constants"].is_null());
-    assert_eq!(run(&given).status, 0);
+    assert_eq!(with(&given, &["--rounds", "1"]).status, 0);
     let chosen = read(&path);
     assert_eq!(chosen["sweep"]["constants"]["path"], text(&constants));
     assert_ne!(kernels(&chosen), kernels(&built_in), "permutations are avoided where they are dear");
-    let resumed = |arguments: &[&str]| run(&[arguments, &["--resume", "--rounds", "2"]].concat());
-    let refused = resumed(&base);
+    let refused = with(&base, &["--rounds", "2", "--resume"]);
     assert_eq!(refused.status, 2);
     assert!(
         refused.stderr.contains("another sweep; other constants choose its kernels"),
         "{}",
         refused.stderr
     );
-    assert_eq!(resumed(&given).status, 0);
+    assert_eq!(with(&given, &["--rounds", "2", "--resume"]).status, 0);
 }
 
 #[test]

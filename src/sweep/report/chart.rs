@@ -19,6 +19,11 @@ use super::marks::{GREY, HAIRLINE, INK, Mark, Shape};
 /// The size of text as the plotting library counts it, which divides it by 1.24, and as SVG does.
 pub const FONT: i32 = 26;
 pub const TEXT: f64 = 21.0;
+/// The size of labels of marks and of notes, and how far notes are above their places.
+const LABEL: i32 = FONT - 4;
+const NOTE_ABOVE: i32 = 6;
+/// How far the places are apart at which labels are kept off lines.
+const EVERY: i32 = 8;
 /// The radius of marks.
 pub const RADIUS: i32 = 9;
 /// Width of the labels at the left and height of those below.
@@ -168,6 +173,8 @@ impl Chart {
     /// Labels of marks, in their order, where there is room: at the right, the left, above or below.
     fn draw_labels(&self, context: &Context, page: &Page) -> Result<(), DrawError> {
         let mut taken: Vec<Area> = self.dots.iter().map(|dot| Area::of_dot(context, dot)).collect();
+        taken.extend(self.notes.iter().map(|note| Area::of_note(context, note)));
+        taken.extend(self.lines.iter().flat_map(|line| Area::along(context, line)));
         let limits = Area {
             x: LEFT + MARGIN,
             y: MARGIN,
@@ -180,7 +187,7 @@ impl Chart {
             let free =
                 |area: &Area| area.is_within(&limits) && taken.iter().all(|other| area.is_apart(other));
             if let Some(area) = places.into_iter().find(free) {
-                let style = ("sans-serif", FONT - 4).into_font().color(&INK);
+                let style = ("sans-serif", LABEL).into_font().color(&INK);
                 page.draw(&Text::new(label.clone(), (area.x, area.y), style))?;
                 taken.push(area);
             }
@@ -204,11 +211,29 @@ impl Area {
         Self { x: x - dot.radius, y: y - dot.radius, width: 2 * dot.radius, height: 2 * dot.radius }
     }
 
+    fn of_note(context: &Context, note: &Note) -> Self {
+        let (x, y) = context.backend_coord(&note.at);
+        let width = text_width(&note.text);
+        Self { x: x - width, y: y - NOTE_ABOVE - LABEL, width, height: LABEL }
+    }
+
+    /// Places along a line.
+    fn along(context: &Context, line: &Line) -> Vec<Self> {
+        let pixels: Vec<(i32, i32)> = line.places.iter().map(|place| context.backend_coord(place)).collect();
+        let places = |pair: &[(i32, i32)]| {
+            let (from, to) = (pair[0], pair[1]);
+            let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+            let count = (dx.abs().max(dy.abs()) / EVERY).max(1);
+            let at = move |number: i32| (from.0 + dx * number / count, from.1 + dy * number / count);
+            (0..=count).map(at).map(|(x, y)| Self { x, y, width: 1, height: 1 }).collect::<Vec<_>>()
+        };
+        pixels.windows(2).flat_map(places).collect()
+    }
+
     /// Where text may stand beside this.
     fn beside(&self, text: &str) -> [Self; 4] {
         const GAP: i32 = 12;
-        let height = FONT - 4;
-        let width = (text.chars().count() as f64 * f64::from(height) * LETTER) as i32;
+        let (width, height) = (text_width(text), LABEL);
         let (middle, level) = (self.x + (self.width - width) / 2, self.y + (self.height - height) / 2);
         let at = |x, y| Self { x, y, width, height };
         [
@@ -232,6 +257,11 @@ impl Area {
             && self.x + self.width <= other.x + other.width
             && self.y + self.height <= other.y + other.height
     }
+}
+
+/// The width of a label.
+fn text_width(text: &str) -> i32 {
+    (text.chars().count() as f64 * f64::from(LABEL) * LETTER) as i32
 }
 
 fn draw_line(context: &Context, line: &Line) -> Result<(), DrawError> {
@@ -278,8 +308,8 @@ fn draw_dot(context: &Context, dot: &Dot) -> Result<(), DrawError> {
 }
 
 fn draw_note(context: &Context, note: &Note) -> Result<(), DrawError> {
-    let style = ("sans-serif", FONT - 4).into_font().color(&GREY).pos(Pos::new(HPos::Right, VPos::Bottom));
-    let text = Text::new(note.text.clone(), (0, -6), style);
+    let style = ("sans-serif", LABEL).into_font().color(&GREY).pos(Pos::new(HPos::Right, VPos::Bottom));
+    let text = Text::new(note.text.clone(), (0, -NOTE_ABOVE), style);
     context.plotting_area().draw(&(EmptyElement::at(note.at) + text))
 }
 
@@ -357,6 +387,17 @@ mod tests {
     fn labels_never_lie_on_each_other() {
         let svg = chart(9).svg().unwrap();
         assert_eq!(svg.matches("label").count() - svg.matches("aria-label").count(), 4, "{svg}");
+    }
+
+    #[test]
+    fn labels_keep_off_lines() {
+        let mut chart = chart(1);
+        let place =
+            |svg: &str| svg.split("label0").next().unwrap().rsplit("<text ").next().unwrap().to_owned();
+        let free = place(&chart.svg().unwrap());
+        // Through the place at the right of the mark, which is the first choice.
+        chart.lines.push(Line { places: vec![(12.0, 0.0), (30.0, 1.0)], color: INK, is_dashed: false });
+        assert_ne!(place(&chart.svg().unwrap()), free);
     }
 
     #[test]
