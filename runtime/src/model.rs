@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 use xcc_compiler::codegen::jit::{NativeProgram, Symbol};
-use xcc_compiler::codegen::{CodegenError, Context};
+use xcc_compiler::codegen::{CodegenError, Context, Taken};
 use xcc_compiler::graph::{Graph, NodeId, Shape, WeightSource};
 use xcc_compiler::plan::pack::Pack;
 use xcc_compiler::plan::{PlanError, PlanOptions, Program, View, plan};
@@ -80,6 +80,8 @@ struct Slot {
     arena: AlignedBuffer,
     scratch: AlignedBuffer,
     team: Team,
+    /// For each step and thread.
+    taken: Arc<[Taken]>,
     waiter: Arc<Waiter>,
 }
 
@@ -238,7 +240,9 @@ impl Model {
             times: (0..=program.steps.len()).map(|_| AtomicU64::new(0)).collect(),
             epoch: Instant::now(),
         };
+        let shares = program.steps.len() * self.threads as usize;
         Ok(Slot {
+            taken: (0..shares).map(|_| Taken::default()).collect(),
             arena: AlignedBuffer::zeroed(program.arena_bytes)?,
             scratch: AlignedBuffer::zeroed(program.scratch_bytes.saturating_mul(u64::from(self.threads)))?,
             team: Team::new(self.threads)?,
@@ -247,7 +251,9 @@ impl Model {
     }
 
     fn run_slot(&self, slot: &mut Slot) {
+        slot.taken.iter().for_each(|taken| taken.0.store(0, Ordering::Relaxed));
         let context = SharedContext(Context {
+            taken: slot.taken.as_ptr(),
             arena: slot.arena.values_mut().as_mut_ptr(),
             constants: self.compiled.constants.values().as_ptr(),
             scratch: slot.scratch.values_mut().as_mut_ptr(),

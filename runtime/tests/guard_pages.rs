@@ -10,7 +10,7 @@ use common::compiled::{bits, constants, precisions, read_values, targets, with_s
 use common::graphs::random_graph;
 use common::{Random, RandomWeights};
 use proptest::prelude::*;
-use xcc_compiler::codegen::Context;
+use xcc_compiler::codegen::{Context, Taken};
 use xcc_compiler::codegen::jit::NativeProgram;
 use xcc_compiler::graph::Graph;
 use xcc_compiler::passes::{PassOptions, optimize};
@@ -69,7 +69,9 @@ fn run_guarded(program: &Program, constants: &[f32], input: &[f32], at_end: bool
     arena.values_mut().fill(f32::NAN);
     scratch.values_mut().fill(f32::NAN);
     write_input(program, input, arena.values_mut());
+    let taken: Vec<Taken> = program.steps.iter().map(|_| Taken::default()).collect();
     let context = Context {
+        taken: taken.as_ptr(),
         arena: arena.start,
         constants: packed.start,
         scratch: scratch.start,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde::Serialize;
 use xcc_compiler::cost::macs;
 use xcc_compiler::graph::{Graph, Layer, NodeId, Op};
-use xcc_compiler::plan::nest::{KernelId, Nest, Operand};
+use xcc_compiler::plan::nest::{KernelId, Operand, for_each_count};
 use xcc_compiler::plan::{Driver, Program, Region, Step};
 use xcc_compiler::vector::{Inst, Kernel, Times};
 
@@ -108,10 +108,10 @@ fn of_drivers(program: &Program) -> Vec<Vec<Called>> {
 
 fn of_driver(kernels: &[Kernel], driver: &Driver) -> Vec<Called> {
     let mut work: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
-    for_each_call(&driver.nest, 1, &mut |kernel, rows, calls| {
+    for_each_count(&driver.nest, 1, &mut |kernel, rows, calls| {
         let (all_calls, all_instructions) = work.entry(kernel.index()).or_default();
         *all_calls += calls;
-        *all_instructions += calls * instructions(&kernels[kernel.index()].body, rows);
+        *all_instructions += calls * instructions(&kernels[kernel.index()].body, rows.map_or(0, u64::from));
     });
     let total: u64 = work.values().map(|(_, instructions)| instructions).sum();
     let called = |(kernel, (calls, instructions)): (usize, (u64, u64))| Called {
@@ -124,17 +124,6 @@ fn of_driver(kernels: &[Kernel], driver: &Driver) -> Vec<Called> {
     let mut called: Vec<Called> = work.into_iter().map(called).collect();
     called.sort_by(|a, b| b.instructions.total_cmp(&a.instructions));
     called
-}
-
-/// Visits every call of a nest that is run `times` times, with the rows that the kernel is given and how often it is
-/// called by all threads together.
-fn for_each_call(nests: &[Nest], times: u64, visit: &mut impl FnMut(KernelId, u64, u64)) {
-    for nest in nests {
-        match nest {
-            Nest::Call { kernel, rows, .. } => visit(*kernel, rows.map_or(0, u64::from), times),
-            Nest::Loop { range, body, .. } => for_each_call(body, times * range.len() as u64, visit),
-        }
-    }
 }
 
 /// Vector instructions that a call executes.
@@ -183,11 +172,13 @@ mod tests {
     fn work_is_counted_through_loops() {
         let kernels = [kernel("few", 1, 0), kernel("many", 2, 3)];
         let mut nest = NestBuilder::new();
-        nest.share(0..4, 8, |nest, _| {
-            nest.call(KernelId::new(0), Vec::new(), Some(1));
-            nest.repeat(0..5, |nest, _| nest.call(KernelId::new(1), Vec::new(), Some(10)));
+        nest.divide(2, |nest, _| {
+            nest.units(0..2, 1, |nest, _| {
+                nest.call(KernelId::new(0), Vec::new(), Some(1));
+                nest.repeat(0..5, |nest, _| nest.call(KernelId::new(1), Vec::new(), Some(10)));
+            });
+            nest.units(2..4, 1, |nest, _| nest.call(KernelId::new(0), Vec::new(), Some(1)));
         });
-        nest.share(4..8, 8, |nest, _| nest.call(KernelId::new(0), Vec::new(), Some(1)));
         let called = of_driver(&kernels, &Driver { nest: nest.finish() });
         let found: Vec<(&str, u64)> = called.iter().map(|c| (c.name.as_str(), c.calls)).collect();
         assert_eq!(found, [("many", 20), ("few", 8)]);

@@ -1,9 +1,9 @@
 //! Loop nests and the entry point as CLIF: the control code around the kernels.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::AtomicU64;
 
-use cranelift::codegen::ir::{BlockArg, FuncRef, Function, SigRef, StackSlot};
+use cranelift::codegen::ir::{AtomicRmwOp, FuncRef, Function, SigRef, StackSlot};
 use cranelift::codegen::isa::TargetFrontendConfig;
 use cranelift::prelude::*;
 
@@ -22,6 +22,9 @@ pub struct Context {
     pub constants: *const f32,
     /// Start of thread 0's scratch memory, aligned to a cache line.
     pub scratch: *mut f32,
+    /// For each step, and within it for each thread of the run: how many units of the thread's share have been taken,
+    /// by whichever thread. All 0 when the run begins.
+    pub taken: *const Taken,
     /// Called by every thread at the end of each step, with `waiter`, the thread and the step; returns when
     /// all threads have called it.
     pub wait: extern "C" fn(waiter: *const std::ffi::c_void, thread: u64, step: u64),
@@ -29,17 +32,23 @@ pub struct Context {
     pub waiter: *const std::ffi::c_void,
 }
 
+/// How many units of a share have been taken: a cache line of its own, since one thread takes most of them.
+#[repr(align(64))]
+#[derive(Debug, Default)]
+pub struct Taken(pub AtomicU64);
+
 /// Byte offsets of the fields of [`Context`].
 const ARENA: i32 = std::mem::offset_of!(Context, arena) as i32;
 const CONSTANTS: i32 = std::mem::offset_of!(Context, constants) as i32;
 const SCRATCH: i32 = std::mem::offset_of!(Context, scratch) as i32;
+const TAKEN: i32 = std::mem::offset_of!(Context, taken) as i32;
 const WAIT: i32 = std::mem::offset_of!(Context, wait) as i32;
 const WAITER: i32 = std::mem::offset_of!(Context, waiter) as i32;
 
-/// The signature of a driver: thread, threads, and where the addresses of its operands lie, by
-/// [`Operand::index`].
+/// The signature of a driver: thread, threads, where the addresses of its operands lie, by [`Operand::index`], and
+/// where [`Taken`] of the first thread lies.
 pub fn driver_signature(mut empty: Signature) -> Signature {
-    empty.params.extend((0..3).map(|_| AbiParam::new(types::I64)));
+    empty.params.extend((0..4).map(|_| AbiParam::new(types::I64)));
     empty
 }
 
@@ -59,32 +68,22 @@ pub fn translate_driver(
     config: TargetFrontendConfig,
 ) {
     let mut builder = FunctionBuilder::new(function, context);
-    let [thread, threads, operands] = start(&mut builder);
-    let shares = BTreeMap::new();
-    let counters = vec![Counter::Known(0); variable_count(nest)];
-    let mut translator = DriverTranslator { builder, kernels, thread, threads, operands, shares, counters };
-    translator.divide(nest);
+    let [thread, threads, operands, taken] = start(&mut builder);
+    let counters = vec![thread; variable_count(nest)];
+    let mut translator =
+        DriverTranslator { builder, kernels, thread, threads, operands, taken, unit: thread, counters };
     translator.body(nest);
     translator.builder.ins().return_(&[]);
     translator.builder.finalize(config);
 }
 
-/// Opens the first block and returns the function's three parameters.
-fn start(builder: &mut FunctionBuilder<'_>) -> [Value; 3] {
+/// Opens the first block and returns the function's parameters.
+fn start<const N: usize>(builder: &mut FunctionBuilder<'_>) -> [Value; N] {
     let entry = builder.create_block();
-    let parameters = [0; 3].map(|_| builder.append_block_param(entry, types::I64));
+    let parameters = [0; N].map(|_| builder.append_block_param(entry, types::I64));
     builder.switch_to_block(entry);
     builder.seal_block(entry);
     parameters
-}
-
-/// What a loop variable is in the body of its loop.
-#[derive(Clone, Copy)]
-enum Counter {
-    /// The only value of a loop of one iteration.
-    Known(u32),
-    /// The value at hand.
-    Running(Value),
 }
 
 /// Writes loops and calls. The code is not optimised after this: whatever can be computed once, or folded into a
@@ -97,42 +96,22 @@ struct DriverTranslator<'a> {
     threads: Value,
     /// Where the operands' addresses lie.
     operands: Value,
-    /// First and end of the thread's share, by number of units.
-    shares: BTreeMap<u32, [Value; 2]>,
+    /// [`Taken`] of the first thread.
+    taken: Value,
+    /// The unit at hand, within its image.
+    unit: Value,
     /// By loop variable.
-    counters: Vec<Counter>,
+    counters: Vec<Value>,
 }
 
 impl DriverTranslator<'_> {
-    /// Computes the thread's share of every number of units that loops divide.
-    fn divide(&mut self, nests: &[Nest]) {
-        for nest in nests {
-            let Nest::Loop { units, body, .. } = nest else { continue };
-            if let Some(units) = units.filter(|units| !self.shares.contains_key(units)) {
-                let share = self.share(units);
-                self.shares.insert(units, share);
-            }
-            self.divide(body);
-        }
-    }
-
-    /// First and end of the thread's share of `units`, as [`crate::plan::nest::share`] defines it.
-    fn share(&mut self, units: u32) -> [Value; 2] {
-        let next = self.builder.ins().iadd_imm_s(self.thread, 1);
-        [self.thread, next].map(|thread| {
-            let product = self.builder.ins().imul_imm_s(thread, i64::from(units));
-            self.builder.ins().udiv(product, self.threads)
-        })
-    }
-
     fn body(&mut self, nests: &[Nest]) {
         for nest in nests {
             match nest {
+                Nest::Divide { images, units, body } => self.divide(*images, *units, body),
+                Nest::Unit { units, block, part, body } => self.unit(units, (*block, *part), body),
                 Nest::Loop { range, .. } if range.is_empty() => {}
-                Nest::Loop { var, range, units, body } => {
-                    let cut = units.map(|units| self.cut(range, units));
-                    self.repeat(*var, range, cut, body);
-                }
+                Nest::Loop { var, range, body } => self.repeat(*var, range, body),
                 Nest::Call { kernel, arguments, rows } => self.call(*kernel, arguments, *rows),
             }
         }
@@ -142,41 +121,113 @@ impl DriverTranslator<'_> {
         self.builder.ins().iconst(types::I64, i64::from(value))
     }
 
-    /// First value and end of a loop over `units` of work, cut to the thread's share.
-    fn cut(&mut self, range: &Range<u32>, units: u32) -> [Value; 2] {
-        let [first, end] = self.shares[&units];
-        let [low, high] = [range.start, range.end].map(|bound| self.constant(bound));
-        [self.builder.ins().umax(low, first), self.builder.ins().umin(high, end)]
+    /// Opens `block`, to which no more jumps are written.
+    fn open(&mut self, block: Block) {
+        self.builder.seal_block(block);
+        self.builder.switch_to_block(block);
     }
 
-    /// Runs the body for each value of a range that is not empty, or of what `cut` left of it.
-    fn repeat(&mut self, var: Var, range: &Range<u32>, cut: Option<[Value; 2]>, body: &[Nest]) {
-        let [inside, exit] = [0; 2].map(|_| self.builder.create_block());
-        let counter = (range.len() > 1).then(|| self.builder.append_block_param(inside, types::I64));
-        let low = cut.map_or_else(|| self.constant(range.start), |[low, _]| low);
-        let first = Vec::from_iter(counter.map(|_| BlockArg::from(low)));
-        match cut {
-            None => self.builder.ins().jump(inside, &first),
-            Some([low, high]) => {
-                let some = self.builder.ins().icmp(IntCC::UnsignedLessThan, low, high);
-                self.builder.ins().brif(some, inside, &first, exit, &[])
-            }
-        };
-        self.builder.switch_to_block(inside);
-        self.counters[var.index()] = counter.map_or(Counter::Known(range.start), Counter::Running);
+    /// Takes units from the thread's own share and then from each other one in turn, and runs the body for each.
+    fn divide(&mut self, images: Option<(Var, u32)>, units: u32, body: &[Nest]) {
+        let [share, exit] = [0; 2].map(|_| self.builder.create_block());
+        let [owner, shares_left] = [0; 2].map(|_| self.builder.append_block_param(share, types::I64));
+        self.builder.ins().jump(share, &[self.thread.into(), self.threads.into()]);
+        self.builder.switch_to_block(share);
+        self.units_of(owner, (images, units), body);
+        let shares_left = self.builder.ins().iadd_imm_s(shares_left, -1);
+        let next = self.builder.ins().iadd_imm_s(owner, 1);
+        let is_last = self.builder.ins().icmp(IntCC::Equal, next, self.threads);
+        let first = self.constant(0);
+        let next = self.builder.ins().select(is_last, first, next);
+        self.builder.ins().brif(shares_left, share, &[next.into(), shares_left.into()], exit, &[]);
+        self.builder.seal_block(share);
+        self.open(exit);
+    }
+
+    /// Runs the body for every unit of the share of thread `owner` that nobody has taken yet.
+    fn units_of(&mut self, owner: Value, (images, units): (Option<(Var, u32)>, u32), body: &[Nest]) {
+        let [take, inside, exit] = [0; 3].map(|_| self.builder.create_block());
+        let all = i64::from(units) * images.map_or(1, |(_, count)| i64::from(count));
+        let [first, end] = self.share(all, owner);
+        let distance = self.builder.ins().imul_imm_s(owner, size_of::<Taken>() as i64);
+        let taken = self.builder.ins().iadd(self.taken, distance);
+        self.builder.ins().jump(take, &[]);
+        self.builder.switch_to_block(take);
+        let one = self.constant(1);
+        let before =
+            self.builder.ins().atomic_rmw(types::I64, MemFlagsData::trusted(), AtomicRmwOp::Add, taken, one);
+        let unit = self.builder.ins().iadd(first, before);
+        let is_left = self.builder.ins().icmp(IntCC::UnsignedLessThan, unit, end);
+        self.builder.ins().brif(is_left, inside, &[], exit, &[]);
+        self.open(inside);
+        self.unit = unit;
+        if let Some((var, _)) = images {
+            [self.counters[var.index()], self.unit] = self.divided(unit, units);
+        }
         self.body(body);
-        match counter {
-            None => self.builder.ins().jump(exit, &[]),
-            Some(counter) => {
-                let next = self.builder.ins().iadd_imm_s(counter, 1);
-                let high = cut.map_or_else(|| self.constant(range.end), |[_, high]| high);
-                let more = self.builder.ins().icmp(IntCC::UnsignedLessThan, next, high);
-                self.builder.ins().brif(more, inside, &[next.into()], exit, &[])
-            }
+        self.builder.ins().jump(take, &[]);
+        self.builder.seal_block(take);
+        self.open(exit);
+    }
+
+    /// First and end of a thread's share of `units`, as [`crate::plan::nest::share`] defines it.
+    fn share(&mut self, units: i64, thread: Value) -> [Value; 2] {
+        let next = self.builder.ins().iadd_imm_s(thread, 1);
+        [thread, next].map(|thread| {
+            let product = self.builder.ins().imul_imm_s(thread, units);
+            self.builder.ins().udiv(product, self.threads)
+        })
+    }
+
+    /// Runs the body if the unit at hand is one of `units`.
+    fn unit(
+        &mut self,
+        units: &Range<u32>,
+        (block, part): (Option<(Var, u32)>, Option<(Var, u32)>),
+        body: &[Nest],
+    ) {
+        let [inside, exit] = [0; 2].map(|_| self.builder.create_block());
+        let within = self.builder.ins().iadd_imm_s(self.unit, -i64::from(units.start));
+        let is_one = self.builder.ins().icmp_imm_u(IntCC::UnsignedLessThan, within, units.len() as i64);
+        self.builder.ins().brif(is_one, inside, &[], exit, &[]);
+        self.open(inside);
+        let [number, in_block] = match part {
+            Some((_, parts)) => self.divided(within, parts),
+            None => [within; 2],
         };
+        if let Some((var, _)) = part {
+            self.counters[var.index()] = in_block;
+        }
+        if let Some((var, first)) = block {
+            self.counters[var.index()] = self.builder.ins().iadd_imm_s(number, i64::from(first));
+        }
+        self.body(body);
+        self.builder.ins().jump(exit, &[]);
+        self.open(exit);
+    }
+
+    /// The quotient and the rest.
+    fn divided(&mut self, value: Value, by: u32) -> [Value; 2] {
+        let by = self.constant(by);
+        let quotient = self.builder.ins().udiv(value, by);
+        let product = self.builder.ins().imul(quotient, by);
+        [quotient, self.builder.ins().isub(value, product)]
+    }
+
+    /// Runs the body for each value of a range that is not empty.
+    fn repeat(&mut self, var: Var, range: &Range<u32>, body: &[Nest]) {
+        let [inside, exit] = [0; 2].map(|_| self.builder.create_block());
+        let counter = self.builder.append_block_param(inside, types::I64);
+        let first = self.constant(range.start);
+        self.builder.ins().jump(inside, &[first.into()]);
+        self.builder.switch_to_block(inside);
+        self.counters[var.index()] = counter;
+        self.body(body);
+        let next = self.builder.ins().iadd_imm_s(counter, 1);
+        let more = self.builder.ins().icmp_imm_u(IntCC::UnsignedLessThan, next, i64::from(range.end));
+        self.builder.ins().brif(more, inside, &[next.into()], exit, &[]);
         self.builder.seal_block(inside);
-        self.builder.seal_block(exit);
-        self.builder.switch_to_block(exit);
+        self.open(exit);
     }
 
     fn call(&mut self, kernel: KernelId, arguments: &[Argument], rows: Option<u32>) {
@@ -204,30 +255,20 @@ impl DriverTranslator<'_> {
             Some(distance)
         });
         let address = distance.map_or(base, |distance| self.builder.ins().iadd(base, distance));
-        match offset.bytes + self.known(&offset.terms) {
+        match offset.bytes {
             0 => address,
             bytes => self.builder.ins().iadd_imm_s(address, bytes),
         }
     }
 
-    /// The sum of the terms with running variables, if there are any.
+    /// The sum of the terms, if there are any.
     fn distance(&mut self, terms: &[(Var, i64)]) -> Option<Value> {
         let mut sum = None;
         for &(var, stride) in terms {
-            let Counter::Running(value) = self.counters[var.index()] else { continue };
-            let bytes = self.builder.ins().imul_imm_s(value, stride);
+            let bytes = self.builder.ins().imul_imm_s(self.counters[var.index()], stride);
             sum = Some(sum.map_or(bytes, |sum| self.builder.ins().iadd(sum, bytes)));
         }
         sum
-    }
-
-    /// The sum of the terms whose variables have only one value.
-    fn known(&self, terms: &[(Var, i64)]) -> i64 {
-        let known = terms.iter().map(|&(var, stride)| match self.counters[var.index()] {
-            Counter::Known(value) => i64::from(value) * stride,
-            Counter::Running(_) => 0,
-        });
-        known.sum()
     }
 }
 
@@ -255,7 +296,7 @@ pub fn translate_entry(
     }
     for (number, step) in steps.iter().enumerate() {
         let driver = drivers(translator.builder.func, step.driver);
-        translator.step(step, driver);
+        translator.step((number, step), driver);
         translator.wait(number);
     }
     if let Some([_, release]) = frame.tiles {
@@ -302,7 +343,7 @@ impl<'a> EntryTranslator<'a> {
     }
 
     /// Puts the addresses of the step's operands where its driver looks for them, and calls it.
-    fn step(&mut self, step: &Step, driver: FuncRef) {
+    fn step(&mut self, (number, step): (usize, &Step), driver: FuncRef) {
         for (index, place) in step.operands.iter().enumerate() {
             let Some(place) = place else { continue };
             let base = match place.region {
@@ -314,7 +355,10 @@ impl<'a> EntryTranslator<'a> {
             self.builder.ins().stack_store(types::I64, address, self.operands, 8 * index as i32);
         }
         let operands = self.builder.ins().stack_addr(types::I64, self.operands, 0);
-        self.builder.ins().call(driver, &[self.thread, self.threads, operands]);
+        let before = self.builder.ins().imul_imm_s(self.threads, (number * size_of::<Taken>()) as i64);
+        let taken = self.field(TAKEN);
+        let taken = self.builder.ins().iadd(taken, before);
+        self.builder.ins().call(driver, &[self.thread, self.threads, operands, taken]);
     }
 
     /// Meets the other threads after step `number`.

@@ -21,7 +21,7 @@ use cranelift_module::{FuncId, Linkage, Module, ModuleDeclarations, ModuleReloc,
 use crate::plan::Program;
 use crate::target::{Isa, Target};
 use crate::vector::{self, Kernel};
-pub use driver::Context;
+pub use driver::{Context, Taken};
 pub use isa::native_isa;
 
 /// Why no code could be made.

@@ -162,12 +162,17 @@ impl Trial<'_> {
     fn chain(&self) -> Option<(Chain, u64)> {
         let layers = self.layers()?;
         let last = self.graph.node(*self.nodes.last()?);
-        let sections = bands::cut_evenly(&layers, last.shape.h(), self.options.threads);
+        let sections = bands::cut_evenly(&layers, last.shape.h(), self.sections());
         let longest = sections.iter().map(|rows| rows.len() as u32).max()?;
         let height = self.height(&layers, longest);
         let saved = self.gain().checked_sub(self.cost(&layers, &sections, height))?;
         let pays = saved > 0 && self.cached_bytes(&layers, 1) <= BAND_LIMIT;
         pays.then(|| (Chain { nodes: self.nodes.clone(), sections, height }, saved))
+    }
+
+    /// How many sections each image is cut into: threads share images first.
+    fn sections(&self) -> u32 {
+        self.options.threads.div_ceil(self.options.batch)
     }
 
     fn layers(&self) -> Option<Vec<LayerRows>> {
@@ -182,9 +187,9 @@ impl Trial<'_> {
 
     /// What a thread saves for an image, in multiply-adds. Maps that would stay in its cache cost nothing.
     fn gain(&self) -> u64 {
-        let threads = u64::from(self.options.threads);
+        let sections = u64::from(self.sections());
         let between = &self.nodes[..self.nodes.len() - 1];
-        let shares = between.iter().map(|&node| self.map_bytes(node) / threads);
+        let shares = between.iter().map(|&node| self.map_bytes(node) / sections);
         let bytes = shares.filter(|&share| share > u64::from(self.target.cache_bytes)).sum::<u64>();
         bytes.saturating_mul(2 * MACS_OF_BYTE)
     }
@@ -192,9 +197,8 @@ impl Trial<'_> {
     /// What bands cost a thread for an image, in multiply-adds: more work than its share of what all compute
     /// without, and weights that do not stay in the cache and are read more often.
     fn cost(&self, layers: &[LayerRows], sections: &[Range<u32>], height: u32) -> u64 {
-        let threads = u64::from(self.options.threads);
         let whole = |&id: &NodeId| macs(self.graph, id).total();
-        let share = self.nodes.iter().map(whole).fold(0, u64::saturating_add) / threads;
+        let share = self.nodes.iter().map(whole).fold(0, u64::saturating_add) / sections.len().max(1) as u64;
         let most = sections.iter().map(|rows| bands::section_macs(layers, rows)).max().unwrap_or(0);
         let layers_of = self.nodes.iter().filter_map(|&id| Windowed::of(&self.graph.node(id).op));
         let weights = layers_of.map(Windowed::weight_bytes).fold(0, u64::saturating_add);

@@ -1,8 +1,10 @@
 //! Loop nests: which kernels a step calls, with which addresses.
 //!
-//! All bounds and strides are constants but one thing: a loop over a step's units of work runs over the share
-//! of the thread that executes it. Addresses are affine in the loop variables, so every access of a step can
-//! be bounded before it runs.
+//! All bounds and strides are constants but one thing: which of a step's units of work a thread does. It takes those
+//! of its own share one by one, and then those that other threads have not begun, so that no thread waits while
+//! another one, on a busier core, still has units ahead of it. Every unit is done once, by whichever thread, and writes
+//! what no other unit reads or writes. Addresses are affine in the loop variables, so every access of a step can be
+//! bounded before it runs.
 
 use std::fmt::{self, Display, Formatter};
 use std::ops::Range;
@@ -148,15 +150,34 @@ pub struct Argument {
 /// A piece of a loop nest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Nest {
+    /// Units of work, which the threads divide between them: the body runs once for each. It is the only piece of a
+    /// driver, and in no other.
+    Divide {
+        /// The variable that tells the image, and how many images there are; none where there is only one.
+        images: Option<(Var, u32)>,
+        /// Units of each image.
+        units: u32,
+        /// The body.
+        body: Vec<Nest>,
+    },
+    /// Runs the body if the unit at hand is one of these.
+    Unit {
+        /// The units, counted within their image.
+        units: Range<u32>,
+        /// The variable that tells the block of the unit, and the first block; none where there is only one.
+        block: Option<(Var, u32)>,
+        /// The variable that tells which part of its block the unit is, and how many parts each block has; none where
+        /// there is only one.
+        part: Option<(Var, u32)>,
+        /// The body.
+        body: Vec<Nest>,
+    },
     /// Runs the body for each value of a variable.
     Loop {
         /// The variable.
         var: Var,
         /// Its values.
         range: Range<u32>,
-        /// When this is a loop over units of work, how many units the step has: only those of the executing
-        /// thread's share of `0..units` are run.
-        units: Option<u32>,
         /// The body.
         body: Vec<Nest>,
     },
@@ -171,9 +192,9 @@ pub enum Nest {
     },
 }
 
-/// The units of work of thread `thread` of `threads`: an even, contiguous share of `0..units`.
-pub fn share(units: u32, thread: u32, threads: u32) -> Range<u32> {
-    let cut = |t: u32| (u64::from(units) * u64::from(t) / u64::from(threads)) as u32;
+/// The units that thread `thread` of `threads` takes first: an even, contiguous share of `0..units`.
+pub fn share(units: u64, thread: u32, threads: u32) -> Range<u64> {
+    let cut = |t: u32| (u128::from(units) * u128::from(t) / u128::from(threads)) as u64;
     cut(thread)..cut(thread + 1)
 }
 
@@ -181,6 +202,8 @@ pub fn share(units: u32, thread: u32, threads: u32) -> Range<u32> {
 #[derive(Debug, Default)]
 pub struct NestBuilder {
     variables: usize,
+    /// Units of the image so far.
+    units: u32,
     /// The bodies under construction, the innermost loop's last.
     bodies: Vec<Vec<Nest>>,
 }
@@ -188,7 +211,7 @@ pub struct NestBuilder {
 impl NestBuilder {
     /// An empty nest.
     pub fn new() -> Self {
-        Self { variables: 0, bodies: vec![Vec::new()] }
+        Self { variables: 0, units: 0, bodies: vec![Vec::new()] }
     }
 
     fn push(&mut self, nest: Nest) {
@@ -202,24 +225,56 @@ impl NestBuilder {
         match range.len() {
             0 => {}
             1 => body(self, Index::Constant(range.start)),
-            _ => self.nested(range, None, body),
+            _ => self.nested(range, body),
         }
     }
 
-    /// A loop over some of a step's `units` of work.
-    pub fn share(&mut self, range: Range<u32>, units: u32, body: impl FnOnce(&mut Self, Index)) {
-        if !range.is_empty() {
-            self.nested(range, Some(units), body);
-        }
+    /// Work on some images, of which each has the units that `body` adds.
+    pub fn divide(&mut self, images: u32, body: impl FnOnce(&mut Self, Index)) {
+        let (image, index) = self.variable(images, 0);
+        let body = self.collect(|b| body(b, index));
+        self.push(Nest::Divide { images: image.map(|var| (var, images)), units: self.units, body });
     }
 
-    fn nested(&mut self, range: Range<u32>, units: Option<u32>, body: impl FnOnce(&mut Self, Index)) {
-        let var = Var::new(self.variables);
+    /// Work on some blocks of an image, of which each is cut into so many parts: a unit each.
+    pub fn units(&mut self, blocks: Range<u32>, parts: u32, body: impl FnOnce(&mut Self, [Index; 2])) {
+        let first = self.units;
+        self.units += blocks.len() as u32 * parts;
+        if first == self.units {
+            return;
+        }
+        let (block, block_index) = self.variable(blocks.len() as u32, blocks.start);
+        let (part, part_index) = self.variable(parts, 0);
+        let body = self.collect(|b| body(b, [block_index, part_index]));
+        let (block, part) = (block.map(|var| (var, blocks.start)), part.map(|var| (var, parts)));
+        self.push(Nest::Unit { units: first..self.units, block, part, body });
+    }
+
+    fn nested(&mut self, range: Range<u32>, body: impl FnOnce(&mut Self, Index)) {
+        let var = self.fresh();
+        let body = self.collect(|b| body(b, Index::Variable(var)));
+        self.push(Nest::Loop { var, range, body });
+    }
+
+    /// A variable with so many values from `first` on, unless there is only one.
+    fn variable(&mut self, values: u32, first: u32) -> (Option<Var>, Index) {
+        if values == 1 {
+            return (None, Index::Constant(first));
+        }
+        let var = self.fresh();
+        (Some(var), Index::Variable(var))
+    }
+
+    fn fresh(&mut self) -> Var {
         self.variables += 1;
+        Var::new(self.variables - 1)
+    }
+
+    /// What `body` pushes.
+    fn collect(&mut self, body: impl FnOnce(&mut Self)) -> Vec<Nest> {
         self.bodies.push(Vec::new());
-        body(self, Index::Variable(var));
-        let body = self.bodies.pop().unwrap_or_default();
-        self.push(Nest::Loop { var, range, units, body });
+        body(self);
+        self.bodies.pop().unwrap_or_default()
     }
 
     /// A kernel call.
@@ -235,22 +290,27 @@ impl NestBuilder {
 
 /// One more than the highest loop variable.
 pub fn variable_count(nests: &[Nest]) -> usize {
+    let behind = |var: Option<(Var, u32)>| var.map_or(0, |(var, _)| var.index() + 1);
     let bound = |nest: &Nest| match nest {
+        Nest::Divide { images, body, .. } => variable_count(body).max(behind(*images)),
+        Nest::Unit { block, part, body, .. } => {
+            variable_count(body).max(behind(*block)).max(behind(*part))
+        }
         Nest::Loop { var, body, .. } => variable_count(body).max(var.index() + 1),
         Nest::Call { .. } => 0,
     };
     nests.iter().map(bound).max().unwrap_or(0)
 }
 
-/// Visits every kernel call that `thread` of `threads` makes, in order, with the values of the loop
+/// Visits every kernel call of the share of `thread` of `threads`, in order, with the values of the loop
 /// variables.
 pub fn for_each_call<E>(
     nests: &[Nest],
     (thread, threads): (u32, u32),
     visit: &mut impl FnMut(KernelId, &[Argument], Option<u32>, &[u32]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut values = vec![0; variable_count(nests)];
-    walk(nests, (thread, threads), &mut values, visit)
+    let values = vec![0; variable_count(nests)];
+    Walk { thread, threads, unit: 0, values, visit }.nests(nests)
 }
 
 /// Visits every call with how often all threads together make it, when the nests are run `times` times.
@@ -258,30 +318,73 @@ pub fn for_each_count(nests: &[Nest], times: u64, visit: &mut impl FnMut(KernelI
     for nest in nests {
         match nest {
             Nest::Call { kernel, rows, .. } => visit(*kernel, *rows, times),
-            Nest::Loop { range, body, .. } => for_each_count(body, times * range.len() as u64, visit),
+            Nest::Divide { images, body, .. } => {
+                for_each_count(body, times * images.map_or(1, |(_, count)| u64::from(count)), visit);
+            }
+            Nest::Unit { units: range, body, .. } | Nest::Loop { range, body, .. } => {
+                for_each_count(body, times * range.len() as u64, visit);
+            }
         }
     }
 }
 
-fn walk<E>(
-    nests: &[Nest],
-    threads: (u32, u32),
-    values: &mut Vec<u32>,
-    visit: &mut impl FnMut(KernelId, &[Argument], Option<u32>, &[u32]) -> Result<(), E>,
-) -> Result<(), E> {
-    for nest in nests {
-        match nest {
-            Nest::Call { kernel, arguments, rows } => visit(*kernel, arguments, *rows, values)?,
-            Nest::Loop { var, range, units, body } => {
-                let own = units.map_or(range.clone(), |units| share(units, threads.0, threads.1));
-                for value in range.start.max(own.start)..range.end.min(own.end) {
-                    values[var.index()] = value;
-                    walk(body, threads, values, visit)?;
-                }
-            }
+struct Walk<'a, F> {
+    thread: u32,
+    threads: u32,
+    /// The unit at hand.
+    unit: u32,
+    /// By variable.
+    values: Vec<u32>,
+    visit: &'a mut F,
+}
+
+impl<F> Walk<'_, F> {
+    fn set(&mut self, value: Option<(Var, u32)>) {
+        if let Some((var, value)) = value {
+            self.values[var.index()] = value;
         }
     }
-    Ok(())
+
+    fn nests<E>(&mut self, nests: &[Nest]) -> Result<(), E>
+    where
+        F: FnMut(KernelId, &[Argument], Option<u32>, &[u32]) -> Result<(), E>,
+    {
+        for nest in nests {
+            match nest {
+                Nest::Call { kernel, arguments, rows } => {
+                    (self.visit)(*kernel, arguments, *rows, &self.values)?;
+                }
+                Nest::Unit { units, .. } if !units.contains(&self.unit) => {}
+                Nest::Unit { units, block, part, body } => {
+                    let (within, parts) = (self.unit - units.start, part.map_or(1, |(_, parts)| parts));
+                    self.set(block.map(|(var, first)| (var, first + within / parts)));
+                    self.set(part.map(|(var, _)| (var, within % parts)));
+                    self.nests(body)?;
+                }
+                Nest::Loop { var, range, body } => {
+                    for value in range.clone() {
+                        self.values[var.index()] = value;
+                        self.nests(body)?;
+                    }
+                }
+                Nest::Divide { images, units, body } => self.divide(*images, *units, body)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn divide<E>(&mut self, images: Option<(Var, u32)>, units: u32, body: &[Nest]) -> Result<(), E>
+    where
+        F: FnMut(KernelId, &[Argument], Option<u32>, &[u32]) -> Result<(), E>,
+    {
+        let count = images.map_or(1, |(_, count)| count);
+        for unit in share(u64::from(count) * u64::from(units), self.thread, self.threads) {
+            self.set(images.map(|(var, _)| (var, (unit / u64::from(units)) as u32)));
+            self.unit = (unit % u64::from(units)) as u32;
+            self.nests(body)?;
+        }
+        Ok(())
+    }
 }
 
 impl Display for Offset {
@@ -308,22 +411,41 @@ impl Display for Argument {
 pub fn write_nest(f: &mut Formatter<'_>, nests: &[Nest], depth: usize) -> fmt::Result {
     let indent = depth * 2;
     for nest in nests {
-        match nest {
-            Nest::Loop { var, range, units, body } => {
-                write!(f, "{:indent$}for {var} in {}..{}", "", range.start, range.end)?;
-                if let Some(units) = units {
-                    write!(f, " of {units} shared")?;
-                }
-                f.write_str(" {\n")?;
-                write_nest(f, body, depth + 1)?;
-                writeln!(f, "{:indent$}}}", "")?;
-            }
+        write!(f, "{:indent$}", "")?;
+        let body = match nest {
             Nest::Call { kernel, arguments, rows } => {
                 let mut arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
                 arguments.extend(rows.map(|rows| format!("rows {rows}")));
-                writeln!(f, "{:indent$}{kernel}({})", "", arguments.join(", "))?;
+                writeln!(f, "{kernel}({})", arguments.join(", "))?;
+                continue;
             }
-        }
+            Nest::Divide { images: None, units, body } => {
+                write!(f, "divide {units} units")?;
+                body
+            }
+            Nest::Divide { images: Some((var, count)), units, body } => {
+                write!(f, "divide {units} units of each {var} in 0..{count}")?;
+                body
+            }
+            Nest::Unit { units, block, part, body } => {
+                write!(f, "units {}..{}", units.start, units.end)?;
+                let parts = part.map_or(1, |(_, parts)| parts);
+                if let Some((var, first)) = block {
+                    write!(f, " for {var} in {first}..{}", first + units.len() as u32 / parts)?;
+                }
+                if let Some((var, parts)) = part {
+                    write!(f, " for {var} in 0..{parts}")?;
+                }
+                body
+            }
+            Nest::Loop { var, range, body } => {
+                write!(f, "for {var} in {}..{}", range.start, range.end)?;
+                body
+            }
+        };
+        f.write_str(" {\n")?;
+        write_nest(f, body, depth + 1)?;
+        writeln!(f, "{:indent$}}}", "")?;
     }
     Ok(())
 }
@@ -334,13 +456,13 @@ mod tests {
 
     #[test]
     fn shares_cover_all_units_once_and_evenly() {
-        for units in 0..40 {
+        for units in 0..40u64 {
             for threads in 1..9 {
                 let shares: Vec<_> = (0..threads).map(|t| share(units, t, threads)).collect();
                 assert_eq!(shares[0].start, 0);
                 assert_eq!(shares[threads as usize - 1].end, units);
                 assert!(shares.windows(2).all(|pair| pair[0].end == pair[1].start));
-                let sizes = shares.iter().map(|s| s.len());
+                let sizes = shares.iter().map(|s| s.end - s.start);
                 assert!(sizes.clone().max().unwrap() - sizes.min().unwrap() <= 1);
             }
         }
@@ -349,12 +471,19 @@ mod tests {
     #[test]
     fn a_nest_prints_and_walks() {
         let mut b = NestBuilder::new();
-        b.share(0..4, 4, |b, row| {
-            b.repeat(0..2, |b, tile| {
-                b.repeat(5..6, |b, only| {
-                    let offset = Offset::bytes(-8).along(row, 100).along(tile, 10).along(only, 1);
-                    b.call(KernelId::new(3), vec![Argument { operand: Operand::In, offset }], Some(2));
+        b.divide(2, |b, image| {
+            b.units(4..6, 3, |b, [block, part]| {
+                b.repeat(0..2, |b, tile| {
+                    b.repeat(5..6, |b, only| {
+                        let offset = Offset::bytes(-8).along(image, 10_000).along(block, 1000).along(part, 100);
+                        let offset = offset.along(tile, 10).along(only, 1);
+                        b.call(KernelId::new(3), vec![Argument { operand: Operand::In, offset }], Some(2));
+                    });
                 });
+            });
+            b.units(6..7, 1, |b, [block, _]| {
+                let offset = Offset::bytes(7).along(image, 10_000).along(block, 1000);
+                b.call(KernelId::new(4), vec![Argument { operand: Operand::In, offset }], None);
             });
         });
         let nest = b.finish();
@@ -367,9 +496,14 @@ mod tests {
         snapbox::assert_data_eq!(
             Text(nest.clone()).to_string(),
             snapbox::str![[r#"
-for i0 in 0..4 of 4 shared {
-  for i1 in 0..2 {
-    k3(in - 3 + 100*i0 + 10*i1, rows 2)
+divide 7 units of each i0 in 0..2 {
+  units 0..6 for i1 in 4..6 for i2 in 0..3 {
+    for i3 in 0..2 {
+      k3(in - 3 + 10000*i0 + 1000*i1 + 100*i2 + 10*i3, rows 2)
+    }
+  }
+  units 6..7 {
+    k4(in + 6007 + 10000*i0)
   }
 }
 
@@ -380,7 +514,7 @@ for i0 in 0..4 of 4 shared {
             offsets.push(arguments[0].offset.at(values));
             Ok::<(), ()>(())
         };
-        for_each_call(&nest, (1, 2), visit).unwrap();
-        assert_eq!(offsets, [197, 207, 297, 307]);
+        for_each_call(&nest, (1, 4), visit).unwrap();
+        assert_eq!(offsets, [4997, 5007, 5097, 5107, 5197, 5207, 6007]);
     }
 }

@@ -100,13 +100,20 @@ pub fn block_runs(window: &Window, h: u32, oh: u32, blocks: u32) -> Vec<BlockRun
     found
 }
 
-/// How many blocks to cut `rows` into so that a block fills at most `cache_bytes`, every thread has an equal
-/// number of blocks where there are rows enough, and no block is empty.
-pub fn block_count(rows: u32, row_bytes: u64, cache_bytes: u32, threads: u32) -> u32 {
+/// Units of work that a step should have for each thread. The last ones to be done are what threads wait for.
+const UNITS_OF_THREAD: u32 = 8;
+
+/// How many units of work a step should at least have.
+pub fn fewest_units(threads: u32) -> u32 {
+    if threads <= 1 { 1 } else { threads.saturating_mul(UNITS_OF_THREAD) }
+}
+
+/// How many blocks to cut `rows` into so that a block fills at most `cache_bytes`, there are at least `fewest` blocks
+/// where there are rows enough, and no block is empty.
+pub fn block_count(rows: u32, row_bytes: u64, cache_bytes: u32, fewest: u32) -> u32 {
     let fitting = u64::from(cache_bytes) / row_bytes.max(1);
     let wanted = u64::from(rows).div_ceil(fitting.max(1));
-    let even = wanted.next_multiple_of(u64::from(threads.max(1)));
-    even.clamp(1, u64::from(rows.max(1))) as u32
+    wanted.max(u64::from(fewest)).clamp(1, u64::from(rows.max(1))) as u32
 }
 
 #[cfg(test)]
@@ -172,9 +179,9 @@ mod tests {
     }
 
     #[test]
-    fn blocks_fit_the_cache_and_divide_by_threads() {
-        assert_eq!(block_count(147, 75_264, 1 << 20, 2), 12);
-        assert_eq!(block_count(19, 53_248, 1 << 20, 2), 2);
+    fn blocks_fit_the_cache_and_are_enough() {
+        assert_eq!(block_count(147, 75_264, 1 << 20, 1), 12);
+        assert_eq!(block_count(147, 75_264, 1 << 20, 16), 16);
         assert_eq!(block_count(19, 53_248, 1 << 20, 1), 1);
         assert_eq!(block_count(3, 10, 1 << 20, 8), 3);
         assert_eq!(block_count(5, 1 << 30, 1 << 20, 2), 5);

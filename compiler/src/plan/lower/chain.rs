@@ -102,10 +102,9 @@ impl Planner<'_> {
         let betweens: Vec<Vec<Post>> = chain.nodes.iter().map(|&id| self.between(id)).collect();
         let (links, scratch) = self.links(chain, &runs, &betweens)?;
         let mut b = NestBuilder::new();
-        let sections = chain.sections.len() as u32;
-        b.repeat(0..self.program.options.batch, |b, image| {
+        b.divide(self.program.options.batch, |b, image| {
             for run in &runs {
-                b.share(run.sections.clone(), sections, |b, section| {
+                b.units(run.sections.clone(), 1, |b, [section, _]| {
                     for bands in &run.bands {
                         b.repeat(0..bands.count, |b, band| {
                             self.band(b, &links, Standing { image, section, run, band, bands });
@@ -287,11 +286,11 @@ impl Planner<'_> {
             Body::Separable(stages) => self.stages_of_rows(b, stages, widths, &block, surfaces),
             Body::Tiles(product) => {
                 self.gather_rows(b, product, widths, &block, &surfaces.input);
-                self.panels(b, product, pixels, surfaces, false);
+                self.panels(b, product, pixels, surfaces);
             }
             Body::TilesSeparable(spatial, product) => {
                 self.spatial_matrix(b, spatial, product, (link.maps, &block, surfaces));
-                self.panels(b, product, pixels, surfaces, false);
+                self.panels(b, product, pixels, surfaces);
             }
         }
     }

@@ -23,17 +23,18 @@ impl Planner<'_> {
         let window = &pool.window;
         let target = self.program.target;
         let row = input.row() * u64::from(window.strides[0]);
-        let blocks = block_count(out.shape.h(), row, target.cache_bytes, self.program.options.threads);
+        let fewest = self.fewest_units(self.program.options.batch);
+        let blocks = block_count(out.shape.h(), row, target.cache_bytes, fewest);
         let surfaces = Surfaces {
             input: Surface::of(Operand::In, input),
             out: Surface::of(Operand::Out, out),
             add: Surface::of(Operand::Add, add),
         };
         let mut b = NestBuilder::new();
-        b.repeat(0..self.program.options.batch, |b, image| {
+        b.divide(self.program.options.batch, |b, image| {
             let surfaces = surfaces.image(image, [input.image, out.image, add.image]);
             for run in block_runs(window, input.shape.h(), out.shape.h(), blocks) {
-                b.share(run.blocks.clone(), blocks, |b, block| {
+                b.units(run.blocks.clone(), 1, |b, [block, _]| {
                     let surfaces = surfaces.block(&run, block, window.strides[0]);
                     self.pool_rows(b, id, pool, &run, &surfaces);
                 });
@@ -93,26 +94,22 @@ impl Planner<'_> {
         let add_image = added.map_or(0, |added| self.view(added).image);
         let target = self.program.target;
         let groups = even_tiles(input.shape.c().div_ceil(target.lanes), 8);
-        let units = groups.len() as u32;
         let mut b = NestBuilder::new();
-        let mut first = 0;
-        for equal in groups.chunk_by(|a, b| a == b) {
-            let range = first..first + equal.len() as u32;
-            let descriptor = GlobalPoolTile {
-                kind,
-                lanes: target.lanes,
-                vectors: equal[0],
-                pixels: input.shape.pixels() as u32,
-                step: input.pixel as i32,
-                post: self.post(id).to_vec(),
-            };
-            let kernel = self.kernel(Descriptor::GlobalPool(descriptor));
-            let bytes = i64::from(equal[0] * target.vector_bytes());
-            // Larger groups come first, so the bytes before this run are those of the groups before it.
-            let before: u32 = groups[..first as usize].iter().sum();
-            let start = i64::from(before * target.vector_bytes()) - i64::from(first) * bytes;
-            b.repeat(0..self.program.options.batch, |b, image| {
-                b.share(range.clone(), units, |b, group| {
+        b.divide(self.program.options.batch, |b, image| {
+            let mut vectors = 0;
+            for equal in groups.chunk_by(|a, b| a == b) {
+                let descriptor = GlobalPoolTile {
+                    kind,
+                    lanes: target.lanes,
+                    vectors: equal[0],
+                    pixels: input.shape.pixels() as u32,
+                    step: input.pixel as i32,
+                    post: self.post(id).to_vec(),
+                };
+                let kernel = self.kernel(Descriptor::GlobalPool(descriptor));
+                let [start, bytes] = [vectors, equal[0]].map(|v| i64::from(v * target.vector_bytes()));
+                vectors += equal.len() as u32 * equal[0];
+                b.units(0..equal.len() as u32, 1, |b, [group, _]| {
                     let at = |operand, image_bytes: u64| {
                         let offset = Offset::bytes(start).along(group, bytes);
                         argument(operand, offset.along(image, image_bytes as i64))
@@ -124,9 +121,8 @@ impl Planner<'_> {
                     ];
                     b.call(kernel, pointers, None);
                 });
-            });
-            first = range.end;
-        }
+            }
+        });
         self.step(id, b, self.operands(id, added));
         Ok(())
     }
@@ -229,21 +225,23 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Softmax, shared out by pixels.
+    /// Softmax, shared out by rows of pixels.
     pub(super) fn softmax(&mut self, id: NodeId) -> Result<(), PlanError> {
         let (input, out) = (self.view(self.graph.node(id).inputs[0]), self.view(id));
         let lanes = self.program.target.lanes;
         let kernel = self.kernel(Descriptor::Softmax(SoftmaxPixel { lanes, channels: out.shape.c() }));
-        let pixels = out.shape.pixels() as u32;
         let mut b = NestBuilder::new();
-        b.repeat(0..self.program.options.batch, |b, image| {
-            b.share(0..pixels, pixels, |b, pixel| {
-                let at = |operand, view: View| {
-                    let offset = Offset::default().along(image, view.image as i64);
-                    argument(operand, offset.along(pixel, view.pixel as i64))
-                };
-                let scratch = argument(Operand::Scratch, Offset::default());
-                b.call(kernel, vec![at(Operand::In, input), at(Operand::Out, out), scratch], None);
+        b.divide(self.program.options.batch, |b, image| {
+            b.units(0..out.shape.h(), 1, |b, [row, _]| {
+                b.repeat(0..out.shape.w(), |b, pixel| {
+                    let at = |operand, view: View| {
+                        let offset = Offset::default().along(image, view.image as i64);
+                        let offset = offset.along(row, view.row() as i64);
+                        argument(operand, offset.along(pixel, view.pixel as i64))
+                    };
+                    let scratch = argument(Operand::Scratch, Offset::default());
+                    b.call(kernel, vec![at(Operand::In, input), at(Operand::Out, out), scratch], None);
+                });
             });
         });
         let mut operands = self.operands(id, None);
@@ -274,8 +272,8 @@ impl Planner<'_> {
         let kernel = self.kernel(Descriptor::Elementwise(descriptor));
         let (rows, width) = (input.shape.h(), input.shape.w());
         let mut b = NestBuilder::new();
-        b.repeat(0..self.program.options.batch, |b, image| {
-            b.share(0..rows, rows, |b, row| {
+        b.divide(self.program.options.batch, |b, image| {
+            b.units(0..rows, 1, |b, [row, _]| {
                 let at = |operand, view: View, channel: u32| {
                     let start = Offset::bytes(i64::from(channel) * 4).along(image, view.image as i64);
                     argument(operand, start.along(row, view.row() as i64))

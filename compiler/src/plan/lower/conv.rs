@@ -346,34 +346,45 @@ impl Job<'_> {
         }
     }
 
-    /// All panels of the only segment, shared out to threads panel by panel.
-    fn shared_panels(
+    /// Blocks of rows as units of work: a unit for each panel of each block, or for each segment where there are several.
+    pub(super) fn units(
         &self,
         planner: &mut Planner<'_>,
         b: &mut NestBuilder,
-        place: (Widths, &BlockRun, &Surfaces),
+        (widths, block_run): (Widths, &BlockRun),
+        place: impl Fn(Index) -> Surfaces,
     ) {
         let lanes = planner.program.target.lanes;
-        let only = forms::all_runs(self.conv, &self.forms, lanes);
-        let panels = self.runs(&only, lanes).into_iter().filter_map(|run| match run {
-            Run::Panels(run) => Some(run),
-            // Narrow segments are packed where there are several.
-            Run::Packed(_) => None,
-        });
-        let runs: Vec<PanelRun> = panels.collect();
-        let units = runs.iter().map(|run| run.panels).sum();
-        let mut first = 0;
-        for mut run in runs {
-            let panels = first..first + run.panels;
-            // The loop counts panels from the first run's, so strides begin before this run's first panel.
-            let before = i64::from(first);
-            run.output.0 -= before * run.output.2;
-            run.weights.0 -= before * run.weights.2;
-            run.bias.0 -= before * run.bias.2;
-            b.share(panels.clone(), units, |b, panel| {
-                self.panel(planner, b, &run, (Index::Constant(0), panel), place);
+        for run in self.runs(&forms::all_runs(self.conv, &self.forms, lanes), lanes) {
+            b.units(block_run.blocks.clone(), run.parts(), |b, [block, part]| {
+                let surfaces = place(block);
+                let place = (widths, block_run, &surfaces);
+                match &run {
+                    Run::Packed(run) => self.packed_run(planner, b, run, place),
+                    Run::Panels(run) if run.blocks == 1 => {
+                        self.panel(planner, b, run, (Index::Constant(0), part), place);
+                    }
+                    Run::Panels(run) => b.repeat(0..run.panels, |b, panel| {
+                        self.panel(planner, b, run, (part, panel), place);
+                    }),
+                }
             });
-            first = panels.end;
+        }
+    }
+
+    /// The units that [`Job::units`] makes of each block.
+    pub(super) fn units_of_block(&self, lanes: u32) -> u32 {
+        self.runs(&forms::all_runs(self.conv, &self.forms, lanes), lanes).iter().map(Run::parts).sum()
+    }
+}
+
+impl Run {
+    /// The units that a block of rows is cut into.
+    fn parts(&self) -> u32 {
+        match self {
+            Run::Packed(_) => 1,
+            Run::Panels(run) if run.blocks == 1 => run.panels,
+            Run::Panels(run) => run.blocks,
         }
     }
 }
@@ -485,9 +496,9 @@ impl Planner<'_> {
         self.choose_forms(id, &mut job, (input, out));
         let lanes = self.program.target.lanes;
         if let Some(pixels) = pixels {
-            self.runs_of_pixels(b, &job, pixels, &maps.surfaces());
+            b.divide(1, |b, _| self.runs_of_pixels(b, &job, (pixels, 1), &maps.surfaces()));
         } else {
-            b.repeat(0..batch, |b, image| {
+            b.divide(batch, |b, image| {
                 let surfaces = maps.surfaces().image(image, maps.images());
                 self.blocks_of_rows(b, &job, (input.h(), out.h()), (input.w(), out.w()), &surfaces);
             });
@@ -495,36 +506,34 @@ impl Planner<'_> {
         Ok(self.pack(job.pack(lanes)))
     }
 
-    /// A pointwise convolution over all pixels as if they were one row, cut into blocks that stay in the
-    /// cache.
-    fn runs_of_pixels(&mut self, b: &mut NestBuilder, job: &Job<'_>, pixels: u32, surfaces: &Surfaces) {
-        let Target { cache_bytes, .. } = self.program.target;
-        let threads = self.program.options.threads;
-        let few = u64::from(threads) * 2 * u64::from(job.tile_pixels(self.program.target, job.shape.vectors));
-        if u64::from(pixels) < few && job.conv.partition.segments() == 1 {
-            let (widths, block) = one_row(pixels);
-            job.shared_panels(self, b, (widths, &block, surfaces));
-            return;
-        }
-        let blocks = block_count(pixels, surfaces.input.pixel as u64, cache_bytes / 2, threads);
+    /// A pointwise convolution over all pixels of one of some images as if they were one row, cut into blocks that stay
+    /// in the cache.
+    pub(super) fn runs_of_pixels(
+        &mut self,
+        b: &mut NestBuilder,
+        job: &Job<'_>,
+        (pixels, images): (u32, u32),
+        surfaces: &Surfaces,
+    ) {
+        let Target { cache_bytes, lanes, .. } = self.program.target;
+        let fewest = self.fewest_units(images).div_ceil(job.units_of_block(lanes).max(1));
+        let blocks = block_count(pixels, surfaces.input.pixel as u64, cache_bytes / 2, fewest);
         for run in block_runs(&Window::POINT, pixels, pixels, blocks) {
-            b.share(run.blocks.clone(), blocks, |b, block| {
+            let place = |block: Index| {
                 let along = |surface: &Surface| {
                     Surface { row: surface.pixel, ..surface.clone() }.block(&run, block, 1)
                 };
-                let surfaces = Surfaces {
-                    input: along(&surfaces.input),
-                    out: along(&surfaces.out),
-                    add: along(&surfaces.add),
-                };
-                let (widths, inner) = one_row(run.rows);
-                job.block(self, b, (widths, &inner, &surfaces));
-            });
+                let Surfaces { input, out, add } = surfaces;
+                Surfaces { input: along(input), out: along(out), add: along(add) }
+            };
+            let (widths, inner) = one_row(run.rows);
+            let inner = BlockRun { blocks: run.blocks.clone(), ..inner };
+            job.units(self, b, (widths, &inner), place);
         }
     }
 
     /// A convolution over blocks of rows of one image.
-    fn blocks_of_rows(
+    pub(super) fn blocks_of_rows(
         &mut self,
         b: &mut NestBuilder,
         job: &Job<'_>,
@@ -534,21 +543,13 @@ impl Planner<'_> {
     ) {
         let window = &job.conv.window;
         let widths = Widths { input: w, output: ow, tile: ow };
-        let threads = self.program.options.threads;
-        if u64::from(oh) < u64::from(threads) * 2 && job.conv.partition.segments() == 1 {
-            for run in block_runs(window, h, oh, 1) {
-                let place = surfaces.block(&run, Index::Constant(0), window.strides[0]);
-                job.shared_panels(self, b, (widths, &run, &place));
-            }
-            return;
-        }
         let row = surfaces.input.row as u64 * u64::from(window.strides[0]);
-        let blocks = block_count(oh, row, self.program.target.cache_bytes / 2, threads);
+        let Target { cache_bytes, lanes, .. } = self.program.target;
+        let fewest = self.fewest_units(self.program.options.batch);
+        let fewest = fewest.div_ceil(job.units_of_block(lanes).max(1));
+        let blocks = block_count(oh, row, cache_bytes / 2, fewest);
         for run in block_runs(window, h, oh, blocks) {
-            b.share(run.blocks.clone(), blocks, |b, block| {
-                let surfaces = surfaces.block(&run, block, window.strides[0]);
-                job.block(self, b, (widths, &run, &surfaces));
-            });
+            job.units(self, b, (widths, &run), |block| surfaces.block(&run, block, window.strides[0]));
         }
     }
 
@@ -565,11 +566,12 @@ impl Planner<'_> {
         let (input, out) = (maps.input.shape, maps.out.shape);
         let row = maps.input.row() * u64::from(window.strides[0]);
         let Target { cache_bytes, .. } = self.program.target;
-        let blocks = block_count(out.h(), row, cache_bytes, self.program.options.threads);
-        b.repeat(0..self.program.options.batch, |b, image| {
+        let fewest = self.fewest_units(self.program.options.batch);
+        let blocks = block_count(out.h(), row, cache_bytes, fewest);
+        b.divide(self.program.options.batch, |b, image| {
             let surfaces = maps.surfaces().image(image, maps.images());
             for run in block_runs(window, input.h(), out.h(), blocks) {
-                b.share(run.blocks.clone(), blocks, |b, block| {
+                b.units(run.blocks.clone(), 1, |b, [block, _]| {
                     let surfaces = surfaces.block(&run, block, window.strides[0]);
                     let fusion = Fusion {
                         load,

@@ -18,6 +18,7 @@ use super::forms::Candidate;
 use super::nest::{Argument, KernelId, NestBuilder, Operand};
 use super::pack::Pack;
 use super::values::{Values, View, lay_out};
+use super::windows::fewest_units;
 use super::{
     Driver, DriverId, MEMORY_LIMIT, Packed, Place, PlanError, PlanOptions, Program, Region, Step, arena,
 };
@@ -118,7 +119,8 @@ impl<'a> Planner<'a> {
 
     fn finish(self) -> Result<Program, PlanError> {
         let program = self.program;
-        check_memory(program.constant_bytes.max(program.scratch_bytes), program.options)?;
+        let largest = program.constant_bytes.max(program.scratch_bytes).max(program.arena_bytes);
+        check_memory(largest, program.options)?;
         Ok(program)
     }
 
@@ -277,6 +279,19 @@ impl<'a> Planner<'a> {
         let bytes = bytes.next_multiple_of(arena::ALIGNMENT);
         self.program.scratch_bytes = self.program.scratch_bytes.max(bytes);
         Place { region: Region::Scratch, offset: 0, bytes }
+    }
+
+    /// Memory for what one step leaves to the next: behind all values.
+    fn between_steps(&mut self, bytes: u64) -> Place {
+        let bytes = bytes.next_multiple_of(arena::ALIGNMENT);
+        let offset = self.values.arena_bytes;
+        self.program.arena_bytes = self.program.arena_bytes.max(offset.saturating_add(bytes));
+        Place { region: Region::Arena, offset, bytes }
+    }
+
+    /// How many units of work a step should at least make of each of some images.
+    fn fewest_units(&self, images: u32) -> u32 {
+        fewest_units(self.program.options.threads).div_ceil(images.max(1))
     }
 }
 

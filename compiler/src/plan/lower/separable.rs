@@ -4,12 +4,12 @@
 use super::conv::{Fusion, Job, Maps, is_depthwise, one_row, set};
 use super::place::{Surface, Surfaces, Widths};
 use super::{Planner, STEP_LIMIT};
-use crate::graph::{Activation, Conv, NodeId, Partition, Post, Separable};
+use crate::graph::{Activation, NodeId, Post, Separable, Shape};
 use crate::kernels::epilogue::Format;
-use crate::plan::PlanError;
-use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
+use crate::plan::nest::{NestBuilder, Offset, Operand};
 use crate::plan::pack::Pack;
-use crate::plan::windows::{BlockRun, block_count, block_runs, row_runs};
+use crate::plan::windows::{BlockRun, block_count, block_runs};
+use crate::plan::{PlanError, PlanOptions};
 
 /// The two convolutions, the map between them, and how many blocks of rows the result is cut into.
 pub(super) struct Stages<'a> {
@@ -17,30 +17,11 @@ pub(super) struct Stages<'a> {
     pub pointwise: Job<'a>,
     pub scratch: Surface,
     blocks: u32,
-    /// Whether blocks are cut between pixels rather than between rows.
-    by_pixels: bool,
 }
 
-impl Stages<'_> {
-    /// Whether threads share the work of `rows` rows so much better when blocks are cut between pixels that it is worth
-    /// while to compute the intermediate row at each cut twice.
-    fn prefers_pixels(&self, rows: u32, threads: u32) -> bool {
-        let (blocks, of_thread) = (self.blocks, self.blocks / threads);
-        if blocks == 1 || blocks > MOST_PIXEL_BLOCKS || !blocks.is_multiple_of(threads) {
-            return false;
-        }
-        // Larger blocks come first, so the first thread has the most rows.
-        let most = rows / blocks * of_thread + (rows % blocks).min(of_thread);
-        let idle = f64::from(most * threads) / f64::from(rows) - 1.0;
-        let products = |conv: &Conv| (conv.window.taps() * conv.partition.products()) as f64;
-        let [first, second] = [self.spatial.conv, self.pointwise.conv].map(products);
-        let twice = first / (first + second) * f64::from(blocks - 1) / f64::from(rows);
-        idle > 2.0 * twice
-    }
-}
-
-/// Blocks that are cut between pixels are each code of their own.
-const MOST_PIXEL_BLOCKS: u32 = 8;
+/// Fewest multiply-adds of each thread for which stages are steps of their own: some 20 times what it takes
+/// threads to meet once more.
+const FEWEST_PRODUCTS: u64 = 1 << 21;
 
 impl Planner<'_> {
     /// A fused separable convolution.
@@ -51,8 +32,13 @@ impl Planner<'_> {
         let maps = self.maps(id);
         let between = between(parts);
         let stages = self.stages(id, parts, &between, maps)?;
+        let bytes = stages.scratch.row as u64 * u64::from(maps.out.shape.h());
+        if self.runs_apart(parts, maps, bytes) {
+            self.stages_apart(id, stages, maps);
+            return Ok(());
+        }
         let mut b = NestBuilder::new();
-        b.repeat(0..self.program.options.batch, |b, image| {
+        b.divide(self.program.options.batch, |b, image| {
             let surfaces = maps.surfaces().image(image, maps.images());
             self.stages_of_image(b, &stages, maps, &surfaces);
         });
@@ -60,11 +46,77 @@ impl Planner<'_> {
         let [first, second] = self.packs(&stages);
         set(&mut operands, [Operand::Weights, Operand::Bias], self.pack(first));
         set(&mut operands, [Operand::PointwiseWeights, Operand::PointwiseBias], self.pack(second));
-        let rows = u64::from(maps.out.shape.h().div_ceil(stages.blocks)) + u64::from(stages.by_pixels);
+        let rows = u64::from(maps.out.shape.h().div_ceil(stages.blocks));
         let bytes = rows * stages.scratch.row as u64 + u64::from(self.program.target.vector_bytes());
         operands[Operand::Scratch.index()] = Some(self.scratch(bytes));
         self.step(id, b, operands);
         Ok(())
+    }
+
+    /// Whether both stages are steps of their own, because `bytes` of the map between them stay in the caches of the
+    /// threads for all images, and threads share panels of weights more evenly than rows.
+    pub(super) fn runs_apart(&self, parts: &Separable, maps: Maps, bytes: u64) -> bool {
+        let PlanOptions { threads, batch, .. } = self.program.options;
+        let products = parts.pointwise.partition.products().saturating_mul(maps.out.shape.pixels());
+        let caches = u64::from(self.program.target.cache_bytes) * u64::from(threads);
+        threads > 1
+            && products >= FEWEST_PRODUCTS * u64::from(threads)
+            && bytes.saturating_mul(u64::from(batch)) <= caches
+    }
+
+    /// Both stages, as a step each.
+    fn stages_apart(&mut self, id: NodeId, stages: Stages<'_>, maps: Maps) {
+        let (batch, row) = (self.program.options.batch, stages.scratch.row);
+        let (input, out) = (maps.input.shape, maps.out.shape);
+        let image_bytes = row as u64 * u64::from(out.h());
+        let slack = u64::from(self.program.target.vector_bytes());
+        let between = self.between_steps(u64::from(batch) * image_bytes + slack);
+        let map = |operand, image| Surface { operand, ..stages.scratch.clone() }.image(image, image_bytes);
+
+        let mut b = NestBuilder::new();
+        b.divide(batch, |b, image| {
+            let to = || map(Operand::Out, image);
+            let from = maps.surfaces().input.image(image, maps.input.image);
+            let surfaces = Surfaces { input: from, out: to(), add: to() };
+            self.spatial_units(b, &stages.spatial, (input, out), &surfaces);
+        });
+        let mut operands = self.operands(id, None);
+        operands[Operand::Out.index()] = Some(between);
+        operands[Operand::Add.index()] = Some(between);
+        let [first, second] = self.packs(&stages);
+        set(&mut operands, [Operand::Weights, Operand::Bias], self.pack(first));
+        self.step(id, b, operands);
+
+        let mut b = NestBuilder::new();
+        b.divide(batch, |b, image| {
+            let surfaces = maps.surfaces().image(image, maps.images());
+            let surfaces = Surfaces { input: map(Operand::In, image), ..surfaces };
+            self.runs_of_pixels(b, &stages.pointwise, (out.pixels() as u32, batch), &surfaces);
+        });
+        let mut operands = self.operands(id, self.added(id));
+        operands[Operand::In.index()] = Some(between);
+        set(&mut operands, [Operand::PointwiseWeights, Operand::PointwiseBias], self.pack(second));
+        self.step(id, b, operands);
+    }
+
+    /// The spatial part of an image as units of work.
+    fn spatial_units(
+        &mut self,
+        b: &mut NestBuilder,
+        job: &Job<'_>,
+        (input, out): (Shape, Shape),
+        surfaces: &Surfaces,
+    ) {
+        if !is_depthwise(job.conv) {
+            return self.blocks_of_rows(b, job, (input.h(), out.h()), (input.w(), out.w()), surfaces);
+        }
+        let window = &job.conv.window;
+        for run in block_runs(window, input.h(), out.h(), out.h()) {
+            b.units(run.blocks.clone(), 1, |b, [block, _]| {
+                let here = surfaces.block(&run, block, window.strides[0]);
+                self.spatial_rows(b, job, ((input.w(), out.w()), Format::F32), &run, &here);
+            });
+        }
     }
 
     pub(super) fn stages<'p>(
@@ -85,16 +137,13 @@ impl Planner<'_> {
         self.limit(node, "a row of the intermediate map", row, STEP_LIMIT)?;
         let pointwise = self.job(id, &parts.pointwise, (Activation::Linear, self.post(id)), u32::MAX)?;
         let (pixel, row_bytes) = (pixel as i64, row as i64);
-        let threads = self.program.options.threads;
-        let mut stages = Stages {
+        let blocks = block_count(out.h(), row, target.cache_bytes, self.fewest_units(self.program.options.batch));
+        Ok(Stages {
             spatial: self.spatial(id, parts, between)?,
             pointwise: Job { weights: Operand::PointwiseWeights, bias: Operand::PointwiseBias, ..pointwise },
             scratch: Surface { operand: Operand::Scratch, origin: Offset::default(), pixel, row: row_bytes },
-            blocks: block_count(out.h(), row, target.cache_bytes, threads),
-            by_pixels: false,
-        };
-        stages.by_pixels = threads > 1 && stages.prefers_pixels(out.h(), threads);
-        Ok(stages)
+            blocks,
+        })
     }
 
     /// The spatial part, with what follows it before the pointwise part.
@@ -115,13 +164,10 @@ impl Planner<'_> {
 
     /// Both stages of every block of rows of one image.
     fn stages_of_image(&mut self, b: &mut NestBuilder, stages: &Stages<'_>, maps: Maps, surfaces: &Surfaces) {
-        if stages.by_pixels {
-            return self.pixels_of_image(b, stages, maps, surfaces);
-        }
         let (input, out) = (maps.input.shape, maps.out.shape);
         let window = &stages.spatial.conv.window;
         for run in block_runs(window, input.h(), out.h(), stages.blocks) {
-            b.share(run.blocks.clone(), stages.blocks, |b, block| {
+            b.units(run.blocks.clone(), 1, |b, [block, _]| {
                 let here = surfaces.block(&run, block, window.strides[0]);
                 self.stages_of_rows(b, stages, (input.w(), out.w()), &run, &here);
             });
@@ -143,42 +189,6 @@ impl Planner<'_> {
         let second = Surfaces { input: scratch(), ..here.clone() };
         let (widths, pixels) = one_row(run.rows * widths.1);
         stages.pointwise.block(self, b, (widths, &pixels, &second));
-    }
-
-    /// Both stages of every block of pixels of one image: the rows of the intermediate map that the block touches, and
-    /// its pixels of the result.
-    fn pixels_of_image(&mut self, b: &mut NestBuilder, stages: &Stages<'_>, maps: Maps, surfaces: &Surfaces) {
-        let (input, out) = (maps.input.shape, maps.out.shape);
-        let (window, ow) = (&stages.spatial.conv.window, out.w());
-        let mut first = 0;
-        for (block, pixels) in (0..).zip(Partition::even(out.h() * ow, stages.blocks).unwrap_or_default()) {
-            let rows = first / ow..(first + pixels).div_ceil(ow);
-            let run = BlockRun {
-                blocks: block..block + 1,
-                first_row: rows.start,
-                rows: rows.len() as u32,
-                runs: row_runs(window, input.h(), rows.clone()),
-            };
-            b.share(block..block + 1, stages.blocks, |b, _| {
-                let only = Index::Constant(block);
-                let here = surfaces.block(&run, only, window.strides[0]);
-                let scratch = || stages.scratch.clone();
-                let spatial = Surfaces { out: scratch(), add: scratch(), ..here };
-                self.spatial_rows(b, &stages.spatial, ((input.w(), ow), Format::F32), &run, &spatial);
-                let moved = |surface: &Surface, pixel: u32| Surface {
-                    origin: surface.origin.clone().plus(i64::from(pixel) * surface.pixel),
-                    ..surface.clone()
-                };
-                let pointwise = Surfaces {
-                    input: moved(&stages.scratch, first - rows.start * ow),
-                    out: moved(&surfaces.out, first),
-                    add: moved(&surfaces.add, first),
-                };
-                let (widths, inner) = one_row(pixels);
-                stages.pointwise.block(self, b, (widths, &inner, &pointwise));
-            });
-            first += pixels;
-        }
     }
 
     /// The spatial part of a block of rows; other formats than f32 are for depthwise parts.

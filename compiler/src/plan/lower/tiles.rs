@@ -1,11 +1,13 @@
 //! Convolutions, dense layers and the pointwise part of separable layers by tiles of bf16 values: a block of
 //! pixels becomes rows of a matrix in scratch memory, then every panel of weights is multiplied with it.
 
+use std::ops::Range;
+
 use super::conv::{Job, Maps, is_depthwise, one_row, set};
 use super::place::{Surface, Surfaces};
 use super::separable::between;
-use super::{Operands, Planner, STEP_LIMIT, argument};
-use crate::graph::{Activation, Conv, NodeId, Post, Separable, Window};
+use super::{Planner, STEP_LIMIT, argument};
+use crate::graph::{Activation, Conv, NodeId, Post, Separable, Shape};
 use crate::kernels::Descriptor;
 use crate::kernels::epilogue::Format;
 use crate::kernels::gather::GatherPixels;
@@ -13,8 +15,8 @@ use crate::kernels::matmul::{self, BLOCK, MatmulPanel, SUMS_BYTES};
 use crate::plan::nest::{Index, KernelId, NestBuilder, Offset, Operand};
 use crate::plan::pack::{self, Pack};
 use crate::plan::windows::{BlockRun, block_count, block_runs, tile_runs};
-use crate::plan::{PlanError, Precision};
-use crate::target::Target;
+use crate::plan::values::View;
+use crate::plan::{Place, PlanError, Precision};
 use crate::vector::{F32, TILE_LANES, TILE_ROWS};
 
 /// Fewest inputs of a sum that are worth a tile: those of one row.
@@ -22,9 +24,15 @@ const FEWEST_INPUTS: u64 = 32;
 /// Fewest input channels, since each tap is padded to a vector of them.
 const FEWEST_CHANNELS: u32 = 4;
 
-/// A matrix of bf16 values in scratch memory, behind the sums of a block. Distances are in bytes.
+/// Fewest pixels of a block that make it worth while to read all weights for them, where there is a choice.
+const FULL_BLOCK: u32 = 4 * BLOCK;
+
+/// A matrix of bf16 values. Distances are in bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix {
+    operand: Operand,
+    /// The first row: in scratch memory, behind the sums of a block.
+    origin: u64,
     /// Between rows.
     step: u64,
     /// Of all rows of a plane.
@@ -49,16 +57,21 @@ impl Matrix {
         if matches!(self.format, Format::Split { .. }) { 2 } else { 1 }
     }
 
-    /// First byte behind the matrix in scratch memory.
+    /// First byte behind the matrix.
     pub fn end(&self) -> u64 {
-        SUMS_BYTES + self.planes() * self.plane
+        self.origin + self.planes() * self.plane
+    }
+
+    /// The same matrix at the start of an operand.
+    fn whole(self, operand: Operand) -> Self {
+        Self { operand, origin: 0, ..self }
     }
 
     /// The matrix as a map of rows of `width` pixels.
     fn surface(&self, width: u32) -> Surface {
         let pixel = self.step as i64;
-        let origin = Offset::bytes(SUMS_BYTES as i64);
-        Surface { operand: Operand::Scratch, origin, pixel, row: i64::from(width) * pixel }
+        let origin = Offset::bytes(self.origin as i64);
+        Surface { operand: self.operand, origin, pixel, row: i64::from(width) * pixel }
     }
 }
 
@@ -91,7 +104,7 @@ impl Planner<'_> {
             Precision::Split => Format::Split { plane: plane as i32 },
             _ => Format::Bf16,
         };
-        Ok(Matrix { step, plane, format, chunks })
+        Ok(Matrix { operand: Operand::Scratch, origin: SUMS_BYTES, step, plane, format, chunks })
     }
 
     /// Bytes of a matrix of `pixels` rows, all planes.
@@ -103,99 +116,121 @@ impl Planner<'_> {
     /// A convolution that is not fused with another.
     pub(super) fn tiles_conv(&mut self, id: NodeId, conv: &Conv) -> Result<(), PlanError> {
         let maps = self.maps(id);
+        let (batch, image) = (self.program.options.batch, maps.out.shape.pixels());
+        let pixels = u32::try_from(image * u64::from(batch)).ok();
+        // The pixels of all images as if they were one row.
+        if let Some(pixels) = pixels.filter(|_| conv.window.is_point() && maps.is_one_run()) {
+            let along = |view: View| View { pixel: view.pixel, shape: Shape::map(pixels, 1, view.shape.c()), ..view };
+            let maps = Maps { input: along(maps.input), out: along(maps.out), add: along(maps.add) };
+            return self.tiles_of_images(id, conv, 1, maps);
+        }
+        self.tiles_of_images(id, conv, batch, maps)
+    }
+
+    /// A convolution of some images, in blocks of rows: as a step, or as one that gathers windows and one that
+    /// multiplies where threads would have too few rows to share.
+    fn tiles_of_images(&mut self, id: NodeId, conv: &Conv, images: u32, maps: Maps) -> Result<(), PlanError> {
+        let (input, out) = (maps.input.shape, maps.out.shape);
+        let bytes = self.matrix_bytes(conv, out.w()).saturating_mul(u64::from(out.h()));
+        if images == 1 && self.multiplies_apart(conv, out, bytes) {
+            return self.tiles_apart(id, conv, maps);
+        }
+        let blocks = self.tile_blocks((out, images), self.matrix_bytes(conv, out.w()));
+        let matrix = self.matrix(id, conv, out.h().div_ceil(blocks).saturating_mul(out.w()))?;
+        let product = self.product(id, conv, (self.graph.node(id).fusion.load, matrix));
         let mut b = NestBuilder::new();
-        let batch = self.program.options.batch;
-        let pixels = u32::try_from(maps.out.shape.pixels() * u64::from(batch)).ok();
-        let end = match pixels.filter(|_| conv.window.is_point() && maps.is_one_run()) {
-            Some(pixels) => self.tiles_of_pixels(id, &mut b, conv, pixels, &maps.surfaces())?,
-            None => self.tiles_of_rows(id, &mut b, conv, maps)?,
-        };
-        let split = self.program.options.precision == Precision::Split;
-        let constants = self.pack(Pack::Tiles { conv: conv.clone(), split });
+        b.divide(images, |b, image| {
+            let surfaces = maps.surfaces().image(image, maps.images());
+            for run in block_runs(&conv.window, input.h(), out.h(), blocks) {
+                b.units(run.blocks.clone(), 1, |b, [block, _]| {
+                    let surfaces = surfaces.block(&run, block, conv.window.strides[0]);
+                    self.gather_rows(b, &product, (input.w(), out.w()), &run, &surfaces.input);
+                    self.panels(b, &product, run.rows * out.w(), &surfaces);
+                });
+            }
+        });
+        let constants = self.tile_constants(conv);
         let mut operands = self.operands(id, self.added(id));
         set(&mut operands, [Operand::Weights, Operand::Bias], constants);
-        operands[Operand::Scratch.index()] = Some(self.scratch(end));
+        operands[Operand::Scratch.index()] = Some(self.scratch(matrix.end()));
         self.step(id, b, operands);
         Ok(())
     }
 
-    /// How many blocks `rows` of `width` pixels each are cut into; one where threads share panels instead, since
-    /// there are too few pixels for them to share.
-    fn tile_blocks(&self, conv: &Conv, rows: u32, width: u32) -> (u32, bool) {
+    /// How many blocks the rows of each of some maps are cut into, whose matrix has `row_bytes` for each of them.
+    fn tile_blocks(&self, (out, images): (Shape, u32), row_bytes: u64) -> u32 {
+        let full = u32::try_from(out.pixels() / u64::from(FULL_BLOCK)).unwrap_or(u32::MAX);
+        let even = self.program.options.threads.div_ceil(images);
+        let fewest = self.fewest_units(images).min(full).max(even);
+        block_count(out.h(), row_bytes, self.program.target.cache_bytes, fewest)
+    }
+
+    /// Whether threads share panels of weights rather than rows of a result: there are few of these, and the whole
+    /// matrix of `bytes` stays in their caches.
+    fn multiplies_apart(&self, conv: &Conv, out: Shape, bytes: u64) -> bool {
         let threads = self.program.options.threads;
-        let by_panels = u64::from(rows) * u64::from(width) < u64::from(2 * BLOCK) * u64::from(threads);
-        let row = self.matrix_bytes(conv, width);
-        let blocks = block_count(rows, row, self.program.target.cache_bytes, threads);
-        if by_panels { (1, true) } else { (blocks, false) }
+        let units = u64::from(self.fewest_units(1));
+        threads > 1
+            && out.pixels() < units * u64::from(FULL_BLOCK)
+            && bytes <= u64::from(self.program.target.cache_bytes) * u64::from(threads)
+            && u64::from(conv.partition.oc().div_ceil(BLOCK)) >= u64::from(threads)
     }
 
-    /// A pointwise convolution over all pixels as if they were one row.
-    fn tiles_of_pixels(
-        &mut self,
-        id: NodeId,
-        b: &mut NestBuilder,
-        conv: &Conv,
-        pixels: u32,
-        surfaces: &Surfaces,
-    ) -> Result<u64, PlanError> {
-        let along = |surface: &Surface| Surface { row: surface.pixel, ..surface.clone() };
-        let Surfaces { input, out, add } = surfaces;
-        let surfaces = Surfaces { input: along(input), out: along(out), add: along(add) };
-        let (blocks, by_panels) = self.tile_blocks(conv, pixels, 1);
-        let matrix = self.matrix(id, conv, pixels.div_ceil(blocks))?;
-        let product = self.product(id, conv, (self.graph.node(id).fusion.load, matrix));
-        for run in block_runs(&Window::POINT, pixels, pixels, blocks) {
-            let block = |this: &mut Self, b: &mut NestBuilder, block: Index| {
-                let surfaces = surfaces.block(&run, block, 1);
-                let (_, inner) = one_row(run.rows);
-                this.gather_rows(b, &product, (run.rows, run.rows), &inner, &surfaces.input);
-                this.panels(b, &product, run.rows, &surfaces, by_panels);
-            };
-            self.blocks(b, &run, (blocks, by_panels), block);
-        }
-        Ok(matrix.end())
-    }
-
-    /// A convolution over blocks of rows of each image.
-    fn tiles_of_rows(
-        &mut self,
-        id: NodeId,
-        b: &mut NestBuilder,
-        conv: &Conv,
-        maps: Maps,
-    ) -> Result<u64, PlanError> {
+    /// A convolution of an image as two steps.
+    fn tiles_apart(&mut self, id: NodeId, conv: &Conv, maps: Maps) -> Result<(), PlanError> {
         let (input, out) = (maps.input.shape, maps.out.shape);
-        let window = &conv.window;
-        let (blocks, by_panels) = self.tile_blocks(conv, out.h(), out.w());
-        let matrix = self.matrix(id, conv, out.h().div_ceil(blocks) * out.w())?;
+        let matrix = self.matrix(id, conv, out.pixels() as u32)?.whole(Operand::Out);
         let product = self.product(id, conv, (self.graph.node(id).fusion.load, matrix));
-        b.repeat(0..self.program.options.batch, |b, image| {
-            let surfaces = maps.surfaces().image(image, maps.images());
-            for run in block_runs(window, input.h(), out.h(), blocks) {
-                let block = |this: &mut Self, b: &mut NestBuilder, block: Index| {
-                    let surfaces = surfaces.block(&run, block, window.strides[0]);
-                    this.gather_rows(b, &product, (input.w(), out.w()), &run, &surfaces.input);
-                    this.panels(b, &product, run.rows * out.w(), &surfaces, by_panels);
-                };
-                self.blocks(b, &run, (blocks, by_panels), block);
+        let mut b = NestBuilder::new();
+        b.divide(1, |b, _| {
+            let blocks = self.fewest_units(1).min(out.h());
+            for run in block_runs(&conv.window, input.h(), out.h(), blocks) {
+                b.units(run.blocks.clone(), 1, |b, [block, _]| {
+                    let surface = maps.surfaces().input.block(&run, block, conv.window.strides[0]);
+                    let to = matrix.surface(out.w()).block(&run, block, 1);
+                    self.gather_into(b, &product, (input.w(), out.w()), &run, [&surface, &to]);
+                });
             }
         });
-        Ok(matrix.end())
+        let between = self.between_steps(matrix.end());
+        let mut operands = self.operands(id, None);
+        operands[Operand::Out.index()] = Some(between);
+        operands[Operand::Add.index()] = Some(between);
+        self.step(id, b, operands);
+        let constants = self.tile_constants(conv);
+        self.multiply_shared(id, &product, maps, (between, constants));
+        Ok(())
     }
 
-    /// Runs `body` for each block: every thread for its own, or each for the only one.
-    fn blocks(
+    /// The step that multiplies a matrix which the step before it left in `between`, a unit for each panel.
+    fn multiply_shared(
         &mut self,
-        b: &mut NestBuilder,
-        run: &BlockRun,
-        (blocks, by_panels): (u32, bool),
-        body: impl FnOnce(&mut Self, &mut NestBuilder, Index),
+        id: NodeId,
+        product: &Product<'_>,
+        maps: Maps,
+        (between, constants): (Place, [Place; 2]),
     ) {
-        if by_panels {
-            b.repeat(run.blocks.clone(), |b, block| body(self, b, block));
-        } else {
-            b.share(run.blocks.clone(), blocks, |b, block| body(self, b, block));
-        }
+        let product = Product { matrix: product.matrix.whole(Operand::In), ..*product };
+        let pixels = maps.out.shape.pixels() as u32;
+        let mut b = NestBuilder::new();
+        b.divide(1, |b, _| {
+            for (panels, columns) in panels_by_width(product.conv) {
+                b.units(panels, 1, |b, [panel, _]| {
+                    let kernel = self.panel(&product, (pixels, columns), &maps.surfaces());
+                    call_panel(b, kernel, &product, &maps.surfaces(), panel);
+                });
+            }
+        });
+        let mut operands = self.operands(id, self.added(id));
+        operands[Operand::In.index()] = Some(between);
+        set(&mut operands, product.weights, constants);
+        operands[Operand::Scratch.index()] = Some(self.scratch(SUMS_BYTES));
+        self.step(id, b, operands);
+    }
+
+    fn tile_constants(&mut self, conv: &Conv) -> [Place; 2] {
+        let split = self.program.options.precision == Precision::Split;
+        self.pack(Pack::Tiles { conv: conv.clone(), split })
     }
 
     pub(super) fn product<'p>(
@@ -219,9 +254,25 @@ impl Planner<'_> {
         block: &BlockRun,
         input: &Surface,
     ) {
+        self.gather_into(b, product, (w, ow), block, [input, &product.matrix.surface(ow)]);
+    }
+
+    /// As [`Planner::gather_rows`], into the rows of `matrix`.
+    fn gather_into(
+        &mut self,
+        b: &mut NestBuilder,
+        product: &Product<'_>,
+        (w, ow): (u32, u32),
+        block: &BlockRun,
+        [input, matrix]: [&Surface; 2],
+    ) {
         let window = &product.conv.window;
-        let matrix = product.matrix.surface(ow);
         let [stride_rows, stride_pixels] = window.strides.map(i64::from);
+        if window.is_point() && w == 1 && block.rows > 1 {
+            // A column of points is gathered like a row.
+            let (widths, row) = one_row(block.rows);
+            return self.gather_into(b, product, (widths.input, widths.output), &row, [input, matrix]);
+        }
         for rows in &block.runs {
             let first_row = i64::from(rows.first) * stride_rows - i64::from(window.pads.top)
                 + i64::from(rows.taps.start) * i64::from(window.dilation[0]);
@@ -251,7 +302,7 @@ impl Planner<'_> {
     fn gather(
         &mut self,
         product: &Product<'_>,
-        ([above, inside], taps): ([u32; 2], std::ops::Range<u32>),
+        ([above, inside], taps): ([u32; 2], Range<u32>),
         input: &Surface,
     ) -> KernelId {
         let window = &product.conv.window;
@@ -272,29 +323,20 @@ impl Planner<'_> {
         self.kernel(Descriptor::Gather(descriptor))
     }
 
-    /// Multiplies a block of `pixels` rows by every panel of weights; threads share the panels if `by_panels`.
+    /// Multiplies a block of `pixels` rows by every panel of weights.
     pub(super) fn panels(
         &mut self,
         b: &mut NestBuilder,
         product: &Product<'_>,
         pixels: u32,
         surfaces: &Surfaces,
-        by_panels: bool,
     ) {
-        let oc = product.conv.partition.oc();
-        let (whole, rest) = (oc / BLOCK, oc % BLOCK);
-        let units = oc.div_ceil(BLOCK);
-        for (range, columns) in [(0..whole, BLOCK), (whole..units, rest)] {
-            if range.is_empty() {
+        for (panels, columns) in panels_by_width(product.conv) {
+            if panels.is_empty() {
                 continue;
             }
             let kernel = self.panel(product, (pixels, columns), surfaces);
-            let call = |b: &mut NestBuilder, panel: Index| call_panel(b, kernel, product, surfaces, panel);
-            if by_panels {
-                b.share(range, units, call);
-            } else {
-                b.repeat(range, call);
-            }
+            b.repeat(panels, |b, panel| call_panel(b, kernel, product, surfaces, panel));
         }
     }
 
@@ -327,24 +369,68 @@ impl Planner<'_> {
         let out = maps.out.shape;
         let row = self.matrix_bytes(&parts.pointwise, out.w()) + self.between_bytes(id, parts);
         self.limit(self.graph.node(id), "a row of the intermediate map", row, STEP_LIMIT)?;
-        let Target { cache_bytes, .. } = self.program.target;
-        let blocks = block_count(out.h(), row, cache_bytes, self.program.options.threads);
         let between = between(parts);
+        let matrix_bytes = self.matrix_bytes(&parts.pointwise, out.w()).saturating_mul(u64::from(out.h()));
+        let batch = self.program.options.batch;
+        if is_depthwise(&parts.spatial) && batch == 1 && self.runs_apart(parts, maps, matrix_bytes) {
+            return self.tiles_stages_apart(id, parts, &between, maps);
+        }
+        let blocks = self.tile_blocks((out, batch), row);
         let (spatial, product, bytes) =
             self.separable_product(id, parts, &between, out.h().div_ceil(blocks))?;
         let mut b = NestBuilder::new();
-        b.repeat(0..self.program.options.batch, |b, image| {
+        b.divide(batch, |b, image| {
             let surfaces = maps.surfaces().image(image, maps.images());
             for run in block_runs(&parts.spatial.window, maps.input.shape.h(), out.h(), blocks) {
-                b.share(run.blocks.clone(), blocks, |b, block| {
+                b.units(run.blocks.clone(), 1, |b, [block, _]| {
                     let here = surfaces.block(&run, block, parts.spatial.window.strides[0]);
                     self.spatial_matrix(b, &spatial, &product, (maps, &run, &here));
-                    self.panels(b, &product, run.rows * out.w(), &here, false);
+                    self.panels(b, &product, run.rows * out.w(), &here);
                 });
             }
         });
-        let operands = self.separable_operands(id, &spatial, &product, bytes);
+        let mut operands = self.operands(id, self.added(id));
+        let first = self.pack(self.spatial_pack(&spatial));
+        let second = self.tile_constants(product.conv);
+        set(&mut operands, [Operand::Weights, Operand::Bias], first);
+        set(&mut operands, product.weights, second);
+        operands[Operand::Scratch.index()] = Some(self.scratch(bytes));
         self.step(id, b, operands);
+        Ok(())
+    }
+
+    /// A depthwise part, and a pointwise part by tiles, as a step each.
+    fn tiles_stages_apart(
+        &mut self,
+        id: NodeId,
+        parts: &Separable,
+        between: &[Post],
+        maps: Maps,
+    ) -> Result<(), PlanError> {
+        let (input, out) = (maps.input.shape, maps.out.shape);
+        let window = &parts.spatial.window;
+        let (spatial, product, _) = self.separable_product(id, parts, between, out.h())?;
+        let matrix = product.matrix.whole(Operand::Out);
+        let mut b = NestBuilder::new();
+        b.divide(1, |b, _| {
+            for run in block_runs(window, input.h(), out.h(), out.h()) {
+                b.units(run.blocks.clone(), 1, |b, [block, _]| {
+                    let to = matrix.surface(out.w());
+                    let surfaces = Surfaces { input: maps.surfaces().input, out: to.clone(), add: to };
+                    let here = surfaces.block(&run, block, window.strides[0]);
+                    self.spatial_rows(b, &spatial, ((input.w(), out.w()), matrix.format), &run, &here);
+                });
+            }
+        });
+        let memory = self.between_steps(matrix.end());
+        let mut operands = self.operands(id, None);
+        operands[Operand::Out.index()] = Some(memory);
+        operands[Operand::Add.index()] = Some(memory);
+        let constants = self.pack(self.spatial_pack(&spatial));
+        set(&mut operands, [Operand::Weights, Operand::Bias], constants);
+        self.step(id, b, operands);
+        let constants = self.tile_constants(product.conv);
+        self.multiply_shared(id, &product, maps, (memory, constants));
         Ok(())
     }
 
@@ -376,24 +462,6 @@ impl Planner<'_> {
         Ok((self.spatial(id, parts, between)?, Product { weights, ..product }, bytes))
     }
 
-    /// The operands of a separable convolution with `bytes` of scratch memory; packs its constants.
-    fn separable_operands(
-        &mut self,
-        id: NodeId,
-        spatial: &Job<'_>,
-        product: &Product<'_>,
-        bytes: u64,
-    ) -> Operands {
-        let mut operands = self.operands(id, self.added(id));
-        let first = self.pack(self.spatial_pack(spatial));
-        let split = self.program.options.precision == Precision::Split;
-        let second = self.pack(Pack::Tiles { conv: product.conv.clone(), split });
-        set(&mut operands, [Operand::Weights, Operand::Bias], first);
-        set(&mut operands, product.weights, second);
-        operands[Operand::Scratch.index()] = Some(self.scratch(bytes));
-        operands
-    }
-
     /// The spatial part of a block of rows, as rows of the matrix.
     pub(super) fn spatial_matrix(
         &mut self,
@@ -418,6 +486,13 @@ impl Planner<'_> {
         let (_, row) = one_row(pixels);
         self.gather_rows(b, product, (pixels, pixels), &row, &between);
     }
+}
+
+/// Panels of equal width, and their columns.
+fn panels_by_width(conv: &Conv) -> [(Range<u32>, u32); 2] {
+    let oc = conv.partition.oc();
+    let (whole, all) = (oc / BLOCK, oc.div_ceil(BLOCK));
+    [(0..whole, BLOCK), (whole..all, oc % BLOCK)]
 }
 
 /// Calls a panel's kernel; panels before it have 32 columns.
