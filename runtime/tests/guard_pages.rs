@@ -10,8 +10,8 @@ use common::compiled::{bits, constants, precisions, read_values, targets, with_s
 use common::graphs::random_graph;
 use common::{Random, RandomWeights};
 use proptest::prelude::*;
-use xcc_compiler::codegen::{Context, Taken};
 use xcc_compiler::codegen::jit::NativeProgram;
+use xcc_compiler::codegen::{Context, Taken};
 use xcc_compiler::graph::Graph;
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanOptions, Program, plan};

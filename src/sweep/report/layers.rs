@@ -66,7 +66,9 @@ fn rows(point: &Point) -> Vec<Vec<String>> {
     let total: f64 = point.steps.iter().map(|step| step.ms).sum();
     let row = |step: &Step| {
         let form = form_of_step(step, &layers);
-        let cells = [step.layer.clone(), step.class.clone()].into_iter().chain(form);
+        // Lines break before each further layer of a chain.
+        let name = step.layer.replace(CHAIN, " +\u{a0}");
+        let cells = [name, step.class.clone()].into_iter().chain(form);
         cells.chain(work(step)).chain(times(step, total)).collect()
     };
     point.steps.iter().map(row).collect()
@@ -119,4 +121,41 @@ fn times(step: &Step, total: f64) -> [String; 5] {
         step.bound_ms.map_or_else(String::new, |bound| percent(bound / step.ms.max(f64::MIN_POSITIVE))),
         step.bound.clone().unwrap_or_default(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn layer(name: &str, segments: u32) -> Layer {
+        let layer = json!({
+            "name": name, "class": "SeparableConv2D", "path": [], "output_shape": [9, 9, segments], "kernel": [3, 3],
+            "strides": [1, 1], "segments": segments, "cut": format!("{segments}x1"), "parameters": 0,
+            "spatial_macs": 0, "pointwise_macs": 0
+        });
+        serde_json::from_value(layer).unwrap()
+    }
+
+    #[test]
+    fn a_chain_has_the_last_result_and_what_differs_of_each_layer() {
+        let [a, b] = [layer("a", 8), layer("b", 16)];
+        let layers = HashMap::from([("a", &a), ("b", &b)]);
+        let form = |name: &str| {
+            let step = json!({
+                "layer": name, "class": "", "macs": 0, "bytes": 0, "samples_ms": [], "ms": 0.0, "gflops": null,
+                "bound_ms": null, "bound": null, "kernels": []
+            });
+            form_of_step(&serde_json::from_value(step).unwrap(), &layers)
+        };
+        assert_eq!(form("b"), ["9×9×16", "3×3", "16", "16×1"]);
+        assert_eq!(form("a + b"), ["9×9×16", "3×3", "8; 16", "8×1; 16×1"]);
+        assert_eq!(
+            form("a + pool"),
+            ["", "3×3", "8", "8×1"],
+            "the result is that of the pool, which is not known here"
+        );
+        assert_eq!(form("pool"), ["", "", "", ""]);
+    }
 }

@@ -142,3 +142,36 @@ fn add(chart: &mut Chart, results: &Results, series: &Series, quantity: &Quantit
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::marks::Mark;
+    use super::*;
+
+    #[test]
+    fn marks_of_one_place_stand_around_it_in_the_order_of_series() {
+        let series = |number: usize, places: &[f64]| Series {
+            name: number.to_string(),
+            mark: Mark::of(number),
+            points: places.iter().map(|&place| (place, number)).collect(),
+        };
+        let ticks: Vec<(f64, String)> = [1.0, 8.0, 64.0].map(|place| (place, place.to_string())).to_vec();
+        let all = vec![series(0, &[1.0, 8.0]), series(1, &[1.0, 64.0]), series(2, &[1.0, 8.0])];
+        let spectrum = Spectrum { axis: "segments".to_owned(), ticks: ticks.clone(), series: all };
+        let x = Axis::at("segments", ticks, 500, 10.0);
+        let found: Vec<Vec<f64>> = side_by_side(&spectrum, &x)
+            .iter()
+            .map(|series| series.points.iter().map(|point| point.0).collect())
+            .collect();
+        assert!((found[1][0] - 1.0).abs() < 1e-9 && (found[1][1] - 64.0).abs() < 1e-9, "{found:?}");
+        assert!(
+            found[0][0] < 1.0 && found[2][0] > 1.0 && found[0][1] < 8.0 && found[2][1] > 8.0,
+            "{found:?}"
+        );
+        let apart = |a: f64, b: f64| x.distance(a, b, f64::from(axis_length(SIZE.0)));
+        assert!(
+            (apart(found[0][0], 1.0) - APART).abs() < 1e-6
+                && (apart(found[0][1], found[2][1]) - APART).abs() < 1e-6
+        );
+    }
+}
