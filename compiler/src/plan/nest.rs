@@ -293,7 +293,9 @@ pub fn variable_count(nests: &[Nest]) -> usize {
     let behind = |var: Option<(Var, u32)>| var.map_or(0, |(var, _)| var.index() + 1);
     let bound = |nest: &Nest| match nest {
         Nest::Divide { images, body, .. } => variable_count(body).max(behind(*images)),
-        Nest::Unit { block, part, body, .. } => variable_count(body).max(behind(*block)).max(behind(*part)),
+        Nest::Unit { block, part, body, .. } => {
+            variable_count(body).max(behind(*block)).max(behind(*part))
+        }
         Nest::Loop { var, body, .. } => variable_count(body).max(var.index() + 1),
         Nest::Call { .. } => 0,
     };
@@ -473,8 +475,7 @@ mod tests {
             b.units(4..6, 3, |b, [block, part]| {
                 b.repeat(0..2, |b, tile| {
                     b.repeat(5..6, |b, only| {
-                        let offset =
-                            Offset::bytes(-8).along(image, 10_000).along(block, 1000).along(part, 100);
+                        let offset = Offset::bytes(-8).along(image, 10_000).along(block, 1000).along(part, 100);
                         let offset = offset.along(tile, 10).along(only, 1);
                         b.call(KernelId::new(3), vec![Argument { operand: Operand::In, offset }], Some(2));
                     });

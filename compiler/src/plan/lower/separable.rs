@@ -137,8 +137,7 @@ impl Planner<'_> {
         self.limit(node, "a row of the intermediate map", row, STEP_LIMIT)?;
         let pointwise = self.job(id, &parts.pointwise, (Activation::Linear, self.post(id)), u32::MAX)?;
         let (pixel, row_bytes) = (pixel as i64, row as i64);
-        let blocks =
-            block_count(out.h(), row, target.cache_bytes, self.fewest_units(self.program.options.batch));
+        let blocks = block_count(out.h(), row, target.cache_bytes, self.fewest_units(self.program.options.batch));
         Ok(Stages {
             spatial: self.spatial(id, parts, between)?,
             pointwise: Job { weights: Operand::PointwiseWeights, bias: Operand::PointwiseBias, ..pointwise },

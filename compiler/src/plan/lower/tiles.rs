@@ -14,8 +14,8 @@ use crate::kernels::gather::GatherPixels;
 use crate::kernels::matmul::{self, BLOCK, MatmulPanel, SUMS_BYTES};
 use crate::plan::nest::{Index, KernelId, NestBuilder, Offset, Operand};
 use crate::plan::pack::{self, Pack};
-use crate::plan::values::View;
 use crate::plan::windows::{BlockRun, block_count, block_runs, tile_runs};
+use crate::plan::values::View;
 use crate::plan::{Place, PlanError, Precision};
 use crate::vector::{F32, TILE_LANES, TILE_ROWS};
 
@@ -120,8 +120,7 @@ impl Planner<'_> {
         let pixels = u32::try_from(image * u64::from(batch)).ok();
         // The pixels of all images as if they were one row.
         if let Some(pixels) = pixels.filter(|_| conv.window.is_point() && maps.is_one_run()) {
-            let along =
-                |view: View| View { pixel: view.pixel, shape: Shape::map(pixels, 1, view.shape.c()), ..view };
+            let along = |view: View| View { pixel: view.pixel, shape: Shape::map(pixels, 1, view.shape.c()), ..view };
             let maps = Maps { input: along(maps.input), out: along(maps.out), add: along(maps.add) };
             return self.tiles_of_images(id, conv, 1, maps);
         }
