@@ -1,12 +1,15 @@
 //! `xcc report`: the page of a sweep, from its results alone.
 
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use clap::Args;
 use xcc_runtime::replace::replace;
 
 use crate::cli::{self, Failure};
-use crate::sweep::report::page;
+use crate::numbers::counted;
+use crate::sweep::report;
+use crate::sweep::results::Results;
 use crate::sweep::store::Store;
 use crate::terminal::with_progress;
 
@@ -14,13 +17,15 @@ use crate::terminal::with_progress;
 ///
 /// The page stands alone: it needs no network, and the same results always make the same page. It shows latency,
 /// speed, multiply-adds and parameters along the spectrum, what is fastest for its size, all points in a table, and
-/// each point's layers under the roofline and its architecture. Unfinished results do, too.
+/// each point's layers under the roofline and its architecture. Unfinished results do, too. `--figures` writes its
+/// charts as files, for documents.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   xcc sweep specs/digits.xc --over segments=powers --json digits.json
   xcc report digits.json
-  xcc report digits.json -o spectrum.html")]
+  xcc report digits.json -o spectrum.html
+  xcc report digits.json --figures figures")]
 pub struct Arguments {
     /// The JSON that `xcc sweep` wrote
     #[arg(value_name = "RESULTS")]
@@ -28,19 +33,50 @@ pub struct Arguments {
     /// The page to write; `-` is standard output [default: RESULTS with the ending .html]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Write the charts as SVG files into the folder DIR, and no page unless `--output` asks for it: latency.svg,
+    /// speed.svg, macs.svg, parameters.svg, latency-by-macs.svg, latency-by-parameters.svg and, for each point,
+    /// roofline-NUMBER-LABEL.svg
+    #[arg(long, value_name = "DIR")]
+    figures: Option<PathBuf>,
 }
 
-/// Reads, and writes the page.
+/// Reads, and writes the page or the figures.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let Arguments { results: path, output } = arguments;
+    let Arguments { results: path, output, figures } = arguments;
     let results = Store::new(path.clone()).read();
     let results = results.map_err(|reason| Failure::input(format!("{}: {reason}", path.display())))?;
-    let html = with_progress("drawing", || page(&results)).map_err(Failure::input)?;
-    let output = output.clone().unwrap_or_else(|| path.with_extension("html"));
+    if let Some(folder) = figures {
+        write_figures(&results, folder)?;
+    }
+    match output {
+        Some(output) => write_page(&results, output),
+        None if figures.is_some() => Ok(()),
+        None => write_page(&results, &path.with_extension("html")),
+    }
+}
+
+fn write_page(results: &Results, output: &Path) -> Result<(), Failure> {
+    let html = with_progress("drawing", || report::page(results)).map_err(Failure::input)?;
     if output == Path::new("-") {
         return cli::print(&html);
     }
-    replace(&output, |file| file.write_all(html.as_bytes()))
-        .map_err(|error| Failure::input(format!("{}: {error}", output.display())))?;
+    write(output, &html)?;
     cli::print(&format!("wrote {}\n", output.display()))
+}
+
+/// Writes the charts into `folder`, which is made if it is not there. What else is in it stays.
+fn write_figures(results: &Results, folder: &Path) -> Result<(), Failure> {
+    let files = with_progress("drawing", || report::files(results)).map_err(Failure::input)?;
+    let failed = |error: io::Error| Failure::input(format!("{}: {error}", folder.display()));
+    fs::create_dir_all(folder).map_err(failed)?;
+    for (name, svg) in &files {
+        write(&folder.join(name), svg)?;
+    }
+    cli::note(format!("wrote {} to {}", counted(files.len(), "figure"), folder.display()));
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    replace(path, |file| file.write_all(text.as_bytes()))
+        .map_err(|error| Failure::input(format!("{}: {error}", path.display())))
 }

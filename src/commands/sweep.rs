@@ -18,7 +18,7 @@ use crate::terminal::{self, with_progress};
 /// Measure a network at many settings of its parameters
 ///
 /// Every point is compiled first, then all are run in turn, round after round, so that a machine whose speed
-/// drifts favours none. Results are kept in a file after each round: what was interrupted goes on with
+/// drifts favours none. Results are kept in a file as they come: what was interrupted goes on with
 /// `--resume`. The least time of a point by the roofline model is the sum of what its steps take at the
 /// machine's peak or bandwidth, whichever is longer, both measured in the same process.
 #[derive(Args)]

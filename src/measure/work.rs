@@ -26,10 +26,13 @@ pub struct Called {
     pub executed: u64,
 }
 
+/// What stands between the names of layers that run together.
+pub const CHAIN: &str = " + ";
+
 /// What a step has to do, whatever time it takes.
 #[derive(Clone, Debug)]
 pub struct StepWork {
-    /// The layer that it computes, see [`layer`].
+    /// The layer that it computes, see [`layer`]; of a chain all of them, with [`CHAIN`] between them.
     pub layer: String,
     /// The class in Keras of that layer.
     pub class: &'static str,
@@ -49,11 +52,12 @@ pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
         // A node's products are those of its first step: others only finish its epilogue.
         let new = nodes(step).filter(|&node| seen.insert(node));
         let products = new.map(|node| macs(graph, node).total()).fold(0, u64::saturating_add);
-        let names: Vec<&str> = nodes(step).map(|node| layer(graph, node).name.as_str()).collect();
+        let mut names: Vec<&str> = nodes(step).map(|node| layer(graph, node).name.as_str()).collect();
+        names.dedup();
         // A chain begins with a convolution, which is most of its work.
         let first = step.before.first().copied().unwrap_or(step.node);
         StepWork {
-            layer: names.join(" + "),
+            layer: names.join(CHAIN),
             class: layer(graph, first).kind.keras_class(),
             macs: products.saturating_mul(u64::from(program.options.batch)),
             bytes: bytes(program, graph, step),

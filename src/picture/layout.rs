@@ -158,11 +158,12 @@ fn column(tree: &Tree, flow: &Flow, is_first: bool) -> Block {
     block
 }
 
-/// The name of a flow as a heading: `Entry flow`.
+/// The name of a flow as a heading: `Entry flow` as in the Xception paper, other names alone.
 fn heading(name: &str) -> String {
     let mut letters = name.chars();
     let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{} flow", letters.as_str())
+    let noun = if ["entry", "middle", "exit"].contains(&name) { " flow" } else { "" };
+    format!("{first}{}{noun}", letters.as_str())
 }
 
 fn extent_text(shape: Extent, what: &str) -> String {

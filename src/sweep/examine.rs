@@ -91,9 +91,12 @@ fn refuse(results: &Results, source: &Source, refused: &[(usize, Illegal)]) -> F
         cli::note(format!("at {}{others}:{message}", results.points[*at].label));
         cli::tell_diagnostics(&source.name, &source.text, &illegal.diagnostics);
     }
+    let is_one = refused.len() == 1;
     Failure::input(format!(
-        "{} of {} are illegal; `--skip-illegal` leaves them out",
+        "{} of {} {} illegal; `--skip-illegal` leaves {}",
         refused.len(),
-        counted(results.points.len(), "point")
+        counted(results.points.len(), "point"),
+        if is_one { "is" } else { "are" },
+        if is_one { "it out" } else { "them out" }
     ))
 }

@@ -40,11 +40,14 @@ const BANDWIDTH_TIME: Duration = Duration::from_millis(100);
 const MEMORY_SHARE: f64 = 0.6;
 /// Memory for compiled points where the system does not tell what is available.
 const MEMORY: u64 = 1 << 30;
+/// Within a round, results are kept after so much time, and after so many times the time that it took to keep them.
+const KEEP_AFTER: Duration = Duration::from_secs(2);
+const KEEP_SELDOM: u32 = 20;
 /// Runs of which a quick measurement is the median.
 const QUICK_RUNS: usize = 5;
 
 /// Measures every point that is not finished up to `rounds` rounds; those that failed are tried again. `keep` is called
-/// after each round.
+/// after each round, and within rounds that take long.
 pub fn measure(
     results: &mut Results,
     target: Target,
@@ -69,6 +72,7 @@ pub fn measure(
         bar: terminal::progress(visits(results, &unfinished, rounds)),
         results,
         keep,
+        keep_next: Instant::now() + KEEP_AFTER,
     };
     session.measure_bandwidth()?;
     for group in groups(&memory, available) {
@@ -124,6 +128,8 @@ struct Session<'a> {
     peaks: Peaks,
     bar: ProgressBar,
     keep: &'a mut dyn FnMut(&Results) -> Result<(), Failure>,
+    /// When results are kept before the end of a round.
+    keep_next: Instant,
 }
 
 /// A compiled point.
@@ -132,6 +138,8 @@ struct Subject {
     at: usize,
     model: Model,
     input: Vec<f32>,
+    /// What its first sample is added to; `None` once it has one.
+    fresh: Option<(Timing, Vec<Step>)>,
 }
 
 impl Session<'_> {
@@ -162,8 +170,8 @@ impl Session<'_> {
             run(&model, &input)?;
             runs += 1;
         }
-        begin(&mut self.results.points[at], compile, work);
-        Ok(Subject { at, model, input })
+        let fresh = begin(&mut self.results.points[at], compile, work);
+        Ok(Subject { at, model, input, fresh })
     }
 
     /// Measures each point that has not been in this round, in turns of the order, and keeps what was found.
@@ -182,7 +190,7 @@ impl Session<'_> {
         let mut failed = Vec::new();
         for number in order {
             self.peaks.between()?;
-            let subject = &subjects[number];
+            let subject = &mut subjects[number];
             let point = &mut self.results.points[subject.at];
             self.bar.set_message(point.label.clone());
             match visit(subject, point, round) {
@@ -194,6 +202,9 @@ impl Session<'_> {
                 }
             }
             self.bar.inc(1);
+            if Instant::now() >= self.keep_next {
+                self.keep()?;
+            }
         }
         subjects.retain(|subject| !failed.contains(&subject.at));
         self.keep()
@@ -214,8 +225,11 @@ impl Session<'_> {
     fn keep(&mut self) -> Result<(), Failure> {
         let samples = self.earlier_peaks.iter().chain(self.peaks.samples());
         self.results.sampling.peak_samples_gflops = samples.copied().collect();
+        let began = Instant::now();
         figures::update(self.results);
-        (self.keep)(self.results)
+        (self.keep)(self.results)?;
+        self.keep_next = Instant::now() + KEEP_AFTER.max(began.elapsed() * KEEP_SELDOM);
+        Ok(())
     }
 
     /// Measures the bandwidth for each number of threads; the largest counts.
@@ -229,24 +243,26 @@ impl Session<'_> {
     }
 }
 
-/// Readies a point for samples: none, unless it has some of the same steps.
-fn begin(point: &mut Point, compile: Duration, work: Vec<StepWork>) {
+/// Readies a point for samples: with those that it has of the same steps, or else with none.
+fn begin(point: &mut Point, compile: Duration, work: Vec<StepWork>) -> Option<(Timing, Vec<Step>)> {
     let compile_ms = rounded(milliseconds(compile));
     let steps: Vec<Step> = work.into_iter().map(point::step).collect();
     let same = point.steps.len() == steps.len()
         && point.steps.iter().zip(&steps).all(|(old, new)| old.kernels == new.kernels);
-    match &mut point.timing {
-        Some(timing) if same => timing.compile_ms = compile_ms,
-        timing => {
-            *timing = Some(Timing::new(compile_ms));
-            point.steps = steps;
-        }
+    if let Some(timing) = point.timing.as_mut().filter(|_| same) {
+        timing.compile_ms = compile_ms;
+        return None;
     }
+    (point.timing, point.steps) = (None, Vec::new());
+    Some((Timing::new(compile_ms), steps))
 }
 
 /// Takes samples of a point.
-fn visit(subject: &Subject, point: &mut Point, round: u32) -> Result<(), Failure> {
+fn visit(subject: &mut Subject, point: &mut Point, round: u32) -> Result<(), Failure> {
     run(&subject.model, &subject.input)?;
+    if let Some((timing, steps)) = subject.fresh.take() {
+        (point.timing, point.steps) = (Some(timing), steps);
+    }
     let Some(timing) = &mut point.timing else { return Ok(()) };
     let began = Instant::now();
     let mut taken = 0;

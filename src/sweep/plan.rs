@@ -53,6 +53,9 @@ pub struct PlanArgs {
     /// Code for an instruction set: baseline, avx2, avx512, amx, or native, the widest of this machine
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>)]
     pub target: Option<Target>,
+    /// Choose kernels by the times of instructions in this file, as `xcc calibrate --output FILE` writes them
+    #[arg(long, value_name = "FILE")]
+    pub constants: Option<PathBuf>,
     /// Leave out points that the spec does not allow, instead of refusing the sweep
     #[arg(long)]
     pub skip_illegal: bool,
@@ -88,8 +91,10 @@ pub struct Plan {
     pub rounds: u32,
     /// The seed of weights and inputs.
     pub seed: u64,
-    /// What code is made for.
+    /// What code is made for, with the times of instructions by which kernels are chosen.
     pub target: Target,
+    /// Where these times are from, unless they are built in.
+    pub constants: Option<PathBuf>,
     /// Whether illegal points are left out.
     pub skip_illegal: bool,
 }
@@ -214,12 +219,19 @@ impl Plan {
             rounds: ROUNDS,
             seed: 0,
             target: Target::native(),
+            constants: None,
             skip_illegal: false,
         }
     }
 
     fn override_with(&mut self, arguments: &PlanArgs) -> Result<(), Failure> {
-        for (name, values) in &arguments.over {
+        for (number, (name, values)) in arguments.over.iter().enumerate() {
+            if let Some((_, earlier)) = arguments.over[..number].iter().find(|(other, _)| other == name) {
+                return Err(failed(
+                    &format!("--over {name}"),
+                    format!("is given twice; write all values at once: `--over {name}={earlier},{values}`"),
+                ));
+            }
             let axis =
                 Written::parse(name, values).map_err(|error| failed(&format!("--over {name}"), error))?;
             match self.axes.iter_mut().find(|other| other.parameter == *name) {
@@ -239,7 +251,9 @@ impl Plan {
         self.hold = arguments.hold.zip(arguments.by.clone()).or(self.hold.take());
         self.rounds = arguments.rounds.unwrap_or(self.rounds);
         self.seed = arguments.seed.unwrap_or(self.seed);
-        self.target = arguments.target.unwrap_or(self.target);
+        let target = arguments.target.unwrap_or(self.target);
+        self.target = cli::with_constants(target, arguments.constants.as_deref())?;
+        self.constants = arguments.constants.clone();
         self.skip_illegal |= arguments.skip_illegal;
         Ok(())
     }

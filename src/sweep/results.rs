@@ -73,8 +73,20 @@ pub struct Sweep {
     pub batches: Vec<u32>,
     /// The instruction set that code is made for.
     pub target: String,
+    /// The times of instructions by which kernels are chosen; `None` for those that are built in.
+    #[serde(default)]
+    pub constants: Option<Constants>,
     /// The seed of weights and inputs.
     pub seed: u64,
+}
+
+/// Times of instructions that were measured by `xcc calibrate`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Constants {
+    /// Where they were read from.
+    pub path: String,
+    /// FNV-1a (64 bits) of those for the sweep's target, as JSON, in hexadecimal.
+    pub digest: String,
 }
 
 /// A spec and its text.

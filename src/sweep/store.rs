@@ -1,4 +1,4 @@
-//! The file of results: written whole after each round, and read again to go on.
+//! The file of results: always written whole, and read again to go on.
 
 use std::path::{Path, PathBuf};
 
@@ -106,6 +106,11 @@ pub fn is_unfinished(point: &Point) -> bool {
     matches!(point.status, Status::Pending | Status::Failed)
 }
 
+/// What identifies the times of instructions that a sweep chooses kernels by.
+fn digest(sweep: &Sweep) -> Option<&str> {
+    sweep.constants.as_ref().map(|constants| constants.digest.as_str())
+}
+
 /// What keeps results from being continued, if something does.
 fn difference(old: &Results, new: &Results) -> Option<String> {
     let Sweep { spec, axes, combine, fixed, hold, .. } = &old.sweep;
@@ -120,6 +125,7 @@ fn difference(old: &Results, new: &Results) -> Option<String> {
         () if old.sweep.batches != other.batches => "sweep; its batches differ",
         () if old.sweep.seed != other.seed => "sweep; its seed differs",
         () if old.sweep.target != other.target => "target",
+        () if digest(&old.sweep) != digest(other) => "sweep; other constants choose its kernels",
         () if (&old.machine.processor, &old.machine.features)
             != (&new.machine.processor, &new.machine.features) =>
         {

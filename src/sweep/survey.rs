@@ -1,12 +1,15 @@
 //! What a spec makes of a plan: the values of its axes, the number of its budget, and so all points.
 
+use std::path::Path;
+
 use xcc_compiler::cost::summarize;
 use xcc_compiler::elaborate::{self, Param};
 use xcc_compiler::graph::{Graph, Op, Partition};
+use xcc_compiler::target::Target;
 
 use super::axes::{self, Scale, Written};
 use super::plan::{Budget, Plan};
-use super::results::{Axis, Hold, Point, Quantity, Spec, Status, Sweep};
+use super::results::{Axis, Constants, Hold, Point, Quantity, Spec, Status, Sweep};
 use crate::cli::{self, Failure, Setting, Source};
 use crate::network::nearest;
 use crate::numbers::counted;
@@ -38,14 +41,21 @@ pub fn sweep(plan: &Plan, source: &Source) -> Result<Sweep, Failure> {
         threads: plan.threads.clone(),
         batches: plan.batches.clone(),
         target: plan.target.to_string(),
+        constants: plan.constants.as_deref().map(|path| constants(path, plan.target)).transpose()?,
         seed: plan.seed,
         spec: Spec {
             path: source.path.as_ref().map(|path| path.display().to_string()),
-            digest: format!("{:016x}", fnv1a(source.text.as_bytes())),
+            digest: digest(source.text.as_bytes()),
             source: source.text.clone(),
             model,
         },
     })
+}
+
+/// What is told of the constants of a target that were read from `path`.
+fn constants(path: &Path, target: Target) -> Result<Constants, Failure> {
+    let times = serde_json::to_vec(&target.times).map_err(Failure::input)?;
+    Ok(Constants { path: path.display().to_string(), digest: digest(&times) })
 }
 
 fn check_name(name: &str, params: &[Param]) -> Result<(), Failure> {
@@ -168,6 +178,11 @@ fn label(sweep: &Sweep, point: &Point) -> String {
     parts.extend((sweep.threads.len() > 1).then(|| counted(point.threads as usize, "thread")));
     parts.extend((sweep.batches.len() > 1).then(|| format!("batch {}", point.batch)));
     parts.join(" ")
+}
+
+/// [`fnv1a`] in hexadecimal.
+fn digest(bytes: &[u8]) -> String {
+    format!("{:016x}", fnv1a(bytes))
 }
 
 /// FNV-1a, 64 bits.

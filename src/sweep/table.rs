@@ -215,17 +215,23 @@ fn messages(results: &Results, width: usize) -> String {
 
 /// How good the sums of kernels are.
 fn prediction(results: &Results, width: usize) -> String {
-    let errors = kernels::errors(&results.points);
-    if errors.is_empty() {
-        return String::new();
-    }
     let covered: Vec<f64> =
         results.points.iter().filter_map(|point| Some(point.predicted?.covered)).collect();
+    if covered.is_empty() {
+        return String::new();
+    }
+    let errors = kernels::errors(&results.points);
+    let off = match errors.is_empty() {
+        true => String::new(),
+        false => format!(
+            "; off by {} (median), {} at most",
+            percent(quantile(&errors, 0.5)),
+            percent(quantile(&errors, 1.0))
+        ),
+    };
     let text = format!(
-        "predicted: the sum of times of kernels elsewhere; off by {} (median), {} at most; {} of instructions are in \
-         kernels that were measured there",
-        percent(quantile(&errors, 0.5)),
-        percent(quantile(&errors, 1.0)),
+        "predicted: the sum of times of kernels elsewhere{off}; {} of instructions are in kernels that were measured \
+         there, others are taken to be as fast as the most similar of those",
         percent(quantile(&covered, 0.5))
     );
     format!("\n{}\n", wrap(&text, width).join("\n"))

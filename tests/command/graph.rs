@@ -34,6 +34,10 @@ fn a_picture_has_what_a_reader_of_the_paper_looks_for() {
     let count = |needle: &str| picture.matches(needle).count();
     assert_eq!(count("\nSeparableConv "), 6 + 3 + 4);
     assert_eq!((count("stride 2\n"), count("\nMaxPooling 3x3")), (1 + 4 + 4, 4));
+    let stages = output(&["graph", "specs/resnet50.xc", "-o", "-", "--format", "svg"]);
+    for name in ["\nStem\n", "\nStages\n", "\nStages (continued)\n"] {
+        assert!(stages.contains(name), "only the paper's flows are called so: {name}");
+    }
     let cut = output(&["graph", "specs/xception.xc", "-o", "-", "--format", "svg", "--set", "segments=3"]);
     assert!(cut.contains("3 segments of 243, 243, 242"), "segments are told");
 }

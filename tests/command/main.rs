@@ -7,6 +7,7 @@ mod check;
 mod convert;
 mod decouple;
 mod diff;
+mod documents;
 mod emit;
 mod explain;
 mod graph;

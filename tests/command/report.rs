@@ -1,10 +1,13 @@
 //! The page of a sweep: that it stands alone, says what the results say, and works in a browser.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use svg::node::element::tag::Type;
+use svg::parser::Event;
 
 use crate::harness::{TINY, number, output, run};
 
@@ -18,6 +21,7 @@ fn fixed() -> Value {
         output(&["sweep", TINY, "--over", "segments=1,2,full", "--threads", "1", "--dry-run", "--json", "-"]);
     let mut results: Value = serde_json::from_str(&text).unwrap();
     results["sweep"]["question"] = "What of </script> & <b>such</b>?".into();
+    results["sweep"]["target"] = "avx2".into();
     results["machine"] = json!({
         "processor": "A processor", "features": ["avx2"], "cores": 2,
         "roofs": [{"threads": 1, "peak_gflops": 100.0, "bandwidth_gbs": 10.0}]
@@ -132,6 +136,104 @@ fn sweeps_write_the_same_page_as_reports_of_their_results() {
         (refused.status, refused.stderr.as_str()),
         (2, "error: tests/command/tiny.xc: is no file of results of a sweep\n")
     );
+}
+
+/// The figures of these results, by name.
+fn figures(results: &Value) -> BTreeMap<String, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let [json, figures] = ["a.json", "new/figures"].map(|name| folder.path().join(name));
+    std::fs::write(&json, results.to_string()).unwrap();
+    let ran = run(&["report", json.to_str().unwrap(), "--figures", figures.to_str().unwrap()]);
+    assert_eq!((ran.status, ran.stdout.as_str()), (0, ""), "{}", ran.stderr);
+    assert!(!json.with_extension("html").exists(), "nobody asked for a page");
+    let entries = std::fs::read_dir(figures).unwrap().map(|entry| entry.unwrap());
+    let file = |entry: std::fs::DirEntry| {
+        (entry.file_name().into_string().unwrap(), std::fs::read_to_string(entry.path()).unwrap())
+    };
+    entries.map(file).collect()
+}
+
+/// The texts of a figure; every element that is opened is closed.
+fn texts_of(figure: &str) -> Vec<String> {
+    let mut open = Vec::new();
+    let mut texts = Vec::new();
+    for event in svg::read(figure).unwrap() {
+        match event {
+            Event::Tag(name, Type::Start, _) => open.push(name),
+            Event::Tag(name, Type::End, _) => assert_eq!(open.pop(), Some(name)),
+            Event::Text(text) if open.last() == Some(&"text") => texts.push(text.trim().to_owned()),
+            Event::Error(error) => panic!("{error}"),
+            _ => {}
+        }
+    }
+    assert_eq!(open, [""; 0]);
+    texts
+}
+
+#[test]
+fn figures_are_files_that_stand_alone() {
+    let results = fixed();
+    let found = figures(&results);
+    assert!(found == figures(&results), "the same results make the same files");
+    let names: Vec<&str> = found.keys().map(String::as_str).collect();
+    let expected = [
+        "latency-by-macs.svg",
+        "latency-by-parameters.svg",
+        "latency.svg",
+        "macs.svg",
+        "parameters.svg",
+        "roofline-0-segments-1.svg",
+        "roofline-1-segments-2.svg",
+        "roofline-2-segments-full.svg",
+        "speed.svg",
+    ];
+    assert_eq!(names, expected);
+    for (name, figure) in &found {
+        let texts = texts_of(figure);
+        assert!(
+            texts.iter().any(|text| text.starts_with("A processor, avx2, f32, 1 thread, batch 1")),
+            "{name}: {texts:?}"
+        );
+        let foreign = figure.replace("http://www.w3.org/2000/svg", "");
+        for other in ["http", "href", "url(", "@import", "class=", "<script", "data-"] {
+            assert!(!foreign.contains(other), "{name} needs {other} of a page");
+        }
+    }
+    let latency = texts_of(&found["latency.svg"]);
+    for text in ["tiny over segments", "latency (ms)", "segments", "full"] {
+        assert!(latency.iter().any(|other| other == text), "{text}: {latency:?}");
+    }
+}
+
+#[test]
+fn figures_say_what_their_marks_mean_and_escape_what_they_say() {
+    let mut results = fixed();
+    results["sweep"]["name"] = "a < b & c".into();
+    let order = json!({"parameter": "order", "values": [{"text": "x", "number": null}, {"text": "y", "number": null}]});
+    results["sweep"]["axes"].as_array_mut().unwrap().push(order);
+    for (at, point) in results["points"].as_array_mut().unwrap().iter_mut().enumerate() {
+        point["settings"]["order"] = ["x", "y", "x"][at].into();
+    }
+    let found = figures(&results);
+    let [latency, roofline] = ["latency.svg", "roofline-0-segments-1.svg"].map(|name| texts_of(&found[name]));
+    for (texts, expected) in [(latency, ["order=x", "order=y"]), (roofline, ["Conv2D", "SeparableConv2D"])] {
+        assert!(texts.iter().any(|text| text.starts_with("a &lt; b &amp; c")), "{texts:?}");
+        assert!(expected.iter().all(|name| texts.iter().any(|text| text == name)), "{texts:?}");
+    }
+}
+
+#[test]
+fn figures_come_without_a_page_unless_one_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let [json, html, figures] =
+        ["a.json", "a.html", "figures"].map(|name| folder.path().join(name).display().to_string());
+    std::fs::write(&json, fixed().to_string()).unwrap();
+    let ran = run(&["report", &json, "--figures", &figures, "--output", &html]);
+    assert_eq!(ran.stdout, format!("wrote {html}\n"));
+    assert_eq!(ran.stderr, format!("note: wrote 9 figures to {figures}\n"));
+    let refused = run(&["report", &json, "--figures", &json]);
+    assert_eq!(refused.status, 2);
+    assert!(refused.stderr.starts_with(&format!("error: {json}: ")), "{}", refused.stderr);
 }
 
 /// A Chromium, if there is one.

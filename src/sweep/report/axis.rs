@@ -103,6 +103,20 @@ impl Axis {
         share.clamp(0.0, 1.0)
     }
 
+    /// How far the places of two values are apart on an axis of `length`.
+    pub fn distance(&self, a: f64, b: f64, length: f64) -> f64 {
+        (self.share(a) - self.share(b)).abs() * length
+    }
+
+    /// The value whose place is `offset` to the right of that of `value` on an axis of `length`.
+    pub fn beside(&self, value: f64, offset: f64, length: f64) -> f64 {
+        let share = (self.share(value) + offset / length).clamp(0.0, 1.0);
+        match self.is_log {
+            true => self.low * (self.high / self.low).powf(share),
+            false => self.low + (self.high - self.low) * share,
+        }
+    }
+
     /// Its lower and upper end.
     pub fn ends(&self) -> (f64, f64) {
         (self.low, self.high)
@@ -217,6 +231,18 @@ mod tests {
                 assert!(axis.low < axis.high, "{pair:?}: {axis:?}");
                 assert!(pair.iter().all(|value| (0..=100).contains(&axis.map(value, (0, 100)))), "{pair:?}");
             }
+        }
+    }
+
+    #[test]
+    fn places_beside_values_are_as_far_away_as_asked() {
+        for axis in [Axis::log("", 1.0, 1000.0), Axis::linear("", 0.0, 50.0)] {
+            for (value, offset) in [(10.0, 20.0), (10.0, -20.0), (40.0, 0.0)] {
+                let beside = axis.beside(value, offset, 400.0);
+                assert!((axis.distance(value, beside, 400.0) - f64::abs(offset)).abs() < 1e-9, "{axis:?}");
+                assert!((beside - value) * offset >= 0.0);
+            }
+            assert!((axis.beside(10.0, 1e9, 400.0) - axis.ends().1).abs() < 1e-9);
         }
     }
 

@@ -16,17 +16,26 @@ use super::axis::{Axis, LETTER};
 use super::html::escape;
 use super::marks::{GREY, HAIRLINE, INK, Mark, Shape};
 
-/// The size of text.
+/// The size of text as the plotting library counts it, which divides it by 1.24, and as SVG does.
 pub const FONT: i32 = 26;
+pub const TEXT: f64 = 21.0;
+/// The size of labels of marks and of notes, and how far notes are above their places.
+const LABEL: i32 = FONT - 4;
+const NOTE_ABOVE: i32 = 6;
+/// How far the places are apart at which labels are kept off lines.
+const EVERY: i32 = 8;
 /// The radius of marks.
 pub const RADIUS: i32 = 9;
 /// Width of the labels at the left and height of those below.
 const LEFT: i32 = 120;
 const BELOW: i32 = 80;
 /// What is left free at the other sides.
-const MARGIN: i32 = 24;
+pub const MARGIN: i32 = 24;
 /// The length of dashes and of the gaps between them.
 const DASH: [f64; 2] = [12.0, 9.0];
+
+/// The name of what elements of SVG mean.
+pub const SVG: &str = "http://www.w3.org/2000/svg";
 
 /// Why a chart could not be drawn.
 pub type DrawError = DrawingAreaErrorKind<std::io::Error>;
@@ -91,6 +100,12 @@ pub struct Note {
     pub text: String,
 }
 
+/// A drawing: the elements of the plotting library, and circles with tips over the marks.
+struct Drawn {
+    elements: String,
+    tips: String,
+}
+
 /// The length of the horizontal axis of a chart of this width.
 pub fn axis_length(width: u32) -> u32 {
     width.saturating_sub((LEFT + 2 * MARGIN) as u32)
@@ -102,8 +117,23 @@ impl Chart {
         Self { title, size, x, y, lines: Vec::new(), dots: Vec::new(), notes: Vec::new() }
     }
 
-    /// The chart as an SVG element. Marks have circles over them that carry tips and points.
+    /// The chart as an SVG element, as large as the page makes it. Marks have circles over them that carry tips and
+    /// points.
     pub fn svg(&self) -> Result<String, DrawError> {
+        let (width, height) = self.size;
+        let Drawn { elements, tips } = self.draw()?;
+        let title = escape(&self.title);
+        Ok(format!(
+            "<svg role=\"img\" aria-label=\"{title}\" viewBox=\"0 0 {width} {height}\" xmlns=\"{SVG}\">{elements}{tips}</svg>\n"
+        ))
+    }
+
+    /// The elements of the drawing, without what only a page needs.
+    pub fn elements(&self) -> Result<String, DrawError> {
+        Ok(self.draw()?.elements)
+    }
+
+    fn draw(&self) -> Result<Drawn, DrawError> {
         let mut text = String::new();
         let mut tips = String::new();
         {
@@ -121,7 +151,7 @@ impl Chart {
             self.dots.iter().for_each(|dot| tips.push_str(&tip(&context, dot)));
             area.present()?;
         }
-        Ok(finish(&text, &self.title, &tips))
+        Ok(Drawn { elements: content(&text).to_owned(), tips })
     }
 
     fn draw_mesh(&self, context: &mut Context) -> Result<(), DrawError> {
@@ -143,6 +173,8 @@ impl Chart {
     /// Labels of marks, in their order, where there is room: at the right, the left, above or below.
     fn draw_labels(&self, context: &Context, page: &Page) -> Result<(), DrawError> {
         let mut taken: Vec<Area> = self.dots.iter().map(|dot| Area::of_dot(context, dot)).collect();
+        taken.extend(self.notes.iter().map(|note| Area::of_note(context, note)));
+        taken.extend(self.lines.iter().flat_map(|line| Area::along(context, line)));
         let limits = Area {
             x: LEFT + MARGIN,
             y: MARGIN,
@@ -155,7 +187,7 @@ impl Chart {
             let free =
                 |area: &Area| area.is_within(&limits) && taken.iter().all(|other| area.is_apart(other));
             if let Some(area) = places.into_iter().find(free) {
-                let style = ("sans-serif", FONT - 4).into_font().color(&INK);
+                let style = ("sans-serif", LABEL).into_font().color(&INK);
                 page.draw(&Text::new(label.clone(), (area.x, area.y), style))?;
                 taken.push(area);
             }
@@ -179,11 +211,29 @@ impl Area {
         Self { x: x - dot.radius, y: y - dot.radius, width: 2 * dot.radius, height: 2 * dot.radius }
     }
 
+    fn of_note(context: &Context, note: &Note) -> Self {
+        let (x, y) = context.backend_coord(&note.at);
+        let width = text_width(&note.text);
+        Self { x: x - width, y: y - NOTE_ABOVE - LABEL, width, height: LABEL }
+    }
+
+    /// Places along a line.
+    fn along(context: &Context, line: &Line) -> Vec<Self> {
+        let pixels: Vec<(i32, i32)> = line.places.iter().map(|place| context.backend_coord(place)).collect();
+        let places = |pair: &[(i32, i32)]| {
+            let (from, to) = (pair[0], pair[1]);
+            let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+            let count = (dx.abs().max(dy.abs()) / EVERY).max(1);
+            let at = move |number: i32| (from.0 + dx * number / count, from.1 + dy * number / count);
+            (0..=count).map(at).map(|(x, y)| Self { x, y, width: 1, height: 1 }).collect::<Vec<_>>()
+        };
+        pixels.windows(2).flat_map(places).collect()
+    }
+
     /// Where text may stand beside this.
     fn beside(&self, text: &str) -> [Self; 4] {
         const GAP: i32 = 12;
-        let height = FONT - 4;
-        let width = (text.chars().count() as f64 * f64::from(height) * LETTER) as i32;
+        let (width, height) = (text_width(text), LABEL);
         let (middle, level) = (self.x + (self.width - width) / 2, self.y + (self.height - height) / 2);
         let at = |x, y| Self { x, y, width, height };
         [
@@ -207,6 +257,11 @@ impl Area {
             && self.x + self.width <= other.x + other.width
             && self.y + self.height <= other.y + other.height
     }
+}
+
+/// The width of a label.
+fn text_width(text: &str) -> i32 {
+    (text.chars().count() as f64 * f64::from(LABEL) * LETTER) as i32
 }
 
 fn draw_line(context: &Context, line: &Line) -> Result<(), DrawError> {
@@ -253,8 +308,8 @@ fn draw_dot(context: &Context, dot: &Dot) -> Result<(), DrawError> {
 }
 
 fn draw_note(context: &Context, note: &Note) -> Result<(), DrawError> {
-    let style = ("sans-serif", FONT - 4).into_font().color(&GREY).pos(Pos::new(HPos::Right, VPos::Bottom));
-    let text = Text::new(note.text.clone(), (0, -6), style);
+    let style = ("sans-serif", LABEL).into_font().color(&GREY).pos(Pos::new(HPos::Right, VPos::Bottom));
+    let text = Text::new(note.text.clone(), (0, -NOTE_ABOVE), style);
     context.plotting_area().draw(&(EmptyElement::at(note.at) + text))
 }
 
@@ -269,26 +324,30 @@ fn tip(context: &Context, dot: &Dot) -> String {
     )
 }
 
-/// Adds what the library cannot: a title, tips, and a size that the page decides.
-fn finish(text: &str, title: &str, tips: &str) -> String {
-    let from = text.find("viewBox").unwrap_or(0);
-    let end = text.rfind("</svg>").unwrap_or(text.len());
-    let title = escape(title);
-    format!("<svg role=\"img\" aria-label=\"{title}\" {}{tips}</svg>\n", &text[from..end])
+/// What stands between the tags of the element that is all of an SVG.
+fn content(svg: &str) -> &str {
+    let inside = svg.find("<svg").and_then(|at| Some((at + svg[at..].find('>')? + 1, svg.rfind("</svg>")?)));
+    inside.and_then(|(from, to)| svg.get(from..to)).unwrap_or_default()
 }
 
-/// A mark alone, for legends.
+/// A mark alone, for legends of pages.
 pub fn legend_mark(mark: Mark) -> String {
+    let shape = mark_element(mark, 7);
+    format!("<svg class=\"mark\" viewBox=\"-9 -9 18 18\" aria-hidden=\"true\">{shape}</svg>")
+}
+
+/// A mark around (0, 0) that fits into a circle of `radius`.
+pub fn mark_element(mark: Mark, radius: i32) -> String {
     let style = format!("#{:02x}{:02x}{:02x}", mark.color.0, mark.color.1, mark.color.2);
     let paint = format!("fill=\"{style}\" stroke=\"{style}\" stroke-width=\"1.5\"");
-    let shape = match mark.shape {
-        Shape::Circle => format!("<circle r=\"6\" {paint}/>"),
+    match mark.shape {
+        Shape::Circle => format!("<circle r=\"{}\" {paint}/>", radius - 1),
         shape => {
-            let corners: Vec<String> = shape.corners(7).iter().map(|(x, y)| format!("{x},{y}")).collect();
+            let corners: Vec<String> =
+                shape.corners(radius).iter().map(|(x, y)| format!("{x},{y}")).collect();
             format!("<polygon points=\"{}\" {paint}/>", corners.join(" "))
         }
-    };
-    format!("<svg class=\"mark\" viewBox=\"-9 -9 18 18\" aria-hidden=\"true\">{shape}</svg>")
+    }
 }
 
 #[cfg(test)]
@@ -328,6 +387,17 @@ mod tests {
     fn labels_never_lie_on_each_other() {
         let svg = chart(9).svg().unwrap();
         assert_eq!(svg.matches("label").count() - svg.matches("aria-label").count(), 4, "{svg}");
+    }
+
+    #[test]
+    fn labels_keep_off_lines() {
+        let mut chart = chart(1);
+        let place =
+            |svg: &str| svg.split("label0").next().unwrap().rsplit("<text ").next().unwrap().to_owned();
+        let free = place(&chart.svg().unwrap());
+        // Through the place at the right of the mark, which is the first choice.
+        chart.lines.push(Line { places: vec![(12.0, 0.0), (30.0, 1.0)], color: INK, is_dashed: false });
+        assert_ne!(place(&chart.svg().unwrap()), free);
     }
 
     #[test]

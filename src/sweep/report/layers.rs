@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::html::{Column, cells, table};
+use crate::measure::work::CHAIN;
 use crate::sweep::results::{Layer, Point, Results, Step};
 
 /// What the script needs of a point.
@@ -64,8 +65,10 @@ fn rows(point: &Point) -> Vec<Vec<String>> {
     }
     let total: f64 = point.steps.iter().map(|step| step.ms).sum();
     let row = |step: &Step| {
-        let form = layers.get(step.layer.as_str()).map_or_else(Default::default, |layer| form(layer));
-        let cells = [step.layer.clone(), step.class.clone()].into_iter().chain(form);
+        let form = form_of_step(step, &layers);
+        // Lines break before each further layer of a chain.
+        let name = step.layer.replace(CHAIN, " +\u{a0}");
+        let cells = [name, step.class.clone()].into_iter().chain(form);
         cells.chain(work(step)).chain(times(step, total)).collect()
     };
     point.steps.iter().map(row).collect()
@@ -75,6 +78,21 @@ fn unmeasured(layer: &Layer) -> Vec<String> {
     let macs = layer.spatial_macs.saturating_add(layer.pointwise_macs) as f64 / 1e6;
     let cells = [layer.name.clone(), layer.class.clone()].into_iter().chain(form(layer));
     cells.chain([format!("{macs:.2}")]).chain(std::iter::repeat_n(String::new(), 6)).collect()
+}
+
+/// Result, window, segments and cut of a step: of a chain of layers the last result, and the rest of each layer where
+/// they differ.
+fn form_of_step(step: &Step, layers: &HashMap<&str, &Layer>) -> [String; 4] {
+    let names: Vec<&str> = step.layer.split(CHAIN).collect();
+    let last = names.last().is_some_and(|name| layers.contains_key(name));
+    let forms: Vec<[String; 4]> = names.iter().filter_map(|name| Some(form(layers.get(name)?))).collect();
+    let Some([result, ..]) = forms.last() else { return Default::default() };
+    let [window, segments, cut] = [1, 2, 3].map(|part| {
+        let mut texts: Vec<&str> = forms.iter().map(|form| form[part].as_str()).collect();
+        texts.dedup();
+        texts.join("; ")
+    });
+    [if last { result.clone() } else { String::new() }, window, segments, cut]
 }
 
 /// Result, window, segments and cut.
@@ -103,4 +121,41 @@ fn times(step: &Step, total: f64) -> [String; 5] {
         step.bound_ms.map_or_else(String::new, |bound| percent(bound / step.ms.max(f64::MIN_POSITIVE))),
         step.bound.clone().unwrap_or_default(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn layer(name: &str, segments: u32) -> Layer {
+        let layer = json!({
+            "name": name, "class": "SeparableConv2D", "path": [], "output_shape": [9, 9, segments], "kernel": [3, 3],
+            "strides": [1, 1], "segments": segments, "cut": format!("{segments}x1"), "parameters": 0,
+            "spatial_macs": 0, "pointwise_macs": 0
+        });
+        serde_json::from_value(layer).unwrap()
+    }
+
+    #[test]
+    fn a_chain_has_the_last_result_and_what_differs_of_each_layer() {
+        let [a, b] = [layer("a", 8), layer("b", 16)];
+        let layers = HashMap::from([("a", &a), ("b", &b)]);
+        let form = |name: &str| {
+            let step = json!({
+                "layer": name, "class": "", "macs": 0, "bytes": 0, "samples_ms": [], "ms": 0.0, "gflops": null,
+                "bound_ms": null, "bound": null, "kernels": []
+            });
+            form_of_step(&serde_json::from_value(step).unwrap(), &layers)
+        };
+        assert_eq!(form("b"), ["9×9×16", "3×3", "16", "16×1"]);
+        assert_eq!(form("a + b"), ["9×9×16", "3×3", "8; 16", "8×1; 16×1"]);
+        assert_eq!(
+            form("a + pool"),
+            ["", "3×3", "8", "8×1"],
+            "the result is that of the pool, which is not known here"
+        );
+        assert_eq!(form("pool"), ["", "", "", ""]);
+    }
 }

@@ -1,15 +1,17 @@
-//! The report of a sweep: one self-contained HTML page.
+//! The report of a sweep: one self-contained HTML page, or its charts as files.
 //!
 //! `series` says which points belong together; `spectrum`, `roofline` and `pareto` make charts of them, which are values
-//! (`chart`, `axis`, `marks`) before they are SVG; `points` and `layers` are tables, `architecture` draws networks. All
-//! that a reader can choose is in the page already; its script only shows one thing and hides the others, so that without
-//! it everything can still be unfolded.
+//! (`chart`, `axis`, `marks`) with captions (`exhibit`) before they are SVG; `points` and `layers` are tables,
+//! `architecture` draws networks. All that a reader can choose is in the page already; its script only shows one thing
+//! and hides the others, so that without it everything can still be unfolded.
 
 mod architecture;
 mod axis;
 mod chart;
+mod exhibit;
 mod html;
 mod layers;
+mod legend;
 mod marks;
 mod pareto;
 mod points;
@@ -18,9 +20,12 @@ mod series;
 mod spectrum;
 
 use chart::DrawError;
-use html::{escape, figure, script_safe};
+use exhibit::{Exhibit, Heading};
+use html::{escape, script_safe};
+use legend::Legend;
+use series::Spectrum;
 
-use super::results::{Point, Results, Roof, Status};
+use super::results::{Results, Roof, Status};
 use crate::numbers::counted;
 
 const STYLE: &str = include_str!("page.css");
@@ -45,10 +50,16 @@ pub fn page(results: &Results) -> Result<String, ReportError> {
     let chosen = chosen(results, &shown);
     let data = serde_json::to_string(&layers::data(results, &shown))?;
     let title = escape(&results.sweep.name);
+    let spectrum = Spectrum::new(results);
+    let legend = Legend::of_series(&spectrum.series);
     let parts = [
         head(results),
-        section("spectrum", "The spectrum", &spectrum::figures(results)?),
-        section("front", "Latency against cost", &pareto::figures(results)?),
+        section(
+            "spectrum",
+            spectrum_title(&spectrum),
+            &figures(&legend, &spectrum::charts(results, &spectrum))?,
+        ),
+        section("front", "Latency against cost", &figures(&legend, &pareto::charts(results, &spectrum))?),
         section("table", "Points", &points::html(results)),
         choice(results, &shown, chosen)?,
         section("about", "How it was measured", &about(results)),
@@ -61,6 +72,60 @@ pub fn page(results: &Results) -> Result<String, ReportError> {
         parts.concat(),
         script_safe(&data),
     ))
+}
+
+/// The charts of the page as SVG files, each with its name. The same results make the same text.
+pub fn files(results: &Results) -> Result<Vec<(String, String)>, ReportError> {
+    let spectrum = Spectrum::new(results);
+    let legend = Legend::of_series(&spectrum.series);
+    let classes = roofline::classes(results);
+    let layers = Legend::of_classes(&classes);
+    let title = &results.sweep.name;
+    let mut files = Vec::new();
+    let mut add = |exhibit: &Exhibit, title: String, legend: &Legend| {
+        let text = exhibit.file(&Heading { title, place: place(results) }, legend)?;
+        files.push((format!("{}.svg", exhibit.id), text));
+        Ok::<(), DrawError>(())
+    };
+    for exhibit in spectrum::charts(results, &spectrum).iter().chain(&pareto::charts(results, &spectrum)) {
+        add(exhibit, title.clone(), &legend)?;
+    }
+    for number in shown(results) {
+        let Some(exhibit) = roofline::exhibit(results, number, &classes) else { continue };
+        let label = results.points.get(number).map_or("", |point| point.label.as_str());
+        add(&exhibit, format!("{title}: {label}"), &layers)?;
+    }
+    Ok(files)
+}
+
+/// Where was measured, and what all points have in common.
+fn place(results: &Results) -> String {
+    let sweep = &results.sweep;
+    let mut parts = vec![results.machine.processor.clone(), sweep.target.clone()];
+    if let [precision] = sweep.precisions.as_slice() {
+        parts.push(precision.clone());
+    }
+    if let [threads] = sweep.threads.as_slice() {
+        parts.push(counted(*threads as usize, "thread"));
+    }
+    if let [batch] = sweep.batches.as_slice() {
+        parts.push(format!("batch {batch}"));
+    }
+    parts.join(", ")
+}
+
+fn spectrum_title(spectrum: &Spectrum) -> &'static str {
+    if spectrum.axis.ends_with("segments") { "The spectrum" } else { "Costs and times" }
+}
+
+/// Charts side by side, below what their marks mean; nothing where there are none.
+fn figures(legend: &Legend, exhibits: &[Exhibit]) -> Result<String, DrawError> {
+    if exhibits.is_empty() {
+        return Ok(String::new());
+    }
+    let figures =
+        exhibits.iter().map(|exhibit| exhibit.html("chart")).collect::<Result<String, DrawError>>()?;
+    Ok(format!("{}<div class=\"charts\">\n{figures}</div>\n", legend.html()))
 }
 
 /// The points that are drawn: those with costs, evenly spread where there are too many.
@@ -126,7 +191,7 @@ fn choice(results: &Results, shown: &[usize], chosen: usize) -> Result<String, R
     let body = format!(
         "{}{note}{}{rooflines}<h3>Layers</h3>\n{}<h3>Architecture</h3>\n{}",
         selection(results, shown, chosen),
-        if classes.is_empty() { String::new() } else { roofline::legend(&classes) },
+        Legend::of_classes(&classes).html(),
         layers::html(point),
         architecture::figures(results, shown),
     );
@@ -153,29 +218,14 @@ fn drawn_point(
     is_chosen: bool,
 ) -> Result<String, DrawError> {
     let Some(point) = results.points.get(number) else { return Ok(String::new()) };
-    let roof = results.machine.roofs.iter().find(|roof| roof.threads == point.threads);
-    let chart = roof.and_then(|roof| roofline::chart(point, roof, classes));
-    let chart = match chart {
-        Some(chart) => figure("roofline", &chart.svg()?, &roofline_caption(point)),
-        None => String::new(),
-    };
+    let exhibit = roofline::exhibit(results, number, classes);
+    let chart = exhibit.map_or(Ok(String::new()), |exhibit| exhibit.html("roofline"))?;
     let open = if is_chosen { " open" } else { "" };
     Ok(format!(
         "<details class=\"choice\" id=\"point-{number}\" data-points=\"{number}\"{open}>\n<summary>{}</summary>\n<p>{}</p>\n{chart}</details>\n",
         escape(&point.label),
         escape(&points::facts(point)),
     ))
-}
-
-fn roofline_caption(point: &Point) -> String {
-    let unplaced = roofline::unplaced_share(point) * 100.0;
-    let rest = match unplaced >= 0.05 {
-        true => format!(" Layers without multiply-adds, {unplaced:.1} % of the time, have no place here."),
-        false => String::new(),
-    };
-    format!(
-        "Each mark is a layer as it runs; its area grows with its share of the time. Above the slope of memory are layers that find their data in caches.{rest}"
-    )
 }
 
 /// How the figures came about.
@@ -195,6 +245,11 @@ fn about(results: &Results) -> String {
     ));
     let fixed: Vec<String> = sweep.fixed.iter().map(|(name, value)| format!("{name}={value}")).collect();
     lines.extend((!fixed.is_empty()).then(|| format!("At all points: {}.", fixed.join(", "))));
+    lines.extend(
+        sweep.constants.as_ref().map(|constants| {
+            format!("Kernels were chosen by the times of instructions in {}.", constants.path)
+        }),
+    );
     lines.push(format!("Weights and inputs are random numbers of seed {}.", sweep.seed));
     let lines: Vec<String> = lines.iter().map(|line| escape(line)).collect();
     format!(

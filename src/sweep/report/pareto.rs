@@ -1,40 +1,33 @@
 //! Points of which no other is both faster and smaller.
 
 use super::axis::Axis;
-use super::chart::{Chart, Dot, DrawError, Line, RADIUS};
-use super::html::figure;
+use super::chart::{Chart, Dot, Line, RADIUS};
+use super::exhibit::Exhibit;
 use super::series::{Series, Spectrum};
-use super::spectrum::legend;
 use crate::sweep::results::{Point, Results};
 
 /// Width and height of each chart.
 const SIZE: (u32, u32) = (920, 680);
-/// A cost, and its name with the unit.
-type Costs = (&'static str, fn(&Point) -> Option<f64>);
+/// What files with the chart are called, a cost with its unit, and how much of it a point has.
+type Costs = (&'static str, &'static str, fn(&Point) -> Option<f64>);
 
 const COSTS: [Costs; 2] = [
-    ("MACs of an image (10⁹)", |point| Some(point.cost?.macs as f64 / 1e9)),
-    ("parameters (10⁶)", |point| Some(point.cost?.parameters as f64 / 1e6)),
+    ("latency-by-macs", "MACs of an image (10⁹)", |point| Some(point.cost?.macs as f64 / 1e9)),
+    ("latency-by-parameters", "parameters (10⁶)", |point| Some(point.cost?.parameters as f64 / 1e6)),
 ];
 
-/// Latency against each cost; empty when nothing was measured.
-pub fn figures(results: &Results) -> Result<String, DrawError> {
-    let spectrum = Spectrum::new(results);
-    let mut figures = String::new();
-    for costs in &COSTS {
-        if let Some(chart) = chart(results, &spectrum.series, costs) {
-            let caption = "Filled marks are on the front of points that run alike: no other has both a lower \
-                           latency and fewer of the others. What a network learns is not measured here.";
-            figures += &figure("chart", &chart.svg()?, caption);
-        }
-    }
-    Ok(match figures.is_empty() {
-        true => figures,
-        false => format!("{}<div class=\"charts\">\n{figures}</div>\n", legend(&spectrum.series)),
-    })
+/// Latency against each cost; nothing when nothing was measured.
+pub fn charts(results: &Results, spectrum: &Spectrum) -> Vec<Exhibit> {
+    let exhibit = |costs: &Costs| {
+        let chart = chart(results, &spectrum.series, costs)?;
+        let caption = "Filled marks are on the front of points that run alike: no other has both a lower latency and \
+                       fewer of the others. What a network learns is not measured here.";
+        Some(Exhibit { id: costs.0.to_owned(), chart, caption: caption.to_owned() })
+    };
+    COSTS.iter().filter_map(exhibit).collect()
 }
 
-fn chart(results: &Results, series: &[Series], (name, cost): &Costs) -> Option<Chart> {
+fn chart(results: &Results, series: &[Series], (_, name, cost): &Costs) -> Option<Chart> {
     let place = |point: &Point| Some((cost(point)?, point.timing.as_ref()?.median_ms));
     let places: Vec<Option<(f64, f64)>> = results.points.iter().map(place).collect();
     let known: Vec<(f64, f64)> = places.iter().flatten().copied().collect();
@@ -63,8 +56,8 @@ fn chart(results: &Results, series: &[Series], (name, cost): &Costs) -> Option<C
             label: is_best.then(|| point.label.clone()),
         });
     }
-    // The best get their labels first.
-    chart.dots.sort_by_key(|dot| dot.is_hollow);
+    // Marks of the front lie on the others.
+    chart.dots.sort_by_key(|dot| !dot.is_hollow);
     chart.lines = steps(&results.points, &places, &front);
     Some(chart)
 }

@@ -2,7 +2,7 @@
 
 use super::html::{Column, escape, table};
 use crate::numbers::counted;
-use crate::sweep::results::{Axis, Cost, Point, Results, Status, Timing};
+use crate::sweep::results::{Axis, Combine, Cost, Point, Results, Status, Sweep, Timing};
 
 /// A cell: its text, and what it is sorted by where that is not the text.
 #[derive(Clone, Default)]
@@ -43,9 +43,10 @@ fn cell(column: &Column, cell: &Cell) -> String {
     format!("<td{class}{sort}>{}</td>", escape(&cell.text))
 }
 
-/// The parameters that need a column: of a single one, the label says the value.
+/// The parameters that need a column: where only one has a value at each point, the label says it.
 fn parameters(results: &Results) -> impl Iterator<Item = &Axis> {
-    results.sweep.axes.iter().filter(|_| results.sweep.axes.len() > 1)
+    let Sweep { axes, combine, .. } = &results.sweep;
+    axes.iter().filter(|_| axes.len() > 1 && *combine != Combine::Each)
 }
 
 fn columns(results: &Results) -> Vec<Column> {

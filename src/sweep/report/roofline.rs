@@ -1,8 +1,8 @@
 //! The steps of a run under the two roofs of the machine (Williams, Waterman and Patterson, *Roofline*, CACM 2009).
 
 use super::axis::Axis;
-use super::chart::{Chart, Dot, Line, Note, RADIUS, legend_mark};
-use super::html::escape;
+use super::chart::{Chart, Dot, Line, Note, RADIUS};
+use super::exhibit::Exhibit;
 use super::marks::{INK, Mark};
 use crate::sweep::results::{Point, Results, Roof, Step};
 
@@ -20,23 +20,40 @@ pub fn classes(results: &Results) -> Vec<&str> {
     classes
 }
 
-/// The classes and their marks.
-pub fn legend(classes: &[&str]) -> String {
-    let item = |(number, class): (usize, &&str)| {
-        format!("<li>{}{}</li>", legend_mark(Mark::of(number)), escape(class))
+/// The chart of point `number`; `None` when its steps or the roofs were not measured.
+pub fn exhibit(results: &Results, number: usize, classes: &[&str]) -> Option<Exhibit> {
+    let point = results.points.get(number)?;
+    let roof = results.machine.roofs.iter().find(|roof| roof.threads == point.threads)?;
+    let chart = chart(point, roof, classes)?;
+    Some(Exhibit { id: format!("roofline-{number}-{}", plain(&point.label)), chart, caption: caption(point) })
+}
+
+/// The letters and digits of a label, with dashes between them.
+fn plain(label: &str) -> String {
+    let words = label.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-")
+}
+
+fn caption(point: &Point) -> String {
+    let unplaced = unplaced_share(point) * 100.0;
+    let rest = match unplaced >= 0.05 {
+        true => format!(" Layers without multiply-adds, {unplaced:.1} % of the time, have no place here."),
+        false => String::new(),
     };
-    format!("<ul class=\"legend\">{}</ul>\n", classes.iter().enumerate().map(item).collect::<String>())
+    format!(
+        "Each mark is a layer as it runs; its area grows with its share of the time. Above the slope of memory are \
+         layers that find their data in caches.{rest}"
+    )
 }
 
 /// The share of a point's time in steps that have no place in the chart, for want of multiply-adds.
-pub fn unplaced_share(point: &Point) -> f64 {
+fn unplaced_share(point: &Point) -> f64 {
     let total: f64 = point.steps.iter().map(|step| step.ms).sum();
     let unplaced: f64 = point.steps.iter().filter(|step| place(step).is_none()).map(|step| step.ms).sum();
     if total > 0.0 { unplaced / total } else { 0.0 }
 }
 
-/// The chart of a point; `None` when its steps or the roofs were not measured.
-pub fn chart(point: &Point, roof: &Roof, classes: &[&str]) -> Option<Chart> {
+fn chart(point: &Point, roof: &Roof, classes: &[&str]) -> Option<Chart> {
     let placed: Vec<(&Step, (f64, f64))> =
         point.steps.iter().filter_map(|step| Some((step, place(step)?))).collect();
     if placed.is_empty() || roof.peak_gflops <= 0.0 || roof.bandwidth_gbs <= 0.0 {

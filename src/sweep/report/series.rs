@@ -95,6 +95,19 @@ fn common(sweep: &Sweep, point: &Point, parameter: &str) -> String {
     parts.join(", ")
 }
 
+/// The largest number that each word stands for, as `full` does for other numbers on other axes: on a common axis it
+/// has one place.
+fn words<'a>(axes: &[&'a Axis]) -> BTreeMap<&'a str, f64> {
+    let mut words = BTreeMap::new();
+    for value in axes.iter().flat_map(|axis| &axis.values).filter(|value| value.text.parse::<f64>().is_err())
+    {
+        let Some(number) = value.number else { continue };
+        let largest = words.entry(value.text.as_str()).or_insert(number);
+        *largest = number.max(*largest);
+    }
+    words
+}
+
 /// Where the values of axes lie: at their numbers where all have one, else side by side.
 struct Places {
     of: BTreeMap<(String, String), f64>,
@@ -104,10 +117,12 @@ struct Places {
 impl Places {
     fn new(axes: &[&Axis]) -> Self {
         let is_numeric = axes.iter().all(|axis| is_numeric(axis));
+        let words = words(axes);
         let mut places = Self { of: BTreeMap::new(), ticks: Vec::new() };
         for axis in axes {
             for value in &axis.values {
-                let at = match value.number.filter(|_| is_numeric) {
+                let number = words.get(value.text.as_str()).copied().or(value.number);
+                let at = match number.filter(|_| is_numeric) {
                     Some(number) => number,
                     None => places.of.len() as f64,
                 };
@@ -140,19 +155,27 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::sweep::survey;
 
+    fn value(text: &str, number: Option<f64>) -> Value {
+        json!({"text": text, "number": number})
+    }
+
     fn spectrum(combine: &str, threads: &[u32]) -> Spectrum {
-        let value = |text: &str, number: Option<f64>| json!({"text": text, "number": number});
+        let axes = json!([
+            {"parameter": "order", "values": [value("b", None), value("a", None)]},
+            {"parameter": "segments", "values": [value("full", Some(8.0)), value("2", Some(2.0))]},
+        ]);
+        spectrum_of(axes, combine, threads)
+    }
+
+    fn spectrum_of(axes: Value, combine: &str, threads: &[u32]) -> Spectrum {
         let sweep = json!({
             "name": "", "question": null, "spec": {"path": null, "model": "m", "digest": "", "source": ""},
-            "axes": [
-                {"parameter": "order", "values": [value("b", None), value("a", None)]},
-                {"parameter": "segments", "values": [value("full", Some(8.0)), value("2", Some(2.0))]},
-            ],
+            "axes": axes,
             "combine": combine, "fixed": {}, "hold": null, "precisions": ["f32"], "threads": threads, "batches": [1],
             "target": "native", "seed": 0
         });
@@ -191,5 +214,14 @@ mod tests {
         let places: Vec<f64> = found.ticks.iter().map(|tick| tick.0).collect();
         assert_eq!(places, [0.0, 1.0, 2.0, 3.0]);
         assert_eq!(found.ticks[3].1, "segments=2");
+    }
+
+    #[test]
+    fn words_have_one_place_on_a_common_axis() {
+        let full = |parameter: &str, channels: f64| json!({"parameter": parameter, "values": [value("4", Some(4.0)), value("full", Some(channels))]});
+        let found =
+            spectrum_of(json!([full("entry_segments", 256.0), full("exit_segments", 728.0)]), "each", &[1]);
+        assert_eq!(found.ticks, [(4.0, "4".to_owned()), (728.0, "full".to_owned())]);
+        assert_eq!(found.series[0].points, [(4.0, 0), (728.0, 1)]);
     }
 }

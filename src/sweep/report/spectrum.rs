@@ -1,17 +1,23 @@
 //! Charts of costs and times along an axis of the sweep.
 
+use std::collections::HashMap;
+
 use super::axis::Axis;
-use super::chart::{Chart, Dot, DrawError, FONT, Line, RADIUS, axis_length, legend_mark};
-use super::html::{escape, figure};
-use super::marks::GREY;
+use super::chart::{Chart, Dot, FONT, Line, RADIUS, axis_length};
+use super::exhibit::Exhibit;
 use super::series::{Series, Spectrum};
 use crate::sweep::results::{Point, Results};
 
 /// Width and height of each chart.
 const SIZE: (u32, u32) = (920, 620);
+/// How far marks are apart that have the same place, and which share of the way to the next place they take.
+const APART: f64 = 1.5 * RADIUS as f64;
+const ROOM: f64 = 0.4;
 
 /// A quantity that points have.
 struct Quantity {
+    /// What files with its chart are called.
+    id: &'static str,
     /// What it is, with its unit.
     name: &'static str,
     /// How much of it a point has.
@@ -26,6 +32,7 @@ struct Quantity {
 
 const QUANTITIES: [Quantity; 4] = [
     Quantity {
+        id: "latency",
         name: "latency (ms)",
         of: |point| Some(point.timing.as_ref()?.median_ms),
         spread: |point| point.timing.as_ref().map(|timing| [timing.p5_ms, timing.p95_ms]),
@@ -33,13 +40,15 @@ const QUANTITIES: [Quantity; 4] = [
         caption: "Time of a run: median, and bars from 5 % to 95 % of runs. Dashed: the least time by the roofline model.",
     },
     Quantity {
+        id: "speed",
         name: "speed (GFLOP/s)",
         of: |point| Some(point.timing.as_ref()?.gflops),
         spread: |_| None,
         beside: |_| None,
-        caption: "Operations in a second, a multiply-add being two. A fall that the others do not share is a cliff.",
+        caption: "Operations in a second, a multiply-add being two. A point far below its neighbours would be a cliff.",
     },
     Quantity {
+        id: "macs",
         name: "MACs of an image (10⁹)",
         of: |point| Some(point.cost?.macs as f64 / 1e9),
         spread: |_| None,
@@ -47,6 +56,7 @@ const QUANTITIES: [Quantity; 4] = [
         caption: "Multiply-adds. Dashed: the spatial ones, of windows or segments.",
     },
     Quantity {
+        id: "parameters",
         name: "parameters (10⁶)",
         of: |point| Some(point.cost?.parameters as f64 / 1e6),
         spread: |_| None,
@@ -55,26 +65,13 @@ const QUANTITIES: [Quantity; 4] = [
     },
 ];
 
-/// The charts for which there are numbers, with a legend.
-pub fn figures(results: &Results) -> Result<String, DrawError> {
-    let spectrum = Spectrum::new(results);
-    let mut figures = String::new();
-    for quantity in &QUANTITIES {
-        if let Some(chart) = chart(results, &spectrum, quantity) {
-            figures += &figure("chart", &chart.svg()?, quantity.caption);
-        }
-    }
-    Ok(format!("{}<div class=\"charts\">\n{figures}</div>\n", legend(&spectrum.series)))
-}
-
-/// The names of series and their marks, unless there is one only.
-pub fn legend(series: &[Series]) -> String {
-    if series.len() < 2 {
-        return String::new();
-    }
-    let items =
-        series.iter().map(|series| format!("<li>{}{}</li>", legend_mark(series.mark), escape(&series.name)));
-    format!("<ul class=\"legend\">{}</ul>\n", items.collect::<String>())
+/// The charts for which there are numbers.
+pub fn charts(results: &Results, spectrum: &Spectrum) -> Vec<Exhibit> {
+    let exhibit = |quantity: &Quantity| {
+        let chart = chart(results, spectrum, quantity)?;
+        Some(Exhibit { id: quantity.id.to_owned(), chart, caption: quantity.caption.to_owned() })
+    };
+    QUANTITIES.iter().filter_map(exhibit).collect()
 }
 
 fn chart(results: &Results, spectrum: &Spectrum, quantity: &Quantity) -> Option<Chart> {
@@ -90,11 +87,34 @@ fn chart(results: &Results, spectrum: &Spectrum, quantity: &Quantity) -> Option<
         points().filter_map(|point| (quantity.of)(point)).chain(spreads).chain(beside).collect();
     let x = Axis::at(&spectrum.axis, spectrum.ticks.clone(), axis_length(SIZE.0), f64::from(FONT));
     let title = format!("{} against {}", quantity.name, spectrum.axis);
+    let all = side_by_side(spectrum, &x);
     let mut chart = Chart::new(title, SIZE, x, Axis::of(quantity.name, &values));
-    for series in &spectrum.series {
+    for series in &all {
         add(&mut chart, results, series, quantity);
     }
     Some(chart)
+}
+
+/// The series, with the marks that have the same place on the horizontal axis beside each other.
+fn side_by_side(spectrum: &Spectrum, x: &Axis) -> Vec<Series> {
+    let length = f64::from(axis_length(SIZE.0));
+    let gaps = spectrum.ticks.windows(2).map(|pair| x.distance(pair[0].0, pair[1].0, length));
+    let nearest = gaps.fold(length, f64::min);
+    let places = || spectrum.series.iter().flat_map(|series| &series.points).map(|(at, _)| at.to_bits());
+    let mut counts: HashMap<u64, u32> = HashMap::new();
+    places().for_each(|place| *counts.entry(place).or_default() += 1);
+    let mut before: HashMap<u64, u32> = HashMap::new();
+    let mut moved = |at: f64| {
+        let count = f64::from(counts.get(&at.to_bits()).copied().unwrap_or(1));
+        let rank = before.entry(at.to_bits()).or_default();
+        let apart = APART.min(nearest * ROOM / count);
+        let offset = (f64::from(*rank) - (count - 1.0) / 2.0) * apart;
+        *rank += 1;
+        x.beside(at, offset, length)
+    };
+    let mut all = spectrum.series.clone();
+    all.iter_mut().flat_map(|series| &mut series.points).for_each(|(at, _)| *at = moved(*at));
+    all
 }
 
 fn add(chart: &mut Chart, results: &Results, series: &Series, quantity: &Quantity) {
@@ -109,7 +129,7 @@ fn add(chart: &mut Chart, results: &Results, series: &Series, quantity: &Quantit
         let Some(point) = results.points.get(number) else { continue };
         let Some(value) = (quantity.of)(point) else { continue };
         if let Some([low, high]) = (quantity.spread)(point) {
-            chart.lines.push(Line { places: vec![(x, low), (x, high)], color: GREY, is_dashed: false });
+            chart.lines.push(Line { places: vec![(x, low), (x, high)], color, is_dashed: false });
         }
         chart.dots.push(Dot {
             at: (x, value),
@@ -120,5 +140,38 @@ fn add(chart: &mut Chart, results: &Results, series: &Series, quantity: &Quantit
             tip: format!("{}: {value:.3} {}", point.label, quantity.name),
             label: None,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::marks::Mark;
+    use super::*;
+
+    #[test]
+    fn marks_of_one_place_stand_around_it_in_the_order_of_series() {
+        let series = |number: usize, places: &[f64]| Series {
+            name: number.to_string(),
+            mark: Mark::of(number),
+            points: places.iter().map(|&place| (place, number)).collect(),
+        };
+        let ticks: Vec<(f64, String)> = [1.0, 8.0, 64.0].map(|place| (place, place.to_string())).to_vec();
+        let all = vec![series(0, &[1.0, 8.0]), series(1, &[1.0, 64.0]), series(2, &[1.0, 8.0])];
+        let spectrum = Spectrum { axis: "segments".to_owned(), ticks: ticks.clone(), series: all };
+        let x = Axis::at("segments", ticks, 500, 10.0);
+        let found: Vec<Vec<f64>> = side_by_side(&spectrum, &x)
+            .iter()
+            .map(|series| series.points.iter().map(|point| point.0).collect())
+            .collect();
+        assert!((found[1][0] - 1.0).abs() < 1e-9 && (found[1][1] - 64.0).abs() < 1e-9, "{found:?}");
+        assert!(
+            found[0][0] < 1.0 && found[2][0] > 1.0 && found[0][1] < 8.0 && found[2][1] > 8.0,
+            "{found:?}"
+        );
+        let apart = |a: f64, b: f64| x.distance(a, b, f64::from(axis_length(SIZE.0)));
+        assert!(
+            (apart(found[0][0], 1.0) - APART).abs() < 1e-6
+                && (apart(found[0][1], found[2][1]) - APART).abs() < 1e-6
+        );
     }
 }
