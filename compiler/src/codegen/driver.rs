@@ -109,7 +109,7 @@ impl DriverTranslator<'_> {
         for nest in nests {
             match nest {
                 Nest::Divide { images, units, body } => self.divide(*images, *units, body),
-                Nest::Unit { units, block, part, body } => self.unit(units, (*block, *part), body),
+                Nest::Unit { units, block, part, body } => self.unit(units, [*block, *part], body),
                 Nest::Loop { range, .. } if range.is_empty() => {}
                 Nest::Loop { var, range, body } => self.repeat(*var, range, body),
                 Nest::Call { kernel, arguments, rows } => self.call(*kernel, arguments, *rows),
@@ -188,12 +188,7 @@ impl DriverTranslator<'_> {
     }
 
     /// Runs the body if the unit at hand is one of `units`.
-    fn unit(
-        &mut self,
-        units: &Range<u32>,
-        (block, part): (Option<(Var, u32)>, Option<(Var, u32)>),
-        body: &[Nest],
-    ) {
+    fn unit(&mut self, units: &Range<u32>, [block, part]: [Option<(Var, u32)>; 2], body: &[Nest]) {
         let [inside, exit] = [0; 2].map(|_| self.builder.create_block());
         let within = self.builder.ins().iadd_imm_s(self.unit, -i64::from(units.start));
         let is_one = self.builder.ins().icmp_imm_u(IntCC::UnsignedLessThan, within, units.len() as i64);

@@ -224,7 +224,7 @@ impl Planner<'_> {
     ) {
         let product = Product { matrix: product.matrix.whole(Operand::In), ..*product };
         let pixels = maps.out.shape.pixels() as u32;
-        let is_large = product.matrix.end() > u64::from(self.program.target.cache_bytes) / 2;
+        let is_large = product.matrix.end() > u64::from(self.program.target.cache_bytes) / 4 * 3;
         let most = if is_large { self.program.options.threads } else { 1 };
         let blocks = (pixels / BLOCK).clamp(1, most);
         let Surfaces { out, add, .. } = maps.surfaces();
