@@ -60,6 +60,17 @@ pub fn macs(graph: &Graph, id: NodeId) -> Macs {
     }
 }
 
+/// The multiply-adds of both parts of a separable convolution; of another node, all and none.
+pub fn stage_macs(graph: &Graph, id: NodeId) -> [u64; 2] {
+    let Node { op, shape, .. } = graph.node(id);
+    match op {
+        Op::Separable(parts) => {
+            [&parts.spatial, &parts.pointwise].map(|conv| conv_macs(conv, *shape).total())
+        }
+        _ => [macs(graph, id).total(), 0],
+    }
+}
+
 /// Multiply-adds of a convolution whose result has the pixels of `result`.
 fn conv_macs(conv: &Conv, result: Shape) -> Macs {
     let products = conv.window.taps().saturating_mul(conv.partition.products());

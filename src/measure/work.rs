@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
-use xcc_compiler::cost::macs;
+use xcc_compiler::cost::{macs, stage_macs};
 use xcc_compiler::graph::{Graph, Layer, NodeId, Op};
 use xcc_compiler::plan::nest::{KernelId, Operand, for_each_count};
-use xcc_compiler::plan::{Driver, Program, Region, Step};
+use xcc_compiler::plan::{Driver, Part, Program, Region, Step};
 use xcc_compiler::vector::{Inst, Kernel, Times};
 
 /// A kernel that a step calls.
@@ -49,15 +49,21 @@ pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
     let called = of_drivers(program);
     let mut seen = HashSet::new();
     let work = |step: &Step| {
-        // A node's products are those of its first step: others only finish its epilogue.
+        // Steps after the first one that computes all of a node only finish its epilogue.
         let new = nodes(step).filter(|&node| seen.insert(node));
-        let products = new.map(|node| macs(graph, node).total()).fold(0, u64::saturating_add);
-        let mut names: Vec<&str> = nodes(step).map(|node| layer(graph, node).name.as_str()).collect();
-        names.dedup();
+        let all = new.map(|node| macs(graph, node).total()).fold(0, u64::saturating_add);
+        let [spatial, pointwise] = stage_macs(graph, step.node);
+        let products = match step.part {
+            Part::Whole => all,
+            Part::Spatial => spatial,
+            Part::Pointwise => pointwise,
+            Part::Windows => 0,
+            Part::Products => macs(graph, step.node).total(),
+        };
         // A chain begins with a convolution, which is most of its work.
         let first = step.before.first().copied().unwrap_or(step.node);
         StepWork {
-            layer: names.join(CHAIN),
+            layer: name(graph, step),
             class: layer(graph, first).kind.keras_class(),
             macs: products.saturating_mul(u64::from(program.options.batch)),
             bytes: bytes(program, graph, step),
@@ -65,6 +71,16 @@ pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
         }
     };
     program.steps.iter().map(work).collect()
+}
+
+/// The layers that a step computes, and which part of them where it is not all.
+fn name(graph: &Graph, step: &Step) -> String {
+    let mut names: Vec<&str> = nodes(step).map(|node| layer(graph, node).name.as_str()).collect();
+    names.dedup();
+    match step.part {
+        Part::Whole => names.join(CHAIN),
+        part => format!("{} ({part})", names.join(CHAIN)),
+    }
 }
 
 /// The nodes that a step computes.
@@ -84,9 +100,13 @@ fn bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
     };
     let inputs: Vec<NodeId> = nodes(step).flat_map(|node| graph.node(node).inputs.iter().copied()).collect();
     let read = |operand: Operand| inputs.iter().copied().find(|&input| lies_at(input, operand));
-    // A step that continues its node's epilogue reads what the steps before left in the result.
-    let input = size(read(Operand::In).unwrap_or(step.node));
-    let output = if node.op == Op::Concat { input } else { size(step.node) };
+    // A step that continues its node's epilogue, or its second part, reads what the step before left.
+    let input = read(Operand::In).map_or(place(Operand::In).map_or(0, |place| place.bytes), size);
+    let output = match step.part {
+        _ if node.op == Op::Concat => input,
+        Part::Spatial | Part::Windows => place(Operand::Out).map_or(0, |place| place.bytes),
+        _ => size(step.node),
+    };
     let packed = step.operands.iter().flatten().filter(|place| place.region == Region::Constants);
     let packed: u64 = packed.map(|place| place.bytes).sum();
     input + read(Operand::Add).map_or(0, size) + output + packed

@@ -177,6 +177,33 @@ pub struct Driver {
     pub nest: Vec<Nest>,
 }
 
+/// What a step computes of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it, or what is left of its epilogue.
+    Whole,
+    /// The spatial part of a separable convolution.
+    Spatial,
+    /// The pointwise part of a separable convolution.
+    Pointwise,
+    /// The windows of a convolution, as rows of a matrix.
+    Windows,
+    /// The products of such a matrix.
+    Products,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Part::Whole => "whole",
+            Part::Spatial => "spatial",
+            Part::Pointwise => "pointwise",
+            Part::Windows => "windows",
+            Part::Products => "products",
+        })
+    }
+}
+
 /// One step of a run: when all threads have ended it, the next one begins.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -184,6 +211,8 @@ pub struct Step {
     pub node: NodeId,
     /// The nodes before it that the step computes, too, band by band of rows: their values never exist whole.
     pub before: Vec<NodeId>,
+    /// What of the node it computes.
+    pub part: Part,
     /// The layer's name.
     pub layer: String,
     /// What runs.

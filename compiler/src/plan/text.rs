@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::nest::{Operand, write_nest};
-use super::{Place, Precision, Program, Region};
+use super::{Part, Place, Precision, Program, Region};
 
 impl Display for Region {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -55,7 +55,11 @@ impl Display for Program {
                     separator = ", ";
                 }
             }
-            writeln!(f, ")  ; {}", step.layer)?;
+            write!(f, ")  ; {}", step.layer)?;
+            match step.part {
+                Part::Whole => writeln!(f)?,
+                part => writeln!(f, ", {part}")?,
+            }
         }
         Ok(())
     }

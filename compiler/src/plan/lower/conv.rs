@@ -354,37 +354,60 @@ impl Job<'_> {
         (widths, block_run): (Widths, &BlockRun),
         place: impl Fn(Index) -> Surfaces,
     ) {
-        let lanes = planner.program.target.lanes;
-        for run in self.runs(&forms::all_runs(self.conv, &self.forms, lanes), lanes) {
-            b.units(block_run.blocks.clone(), run.parts(), |b, [block, part]| {
+        for runs in self.runs_of_units(planner.program.target.lanes) {
+            b.units(block_run.blocks.clone(), parts(&runs), |b, [block, part]| {
                 let surfaces = place(block);
                 let place = (widths, block_run, &surfaces);
-                match &run {
-                    Run::Packed(run) => self.packed_run(planner, b, run, place),
-                    Run::Panels(run) if run.blocks == 1 => {
-                        self.panel(planner, b, run, (Index::Constant(0), part), place);
+                for run in &runs {
+                    match run {
+                        Run::Packed(run) => self.packed_run(planner, b, run, place),
+                        Run::Panels(run) if run.blocks == 1 => {
+                            self.panel(planner, b, run, (Index::Constant(0), part), place);
+                        }
+                        Run::Panels(run) => b.repeat(0..run.panels, |b, panel| {
+                            self.panel(planner, b, run, (part, panel), place);
+                        }),
                     }
-                    Run::Panels(run) => b.repeat(0..run.panels, |b, panel| {
-                        self.panel(planner, b, run, (part, panel), place);
-                    }),
                 }
             });
         }
     }
 
+    /// Runs that are cut into units together: all panels of equal segments.
+    fn runs_of_units(&self, lanes: u32) -> Vec<Vec<Run>> {
+        let mut found: Vec<Vec<Run>> = Vec::new();
+        for run in self.runs(&forms::all_runs(self.conv, &self.forms, lanes), lanes) {
+            match found.last_mut() {
+                Some(last) if last.last().is_some_and(|before| before.has_segments_of(&run)) => {
+                    last.push(run)
+                }
+                _ => found.push(vec![run]),
+            }
+        }
+        found
+    }
+
     /// The units that [`Job::units`] makes of each block.
     pub(super) fn units_of_block(&self, lanes: u32) -> u32 {
-        self.runs(&forms::all_runs(self.conv, &self.forms, lanes), lanes).iter().map(Run::parts).sum()
+        self.runs_of_units(lanes).iter().map(|runs| parts(runs)).sum()
+    }
+}
+
+/// The units that a block of rows is cut into for runs of the same segments.
+fn parts(runs: &[Run]) -> u32 {
+    match runs.first() {
+        Some(Run::Panels(run)) if run.blocks == 1 => run.panels,
+        Some(Run::Panels(run)) => run.blocks,
+        Some(Run::Packed(_)) | None => 1,
     }
 }
 
 impl Run {
-    /// The units that a block of rows is cut into.
-    fn parts(&self) -> u32 {
-        match self {
-            Run::Packed(_) => 1,
-            Run::Panels(run) if run.blocks == 1 => run.panels,
-            Run::Panels(run) => run.blocks,
+    /// Whether both are panels of the same segments, of which there are several.
+    fn has_segments_of(&self, other: &Run) -> bool {
+        match (self, other) {
+            (Run::Panels(run), Run::Panels(other)) => run.blocks > 1 && run.input == other.input,
+            _ => false,
         }
     }
 }

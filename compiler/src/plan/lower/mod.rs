@@ -20,7 +20,7 @@ use super::pack::Pack;
 use super::values::{Values, View, lay_out};
 use super::windows::fewest_units;
 use super::{
-    Driver, DriverId, MEMORY_LIMIT, Packed, Place, PlanError, PlanOptions, Program, Region, Step, arena,
+    Driver, DriverId, MEMORY_LIMIT, Packed, Part, Place, PlanError, PlanOptions, Program, Region, Step, arena,
 };
 use crate::cost::macs;
 use crate::graph::{Graph, LinearPart, Node, NodeId, Op, Pads, Partition, Post, Window};
@@ -221,6 +221,11 @@ impl<'a> Planner<'a> {
 
     /// Appends a step that runs `nest` on `operands`.
     fn step(&mut self, node: NodeId, nest: NestBuilder, operands: Operands) {
+        self.step_of(node, Part::Whole, nest, operands);
+    }
+
+    /// Appends a step that computes a part of a node.
+    fn step_of(&mut self, node: NodeId, part: Part, nest: NestBuilder, operands: Operands) {
         let drivers = &mut self.program.drivers;
         let driver = Driver { nest: nest.finish() };
         let driver = *self.driver_ids.entry(driver).or_insert_with_key(|driver| {
@@ -228,7 +233,7 @@ impl<'a> Planner<'a> {
             DriverId::new(drivers.len() - 1)
         });
         let layer = self.graph.layer(self.graph.node(node).layer).name.clone();
-        self.program.steps.push(Step { node, before: Vec::new(), layer, driver, operands });
+        self.program.steps.push(Step { node, before: Vec::new(), part, layer, driver, operands });
     }
 
     /// The place of a whole value, vectors that start in it included.

@@ -9,7 +9,7 @@ use crate::kernels::epilogue::Format;
 use crate::plan::nest::{NestBuilder, Offset, Operand};
 use crate::plan::pack::Pack;
 use crate::plan::windows::{BlockRun, block_count, block_runs};
-use crate::plan::{PlanError, PlanOptions};
+use crate::plan::{Part, PlanError, PlanOptions};
 
 /// The two convolutions, the map between them, and how many blocks of rows the result is cut into.
 pub(super) struct Stages<'a> {
@@ -90,7 +90,7 @@ impl Planner<'_> {
         operands[Operand::Add.index()] = Some(between);
         let [first, second] = self.packs(&stages);
         set(&mut operands, [Operand::Weights, Operand::Bias], self.pack(first));
-        self.step(id, b, operands);
+        self.step_of(id, Part::Spatial, b, operands);
 
         let pixels = out.pixels() as u32;
         let blocks = (pixels / PIXELS_OF_BLOCK).clamp(1, 2 * self.program.options.threads);
@@ -103,7 +103,7 @@ impl Planner<'_> {
         let mut operands = self.operands(id, self.added(id));
         operands[Operand::In.index()] = Some(between);
         set(&mut operands, [Operand::PointwiseWeights, Operand::PointwiseBias], self.pack(second));
-        self.step(id, b, operands);
+        self.step_of(id, Part::Pointwise, b, operands);
     }
 
     /// The spatial part of an image as units of work.

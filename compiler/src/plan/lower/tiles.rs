@@ -16,7 +16,7 @@ use crate::plan::nest::{Index, KernelId, NestBuilder, Offset, Operand};
 use crate::plan::pack::{self, Pack};
 use crate::plan::values::View;
 use crate::plan::windows::{BlockRun, block_count, block_runs, tile_runs};
-use crate::plan::{Place, PlanError, Precision};
+use crate::plan::{Part, Place, PlanError, Precision};
 use crate::vector::{F32, TILE_LANES, TILE_ROWS};
 
 /// Fewest inputs of a sum that are worth a tile: those of one row.
@@ -207,9 +207,9 @@ impl Planner<'_> {
         let mut operands = self.operands(id, None);
         operands[Operand::Out.index()] = Some(between);
         operands[Operand::Add.index()] = Some(between);
-        self.step(id, b, operands);
+        self.step_of(id, Part::Windows, b, operands);
         let constants = self.tile_constants(conv);
-        self.multiply_shared(id, &product, maps, (between, constants));
+        self.multiply_shared(id, &product, maps, (Part::Products, between, constants));
         Ok(())
     }
 
@@ -220,7 +220,7 @@ impl Planner<'_> {
         id: NodeId,
         product: &Product<'_>,
         maps: Maps,
-        (between, constants): (Place, [Place; 2]),
+        (part, between, constants): (Part, Place, [Place; 2]),
     ) {
         let product = Product { matrix: product.matrix.whole(Operand::In), ..*product };
         let pixels = maps.out.shape.pixels() as u32;
@@ -247,7 +247,7 @@ impl Planner<'_> {
         operands[Operand::In.index()] = Some(between);
         set(&mut operands, product.weights, constants);
         operands[Operand::Scratch.index()] = Some(self.scratch(SUMS_BYTES));
-        self.step(id, b, operands);
+        self.step_of(id, part, b, operands);
     }
 
     fn tile_constants(&mut self, conv: &Conv) -> [Place; 2] {
@@ -457,9 +457,9 @@ impl Planner<'_> {
         operands[Operand::Add.index()] = Some(memory);
         let constants = self.pack(self.spatial_pack(&spatial));
         set(&mut operands, [Operand::Weights, Operand::Bias], constants);
-        self.step(id, b, operands);
+        self.step_of(id, Part::Spatial, b, operands);
         let constants = self.tile_constants(product.conv);
-        self.multiply_shared(id, &product, maps, (memory, constants));
+        self.multiply_shared(id, &product, maps, (Part::Pointwise, memory, constants));
         Ok(())
     }
 
