@@ -83,6 +83,12 @@ fn name(graph: &Graph, step: &Step) -> String {
     }
 }
 
+/// The layers in a step's name, and which part of them it computes.
+pub fn layers_and_part(name: &str) -> (&str, Option<&str>) {
+    let parts = name.strip_suffix(')').and_then(|name| name.rsplit_once(" ("));
+    parts.map_or((name, None), |(layers, part)| (layers, Some(part)))
+}
+
 /// The nodes that a step computes.
 fn nodes(step: &Step) -> impl Iterator<Item = NodeId> {
     step.before.iter().chain([&step.node]).copied()

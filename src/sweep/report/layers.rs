@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::html::{Column, cells, table};
-use crate::measure::work::CHAIN;
+use crate::measure::work::{CHAIN, layers_and_part};
 use crate::sweep::results::{Layer, Point, Results, Step};
 
 /// What the script needs of a point.
@@ -83,7 +83,8 @@ fn unmeasured(layer: &Layer) -> Vec<String> {
 /// Result, window, segments and cut of a step: of a chain of layers the last result, and the rest of each layer where
 /// they differ.
 fn form_of_step(step: &Step, layers: &HashMap<&str, &Layer>) -> [String; 4] {
-    let names: Vec<&str> = step.layer.split(CHAIN).collect();
+    let (name, part) = layers_and_part(&step.layer);
+    let names: Vec<&str> = name.split(CHAIN).collect();
     let last = names.last().is_some_and(|name| layers.contains_key(name));
     let forms: Vec<[String; 4]> = names.iter().filter_map(|name| Some(form(layers.get(name)?))).collect();
     let Some([result, ..]) = forms.last() else { return Default::default() };
@@ -92,7 +93,11 @@ fn form_of_step(step: &Step, layers: &HashMap<&str, &Layer>) -> [String; 4] {
         texts.dedup();
         texts.join("; ")
     });
-    [if last { result.clone() } else { String::new() }, window, segments, cut]
+    let result = if last { result.clone() } else { String::new() };
+    match part {
+        Some("pointwise") => [result, "1×1".to_owned(), "1".to_owned(), String::new()],
+        _ => [result, window, segments, cut],
+    }
 }
 
 /// Result, window, segments and cut.
@@ -139,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_has_the_last_result_and_what_differs_of_each_layer() {
+    fn a_step_has_the_last_result_and_what_differs_of_each_layer() {
         let [a, b] = [layer("a", 8), layer("b", 16)];
         let layers = HashMap::from([("a", &a), ("b", &b)]);
         let form = |name: &str| {
@@ -157,5 +162,7 @@ mod tests {
             "the result is that of the pool, which is not known here"
         );
         assert_eq!(form("pool"), ["", "", "", ""]);
+        assert_eq!(form("b (spatial)"), ["9×9×16", "3×3", "16", "16×1"]);
+        assert_eq!(form("b (pointwise)"), ["9×9×16", "1×1", "1", ""]);
     }
 }
