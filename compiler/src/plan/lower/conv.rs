@@ -561,7 +561,8 @@ impl Planner<'_> {
         let weights = job.conv.partition.products().saturating_mul(job.conv.window.taps() * 4);
         let stay = weights <= u64::from(self.program.target.cache_bytes) / 2;
         let threads = self.program.options.threads.div_ceil(images);
-        if stay { enough.next_multiple_of(threads) } else { enough }
+        let for_all = enough.checked_next_multiple_of(threads).filter(|_| stay);
+        for_all.unwrap_or(enough)
     }
 
     /// A convolution over blocks of rows of one image.

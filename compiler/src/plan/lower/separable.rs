@@ -93,7 +93,7 @@ impl Planner<'_> {
         self.step_of(id, Part::Spatial, b, operands);
 
         let pixels = out.pixels() as u32;
-        let blocks = (pixels / PIXELS_OF_BLOCK).clamp(1, 2 * self.program.options.threads);
+        let blocks = (pixels / PIXELS_OF_BLOCK).clamp(1, self.program.options.threads.saturating_mul(2));
         let mut b = NestBuilder::new();
         b.divide(batch, |b, image| {
             let surfaces = maps.surfaces().image(image, maps.images());

@@ -166,7 +166,8 @@ impl Planner<'_> {
     fn tile_blocks(&self, (out, images): (Shape, u32), row_bytes: u64) -> u32 {
         let full = u32::try_from(out.pixels() / u64::from(FULL_BLOCK)).unwrap_or(u32::MAX);
         let threads = self.program.options.threads.div_ceil(images);
-        let fewest = full.clamp(1, self.fewest_units(images)).next_multiple_of(threads);
+        let fewest = full.clamp(1, self.fewest_units(images));
+        let fewest = fewest.checked_next_multiple_of(threads).unwrap_or(fewest);
         block_count(out.h(), row_bytes, self.program.target.cache_bytes, fewest)
     }
 
