@@ -1,5 +1,6 @@
 //! Compiled networks: packed constants, machine code, and the memory and threads of each run.
 
+use std::cmp::Reverse;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -146,7 +147,7 @@ impl Model {
         }
         let (((native, code), (constants, pack)), both) = timed(|| {
             rayon::join(
-                || timed(|| NativeProgram::compile(&program, false)),
+                || timed(|| NativeProgram::compile_with(&program, false, &side_by_side)),
                 || timed(|| pack_constants(&program, weights)),
             )
         });
@@ -273,6 +274,11 @@ impl Model {
     }
 }
 
+/// Calls a function for every number below `count` on all of rayon's threads.
+fn side_by_side(count: usize, call: &(dyn Fn(usize) + Sync)) {
+    (0..count).into_par_iter().with_max_len(1).for_each(call);
+}
+
 /// A result and how long it took.
 fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let began = Instant::now();
@@ -300,7 +306,9 @@ fn pack_constants(
         let (weights, bias) = packed.pack.sizes();
         jobs.push((&packed.pack, take(packed.weights, weights), take(packed.bias, bias)));
     }
-    jobs.into_par_iter().for_each(|(pack, to_weights, to_bias)| {
+    // The largest first, each by itself: what is left for the end is small, so that no thread waits for another.
+    jobs.sort_by_key(|(_, weights, _)| Reverse(weights.len()));
+    jobs.into_par_iter().with_max_len(1).for_each(|(pack, to_weights, to_bias)| {
         pack.write(weights, to_weights, to_bias);
         pack.sources().into_iter().for_each(|tensor| weights.release(tensor));
     });

@@ -58,20 +58,31 @@ pub fn entry_signature(mut empty: Signature) -> Signature {
     empty
 }
 
-/// Writes a driver into `function`, whose signature is set. `kernels` are references by kernel, imported into
-/// the function.
-pub fn translate_driver(
+/// A kernel as a driver calls it.
+pub struct Callee<'a> {
+    /// The kernel, imported into the driver.
+    pub function: FuncRef,
+    /// Which of its pointers it uses; others need not point anywhere.
+    pub used: &'a [bool],
+}
+
+/// Writes a driver into `function`, whose signature is set. `kernels` imports a kernel into the function.
+pub fn translate_driver<'k>(
     nest: &[Nest],
-    kernels: &dyn Fn(&mut Function, KernelId) -> FuncRef,
+    kernels: &dyn Fn(&mut Function, KernelId) -> Callee<'k>,
     function: &mut Function,
     context: &mut FunctionBuilderContext,
     config: TargetFrontendConfig,
 ) {
     let mut builder = FunctionBuilder::new(function, context);
-    let [thread, threads, operands, taken] = start(&mut builder);
-    let counters = vec![thread; variable_count(nest)];
-    let mut translator =
-        DriverTranslator { builder, kernels, thread, threads, operands, taken, unit: thread, counters };
+    let parameters: [Value; 4] = start(&mut builder);
+    let words = Word::COUNT + variable_count(nest) as u32;
+    let frame = StackSlotData::new(StackSlotKind::ExplicitSlot, WORD * words, WORD.trailing_zeros() as u8);
+    let frame = builder.create_sized_stack_slot(frame);
+    let mut translator = DriverTranslator { builder, kernels, frame };
+    for (word, value) in Word::PARAMETERS.into_iter().zip(parameters) {
+        translator.set(word, value);
+    }
     translator.body(nest);
     translator.builder.ins().return_(&[]);
     translator.builder.finalize(config);
@@ -86,25 +97,69 @@ fn start<const N: usize>(builder: &mut FunctionBuilder<'_>) -> [Value; N] {
     parameters
 }
 
-/// Writes loops and calls. The code is not optimised after this: whatever can be computed once, or folded into a
-/// constant, is so here. What lives across calls is little, so that registers suffice: base addresses are
-/// loaded for each call.
-struct DriverTranslator<'a> {
-    builder: FunctionBuilder<'a>,
-    kernels: &'a dyn Fn(&mut Function, KernelId) -> FuncRef,
-    thread: Value,
-    threads: Value,
+/// Bytes of a word of a driver's frame.
+const WORD: u32 = 8;
+
+/// What a driver keeps in its frame.
+#[derive(Clone, Copy)]
+enum Word {
+    Thread,
+    Threads,
     /// Where the operands' addresses lie.
-    operands: Value,
+    Operands,
     /// [`Taken`] of the first thread.
-    taken: Value,
+    Taken,
+    /// The thread whose units are taken.
+    Owner,
+    /// How many threads' units are left, the owner's included.
+    SharesLeft,
+    /// The first unit of the owner's share, and the one after its last.
+    First,
+    End,
+    /// [`Taken`] of the owner.
+    OwnersTaken,
     /// The unit at hand, within its image.
-    unit: Value,
-    /// By loop variable.
-    counters: Vec<Value>,
+    Unit,
+    /// A loop variable.
+    Counter(Var),
 }
 
-impl DriverTranslator<'_> {
+impl Word {
+    /// The parameters, in order.
+    const PARAMETERS: [Word; 4] = [Word::Thread, Word::Threads, Word::Operands, Word::Taken];
+    /// Words before the loop variables.
+    const COUNT: u32 = 10;
+
+    /// Bytes from the start of the frame.
+    fn offset(self) -> i32 {
+        let index = match self {
+            Word::Thread => 0,
+            Word::Threads => 1,
+            Word::Operands => 2,
+            Word::Taken => 3,
+            Word::Owner => 4,
+            Word::SharesLeft => 5,
+            Word::First => 6,
+            Word::End => 7,
+            Word::OwnersTaken => 8,
+            Word::Unit => 9,
+            Word::Counter(var) => Self::COUNT + var.index() as u32,
+        };
+        (WORD * index) as i32
+    }
+}
+
+/// Writes loops and calls. The code is not optimised after this: whatever can be computed once, or folded into a
+/// constant, is so here. Nothing lives in a register across calls: all that lasts longer is in the frame, so that
+/// registers are allocated in no time, and what is read from there is read once for a call of a kernel.
+struct DriverTranslator<'a, 'k> {
+    builder: FunctionBuilder<'a>,
+    kernels: &'a dyn Fn(&mut Function, KernelId) -> Callee<'k>,
+    /// The [`Word`]s.
+    frame: StackSlot,
+}
+
+impl DriverTranslator<'_, '_> {
     fn body(&mut self, nests: &[Nest]) {
         for nest in nests {
             match nest {
@@ -115,6 +170,14 @@ impl DriverTranslator<'_> {
                 Nest::Call { kernel, arguments, rows } => self.call(*kernel, arguments, *rows),
             }
         }
+    }
+
+    fn get(&mut self, word: Word) -> Value {
+        self.builder.ins().stack_load(types::I64, types::I64, self.frame, word.offset())
+    }
+
+    fn set(&mut self, word: Word, value: Value) {
+        self.builder.ins().stack_store(types::I64, value, self.frame, word.offset());
     }
 
     fn constant(&mut self, value: u32) -> Value {
@@ -130,37 +193,41 @@ impl DriverTranslator<'_> {
     /// Takes units from the thread's own share and then from each other one in turn, and runs the body for each.
     fn divide(&mut self, images: Option<(Var, u32)>, units: u32, body: &[Nest]) {
         let [share, exit] = [0; 2].map(|_| self.builder.create_block());
-        let [owner, shares_left] = [0; 2].map(|_| self.builder.append_block_param(share, types::I64));
+        let [thread, threads] = [Word::Thread, Word::Threads].map(|word| self.get(word));
         // Where each thread has one unit, the others have begun theirs by now, too.
         let all = self.constant(units);
         let one = self.constant(1);
         let are_few = match images {
-            None => self.builder.ins().icmp(IntCC::UnsignedLessThanOrEqual, all, self.threads),
+            None => self.builder.ins().icmp(IntCC::UnsignedLessThanOrEqual, all, threads),
             Some(_) => self.constant(0),
         };
-        let shares = self.builder.ins().select(are_few, one, self.threads);
-        self.builder.ins().jump(share, &[self.thread.into(), shares.into()]);
+        let shares = self.builder.ins().select(are_few, one, threads);
+        self.set(Word::Owner, thread);
+        self.set(Word::SharesLeft, shares);
+        self.builder.ins().jump(share, &[]);
         self.builder.switch_to_block(share);
-        self.units_of(owner, (images, units), body);
-        let shares_left = self.builder.ins().iadd_imm_s(shares_left, -1);
+        self.units_of_owner((images, units), body);
+        let [owner, threads, shares_left] =
+            [Word::Owner, Word::Threads, Word::SharesLeft].map(|word| self.get(word));
         let next = self.builder.ins().iadd_imm_s(owner, 1);
-        let is_last = self.builder.ins().icmp(IntCC::Equal, next, self.threads);
+        let is_last = self.builder.ins().icmp(IntCC::Equal, next, threads);
         let first = self.constant(0);
         let next = self.builder.ins().select(is_last, first, next);
-        self.builder.ins().brif(shares_left, share, &[next.into(), shares_left.into()], exit, &[]);
+        self.set(Word::Owner, next);
+        let shares_left = self.builder.ins().iadd_imm_s(shares_left, -1);
+        self.set(Word::SharesLeft, shares_left);
+        self.builder.ins().brif(shares_left, share, &[], exit, &[]);
         self.builder.seal_block(share);
         self.open(exit);
     }
 
-    /// Runs the body for every unit of the share of thread `owner` that nobody has taken yet.
-    fn units_of(&mut self, owner: Value, (images, units): (Option<(Var, u32)>, u32), body: &[Nest]) {
+    /// Runs the body for every unit of the owner's share that nobody has taken yet.
+    fn units_of_owner(&mut self, (images, units): (Option<(Var, u32)>, u32), body: &[Nest]) {
         let [take, inside, exit] = [0; 3].map(|_| self.builder.create_block());
-        let all = i64::from(units) * images.map_or(1, |(_, count)| i64::from(count));
-        let [first, end] = self.share(all, owner);
-        let distance = self.builder.ins().imul_imm_s(owner, size_of::<Taken>() as i64);
-        let taken = self.builder.ins().iadd(self.taken, distance);
+        self.begin_share(i64::from(units) * images.map_or(1, |(_, count)| i64::from(count)));
         self.builder.ins().jump(take, &[]);
         self.builder.switch_to_block(take);
+        let [taken, first, end] = [Word::OwnersTaken, Word::First, Word::End].map(|word| self.get(word));
         let one = self.constant(1);
         let before =
             self.builder.ins().atomic_rmw(types::I64, MemFlagsData::trusted(), AtomicRmwOp::Add, taken, one);
@@ -168,41 +235,53 @@ impl DriverTranslator<'_> {
         let is_left = self.builder.ins().icmp(IntCC::UnsignedLessThan, unit, end);
         self.builder.ins().brif(is_left, inside, &[], exit, &[]);
         self.open(inside);
-        self.unit = unit;
-        if let Some((var, _)) = images {
-            [self.counters[var.index()], self.unit] = self.divided(unit, units);
-        }
+        let in_image = match images {
+            Some((var, _)) => {
+                let [image, in_image] = self.divided(unit, units);
+                self.set(Word::Counter(var), image);
+                in_image
+            }
+            None => unit,
+        };
+        self.set(Word::Unit, in_image);
         self.body(body);
         self.builder.ins().jump(take, &[]);
         self.builder.seal_block(take);
         self.open(exit);
     }
 
-    /// First and end of a thread's share of `units`, as [`crate::plan::nest::share`] defines it.
-    fn share(&mut self, units: i64, thread: Value) -> [Value; 2] {
-        let next = self.builder.ins().iadd_imm_s(thread, 1);
-        [thread, next].map(|thread| {
+    /// Sets the first and the last unit of the owner's share of `units`, as [`crate::plan::nest::share`] defines it,
+    /// and where it is counted how many are taken.
+    fn begin_share(&mut self, units: i64) {
+        let [owner, threads, taken] = [Word::Owner, Word::Threads, Word::Taken].map(|word| self.get(word));
+        let next = self.builder.ins().iadd_imm_s(owner, 1);
+        for (word, thread) in [(Word::First, owner), (Word::End, next)] {
             let product = self.builder.ins().imul_imm_s(thread, units);
-            self.builder.ins().udiv(product, self.threads)
-        })
+            let unit = self.builder.ins().udiv(product, threads);
+            self.set(word, unit);
+        }
+        let distance = self.builder.ins().imul_imm_s(owner, size_of::<Taken>() as i64);
+        let taken = self.builder.ins().iadd(taken, distance);
+        self.set(Word::OwnersTaken, taken);
     }
 
     /// Runs the body if the unit at hand is one of `units`.
     fn unit(&mut self, units: &Range<u32>, [block, part]: [Option<(Var, u32)>; 2], body: &[Nest]) {
         let [inside, exit] = [0; 2].map(|_| self.builder.create_block());
-        let within = self.builder.ins().iadd_imm_s(self.unit, -i64::from(units.start));
+        let unit = self.get(Word::Unit);
+        let within = self.builder.ins().iadd_imm_s(unit, -i64::from(units.start));
         let is_one = self.builder.ins().icmp_imm_u(IntCC::UnsignedLessThan, within, units.len() as i64);
         self.builder.ins().brif(is_one, inside, &[], exit, &[]);
         self.open(inside);
-        let [number, in_block] = match part {
-            Some((_, parts)) => self.divided(within, parts),
-            None => [within; 2],
-        };
-        if let Some((var, _)) = part {
-            self.counters[var.index()] = in_block;
+        let mut number = within;
+        if let Some((var, parts)) = part {
+            let [block, in_block] = self.divided(within, parts);
+            self.set(Word::Counter(var), in_block);
+            number = block;
         }
         if let Some((var, first)) = block {
-            self.counters[var.index()] = self.builder.ins().iadd_imm_s(number, i64::from(first));
+            let block = self.builder.ins().iadd_imm_s(number, i64::from(first));
+            self.set(Word::Counter(var), block);
         }
         self.body(body);
         self.builder.ins().jump(exit, &[]);
@@ -220,59 +299,72 @@ impl DriverTranslator<'_> {
     /// Runs the body for each value of a range that is not empty.
     fn repeat(&mut self, var: Var, range: &Range<u32>, body: &[Nest]) {
         let [inside, exit] = [0; 2].map(|_| self.builder.create_block());
-        let counter = self.builder.append_block_param(inside, types::I64);
         let first = self.constant(range.start);
-        self.builder.ins().jump(inside, &[first.into()]);
+        self.set(Word::Counter(var), first);
+        self.builder.ins().jump(inside, &[]);
         self.builder.switch_to_block(inside);
-        self.counters[var.index()] = counter;
         self.body(body);
+        let counter = self.get(Word::Counter(var));
         let next = self.builder.ins().iadd_imm_s(counter, 1);
+        self.set(Word::Counter(var), next);
         let more = self.builder.ins().icmp_imm_u(IntCC::UnsignedLessThan, next, i64::from(range.end));
-        self.builder.ins().brif(more, inside, &[next.into()], exit, &[]);
+        self.builder.ins().brif(more, inside, &[], exit, &[]);
         self.builder.seal_block(inside);
         self.open(exit);
     }
 
     fn call(&mut self, kernel: KernelId, arguments: &[Argument], rows: Option<u32>) {
-        let mut distances = Vec::new();
-        let mut values: Vec<Value> = arguments.iter().map(|a| self.argument(a, &mut distances)).collect();
-        values.extend(rows.map(|rows| self.constant(rows)));
         let callee = (self.kernels)(self.builder.func, kernel);
-        self.builder.ins().call(callee, &values);
+        let operands = self.get(Word::Operands);
+        let mut known = Known { distances: Vec::new(), arguments: Vec::new() };
+        let mut values: Vec<Value> = Vec::with_capacity(arguments.len() + 1);
+        for (argument, &used) in arguments.iter().zip(callee.used) {
+            values.push(if used { self.argument(argument, operands, &mut known) } else { operands });
+        }
+        values.extend(rows.map(|rows| self.constant(rows)));
+        self.builder.ins().call(callee.function, &values);
     }
 
-    /// The address of an argument. `distances` are sums of terms that the call has computed already: operands often
-    /// move together.
-    fn argument<'n>(
-        &mut self,
-        argument: &'n Argument,
-        distances: &mut Vec<(&'n [(Var, i64)], Value)>,
-    ) -> Value {
-        let Argument { operand, offset } = argument;
-        let place = 8 * operand.index() as i32;
-        let base = self.builder.ins().load(types::I64, MemFlagsData::trusted(), self.operands, place);
-        let known = distances.iter().find(|(terms, _)| *terms == offset.terms).map(|(_, value)| *value);
-        let distance = known.or_else(|| {
-            let distance = self.distance(&offset.terms)?;
-            distances.push((&offset.terms, distance));
-            Some(distance)
-        });
-        let address = distance.map_or(base, |distance| self.builder.ins().iadd(base, distance));
-        match offset.bytes {
-            0 => address,
-            bytes => self.builder.ins().iadd_imm_s(address, bytes),
+    /// The address of an argument.
+    fn argument<'n>(&mut self, argument: &'n Argument, operands: Value, known: &mut Known<'n>) -> Value {
+        if let Some((_, value)) = known.arguments.iter().find(|(known, _)| *known == argument) {
+            return *value;
         }
+        let Argument { operand, offset } = argument;
+        let place = WORD as i32 * operand.index() as i32;
+        let base = self.builder.ins().load(types::I64, MemFlagsData::trusted(), operands, place);
+        let moved = match self.distance(&offset.terms, known) {
+            Some(distance) => self.builder.ins().iadd(base, distance),
+            None => base,
+        };
+        let address = match offset.bytes {
+            0 => moved,
+            bytes => self.builder.ins().iadd_imm_s(moved, bytes),
+        };
+        known.arguments.push((argument, address));
+        address
     }
 
     /// The sum of the terms, if there are any.
-    fn distance(&mut self, terms: &[(Var, i64)]) -> Option<Value> {
+    fn distance<'n>(&mut self, terms: &'n [(Var, i64)], known: &mut Known<'n>) -> Option<Value> {
+        if let Some((_, value)) = known.distances.iter().find(|(known, _)| *known == terms) {
+            return Some(*value);
+        }
         let mut sum = None;
         for &(var, stride) in terms {
-            let bytes = self.builder.ins().imul_imm_s(self.counters[var.index()], stride);
+            let counter = self.get(Word::Counter(var));
+            let bytes = self.builder.ins().imul_imm_s(counter, stride);
             sum = Some(sum.map_or(bytes, |sum| self.builder.ins().iadd(sum, bytes)));
         }
+        known.distances.extend(sum.map(|sum| (terms, sum)));
         sum
     }
+}
+
+/// What has been computed for a call already: operands often move together.
+struct Known<'n> {
+    distances: Vec<(&'n [(Var, i64)], Value)>,
+    arguments: Vec<(&'n Argument, Value)>,
 }
 
 /// What the entry point needs beside the steps.

@@ -4,7 +4,7 @@ use cranelift::codegen::isa::OwnedTargetIsa;
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{FuncId, Module};
 
-use super::{CodegenError, CompiledFunction, Compiler, Context, isa};
+use super::{CodegenError, CompiledFunction, Compiler, Context, ForEach, in_turn, isa};
 use crate::plan::Program;
 use crate::target::Target;
 use crate::vector::Kernel;
@@ -59,9 +59,16 @@ unsafe impl Send for NativeProgram {}
 unsafe impl Sync for NativeProgram {}
 
 impl NativeProgram {
-    /// Compiles `program`; with `list` set, the functions' texts are kept for [`NativeProgram::listing`].
+    /// Compiles `program` on the calling thread; with `list` set, the functions' texts are kept for
+    /// [`NativeProgram::listing`].
     pub fn compile(program: &Program, list: bool) -> Result<Self, CodegenError> {
-        let define = |compiler: &mut Compiler<'_, JITModule>| compiler.program(program);
+        Self::compile_with(program, list, &in_turn)
+    }
+
+    /// Compiles `program` as [`NativeProgram::compile`] does, functions side by side as `for_each` has it. The code is
+    /// the same.
+    pub fn compile_with(program: &Program, list: bool, for_each: ForEach<'_>) -> Result<Self, CodegenError> {
+        let define = |compiler: &mut Compiler<'_, JITModule>| compiler.program(program, for_each);
         let Finalized { module, address, symbols, listing } = finalize(program.target, list, define)?;
         // SAFETY: the function was declared with the entry signature: three integer arguments, nothing
         // returned.

@@ -6,22 +6,23 @@
 pub mod asm;
 pub mod clif;
 pub mod driver;
+mod function;
 mod isa;
 pub mod jit;
 pub mod x86;
 
-use cranelift::codegen::Context as CompileContext;
+use std::sync::OnceLock;
+
 use cranelift::codegen::binemit::Reloc;
-use cranelift::codegen::control::ControlPlane;
-use cranelift::codegen::ir::{Function, UserFuncName};
-use cranelift::codegen::isa::{CallConv, OwnedTargetIsa};
-use cranelift::prelude::*;
+use cranelift::codegen::isa::OwnedTargetIsa;
+use cranelift::prelude::Signature;
 use cranelift_module::{FuncId, Linkage, Module, ModuleDeclarations, ModuleReloc, ModuleRelocTarget};
 
 use crate::plan::Program;
-use crate::target::{Isa, Target};
+use crate::target::Target;
 use crate::vector::{self, Kernel};
 pub use driver::{Context, Taken};
+use function::{Code, DeclaredKernel, FunctionCompiler, Functions, Kind, Source, tile_signature};
 pub use isa::native_isa;
 
 /// Why no code could be made.
@@ -89,34 +90,44 @@ pub enum Form {
     Other,
 }
 
-/// Alignment of functions in bytes.
-const CACHE_LINE: u64 = 64;
+/// Calls a function for every number below a count, in any order and on any threads: who compiles lends the threads.
+pub type ForEach<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync));
+
+/// A [`ForEach`] without threads.
+pub fn in_turn(count: usize, call: &(dyn Fn(usize) + Sync)) {
+    (0..count).for_each(call);
+}
+
+/// What `make` gives for every number below `count`, in the order of the numbers.
+fn collect<T: Send + Sync>(for_each: ForEach<'_>, count: usize, make: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let made: Vec<OnceLock<T>> = (0..count).map(|_| OnceLock::new()).collect();
+    for_each(count, &|number| {
+        made[number].get_or_init(|| make(number));
+    });
+    let made = made.into_iter().enumerate();
+    made.map(|(number, made)| made.into_inner().unwrap_or_else(|| make(number))).collect()
+}
 
 /// Puts a program's functions into a module.
 pub struct Compiler<'m, M: Module> {
     module: &'m mut M,
-    isa: OwnedTargetIsa,
-    target: Target,
-    context: FunctionBuilderContext,
-    /// Whether each kernel that uses tile registers configures and releases them itself.
-    configure: bool,
+    functions: FunctionCompiler,
     /// Functions in the order in which they were defined, with the bytes of their code.
     defined: Vec<(FuncId, usize)>,
     /// The same functions as text, kept only when asked for.
-    listing: Option<Vec<CompiledFunction>>,
+    listing: Vec<CompiledFunction>,
 }
 
 impl<'m, M: Module> Compiler<'m, M> {
     /// A compiler for `target` that fills `module`; with `list` set, every function's text is kept.
     pub fn new(module: &'m mut M, isa: OwnedTargetIsa, target: Target, list: bool) -> Self {
-        let context = FunctionBuilderContext::new();
-        let listing = list.then(Vec::new);
-        Self { module, isa, target, context, configure: false, defined: Vec::new(), listing }
+        let functions = FunctionCompiler { isa, target, configure: false, list };
+        Self { module, functions, defined: Vec::new(), listing: Vec::new() }
     }
 
     /// Has each kernel that uses tile registers configure and release them itself, so that it runs by itself.
     pub fn configure_in_kernels(&mut self) {
-        self.configure = true;
+        self.functions.configure = true;
     }
 
     /// The functions defined so far, with the bytes of their code.
@@ -126,154 +137,95 @@ impl<'m, M: Module> Compiler<'m, M> {
 
     /// The functions defined so far, if they were kept.
     pub fn into_listing(self) -> Vec<CompiledFunction> {
-        self.listing.unwrap_or_default()
+        self.listing
     }
 
-    fn signature(&self) -> Signature {
-        Signature::new(CallConv::triple_default(self.isa.triple()))
-    }
-
-    /// Defines all functions of a program and returns its entry point.
-    pub fn program(&mut self, program: &Program) -> Result<FuncId, CodegenError> {
-        let generated: Vec<Kernel> = program.kernels.iter().map(|descriptor| descriptor.generate()).collect();
-        let mut kernels = Vec::with_capacity(generated.len());
-        for kernel in &generated {
-            kernels.push(self.kernel(kernel)?);
+    /// Defines all functions of a program and returns its entry point. The module is the same whatever `for_each` does
+    /// side by side.
+    pub fn program(&mut self, program: &Program, for_each: ForEach<'_>) -> Result<FuncId, CodegenError> {
+        let descriptors = &program.kernels;
+        let kernels = collect(for_each, descriptors.len(), |number| descriptors[number].generate());
+        let mut functions = Functions::default();
+        let entry = self.declare_program(program, &kernels, &mut functions)?;
+        let Functions { sources, declared } = functions;
+        let compile = |number: usize| self.functions.compile(&sources[number], program, &declared);
+        for (source, code) in sources.iter().zip(collect(for_each, sources.len(), compile)) {
+            self.define(source.id, &source.name, code?)?;
         }
-        let tiles = self.tile_functions(&generated)?;
-        let mut drivers = Vec::with_capacity(program.drivers.len());
+        Ok(entry)
+    }
+
+    /// Declares all functions of a program, whose kernels are given, and returns its entry point.
+    fn declare_program<'p>(
+        &mut self,
+        program: &'p Program,
+        kernels: &'p [Kernel],
+        functions: &mut Functions<'p>,
+    ) -> Result<FuncId, CodegenError> {
+        for kernel in kernels {
+            let signature = self.functions.kernel_signature(kernel);
+            let id = self.source(&kernel.name, &signature, Kind::Kernel(kernel), functions)?;
+            let used = vector::used_parameters(kernel);
+            functions.declared.kernels.push(DeclaredKernel { id, signature, used });
+        }
+        if kernels.iter().any(vector::uses_tiles) {
+            let signature = tile_signature();
+            let configure = self.source("configure_tiles", &signature, Kind::ConfigureTiles, functions)?;
+            let release = self.source("release_tiles", &signature, Kind::ReleaseTiles, functions)?;
+            functions.declared.tiles = Some([configure, release]);
+        }
+        let signature = self.functions.driver_signature();
         for (number, driver) in program.drivers.iter().enumerate() {
-            drivers.push(self.driver(&format!("driver_{number}"), driver, &kernels)?);
+            let name = format!("driver_{number}");
+            let id = self.source(&name, &signature, Kind::Driver(driver), functions)?;
+            functions.declared.drivers.push(id);
         }
-        self.entry(program, &drivers, tiles)
+        self.source("run", &self.functions.entry_signature(), Kind::Entry, functions)
+    }
+
+    /// Declares a function and notes what it is compiled from.
+    fn source<'p>(
+        &mut self,
+        name: &str,
+        signature: &Signature,
+        kind: Kind<'p>,
+        functions: &mut Functions<'p>,
+    ) -> Result<FuncId, CodegenError> {
+        let id = self.declare(name, signature)?;
+        functions.sources.push(Source { id, name: name.to_owned(), kind });
+        Ok(id)
     }
 
     /// Defines one kernel.
     pub fn kernel(&mut self, kernel: &Kernel) -> Result<FuncId, CodegenError> {
-        vector::verify(kernel, self.target.registers)?;
-        if kernel.lanes != self.target.lanes {
-            let what = format!("{} lanes, the target has {}", kernel.lanes, self.target.lanes);
-            return Err(vector::KernelError::Range { kernel: kernel.name.clone(), what }.into());
-        }
-        if vector::needs_tiles(kernel) && self.target.isa < Isa::Amx {
-            let what = format!("needs target amx, not {}", self.target);
-            return Err(vector::KernelError::Range { kernel: kernel.name.clone(), what }.into());
-        }
-        if self.target.isa > Isa::Baseline {
-            let code = x86::assemble(kernel, self.target, self.configure);
-            return self.bytes(
-                &kernel.name,
-                code,
-                clif::signature(kernel, Signature::new(CallConv::SystemV)),
-            );
-        }
-        let mut function = Function::new();
-        function.signature = clif::signature(kernel, self.signature());
-        let config = self.isa.frontend_config();
-        clif::translate(kernel, self.target.fused, &mut function, &mut self.context, config);
-        self.define(&kernel.name, function)
-    }
-
-    /// Defines a function that is machine code already.
-    fn bytes(
-        &mut self,
-        name: &str,
-        code: Result<Vec<u8>, String>,
-        signature: Signature,
-    ) -> Result<FuncId, CodegenError> {
-        let failed = |reason: String| CodegenError::Function { function: name.to_owned(), reason };
-        let code = code.map_err(failed)?;
-        let declared = self.module.declare_function(name, Linkage::Local, &signature);
-        let id = declared.map_err(|e| failed(e.to_string()))?;
-        let defined = self.module.define_function_bytes(id, CACHE_LINE, &code, &[]);
-        defined.map_err(|e| failed(e.to_string()))?;
-        self.defined.push((id, code.len()));
-        if let Some(listing) = &mut self.listing {
-            let (name, clif) = (name.to_owned(), None);
-            listing.push(CompiledFunction { name, clif, code, references: Vec::new() });
-        }
+        let id = self.declare(&kernel.name, &self.functions.kernel_signature(kernel))?;
+        let code = self.functions.kernel(id, kernel)?;
+        self.define(id, &kernel.name, code)?;
         Ok(id)
     }
 
-    /// The functions that configure and release the tile registers of a thread, where kernels use them.
-    fn tile_functions(&mut self, kernels: &[Kernel]) -> Result<Option<[FuncId; 2]>, CodegenError> {
-        if !kernels.iter().any(vector::uses_tiles) {
-            return Ok(None);
-        }
-        let signature = || Signature::new(CallConv::SystemV);
-        let configure = self.bytes("configure_tiles", x86::configure_tiles(self.target), signature())?;
-        let release = self.bytes("release_tiles", x86::release_tiles(self.target), signature())?;
-        Ok(Some([configure, release]))
+    fn declare(&mut self, name: &str, signature: &Signature) -> Result<FuncId, CodegenError> {
+        let declared = self.module.declare_function(name, Linkage::Local, signature);
+        declared.map_err(|error| function_error(name, error))
     }
 
-    fn driver(
-        &mut self,
-        name: &str,
-        driver: &crate::plan::Driver,
-        kernels: &[FuncId],
-    ) -> Result<FuncId, CodegenError> {
-        let mut function = Function::new();
-        function.signature = driver::driver_signature(self.signature());
-        let config = self.isa.frontend_config();
-        let module = std::cell::RefCell::new(References::new(&mut *self.module));
-        let import = |function: &mut Function, kernel: crate::plan::nest::KernelId| {
-            module.borrow_mut().import(kernels[kernel.index()], function)
-        };
-        driver::translate_driver(&driver.nest, &import, &mut function, &mut self.context, config);
-        self.define(name, function)
-    }
-
-    fn entry(
-        &mut self,
-        program: &Program,
-        drivers: &[FuncId],
-        tiles: Option<[FuncId; 2]>,
-    ) -> Result<FuncId, CodegenError> {
-        let mut function = Function::new();
-        function.signature = driver::entry_signature(self.signature());
-        let config = self.isa.frontend_config();
-        let module = std::cell::RefCell::new(References::new(&mut *self.module));
-        let import = |function: &mut Function, driver: crate::plan::DriverId| {
-            module.borrow_mut().import(drivers[driver.index()], function)
-        };
-        let tiles = tiles.map(|tiles| tiles.map(|id| module.borrow_mut().import(id, &mut function)));
-        let frame = driver::Frame { scratch_bytes: program.scratch_bytes, tiles };
-        driver::translate_entry(&program.steps, &frame, &import, &mut function, &mut self.context, config);
-        self.define("run", function)
-    }
-
-    /// Compiles a function and puts its bytes into the module.
-    fn define(&mut self, name: &str, function: Function) -> Result<FuncId, CodegenError> {
-        let failed = |reason: String| CodegenError::Function { function: name.to_owned(), reason };
-        let declared = self.module.declare_function(name, Linkage::Local, &function.signature);
-        let id = declared.map_err(|e| failed(e.to_string()))?;
-        let mut context = CompileContext::for_function(function);
-        context.func.name = UserFuncName::user(0, id.as_u32());
-        if let Err(error) = context.compile(self.isa.as_ref(), &mut ControlPlane::default()) {
-            return Err(failed(format!("{:?}", error.inner)));
+    /// Puts a function's code into the module.
+    fn define(&mut self, id: FuncId, name: &str, code: Code) -> Result<(), CodegenError> {
+        let Code { bytes, alignment, relocations, clif } = code;
+        let defined = self.module.define_function_bytes(id, alignment, &bytes, &relocations);
+        defined.map_err(|error| function_error(name, error))?;
+        self.defined.push((id, bytes.len()));
+        if self.functions.list {
+            let declarations = self.module.declarations();
+            let references = relocations.iter().map(|reloc| reference(reloc, declarations)).collect();
+            self.listing.push(CompiledFunction { name: name.to_owned(), clif, code: bytes, references });
         }
-        let Some(compiled) = context.compiled_code() else {
-            return Err(failed("no code was made".to_owned()));
-        };
-        let code = compiled.code_buffer().to_vec();
-        let alignment = u64::from(compiled.buffer.alignment).max(CACHE_LINE);
-        let relocations: Vec<ModuleReloc> = compiled
-            .buffer
-            .relocs()
-            .iter()
-            .map(|reloc| ModuleReloc::from_mach_reloc(reloc, &context.func, id))
-            .collect();
-        let defined = self.module.define_function_bytes(id, alignment, &code, &relocations);
-        defined.map_err(|e| failed(e.to_string()))?;
-        self.defined.push((id, code.len()));
-        if let Some(listing) = &mut self.listing {
-            let clif = Some(context.func.display().to_string());
-            let references =
-                relocations.iter().map(|reloc| reference(reloc, self.module.declarations())).collect();
-            listing.push(CompiledFunction { name: name.to_owned(), clif, code, references });
-        }
-        Ok(id)
+        Ok(())
     }
+}
+
+fn function_error(name: &str, error: impl ToString) -> CodegenError {
+    CodegenError::Function { function: name.to_owned(), reason: error.to_string() }
 }
 
 /// A relocation with the name of its target.
@@ -291,20 +243,4 @@ fn reference(reloc: &ModuleReloc, declarations: &ModuleDeclarations) -> Referenc
         ref other => other.to_string(),
     };
     Reference { offset: reloc.offset, form, name, addend: reloc.addend }
-}
-
-/// Imports functions of a module into a function under construction, each once.
-struct References<'m, M: Module> {
-    module: &'m mut M,
-    imported: std::collections::HashMap<FuncId, codegen::ir::FuncRef>,
-}
-
-impl<'m, M: Module> References<'m, M> {
-    fn new(module: &'m mut M) -> Self {
-        Self { module, imported: std::collections::HashMap::new() }
-    }
-
-    fn import(&mut self, id: FuncId, function: &mut Function) -> codegen::ir::FuncRef {
-        *self.imported.entry(id).or_insert_with(|| self.module.declare_func_in_func(id, function))
-    }
 }

@@ -210,6 +210,9 @@ impl<'a> Elements<'a> {
     }
 }
 
+/// Rows that are written to one panel before the next one: rows of a kernel that stay in the cache meanwhile.
+const ROWS: usize = 16;
+
 /// A panel that is being written.
 struct Panel<'a> {
     /// The outputs that it has columns for.
@@ -221,11 +224,26 @@ struct Panel<'a> {
 }
 
 impl Panel<'_> {
-    /// The elements of a row for some of its outputs.
-    fn columns(&mut self, row: usize, outputs: Range<usize>) -> &mut [f32] {
-        let first = row * self.width + outputs.start - self.outputs.start;
-        &mut self.values[first..first + outputs.len()]
+    /// Writes the weights of a tap and some inputs of a block for some outputs; `above` are the rows of the panel before
+    /// that of the block's first input.
+    fn write(
+        &mut self,
+        elements: &Elements<'_>,
+        block: &KernelBlock,
+        (tap, inputs): (usize, Range<usize>),
+        (above, outputs): (usize, Range<usize>),
+    ) {
+        let first = outputs.start - self.outputs.start;
+        let rows = self.values.chunks_exact_mut(self.width).skip(above + inputs.start);
+        for (input, row) in inputs.zip(rows) {
+            elements.write(block, (tap, input), outputs.clone(), &mut row[first..first + outputs.len()]);
+        }
     }
+}
+
+/// The first of each [`ROWS`] inputs, tap by tap.
+fn rows_in_turn(taps: usize, inputs: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..taps).flat_map(move |tap| (0..inputs).step_by(ROWS).map(move |first| (tap, first)))
 }
 
 /// Writes the constants of a convolution from front to back.
@@ -258,22 +276,23 @@ impl<'a> Packer<'a> {
         }
     }
 
-    /// The panels of neighbouring segments that are one dense block. All are written side by side, so that a kernel is
-    /// read from front to back: its rows are longer than those of a panel, and jumping between them waits for memory.
+    /// The panels of neighbouring segments that are one dense block. All are written side by side, some rows of each in
+    /// turn, so that a kernel is read from front to back: its rows are longer than those of a panel, and jumping between
+    /// them waits for memory.
     fn panels(&mut self, segments: &[Segment], vectors: u32) {
         let (first, last) = (&segments[0], &segments[segments.len() - 1]);
         let inputs = first.0.start as usize..last.0.end as usize;
         let outputs = first.1.start as usize..last.1.end as usize;
         let mut panels = self.take_panels(inputs.len(), outputs.clone(), vectors);
         for (block, held) in self.elements.blocks_of(outputs) {
-            let (before, width) = (block.inputs.start as usize - inputs.start, block.inputs.len());
-            for row in 0..self.conv.window.taps() as usize * width {
-                let place = (row / width, row % width);
+            let before = block.inputs.start as usize - inputs.start;
+            for (tap, first) in rows_in_turn(self.conv.window.taps() as usize, block.inputs.len()) {
+                let rows = first..block.inputs.len().min(first + ROWS);
                 for panel in &mut panels {
                     let held = held.start.max(panel.outputs.start)..held.end.min(panel.outputs.end);
                     if !held.is_empty() {
-                        let columns = panel.columns(place.0 * inputs.len() + before + place.1, held.clone());
-                        self.elements.write(block, place, held, columns);
+                        let above = tap * inputs.len() + before;
+                        panel.write(&self.elements, block, (tap, rows.clone()), (above, held));
                     }
                 }
             }

@@ -23,7 +23,7 @@ mod tiles;
 mod verify;
 
 pub use tiles::{needs_tiles, tile_count, tile_steps, uses_tiles};
-pub use verify::{KernelError, pointers as pointer_count, slots as slot_count, verify};
+pub use verify::{KernelError, pointers as pointer_count, slots as slot_count, used_parameters, verify};
 
 use crate::graph::entity;
 
@@ -433,18 +433,19 @@ pub fn for_each_inst(body: &[Inst], visit: &mut impl FnMut(&Inst)) {
 
 impl Inst {
     /// The slots that the instruction itself reads.
-    pub fn reads(&self) -> Vec<Slot> {
-        match *self {
+    pub fn reads(&self) -> impl Iterator<Item = Slot> + use<> {
+        let slots = match *self {
             Inst::Store { src, .. }
             | Inst::ShiftLeft { src, .. }
             | Inst::RoundBf16 { src, .. }
-            | Inst::StoreBf16 { src, .. } => vec![src],
-            Inst::Fma { acc, a, b } => vec![acc, a, b],
-            Inst::FmaBroadcast { acc, a, .. } => vec![acc, a],
-            Inst::Binary { a, b, .. } => vec![a, b],
-            Inst::Permute { src, pattern, .. } => vec![src, pattern],
-            _ => Vec::new(),
-        }
+            | Inst::StoreBf16 { src, .. } => [Some(src), None, None],
+            Inst::Fma { acc, a, b } => [Some(acc), Some(a), Some(b)],
+            Inst::FmaBroadcast { acc, a, .. } => [Some(acc), Some(a), None],
+            Inst::Binary { a, b, .. } => [Some(a), Some(b), None],
+            Inst::Permute { src, pattern, .. } => [Some(src), Some(pattern), None],
+            _ => [None; 3],
+        };
+        slots.into_iter().flatten()
     }
 
     /// The slot that the instruction itself writes.

@@ -78,7 +78,7 @@ pub fn verify(kernel: &Kernel, registers: usize) -> Result<(), KernelError> {
 pub fn slots(kernel: &Kernel) -> usize {
     let mut bound = 0;
     for_each_inst(&kernel.body, &mut |inst| {
-        let mentioned = inst.reads().into_iter().chain(inst.writes());
+        let mentioned = inst.reads().chain(inst.writes());
         bound = mentioned.map(|s| s.index() + 1).fold(bound, usize::max);
     });
     bound
@@ -95,6 +95,23 @@ pub fn pointers(kernel: &Kernel) -> usize {
         bound = pointer.map_or(bound, |pointer| bound.max(pointer.index() + 1));
     });
     bound
+}
+
+/// Which of the pointer parameters are mentioned; the others need not point anywhere.
+pub fn used_parameters(kernel: &Kernel) -> Vec<bool> {
+    let mut used = vec![false; kernel.pointers.len()];
+    for_each_inst(&kernel.body, &mut |inst| {
+        let pointers = match *inst {
+            Inst::Point { dst, base, .. } => [Some(dst), Some(base)],
+            _ => [inst.address().map(|address| address.base), None],
+        };
+        for pointer in pointers.into_iter().flatten() {
+            if let Some(used) = used.get_mut(pointer.index()) {
+                *used = true;
+            }
+        }
+    });
+    used
 }
 
 #[derive(Clone)]
@@ -164,7 +181,7 @@ impl State<'_> {
             Inst::Permute { dst, src, pattern } => {
                 is_pattern(*pattern) && !is_pattern(*src) && !is_pattern(*dst)
             }
-            inst => !inst.reads().into_iter().chain(inst.writes()).any(is_pattern),
+            inst => !inst.reads().chain(inst.writes()).any(is_pattern),
         };
         if allowed { Ok(()) } else { self.range(format!("a pattern in {inst:?}")) }
     }
