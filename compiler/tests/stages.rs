@@ -11,7 +11,8 @@ use cranelift::codegen::isa::CallConv;
 use cranelift::prelude::{FunctionBuilderContext, Signature};
 use snapbox::data::DataFormat;
 use snapbox::{Assert, Data};
-use xcc_compiler::codegen::{self, clif};
+use xcc_compiler::codegen::jit::NativeProgram;
+use xcc_compiler::codegen::{self, CompiledFunction, clif};
 use xcc_compiler::elaborate;
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanOptions, Precision, Program, plan};
@@ -112,4 +113,31 @@ fn precisions_that_a_target_lacks_are_refused() {
     let error = plan(&graph, Target::of(Isa::Avx512), options).unwrap_err().to_string();
     assert!(error.starts_with("precision split needs amx, which "), "{error}");
     assert!(error.ends_with(" lacks; run with --precision f32"), "{error}");
+}
+
+/// All numbers below `count`, the last one first, each on a thread of its own.
+fn on_threads(count: usize, call: &(dyn Fn(usize) + Sync)) {
+    std::thread::scope(|scope| {
+        (0..count).rev().for_each(|number| {
+            scope.spawn(move || call(number));
+        });
+    });
+}
+
+#[test]
+fn code_is_the_same_whoever_compiles_it() {
+    for target in Target::available() {
+        let program = program_for("branches", target, OPTIONS);
+        let code = |for_each| {
+            let native = NativeProgram::compile_with(&program, true, for_each).unwrap();
+            let function = |f: &CompiledFunction| (f.name.clone(), f.code.clone(), f.references.clone());
+            let first = native.symbols()[0].address;
+            let places: Vec<usize> = native.symbols().iter().map(|symbol| symbol.address - first).collect();
+            (native.listing().iter().map(function).collect::<Vec<_>>(), places)
+        };
+        // One that compiles nothing leaves it to the compiler.
+        let nothing = |_: usize, _: &(dyn Fn(usize) + Sync)| {};
+        assert_eq!(code(&on_threads), code(&codegen::in_turn), "{target}");
+        assert_eq!(code(&nothing), code(&codegen::in_turn), "{target}");
+    }
 }

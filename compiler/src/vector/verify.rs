@@ -336,6 +336,19 @@ mod tests {
     }
 
     #[test]
+    fn parameters_are_used_by_what_reads_writes_or_moves_them() {
+        let mut b = Builder::new(4, &["read", "passed", "written", "moved", "copied"], true);
+        let (x, p) = (b.slot(), b.pointer());
+        b.load(x, b.parameter("read"), 4);
+        b.repeat(Times::Rows, |b| {
+            b.store_lanes(x, b.parameter("written"), 0, 4);
+            b.advance(b.parameter("moved"), F32);
+        });
+        b.point(p, b.parameter("copied"), 8);
+        assert_eq!(used_parameters(&b.finish("k".to_owned())), [true, false, true, true, true]);
+    }
+
+    #[test]
     fn tiles_are_bounded_and_written_before_they_are_read() {
         let text = check_lanes(16, false, |b| {
             let (acc, a) = (b.tile(), b.tile());
