@@ -57,7 +57,7 @@ pub fn lower(
 }
 
 /// Refuses a plan before anything is enumerated that grows with its memory.
-fn check_memory(bytes: u64, options: PlanOptions) -> Result<(), PlanError> {
+pub fn check_memory(bytes: u64, options: PlanOptions) -> Result<(), PlanError> {
     if bytes <= MEMORY_LIMIT {
         return Ok(());
     }
@@ -95,6 +95,7 @@ impl<'a> Planner<'a> {
         let program = Program {
             target,
             options,
+            portions: 1,
             kernels: Vec::new(),
             drivers: Vec::new(),
             steps: Vec::new(),

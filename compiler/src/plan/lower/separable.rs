@@ -3,13 +3,13 @@
 
 use super::conv::{Fusion, Job, Maps, is_depthwise, one_row, set};
 use super::place::{Surface, Surfaces, Widths};
-use super::{Planner, STEP_LIMIT};
+use super::{Operands, Planner, STEP_LIMIT};
 use crate::graph::{Activation, NodeId, Post, Separable, Shape};
 use crate::kernels::epilogue::Format;
 use crate::plan::nest::{NestBuilder, Offset, Operand};
 use crate::plan::pack::Pack;
 use crate::plan::windows::{BlockRun, block_count, block_runs};
-use crate::plan::{Part, PlanError, PlanOptions};
+use crate::plan::{Part, Place, PlanError, PlanOptions};
 
 /// The two convolutions, the map between them, and how many blocks of rows the result is cut into.
 pub(super) struct Stages<'a> {
@@ -83,11 +83,9 @@ impl Planner<'_> {
             let to = || map(Operand::Out, image);
             let from = maps.surfaces().input.image(image, maps.input.image);
             let surfaces = Surfaces { input: from, out: to(), add: to() };
-            self.spatial_units(b, &stages.spatial, (input, out), &surfaces);
+            self.spatial_units(b, &stages.spatial, ((input, out), Format::F32), &surfaces);
         });
-        let mut operands = self.operands(id, None);
-        operands[Operand::Out.index()] = Some(between);
-        operands[Operand::Add.index()] = Some(between);
+        let mut operands = self.operands_of_first(id, between);
         let [first, second] = self.packs(&stages);
         set(&mut operands, [Operand::Weights, Operand::Bias], self.pack(first));
         self.step_of(id, Part::Spatial, b, operands);
@@ -106,12 +104,20 @@ impl Planner<'_> {
         self.step_of(id, Part::Pointwise, b, operands);
     }
 
-    /// The spatial part of an image as units of work.
-    fn spatial_units(
+    /// The operands of the first of two steps of a layer, which leaves what it computes in `memory`.
+    pub(super) fn operands_of_first(&self, id: NodeId, memory: Place) -> Operands {
+        let mut operands = self.operands(id, None);
+        operands[Operand::Out.index()] = Some(memory);
+        operands[Operand::Add.index()] = Some(memory);
+        operands
+    }
+
+    /// The spatial part of an image as units of work; other formats than f32 are for depthwise parts.
+    pub(super) fn spatial_units(
         &mut self,
         b: &mut NestBuilder,
         job: &Job<'_>,
-        (input, out): (Shape, Shape),
+        ((input, out), format): ((Shape, Shape), Format),
         surfaces: &Surfaces,
     ) {
         if !is_depthwise(job.conv) {
@@ -121,7 +127,7 @@ impl Planner<'_> {
         for run in block_runs(window, input.h(), out.h(), out.h()) {
             b.units(run.blocks.clone(), 1, |b, [block, _]| {
                 let here = surfaces.block(&run, block, window.strides[0]);
-                self.spatial_rows(b, job, ((input.w(), out.w()), Format::F32), &run, &here);
+                self.spatial_rows(b, job, ((input.w(), out.w()), format), &run, &here);
             });
         }
     }

@@ -205,9 +205,7 @@ impl Planner<'_> {
             }
         });
         let between = self.between_steps(matrix.end());
-        let mut operands = self.operands(id, None);
-        operands[Operand::Out.index()] = Some(between);
-        operands[Operand::Add.index()] = Some(between);
+        let operands = self.operands_of_first(id, between);
         self.step_of(id, Part::Windows, b, operands);
         let constants = self.tile_constants(conv);
         self.multiply_shared(id, &product, maps, (Part::Products, between, constants));
@@ -436,26 +434,18 @@ impl Planner<'_> {
         maps: Maps,
     ) -> Result<(), PlanError> {
         let (input, out) = (maps.input.shape, maps.out.shape);
-        let window = &parts.spatial.window;
         let spatial = self.spatial(id, parts, between)?;
         let matrix = self.matrix(id, &parts.pointwise, out.pixels() as u32 + BEHIND)?.whole(Operand::Out);
         let weights = [Operand::PointwiseWeights, Operand::PointwiseBias];
         let product = Product { weights, ..self.product(id, &parts.pointwise, (Activation::Linear, matrix)) };
         let mut b = NestBuilder::new();
         b.divide(1, |b, _| {
-            for run in block_runs(window, input.h(), out.h(), out.h()) {
-                b.units(run.blocks.clone(), 1, |b, [block, _]| {
-                    let to = matrix.surface(out.w());
-                    let surfaces = Surfaces { input: maps.surfaces().input, out: to.clone(), add: to };
-                    let here = surfaces.block(&run, block, window.strides[0]);
-                    self.spatial_rows(b, &spatial, ((input.w(), out.w()), matrix.format), &run, &here);
-                });
-            }
+            let to = matrix.surface(out.w());
+            let surfaces = Surfaces { input: maps.surfaces().input, out: to.clone(), add: to };
+            self.spatial_units(b, &spatial, ((input, out), matrix.format), &surfaces);
         });
         let memory = self.between_steps(matrix.end());
-        let mut operands = self.operands(id, None);
-        operands[Operand::Out.index()] = Some(memory);
-        operands[Operand::Add.index()] = Some(memory);
+        let mut operands = self.operands_of_first(id, memory);
         let constants = self.pack(self.spatial_pack(&spatial));
         set(&mut operands, [Operand::Weights, Operand::Bias], constants);
         self.step_of(id, Part::Spatial, b, operands);
