@@ -323,6 +323,7 @@ mod tests {
             layer: "a".to_owned(),
             class: "Conv2D".to_owned(),
             macs: 0,
+            tile_macs: None,
             bytes: 0,
             samples_ms: vec![ms],
             ms,

@@ -1,7 +1,9 @@
 //! Results as a table and a plot for the terminal.
 
+use xcc_compiler::plan::Precision;
+
 use super::kernels;
-use super::results::{Point, Results, Roof, Status};
+use super::results::{Point, Results, Roof, Status, Sweep};
 use crate::chart::split_bar;
 use crate::measure::samples::quantile;
 use crate::measure::work::kind;
@@ -46,12 +48,22 @@ fn head(results: &Results, width: usize) -> String {
     lines
         .extend(wrap(&format!("{machine}: {target}, {precision}, {threads} {thread}, batch {batch}"), width));
     let measured = |roof: &&Roof| roof.peak_gflops > 0.0;
-    lines.extend(results.machine.roofs.iter().filter(measured).map(|roof| {
-        let Roof { threads, peak_gflops, bandwidth_gbs } = roof;
-        let threads = counted(*threads as usize, "thread");
-        format!("peak of {threads}: {peak_gflops:.1} GFLOP/s, {bandwidth_gbs:.1} GB/s")
-    }));
+    let roofs = results.machine.roofs.iter().filter(measured).map(|roof| roof_text(sweep, roof));
+    lines.extend(roofs.flat_map(|text| wrap(&text, width)));
     lines.join("\n") + "\n\n"
+}
+
+/// What the machine reaches with so many threads, in f32 and in the precisions of the sweep.
+pub fn roof_text(sweep: &Sweep, roof: &Roof) -> String {
+    let is_swept = |precision: &Precision| sweep.precisions.contains(&precision.to_string());
+    let shown = |precision: &Precision| *precision == Precision::F32 || is_swept(precision);
+    let peaks = Precision::ALL
+        .into_iter()
+        .filter(shown)
+        .filter_map(|precision| Some(format!("{:.1} GFLOP/s in {precision}", roof.peak(precision)?)));
+    let peaks: Vec<String> = peaks.collect();
+    let threads = counted(roof.threads as usize, "thread");
+    format!("peak of {threads}: {}, {:.1} GB/s", peaks.join(", "), roof.bandwidth_gbs)
 }
 
 /// One column of the table.

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use xcc_compiler::plan::Precision;
+use xcc_compiler::target::Target;
 
 use crate::harness::{
     Ran, TINY, assert_text, json, number, numbers, output, run, run_with_input, transcript, xcc,
@@ -159,6 +161,46 @@ fn figures_follow_from_samples() {
             sums.zip(&samples).all(|(sum, &whole)| sum <= whole * (1.0 + 1e-6)),
             "steps are parts of runs"
         );
+    }
+}
+
+#[test]
+fn points_of_each_precision_have_their_own_peak() {
+    if !Precision::Bf16.is_for(Target::native()) {
+        eprintln!("skipped: peaks of bf16 and split, since this machine has no amx");
+        return;
+    }
+    let network = ["specs/xception.xc", "--set", "size=96", "--set", "repeats=1"];
+    let precisions = ["--over", "segments=4,full", "--precision", "f32,split,bf16", "--threads", "1,2"];
+    let found = sweep(&[&network[..], &precisions, &["--rounds", "2"]].concat());
+    let roofs = list(&found["machine"], "roofs");
+    for roof in roofs {
+        let samples = numbers(&roof["bf16_samples_gflops"]);
+        assert!(samples.len() >= 2, "before the rounds and between them: {samples:?}");
+        close(number(roof, "bf16_gflops"), median(&samples) * number(roof, "threads"));
+        assert!(number(roof, "bf16_gflops") > 2.0 * number(roof, "peak_gflops"), "{roof}");
+    }
+    for point in list(&found, "points") {
+        let roof = roofs.iter().find(|roof| roof["threads"] == point["threads"]).unwrap();
+        let f32 = number(roof, "peak_gflops");
+        let peak = match point["precision"].as_str().unwrap() {
+            "f32" => f32,
+            "bf16" => number(roof, "bf16_gflops"),
+            _ => number(roof, "bf16_gflops") / 3.0,
+        };
+        let mut sum = 0.0;
+        for step in list(point, "steps") {
+            let tiles = number(step, "tile_macs");
+            let others = number(step, "macs") - tiles;
+            assert!(tiles == 0.0 || point["precision"] != "f32", "{step}");
+            let compute = (2.0 * tiles / peak).max(2.0 * others / f32) / 1e6;
+            let memory = number(step, "bytes") / number(roof, "bandwidth_gbs") / 1e6;
+            close(number(step, "bound_ms"), compute.max(memory));
+            sum += compute.max(memory);
+        }
+        close(number(&point["timing"], "bound_ms"), sum);
+        let share = number(&point["timing"], "bound_share");
+        assert!(share > 0.0 && share < 1.5, "{}: {share}", point["label"]);
     }
 }
 

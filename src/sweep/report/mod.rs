@@ -26,6 +26,7 @@ use legend::Legend;
 use series::Spectrum;
 
 use super::results::{Results, Roof, Status};
+use super::table::roof_text;
 use crate::numbers::counted;
 
 const STYLE: &str = include_str!("page.css");
@@ -231,10 +232,7 @@ fn drawn_point(
 /// How the figures came about.
 fn about(results: &Results) -> String {
     let Results { sweep, machine, sampling, .. } = results;
-    let roof = |Roof { threads, peak_gflops, bandwidth_gbs }: &Roof| {
-        let threads = counted(*threads as usize, "thread");
-        format!("peak of {threads}: {peak_gflops:.1} GFLOP/s (f32), {bandwidth_gbs:.1} GB/s.")
-    };
+    let roof = |roof: &Roof| format!("{}.", roof_text(sweep, roof));
     let mut lines: Vec<String> =
         machine.roofs.iter().filter(|roof| roof.peak_gflops > 0.0).map(roof).collect();
     lines.push(format!("Vector extensions: {}.", machine.features.join(", ")));
