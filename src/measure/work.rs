@@ -8,7 +8,7 @@ use xcc_compiler::cost::{macs, stage_macs};
 use xcc_compiler::graph::{Graph, Layer, NodeId, Op};
 use xcc_compiler::plan::nest::{KernelId, Operand, for_each_count};
 use xcc_compiler::plan::{Driver, Part, Program, Region, Step, tile_macs};
-use xcc_compiler::vector::{Inst, Kernel, Times};
+use xcc_compiler::vector::{Inst, Kernel, TILE_ROWS, Times};
 
 /// A kernel that a step calls.
 #[derive(Clone, Debug, Serialize)]
@@ -160,12 +160,14 @@ fn of_driver(kernels: &[Kernel], driver: &Driver) -> Vec<Called> {
     called
 }
 
-/// Vector instructions that a call executes.
+/// Vector instructions that a call executes; one with tiles counts as one for each of their rows, which is about what it
+/// takes.
 fn instructions(body: &[Inst], rows: u64) -> u64 {
     let executed = |inst: &Inst| match inst {
         Inst::Loop { times: Times::Exactly(times), body } => u64::from(*times) * instructions(body, rows),
         Inst::Loop { times: Times::Rows, body } => rows * instructions(body, rows),
         Inst::Point { .. } => 0,
+        _ if inst.tile_written().is_some() || !inst.tiles_read().is_empty() => u64::from(TILE_ROWS),
         _ => 1,
     };
     body.iter().map(executed).sum()
@@ -173,8 +175,11 @@ fn instructions(body: &[Inst], rows: u64) -> u64 {
 
 /// A kernel's name without its sizes: what kind it is.
 pub fn kind(name: &str) -> &str {
-    let is_size =
-        |part: &str| part.starts_with(['c', 'v']) && part[1..].starts_with(|c: char| c.is_ascii_digit());
+    // Channels and vectors, or rows, columns and inputs of a product.
+    let is_size = |part: &str| {
+        part.strip_prefix(['c', 'v']).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+            || part.split('x').count() == 3
+    };
     let mut end = 0;
     for part in name.split('_').take_while(|part| !is_size(part)) {
         end += part.len() + 1;
@@ -190,7 +195,7 @@ mod tests {
     use xcc_compiler::plan::nest::NestBuilder;
     use xcc_compiler::plan::{PlanOptions, Precision, plan};
     use xcc_compiler::target::{Isa, Target};
-    use xcc_compiler::vector::{Builder, TILE_BYTES, TILE_LANES, TILE_ROWS};
+    use xcc_compiler::vector::{Builder, TILE_BYTES, TILE_LANES};
 
     use super::*;
 
@@ -267,6 +272,8 @@ mod tests {
             ("depthwise_3x3_v16x4_12_i256.256.37632_o256", "depthwise_3x3"),
             ("global_averagepool_v16x8_100_i8256", "global_averagepool"),
             ("softmax_c1000_v16", "softmax"),
+            ("matmul_361x32x736_i1472_split531392_o2944", "matmul"),
+            ("gather_3x3_c32_i128.128.19072_o576_bf16", "gather_3x3"),
             ("copy", "copy"),
         ] {
             assert_eq!(kind(name), expected);

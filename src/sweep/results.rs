@@ -385,9 +385,12 @@ impl Timing {
 pub struct Predicted {
     /// The sum.
     pub ms: f64,
-    /// The share of the point's vector instructions that are in kernels which were measured there; the times
-    /// of the others are those of the most similar kernel.
+    /// The share of the point's vector instructions that are in kernels which were measured there.
     pub covered: f64,
+    /// The share of those in other kernels, of a kind of which there are some: they are taken to be as fast as the one of
+    /// these that executes about as many. What is left is taken to be as fast as any kernel.
+    #[serde(default)]
+    pub similar: f64,
 }
 
 /// What was measured of a step.
