@@ -20,7 +20,6 @@ use super::results::{Point, Results, Roof, Status, Step, Sweep, Timing};
 use crate::cli::{self, Failure};
 use crate::inputs::Inputs;
 use crate::measure::peaks::{Peak, Peaks};
-use crate::measure::samples::quantile;
 use crate::measure::work::{self, StepWork};
 use crate::measure::{milliseconds, timed};
 use crate::network;
@@ -44,8 +43,6 @@ const MEMORY: u64 = 1 << 30;
 /// Within a round, results are kept after so much time, and after so many times the time that it took to keep them.
 const KEEP_AFTER: Duration = Duration::from_secs(2);
 const KEEP_SELDOM: u32 = 20;
-/// Runs of which a quick measurement is the median.
-const QUICK_RUNS: usize = 5;
 
 /// Measures every point that is not finished up to `rounds` rounds; those that failed are tried again. `keep` is called
 /// after each round, and within rounds that take long.
@@ -318,15 +315,18 @@ fn rounded(ms: f64) -> f64 {
 }
 
 /// A point's machine code, and what it runs on.
-struct Compiled {
-    model: Model,
-    input: Vec<f32>,
+pub struct Compiled {
+    /// The code.
+    pub model: Model,
+    /// The images of a run.
+    pub input: Vec<f32>,
     /// Passes, plan and machine code.
     compile: Duration,
     work: Vec<StepWork>,
 }
 
-fn compile(sweep: &Sweep, point: &Point, target: Target) -> Result<Compiled, Failure> {
+/// Compiles a point, with random weights and input.
+pub fn compile(sweep: &Sweep, point: &Point, target: Target) -> Result<Compiled, Failure> {
     let refused = |illegal: Illegal| Failure::input(illegal.message);
     let graph = point::network(sweep, point).map_err(refused)?;
     let options = point::options(point).map_err(refused)?;
@@ -346,20 +346,6 @@ fn fused(graph: &Graph) -> Graph {
     let mut graph = graph.clone();
     optimize(&mut graph, &PassOptions::default());
     graph
-}
-
-/// Milliseconds of a run of a point, roughly: for a search.
-pub fn quick(sweep: &Sweep, point: &Point, target: Target) -> Result<f64, Failure> {
-    let Compiled { model, input, .. } = compile(sweep, point, target)?;
-    for _ in 0..WARMUP_RUNS {
-        run(&model, &input)?;
-    }
-    let mut times = Vec::with_capacity(QUICK_RUNS);
-    for _ in 0..QUICK_RUNS {
-        let (_, time) = timed(|| run(&model, &input))?;
-        times.push(milliseconds(time));
-    }
-    Ok(quantile(&times, 0.5))
 }
 
 #[cfg(test)]
