@@ -279,8 +279,13 @@ fn an_interrupted_sweep_goes_on_and_ends_with_the_same_points() {
         assert_eq!((labels(&found), &found["sweep"]), (labels(&whole), &whole["sweep"]));
         for (at, (old, new)) in list(&whole, "points").iter().zip(list(&found, "points")).enumerate() {
             assert_eq!((&new["status"], &new["cost"]), (&"measured".into(), &old["cost"]));
-            let samples = |point: &Value| numbers(&point["timing"]["samples_ms"]);
-            assert!(at >= after || samples(new) == samples(old), "what was measured is kept");
+            let kept = |point: &Value| {
+                [&point["timing"]["samples_ms"], &point["timing"]["compile_ms"]].map(Value::clone)
+            };
+            assert!(
+                at >= after || kept(new) == kept(old),
+                "what was measured is neither lost nor compiled again"
+            );
         }
     }
 }
@@ -463,6 +468,21 @@ fn a_budget_of_time_is_met_roughly() {
 }
 
 #[test]
+fn budgets_are_told_with_the_results() {
+    let hold = ["--hold", "params=900", "--by", "width"];
+    let said = output(&[&["sweep", STRICT, "--over", "segments=1,2", "--dry-run"], &hold[..]].concat());
+    assert!(said.contains("\nwidth: at each point the largest with at most 900 parameters\n"), "{said}");
+    let page = output(
+        &[&["sweep", STRICT, "--over", "segments=1,2", "--dry-run", "--html", "-"], &hold[..]].concat(),
+    );
+    assert!(page.contains("width: at each point the largest with at most 900 parameters"));
+    let found = dry(&[&[STRICT, "--over", "segments=1,2"], &hold[..]].concat());
+    for point in list(&found, "points") {
+        assert!(page.contains(&format!("<p>width {} · ", point["held"]["value"])), "{}", point["held"]);
+    }
+}
+
+#[test]
 fn csv_has_a_line_for_each_point() {
     let arguments = [STRICT, "--over", "segments=1,9", "--skip-illegal", "--threads", "1"];
     let (_folder, path) = target("a.json");
@@ -535,6 +555,25 @@ fn text_is_a_table_and_a_plot_in_80_columns() {
     for part in ["compile", "FLOP/B", "p5", "kernels"] {
         assert!(wide.stdout.contains(part), "{part} is missing in\n{}", wide.stdout);
     }
+}
+
+#[test]
+fn tables_of_several_parameters_fit_80_columns() {
+    let over = ["--over", "segments=1,2", "--over", "width=8,16", "--combine"];
+    let budget = ["--over", "segments=1,2", "--hold", "params=900", "--by", "width"];
+    let each = [&over[..], &["each"]].concat();
+    let product = [&over[..], &["product", "--batch", "1,2"]].concat();
+    for arguments in [&each[..], &product, &budget] {
+        let (_folder, path) = target("a.json");
+        let more = ["--threads", "1,2", "--rounds", "1", "--json", text(&path)];
+        let said = run(&[&["sweep", STRICT], arguments, &more].concat()).stdout;
+        assert!(said.contains("GFLOP/s") && said.contains("latency: "), "{said}");
+        assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
+    }
+    let (_folder, path) = target("a.json");
+    let said =
+        run(&[&["sweep", STRICT], &each[..], &["--rounds", "1", "--json", text(&path)]].concat()).stdout;
+    assert!(said.lines().any(|line| line.trim_start().starts_with("width=16  ")), "{said}");
 }
 
 #[test]

@@ -25,6 +25,7 @@ use html::{escape, script_safe};
 use legend::Legend;
 use series::Spectrum;
 
+use super::budget;
 use super::results::{Results, Roof, Status};
 use super::table::roof_text;
 use crate::numbers::counted;
@@ -168,7 +169,8 @@ fn head(results: &Results) -> String {
         format!("{}, {}", machine.processor, counted(machine.cores as usize, "core")),
         format!("code for {}, xcc {xcc}, {date}", sweep.target),
     ];
-    let lines: Vec<String> = lines.iter().map(|line| escape(line)).collect();
+    let held = sweep.hold.iter().map(budget::sentence);
+    let lines: Vec<String> = lines.into_iter().chain(held).map(|line| escape(&line)).collect();
     format!(
         "<header>\n<h1>{}</h1>\n{question}<p>{}</p>\n</header>\n",
         escape(&sweep.name),
@@ -225,7 +227,7 @@ fn drawn_point(
     Ok(format!(
         "<details class=\"choice\" id=\"point-{number}\" data-points=\"{number}\"{open}>\n<summary>{}</summary>\n<p>{}</p>\n{chart}</details>\n",
         escape(&point.label),
-        escape(&points::facts(point)),
+        escape(&points::facts(results, point)),
     ))
 }
 
