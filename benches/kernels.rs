@@ -36,6 +36,7 @@ fn conv(target: Target, ic: u32, kw: u32, rows: u64) -> Case {
         post: Vec::new(),
         direct: 0,
         ahead: 0,
+        far: false,
     };
     let macs = u64::from(ic * kw * pixels * 2 * target.lanes) * rows;
     (Descriptor::Conv(tile), rows, macs)

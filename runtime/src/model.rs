@@ -1,7 +1,7 @@
 //! Compiled networks: packed constants, machine code, and the memory and threads of each run.
 
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,6 @@ pub enum ModelError {
 /// from a pool.
 pub struct Model {
     compiled: Arc<Compiled>,
-    threads: u32,
     times: BuildTimes,
     idle: Mutex<Vec<Slot>>,
 }
@@ -77,19 +76,23 @@ struct Compiled {
 
 /// What one run needs.
 struct Slot {
-    arena: AlignedBuffer,
+    /// One for each portion.
+    arenas: AlignedBuffer,
     scratch: AlignedBuffer,
     team: Team,
-    /// For each step and thread.
+    /// For each crew, step and thread of a crew.
     taken: Arc<[Taken]>,
-    waiter: Arc<Waiter>,
+    /// For each crew: threads that run portions together. All are one, or each is its own.
+    waiters: Arc<[Waiter]>,
 }
 
-/// What threads meet at between steps, and when they did.
+/// What the threads of a crew meet at between steps, and when they did.
 struct Waiter {
     barrier: Barrier,
-    /// When the run began and when each step ended, in nanoseconds since `epoch`.
+    /// When the portion began and when each step ended, in nanoseconds since `epoch`.
     times: Vec<AtomicU64>,
+    /// Nanoseconds that each step took in all portions of the run.
+    sums: Vec<AtomicU64>,
     epoch: Instant,
 }
 
@@ -104,25 +107,28 @@ extern "C" fn wait(waiter: *const c_void, thread: u64, step: u64) {
 }
 
 impl Waiter {
+    fn new(threads: u32, steps: usize) -> Self {
+        let zeros = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
+        Self {
+            barrier: Barrier::new(threads),
+            times: zeros(steps + 1),
+            sums: zeros(steps),
+            epoch: Instant::now(),
+        }
+    }
+
     fn stamp(&self, at: usize) {
         self.times[at].store(self.epoch.elapsed().as_nanos() as u64, Ordering::Relaxed);
     }
 
-    /// How long each step of the last run took.
-    fn durations(&self) -> Vec<Duration> {
-        let times: Vec<u64> = self.times.iter().map(|time| time.load(Ordering::Relaxed)).collect();
-        times.windows(2).map(|pair| Duration::from_nanos(pair[1] - pair[0])).collect()
+    /// Adds the times of a portion's steps to those of the run.
+    fn add_portion(&self) {
+        for (sum, pair) in self.sums.iter().zip(self.times.windows(2)) {
+            let [began, ended] = [0, 1].map(|at: usize| pair[at].load(Ordering::Relaxed));
+            sum.fetch_add(ended - began, Ordering::Relaxed);
+        }
     }
 }
-
-/// A context that may be sent to the workers of a run.
-struct SharedContext(Context);
-
-// SAFETY: the pointers are to memory of the slot and the constants, both of which outlive the run; generated
-// code lets no two threads write the same bytes within a step.
-unsafe impl Send for SharedContext {}
-// SAFETY: as above; the context itself is only read.
-unsafe impl Sync for SharedContext {}
 
 impl Model {
     /// Plans, compiles and packs a network for runs of `options.batch` images with `options.threads` threads.
@@ -140,7 +146,6 @@ impl Model {
 
     /// Compiles a program and packs the weights of the graph that it was planned for.
     pub fn of_program(program: Program, weights: &(dyn WeightSource + Sync)) -> Result<Self, ModelError> {
-        let threads = program.options.threads;
         if program.uses_tiles() {
             permit_tiles()?;
         }
@@ -153,7 +158,6 @@ impl Model {
         let compiled = Compiled { native: native?, constants: constants?, program };
         Ok(Self {
             compiled: Arc::new(compiled),
-            threads,
             times: BuildTimes { code, pack, both },
             idle: Mutex::new(Vec::new()),
         })
@@ -180,14 +184,15 @@ impl Model {
     }
 
     /// Runs the network as [`Model::run`] does and returns the outputs and how long each step took. The steps'
-    /// sum is less than the whole run by the copying of input and output and the waking of threads.
+    /// sum is less than the whole run by the copying of input and output and the waking of threads. Where threads run
+    /// portions of the batch, a step's time is the sum over these divided by the threads.
     pub fn run_timed(&self, input: &[f32]) -> Result<(Vec<Vec<f32>>, Vec<Duration>), ModelError> {
-        self.with_slot(input, |slot| (self.outputs(slot), slot.waiter.durations()))
+        self.with_slot(input, |slot| (self.outputs(slot), slot.durations()))
     }
 
     fn outputs(&self, slot: &Slot) -> Vec<Vec<f32>> {
         let program = self.program();
-        program.outputs.iter().map(|view| read(program, view, slot.arena.values())).collect()
+        program.outputs.iter().map(|view| read(program, view, slot.arenas.values())).collect()
     }
 
     /// Runs the network and gives `visit` each value that the plan keeps to the end, in compact NHWC order.
@@ -203,7 +208,7 @@ impl Model {
         self.with_slot(input, |slot| {
             for &node in nodes {
                 if let Some(view) = program.values.get(&node) {
-                    visit(node, read(program, view, slot.arena.values()));
+                    visit(node, read(program, view, slot.arenas.values()));
                 }
             }
         })
@@ -216,7 +221,7 @@ impl Model {
             Some(slot) => slot,
             None => self.new_slot()?,
         };
-        write_input(self.program(), input, slot.arena.values_mut());
+        write_input(self.program(), input, slot.arenas.values_mut());
         self.run_slot(&mut slot);
         let result = use_slot(&slot);
         lock(&self.idle).push(slot);
@@ -235,41 +240,125 @@ impl Model {
 
     fn new_slot(&self) -> Result<Slot, ModelError> {
         let program = self.program();
-        let waiter = Waiter {
-            barrier: Barrier::new(self.threads),
-            times: (0..=program.steps.len()).map(|_| AtomicU64::new(0)).collect(),
-            epoch: Instant::now(),
-        };
-        let shares = program.steps.len() * self.threads as usize;
+        let (threads, steps) = (program.options.threads, program.steps.len());
+        let crew = if program.portions == 1 { threads } else { 1 };
+        let arenas = program.arena_bytes.saturating_mul(u64::from(program.portions));
         Ok(Slot {
-            taken: (0..shares).map(|_| Taken::default()).collect(),
-            arena: AlignedBuffer::zeroed(program.arena_bytes)?,
-            scratch: AlignedBuffer::zeroed(program.scratch_bytes.saturating_mul(u64::from(self.threads)))?,
-            team: Team::new(self.threads)?,
-            waiter: Arc::new(waiter),
+            arenas: AlignedBuffer::zeroed(arenas)?,
+            scratch: AlignedBuffer::zeroed(program.scratch_bytes.saturating_mul(u64::from(threads)))?,
+            team: Team::new(threads)?,
+            taken: (0..steps * threads as usize).map(|_| Taken::default()).collect(),
+            waiters: (0..threads / crew).map(|_| Waiter::new(crew, steps)).collect(),
         })
     }
 
     fn run_slot(&self, slot: &mut Slot) {
         slot.taken.iter().for_each(|taken| taken.0.store(0, Ordering::Relaxed));
-        let context = SharedContext(Context {
-            taken: slot.taken.as_ptr(),
-            arena: slot.arena.values_mut().as_mut_ptr(),
-            constants: self.compiled.constants.values().as_ptr(),
+        slot.waiters.iter().flat_map(|waiter| &waiter.sums).for_each(|sum| sum.store(0, Ordering::Relaxed));
+        let run = SharedRun {
+            compiled: self.compiled.clone(),
+            arenas: slot.arenas.values_mut().as_mut_ptr(),
             scratch: slot.scratch.values_mut().as_mut_ptr(),
-            wait,
-            waiter: Arc::as_ptr(&slot.waiter).cast(),
-        });
-        let (compiled, threads) = (self.compiled.clone(), u64::from(self.threads));
-        let job: Job = Arc::new(move |thread| {
-            let context = &context;
-            // SAFETY: arena, constants and scratch have the sizes that the program states, in cache lines,
-            // and belong to this run alone until the team has ended the job; the barrier has as many threads
-            // as the team.
-            unsafe { compiled.native.run(&context.0, u64::from(thread), threads) };
-        });
-        slot.waiter.stamp(0);
+            taken: slot.taken.clone(),
+            waiters: slot.waiters.clone(),
+            begun: AtomicU32::new(0),
+        };
+        let job: Job = match self.program().portions {
+            1 => Arc::new(move |thread| run.together(thread)),
+            _ => Arc::new(move |thread| run.portions(thread)),
+        };
         slot.team.run(&job);
+    }
+}
+
+impl Slot {
+    /// How long each step of the last run took, all threads having been busy.
+    fn durations(&self) -> Vec<Duration> {
+        let crews = self.waiters.len() as u64;
+        let steps = self.waiters.first().map_or(0, |waiter| waiter.sums.len());
+        let sum = |step: usize| -> u64 {
+            self.waiters.iter().map(|waiter| waiter.sums[step].load(Ordering::Relaxed)).sum()
+        };
+        (0..steps).map(|step| Duration::from_nanos(sum(step) / crews)).collect()
+    }
+}
+
+/// What the threads of a run share.
+struct SharedRun {
+    compiled: Arc<Compiled>,
+    arenas: *mut f32,
+    scratch: *mut f32,
+    taken: Arc<[Taken]>,
+    waiters: Arc<[Waiter]>,
+    /// Portions that threads have begun.
+    begun: AtomicU32,
+}
+
+// SAFETY: the pointers are to memory of the slot, which outlives the run; generated code lets no two threads write the same
+// bytes of an arena within a step, portions have arenas of their own, and threads scratch memory of their own.
+unsafe impl Send for SharedRun {}
+// SAFETY: as above; all else is only read, or atomic.
+unsafe impl Sync for SharedRun {}
+
+impl SharedRun {
+    /// The work of `thread` where all threads run the batch together.
+    fn together(&self, thread: u32) {
+        let waiter = &self.waiters[0];
+        if thread == 0 {
+            waiter.stamp(0);
+        }
+        let threads = self.compiled.program.options.threads;
+        // SAFETY: all threads of the team call this with numbers of their own, and the barrier has as many threads.
+        unsafe { self.run((0, 0), waiter, &self.taken, (thread, threads)) };
+        if thread == 0 {
+            waiter.add_portion();
+        }
+    }
+
+    /// Portions as long as there are any that no thread has begun; `thread` is a crew of its own.
+    fn portions(&self, thread: u32) {
+        let program = &self.compiled.program;
+        let steps = program.steps.len();
+        let (waiter, at) = (&self.waiters[thread as usize], thread as usize * steps);
+        let taken = &self.taken[at..at + steps];
+        loop {
+            let portion = self.begun.fetch_add(1, Ordering::Relaxed);
+            if portion >= program.portions {
+                return;
+            }
+            taken.iter().for_each(|taken| taken.0.store(0, Ordering::Relaxed));
+            waiter.stamp(0);
+            // SAFETY: each portion is begun once, and the waiter and the counts are this thread's own.
+            unsafe { self.run((portion, thread), waiter, taken, (0, 1)) };
+            waiter.add_portion();
+        }
+    }
+
+    /// Runs the share of a thread of a crew, of so many threads, in a portion, with the first of the crew's scratch memories.
+    ///
+    /// # Safety
+    ///
+    /// Portion and scratch memory are there, and the crew's alone; all its threads call this with the same `waiter`, whose
+    /// barrier is for as many, and the same `taken`, which has an entry of 0 for each step and thread.
+    unsafe fn run(
+        &self,
+        (portion, scratch): (u32, u32),
+        waiter: &Waiter,
+        taken: &[Taken],
+        (thread, threads): (u32, u32),
+    ) {
+        let Compiled { program, native, constants } = &*self.compiled;
+        let context = Context {
+            taken: taken.as_ptr(),
+            arena: self.arenas.wrapping_add(portion as usize * (program.arena_bytes / 4) as usize),
+            constants: constants.values().as_ptr(),
+            scratch: self.scratch.wrapping_add(scratch as usize * (program.scratch_bytes / 4) as usize),
+            wait,
+            waiter: std::ptr::from_ref(waiter).cast(),
+        };
+        // SAFETY: arena, constants and scratch have the sizes that the program states, in cache lines, and belong to
+        // this crew until it has run the portion; the rest is the caller's promise.
+        unsafe { native.run(&context, u64::from(thread), u64::from(threads)) };
     }
 }
 
@@ -307,26 +396,32 @@ fn pack_constants(
     Ok(buffer)
 }
 
-/// Spreads compact inputs over the arena.
-fn write_input(program: &Program, input: &[f32], arena: &mut [f32]) {
+/// Spreads compact inputs over the arenas.
+fn write_input(program: &Program, input: &[f32], arenas: &mut [f32]) {
     let view = &program.input;
     let (run, pixels) = runs(view);
     for (number, values) in (0..).zip(input.chunks_exact(run)) {
-        let at = view.index(number / pixels, number % pixels);
-        arena[at..at + run].copy_from_slice(values);
+        let at = index(program, view, number / pixels, number % pixels);
+        arenas[at..at + run].copy_from_slice(values);
     }
 }
 
-/// Collects a value from the arena in compact order, image by image.
-fn read(program: &Program, view: &View, arena: &[f32]) -> Vec<f32> {
+/// Collects a value from the arenas in compact order, image by image.
+fn read(program: &Program, view: &View, arenas: &[f32]) -> Vec<f32> {
     let (run, pixels) = runs(view);
     let count = u64::from(program.options.batch) * pixels;
     let mut values = Vec::with_capacity(count as usize * run);
     for number in 0..count {
-        let at = view.index(number / pixels, number % pixels);
-        values.extend_from_slice(&arena[at..at + run]);
+        let at = index(program, view, number / pixels, number % pixels);
+        values.extend_from_slice(&arenas[at..at + run]);
     }
     values
+}
+
+/// The index of a pixel's first channel in the arenas of all portions.
+fn index(program: &Program, view: &View, image: u64, pixel: u64) -> usize {
+    let images = u64::from(program.images());
+    (image / images * (program.arena_bytes / 4)) as usize + view.index(image % images, pixel)
 }
 
 /// How many values of an image lie behind each other, and how many such runs it has: all of them in one where there

@@ -35,14 +35,23 @@ fn outputs(model: &Model, input: &[f32]) -> Vec<Vec<u32>> {
 
 #[test]
 fn runs_at_the_same_time_do_not_disturb_each_other() {
+    check_runs(1);
+}
+
+#[test]
+fn runs_at_the_same_time_may_divide_batches() {
+    check_runs(4);
+}
+
+fn check_runs(batch: u32) {
     let graph = network();
     let weights = RandomWeights::new(&graph, 1);
-    let length = graph.node(graph.input).shape.elements() as usize;
+    let length = graph.node(graph.input).shape.elements() as usize * batch as usize;
     let inputs: Vec<Vec<f32>> = (0..CALLERS)
         .map(|seed| Random::new(seed + 1).vector(length).into_iter().map(|x| x as f32).collect())
         .collect();
     let compile = |threads| {
-        let options = PlanOptions { threads, ..PlanOptions::default() };
+        let options = PlanOptions { batch, threads, ..PlanOptions::default() };
         Model::compile(&graph, &weights, Target::native(), options).unwrap()
     };
     let alone = compile(1);

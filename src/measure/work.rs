@@ -115,10 +115,11 @@ fn bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
     let inputs: Vec<NodeId> = nodes(step).flat_map(|node| graph.node(node).inputs.iter().copied()).collect();
     let read = |operand: Operand| inputs.iter().copied().find(|&input| lies_at(input, operand));
     // A step that continues its node's epilogue, or its second part, reads what the step before left.
-    let input = read(Operand::In).map_or(place(Operand::In).map_or(0, |place| place.bytes), size);
+    let left = |operand: Operand| place(operand).map_or(0, |place| place.bytes * u64::from(program.portions));
+    let input = read(Operand::In).map_or_else(|| left(Operand::In), size);
     let output = match step.part {
         _ if node.op == Op::Concat => input,
-        Part::Spatial | Part::Windows => place(Operand::Out).map_or(0, |place| place.bytes),
+        Part::Spatial | Part::Windows => left(Operand::Out),
         _ => size(step.node),
     };
     let packed = step.operands.iter().flatten().filter(|place| place.region == Region::Constants);
@@ -137,12 +138,13 @@ pub fn layer(graph: &Graph, id: NodeId) -> &Layer {
 /// The kernels of every driver of a program, the one that executes most instructions first.
 fn of_drivers(program: &Program) -> Vec<Vec<Called>> {
     let kernels: Vec<Kernel> = program.kernels.iter().map(|descriptor| descriptor.generate()).collect();
-    program.drivers.iter().map(|driver| of_driver(&kernels, driver)).collect()
+    program.drivers.iter().map(|driver| of_driver(&kernels, driver, program.portions)).collect()
 }
 
-fn of_driver(kernels: &[Kernel], driver: &Driver) -> Vec<Called> {
+/// The kernels of a driver that is run so many times.
+fn of_driver(kernels: &[Kernel], driver: &Driver, times: u32) -> Vec<Called> {
     let mut work: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
-    for_each_count(&driver.nest, 1, &mut |kernel, rows, calls| {
+    for_each_count(&driver.nest, u64::from(times), &mut |kernel, rows, calls| {
         let (all_calls, all_instructions) = work.entry(kernel.index()).or_default();
         *all_calls += calls;
         *all_instructions += calls * instructions(&kernels[kernel.index()].body, rows.map_or(0, u64::from));
@@ -223,7 +225,7 @@ mod tests {
             });
             nest.units(2..4, 1, |nest, _| nest.call(KernelId::new(0), Vec::new(), Some(1)));
         });
-        let called = of_driver(&kernels, &Driver { nest: nest.finish() });
+        let called = of_driver(&kernels, &Driver { nest: nest.finish() }, 1);
         let found: Vec<(&str, u64)> = called.iter().map(|c| (c.name.as_str(), c.calls)).collect();
         assert_eq!(found, [("many", 20), ("few", 8)]);
         let all = (20 * (2 + 3 * 10) + 8) as f64;

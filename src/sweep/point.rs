@@ -117,8 +117,7 @@ fn illegal(error: impl std::fmt::Display) -> Illegal {
 fn cost(totals: &Totals, fused: &Graph, program: &Program, moved: u64) -> Cost {
     let batch = u64::from(program.options.batch);
     let results: u64 = fused.order().iter().map(|&id| fused.node(id).shape.elements() * 4).sum();
-    let scratch = program.scratch_bytes.saturating_mul(u64::from(program.options.threads));
-    let arena = program.arena_bytes.saturating_add(scratch);
+    let arena = program.memory_bytes();
     Cost {
         parameters: totals.parameters,
         spatial_macs: totals.spatial_macs,

@@ -15,7 +15,7 @@ use std::fmt;
 use super::epilogue::{self, Format};
 use super::{Clip, TileSteps, name_fusion};
 use crate::graph::{Activation, Post};
-use crate::vector::{Builder, F32, Kernel, Pointer, Slot, Times};
+use crate::vector::{Builder, CacheLevel, F32, Kernel, Pointer, Slot, Times};
 
 /// Input channels that one trip of the inner loop covers.
 const UNROLL: u32 = 8;
@@ -52,6 +52,9 @@ pub struct ConvTile {
     /// Cache lines that are brought near, from where the `ahead` pointer says, while the tile is computed; with 0
     /// there is no such pointer. Meant for the weights of the panel that comes next.
     pub ahead: u32,
+    /// Whether results and the added operand lie where no near cache holds them, so that their lines are asked for while
+    /// sums are computed.
+    pub far: bool,
 }
 
 /// Slots that a tile of `pixels` x `vectors` takes.
@@ -77,6 +80,7 @@ impl fmt::Display for ConvTile {
         if self.ahead > 0 {
             write!(f, "_ahead{}", self.ahead)?;
         }
+        f.write_str(if self.far { "_far" } else { "" })?;
         name_fusion(self.load, &self.post, f)
     }
 }
@@ -141,7 +145,7 @@ impl ConvTile {
                 b.advance(r.weights, self.ic as i32 * self.weight_step());
             } else {
                 b.point(r.tap, r.column, 0);
-                self.channels(b, r, &pixels);
+                self.channels(b, r, &pixels, tap + 1 == self.kw);
             }
         }
         if self.tall {
@@ -155,11 +159,10 @@ impl ConvTile {
     }
 
     /// All input channels of one tap.
-    fn channels(&self, b: &mut Builder, r: &Registers, pixels: &[usize]) {
+    fn channels(&self, b: &mut Builder, r: &Registers, pixels: &[usize], is_last: bool) {
         let (trips, rest) = (self.ic / UNROLL, self.ic % UNROLL);
-        if trips > 0 {
-            b.repeat(Times::Exactly(trips), |b| self.run_of_channels(b, r, pixels, UNROLL));
-        }
+        let far = (self.far && is_last).then(|| FarResults::new(b, &self.post, &self.steps, &r.accumulators));
+        repeat_asking(b, trips, far, |b| self.run_of_channels(b, r, pixels, UNROLL));
         if rest > 0 {
             self.run_of_channels(b, r, pixels, rest);
         }
@@ -185,7 +188,7 @@ impl ConvTile {
         }
         let ahead = b.parameter("ahead");
         let lines = (self.ahead * count).div_ceil(self.ic * self.kw) as i32;
-        (0..lines).for_each(|line| b.prefetch(ahead, line * CACHE_LINE));
+        (0..lines).for_each(|line| b.prefetch(CacheLevel::Second, ahead, line * CACHE_LINE));
         b.advance(ahead, lines * CACHE_LINE);
     }
 
@@ -237,6 +240,57 @@ pub(super) fn start_from_bias(b: &mut Builder, accumulators: &[Vec<Slot>]) {
         for (vector, &slot) in pixel.iter().enumerate() {
             b.load(slot, bias, vector as i32 * b.vector_bytes());
         }
+    }
+}
+
+/// Results and added operand of a tile, where no near cache holds them.
+pub(super) struct FarResults {
+    /// The first pixel of each, and the bytes between pixels.
+    maps: Vec<(Pointer, i32)>,
+    pixels: u32,
+    vectors: u32,
+}
+
+impl FarResults {
+    /// Those of a tile whose results are `accumulators[pixel][vector]`.
+    pub fn new(b: &Builder, post: &[Post], steps: &TileSteps, accumulators: &[Vec<Slot>]) -> Self {
+        let mut maps = vec![(b.parameter("out"), steps.out)];
+        if post.contains(&Post::Add) {
+            maps.push((b.parameter("add"), steps.add));
+        }
+        Self { maps, pixels: accumulators.len() as u32, vectors: accumulators[0].len() as u32 }
+    }
+
+    /// Asks for the lines of the next `pixels` pixels.
+    fn ask(&self, b: &mut Builder, pixels: u32) {
+        for &(map, step) in &self.maps {
+            for pixel in 0..pixels as i32 {
+                for vector in 0..self.vectors as i32 {
+                    b.prefetch(CacheLevel::First, map, pixel * step + vector * b.vector_bytes());
+                }
+            }
+            b.advance(map, pixels as i32 * step);
+        }
+    }
+}
+
+/// Writes a loop of `trips` trips that also asks for far results, as few lines at a time as it can: processors wait for few
+/// lines at once. It may ask for lines of up to as many pixels again behind the tile. All pointers of results are left as they were.
+pub(super) fn repeat_asking(
+    b: &mut Builder,
+    trips: u32,
+    far: Option<FarResults>,
+    body: impl Fn(&mut Builder),
+) {
+    let Some(far) = far.filter(|_| trips > 0) else { return b.repeat(Times::Exactly(trips), body) };
+    let groups = (1..=trips.min(far.pixels)).rev().find(|&groups| trips.is_multiple_of(groups)).unwrap_or(1);
+    let pixels = far.pixels.div_ceil(groups);
+    b.repeat(Times::Exactly(groups), |b| {
+        b.repeat(Times::Exactly(trips / groups), &body);
+        far.ask(b, pixels);
+    });
+    for (map, step) in far.maps {
+        b.advance(map, -((groups * pixels) as i32) * step);
     }
 }
 

@@ -9,7 +9,7 @@ use std::fmt;
 use super::epilogue::{self, Format};
 use super::{Clip, TileSteps, name_fusion};
 use crate::graph::{Activation, Post};
-use crate::vector::{Builder, Kernel, Pointer, Slot, Times};
+use crate::vector::{Builder, CacheLevel, Kernel, Pointer, Slot, Times};
 
 /// What a depthwise tile depends on. `in` and `weights` point as those of a convolution tile do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -140,7 +140,7 @@ impl DepthwiseTile {
     fn ask_for_next_row(&self, b: &mut Builder) {
         let middle = self.kh as i32 * self.steps.row + self.kw as i32 / 2 * self.steps.tap;
         for pixel in 0..self.clip.pixels() as i32 {
-            b.prefetch(b.parameter("in"), middle + pixel * self.steps.pixel);
+            b.prefetch(CacheLevel::Second, b.parameter("in"), middle + pixel * self.steps.pixel);
         }
     }
 

@@ -13,7 +13,9 @@ use std::fmt;
 use super::epilogue::{self, Format};
 use super::name_fusion;
 use crate::graph::{Activation, Post};
-use crate::vector::{Builder, Kernel, Pointer, Slot, TILE_BYTES, TILE_LANES, TILE_ROWS, Tile, Times};
+use crate::vector::{
+    Builder, CacheLevel, Kernel, Pointer, Slot, TILE_BYTES, TILE_LANES, TILE_ROWS, Tile, Times,
+};
 
 /// Rows and columns of a block.
 pub const BLOCK: u32 = 32;
@@ -246,9 +248,9 @@ impl MatmulPanel {
     fn ask_for_results(&self, b: &mut Builder, pixel: u32) {
         for column in 0..self.tiles as i32 {
             let channel = column * b.vector_bytes();
-            b.prefetch(b.parameter("out"), pixel as i32 * self.out + channel);
+            b.prefetch(CacheLevel::Second, b.parameter("out"), pixel as i32 * self.out + channel);
             if self.add != 0 {
-                b.prefetch(b.parameter("add"), pixel as i32 * self.add + channel);
+                b.prefetch(CacheLevel::Second, b.parameter("add"), pixel as i32 * self.add + channel);
             }
         }
     }
@@ -285,7 +287,7 @@ impl Weaver<'_> {
         let due = |all: u32, dot: u32| all * dot / self.dots;
         let lines = self.woven.lines.min(self.dots);
         for line in due(lines, self.done)..due(lines, self.done + 1) {
-            b.prefetch(self.registers.ahead, line as i32 * LINE);
+            b.prefetch(CacheLevel::Second, self.registers.ahead, line as i32 * LINE);
         }
         for pixel in due(self.woven.pixels, self.done)..due(self.woven.pixels, self.done + 1) {
             self.panel.finish(b, self.registers, pixel);

@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use super::conv::{finish_panel, start_from_bias};
+use super::conv::{FarResults, finish_panel, repeat_asking, start_from_bias};
 use super::depthwise::columns;
 use super::{Clip, TileSteps, epilogue, name_fusion};
 use crate::graph::{Activation, Post};
@@ -40,6 +40,8 @@ pub struct SlidingTile {
     pub load: Activation,
     /// Applied to the result; at most one operand is added.
     pub post: Vec<Post>,
+    /// As for a convolution tile.
+    pub far: bool,
 }
 
 /// Slots that a tile of `pixels` x `vectors` with `kw` taps in a row takes.
@@ -58,6 +60,7 @@ impl fmt::Display for SlidingTile {
         }
         self.steps.fmt(f)?;
         self.clip.name(self.kw, f)?;
+        f.write_str(if self.far { "_far" } else { "" })?;
         name_fusion(self.load, &self.post, f)
     }
 }
@@ -108,7 +111,8 @@ impl SlidingTile {
         let [input, weights] = ["in", "weights"].map(|name| b.parameter(name));
         b.point(r.channel, input, 0);
         let (trips, rest) = (self.ic / UNROLL, self.ic % UNROLL);
-        b.repeat(Times::Exactly(trips), |b| self.channels(b, r, columns, UNROLL));
+        let far = self.far.then(|| FarResults::new(b, &self.post, &self.steps, &r.accumulators));
+        repeat_asking(b, trips, far, |b| self.channels(b, r, columns, UNROLL));
         self.channels(b, r, columns, rest);
         b.advance(weights, (self.kw - 1) as i32 * self.ic as i32 * self.weight_step());
         b.advance(input, self.steps.row);

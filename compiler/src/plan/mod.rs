@@ -114,6 +114,26 @@ impl Default for PlanOptions {
     }
 }
 
+impl PlanOptions {
+    /// How many portions of whole images a batch is divided into: one for each image where there are as many for every
+    /// thread, since threads that run images of their own need not meet between steps, nor read what others wrote.
+    /// Otherwise, and with one thread, the batch is one portion, which all threads run together.
+    ///
+    /// Plans that keep all values are for a look at one portion.
+    fn portions(self) -> u32 {
+        let apart = self.threads > 1 && self.batch.is_multiple_of(self.threads) && !self.keep_all;
+        if apart { self.batch } else { 1 }
+    }
+
+    /// The options of a portion, of which a batch has `portions`.
+    fn of_portion(self, portions: u32) -> Self {
+        match portions {
+            1 => self,
+            _ => Self { batch: self.batch / portions, threads: 1, ..self },
+        }
+    }
+}
+
 /// Why a graph cannot be planned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
@@ -248,6 +268,9 @@ pub struct Program {
     pub target: Target,
     /// How it was planned.
     pub options: PlanOptions,
+    /// Portions that a batch consists of. If there are several, each is run by one thread, with an arena of its own; else
+    /// all threads run the batch together.
+    pub portions: u32,
     /// Kernels, by [`nest::KernelId`].
     pub kernels: Vec<Descriptor>,
     /// Drivers, by [`DriverId`].
@@ -260,7 +283,7 @@ pub struct Program {
     pub choices: Vec<Choice>,
     /// Size of the packed constants in bytes.
     pub constant_bytes: u64,
-    /// Size of the arena in bytes.
+    /// Size of the arena of a portion in bytes.
     pub arena_bytes: u64,
     /// Size of each thread's scratch memory in bytes.
     pub scratch_bytes: u64,
@@ -274,10 +297,22 @@ pub struct Program {
 }
 
 impl Program {
+    /// Images of a portion.
+    pub fn images(&self) -> u32 {
+        self.options.batch / self.portions
+    }
+
+    /// Bytes of all arenas and of the scratch memory of all threads.
+    pub fn memory_bytes(&self) -> u64 {
+        let scratch = self.scratch_bytes.saturating_mul(u64::from(self.options.threads));
+        self.arena_bytes.saturating_mul(u64::from(self.portions)).saturating_add(scratch)
+    }
+
     /// What all threads together execute in a run.
     pub fn counts(&self) -> Counts {
         let nests = self.steps.iter().map(|step| &self.drivers[step.driver.index()].nest);
-        nests.fold(Counts::default(), |counts, nest| counts.plus(1, &self.counts_of(nest)))
+        let times = u64::from(self.portions);
+        nests.fold(Counts::default(), |counts, nest| counts.plus(times, &self.counts_of(nest)))
     }
 
     /// What all calls of a nest execute.
@@ -322,5 +357,8 @@ pub fn plan_with(
         return Err(PlanError::Precision { precision: options.precision, target });
     }
     let options = PlanOptions { batch: options.batch.max(1), threads: options.threads.max(1), ..options };
-    lower::lower(graph, target, options, choose)
+    let portions = options.portions();
+    let program = lower::lower(graph, target, options.of_portion(portions), choose)?;
+    lower::check_memory(program.arena_bytes.saturating_mul(u64::from(portions)), options)?;
+    Ok(Program { options, portions, ..program })
 }

@@ -28,6 +28,9 @@ impl Display for Program {
             "program for {} batch {} threads {}",
             self.target, self.options.batch, self.options.threads
         )?;
+        if self.portions > 1 {
+            write!(f, " in {} portions", self.portions)?;
+        }
         match self.options.precision {
             Precision::F32 => f.write_str("\n")?,
             precision => writeln!(f, " precision {precision}")?,

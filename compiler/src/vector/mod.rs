@@ -73,6 +73,15 @@ pub struct Address {
     pub offset: i32,
 }
 
+/// A cache that a line is brought into, and with it into those behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheLevel {
+    /// The smallest and fastest: for what is used within a microsecond.
+    First,
+    /// The next one.
+    Second,
+}
+
 /// How often a loop runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Times {
@@ -248,11 +257,13 @@ pub enum Inst {
         /// Bytes.
         offset: i32,
     },
-    /// Asks for the cache line of an address to be brought near, into the level-2 cache where there are levels.
-    /// Any address will do: what cannot be read is not brought.
+    /// Asks for the cache line of an address to be brought near. Any address will do: what cannot be read is not
+    /// brought.
     Prefetch {
         /// Where.
         at: Address,
+        /// How near.
+        level: CacheLevel,
     },
     /// Runs `body` several times.
     Loop {
@@ -398,8 +409,8 @@ impl Builder {
     }
 
     /// Asks for a cache line to be brought near.
-    pub fn prefetch(&mut self, base: Pointer, offset: i32) {
-        self.push(Inst::Prefetch { at: Address { base, offset } });
+    pub fn prefetch(&mut self, level: CacheLevel, base: Pointer, offset: i32) {
+        self.push(Inst::Prefetch { at: Address { base, offset }, level });
     }
 
     /// Appends `body` as a loop; a loop that runs exactly once leaves no loop behind.
@@ -471,7 +482,7 @@ impl Inst {
             | Inst::FmaBroadcast { from, .. }
             | Inst::TileLoad { from, .. } => Some(from),
             Inst::Store { to, .. } | Inst::StoreBf16 { to, .. } | Inst::TileStore { to, .. } => Some(to),
-            Inst::Prefetch { at } => Some(at),
+            Inst::Prefetch { at, .. } => Some(at),
             _ => None,
         }
     }

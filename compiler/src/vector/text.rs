@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-use super::{Address, BinaryOp, Inst, Kernel, Pointer, Times};
+use super::{Address, BinaryOp, CacheLevel, Inst, Kernel, Pointer, Times};
 
 impl Display for Kernel {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -103,7 +103,10 @@ impl Display for InstText<'_> {
             Inst::Point { dst, base, offset } => {
                 write!(f, "{} = {} + {offset}", self.pointer(dst), self.pointer(base))
             }
-            Inst::Prefetch { at } => write!(f, "prefetch {}", self.address(at)),
+            Inst::Prefetch { at, level } => {
+                let level = if level == CacheLevel::First { 1 } else { 2 };
+                write!(f, "prefetch level {level} {}", self.address(at))
+            }
             Inst::Loop { .. } => Ok(()),
         }
     }

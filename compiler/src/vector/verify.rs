@@ -132,7 +132,7 @@ impl State<'_> {
             }
             Inst::Broadcast { from, .. } | Inst::FmaBroadcast { from, .. } => self.memory(*from, 1)?,
             Inst::StoreBf16 { to: at, .. }
-            | Inst::Prefetch { at }
+            | Inst::Prefetch { at, .. }
             | Inst::TileLoad { from: at, .. }
             | Inst::TileStore { to: at, .. } => self.read_pointer(at.base)?,
             Inst::ShiftLeft { bits, .. } if *bits >= 32 => {

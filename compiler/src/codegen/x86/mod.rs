@@ -15,7 +15,7 @@ use iced_x86::{Code, IcedError, Instruction, MemoryOperand, Register};
 use self::assembler::Assembler;
 use self::forms::Forms;
 use crate::target::{Isa, Target};
-use crate::vector::{self, Address, Inst, Kernel, Pointer, Slot, Times};
+use crate::vector::{self, Address, CacheLevel, Inst, Kernel, Pointer, Slot, Times};
 
 /// The bytes of `kernel`, which has passed the verifier and has the lanes of `target`.
 ///
@@ -132,9 +132,13 @@ impl Translator {
                 self.tile(inst)
             }
             Inst::Point { dst, base, offset } => self.point(dst, base, offset),
-            Inst::Prefetch { at } => {
+            Inst::Prefetch { at, level } => {
                 let at = self.memory(at, 0);
-                self.push(Instruction::with1(Code::Prefetcht1_m8, at))
+                let code = match level {
+                    CacheLevel::First => Code::Prefetcht0_m8,
+                    CacheLevel::Second => Code::Prefetcht1_m8,
+                };
+                self.push(Instruction::with1(code, at))
             }
             Inst::Loop { times, ref body } => self.repeat(times, body),
         }

@@ -243,6 +243,7 @@ impl Job<'_> {
             i64::from(window.kernel[1]) * i64::from(run.ic) * i64::from(run.vectors * target.lanes);
         let widths = Widths { tile: self.panel_pixels(target, (run.vectors, run.taps)), ..widths };
         let ahead = self.lines_ahead(target, run, tile_count(window, widths, block));
+        let far = planner.is_far(&surfaces.out);
         walk(b, window, widths, block, &surfaces, |b, tile: Tile<'_>| {
             let weights = run.weights(at);
             let skipped = i64::from(tile.taps.start) * row_of_taps * 4;
@@ -251,8 +252,13 @@ impl Job<'_> {
                 vec![argument(self.weights, weights.plus(skipped)), argument(self.bias, along(run.bias, at))];
             let steps = surfaces.steps(window, self.post.contains(&Post::Add));
             let kernel = planner.kernel(match run.taps {
-                Taps::Apart => Descriptor::Conv(self.tile(target, run, steps, (tile.clip, ahead))),
-                Taps::Together => Descriptor::Sliding(self.sliding_tile(target, run, steps, tile.clip)),
+                Taps::Apart => {
+                    Descriptor::Conv(ConvTile { ahead, far, ..self.tile(target, run, steps, tile.clip) })
+                }
+                Taps::Together => Descriptor::Sliding(SlidingTile {
+                    far,
+                    ..self.sliding_tile(target, run, steps, tile.clip)
+                }),
             });
             let rows = (window.kernel[0] > 1).then_some(tile.taps.len() as u32);
             let lines = i64::from(ahead) * i64::from(CACHE_LINE);
@@ -261,13 +267,7 @@ impl Job<'_> {
         });
     }
 
-    fn tile(
-        &self,
-        target: Target,
-        run: &PanelRun,
-        steps: TileSteps,
-        (clip, ahead): (&Clip, u32),
-    ) -> ConvTile {
+    fn tile(&self, target: Target, run: &PanelRun, steps: TileSteps, clip: &Clip) -> ConvTile {
         ConvTile {
             lanes: target.lanes,
             vectors: run.vectors,
@@ -280,7 +280,8 @@ impl Job<'_> {
             load: self.load,
             post: self.post.to_vec(),
             direct: direct_pixels(target, self.load, (clip.pixels() as u32, run.vectors)),
-            ahead,
+            ahead: 0,
+            far: false,
         }
     }
 
@@ -296,6 +297,7 @@ impl Job<'_> {
             clip: clip.clone(),
             load: self.load,
             post: self.post.to_vec(),
+            far: false,
         }
     }
 
@@ -453,6 +455,15 @@ impl Maps {
 }
 
 impl Planner<'_> {
+    /// Whether kernels should ask for lines of results before they write them: those of a network whose values are more
+    /// than a cache holds, unless they go to scratch memory, which has just been read.
+    fn is_far(&self, out: &Surface) -> bool {
+        let Target { isa, cache_bytes, .. } = self.program.target;
+        isa != Isa::Baseline
+            && out.operand != Operand::Scratch
+            && self.values.arena_bytes > u64::from(cache_bytes)
+    }
+
     pub(super) fn maps(&self, id: NodeId) -> Maps {
         let out = self.view(id);
         let add = self.added(id).map_or(out, |added| self.view(added));

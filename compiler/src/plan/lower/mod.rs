@@ -28,8 +28,7 @@ use crate::graph::{Conv, Graph, LinearPart, Node, NodeId, Op, Pads, Partition, P
 use crate::kernels::Descriptor;
 use crate::target::Target;
 
-/// Largest distance in bytes that a kernel moves at once, or between pixels of a tile, of which a dozen add up in
-/// 32 bits.
+/// Largest distance in bytes that a kernel moves at once.
 const STEP_LIMIT: u64 = 1 << 27;
 
 /// More pixels than any tile has.
@@ -59,7 +58,7 @@ pub fn lower(
 }
 
 /// Refuses a plan before anything is enumerated that grows with its memory.
-fn check_memory(bytes: u64, options: PlanOptions) -> Result<(), PlanError> {
+pub fn check_memory(bytes: u64, options: PlanOptions) -> Result<(), PlanError> {
     if bytes <= MEMORY_LIMIT {
         return Ok(());
     }
@@ -97,6 +96,7 @@ impl<'a> Planner<'a> {
         let program = Program {
             target,
             options,
+            portions: 1,
             kernels: Vec::new(),
             drivers: Vec::new(),
             steps: Vec::new(),
@@ -177,7 +177,11 @@ impl<'a> Planner<'a> {
     fn check_steps(&self, id: NodeId) -> Result<(), PlanError> {
         let node = self.graph.node(id);
         for &value in node.inputs.iter().chain([&id]) {
-            self.limit(node, "the distance of pixels", self.view(value).pixel, STEP_LIMIT)?;
+            let View { pixel, shape, .. } = self.view(value);
+            self.limit(node, "the distance of pixels", pixel, STEP_LIMIT)?;
+            // Kernels may ask for lines of as many pixels again as a tile has.
+            let tiles = 2 * shape.pixels().min(LARGEST_TILE) * pixel;
+            self.limit(node, "a tile's row of pixels", tiles, i32::MAX as u64)?;
         }
         let Some(window) = node.op.window() else { return Ok(()) };
         let input = self.view(node.inputs[0]);
@@ -188,9 +192,7 @@ impl<'a> Planner<'a> {
         self.limit(node, "the distance of rows of taps", row, STEP_LIMIT)?;
         self.limit(node, "the distance of taps", tap, STEP_LIMIT)?;
         self.limit(node, "the distance of windows", step, STEP_LIMIT)?;
-        if conv::reads_vectors(node) {
-            self.limit(node, "a tile's row of windows", LARGEST_TILE * step + kw * tap, i32::MAX as u64)?;
-        }
+        self.limit(node, "a tile's row of windows", LARGEST_TILE * step + kw * tap, i32::MAX as u64)?;
         let (rows, columns) = (2 * kh, 2 * kw);
         let classes = rows.min(u64::from(node.shape.h())) * columns.min(u64::from(node.shape.w()));
         self.limit(node, "the number of different tiles", classes, CLASS_LIMIT)?;
