@@ -235,12 +235,16 @@ mod tests {
     /// Multiply-adds for which a step's tiles have room: of all rows, columns and inputs, padding included.
     fn room_in_tiles(program: &Program, step: &Step) -> u64 {
         let mut dots = 0;
-        for_each_count(&program.drivers[step.driver.index()].nest, 1, &mut |kernel, _, calls| {
-            if let Descriptor::Matmul(panel) = &program.kernels[kernel.index()] {
-                let rows = u64::from(panel.pixels.div_ceil(TILE_ROWS) * panel.tiles * panel.chunks);
-                dots += calls * rows;
-            }
-        });
+        for_each_count(
+            &program.drivers[step.driver.index()].nest,
+            u64::from(program.portions),
+            &mut |kernel, _, calls| {
+                if let Descriptor::Matmul(panel) = &program.kernels[kernel.index()] {
+                    let rows = u64::from(panel.pixels.div_ceil(TILE_ROWS) * panel.tiles * panel.chunks);
+                    dots += calls * rows;
+                }
+            },
+        );
         dots * u64::from(TILE_ROWS * TILE_LANES * TILE_BYTES as u32 / 2)
     }
 
