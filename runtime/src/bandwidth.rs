@@ -4,16 +4,14 @@
 //! level-2 caches and, on servers, smaller than the level-3 cache: where weights and large maps of a network
 //! come from.
 
-use std::num::NonZeroUsize;
-use std::sync::Barrier;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use xcc_compiler::codegen::CodegenError;
 use xcc_compiler::codegen::jit::NativeKernel;
 use xcc_compiler::target::Target;
 use xcc_compiler::vector::{BinaryOp, Builder, Kernel, Times};
 
+use crate::concurrent;
 use crate::memory::AlignedBuffer;
 
 /// Bytes that each thread reads in a pass.
@@ -30,39 +28,23 @@ const PASSES: u32 = 3;
 ///
 /// Takes about `time`. The fastest pass of each thread counts, as for [`crate::peak::measure`].
 pub fn measure(target: Target, threads: u32, time: Duration) -> Result<f64, CodegenError> {
-    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let threads = (threads.max(1) as usize).min(cores);
-    let start = Barrier::new(threads);
-    thread::scope(|scope| {
-        let readers: Vec<_> = (0..threads).map(|_| scope.spawn(|| read(target, time, &start))).collect();
-        let ended = readers.into_iter().map(|reader| {
-            let panicked =
-                |_| CodegenError::Machine { reason: "a thread that reads memory ended".to_owned() };
-            reader.join().map_err(panicked)?
-        });
-        ended.sum()
-    })
+    concurrent::sum(threads, || prepare(target), |prepared| read(target, time, prepared))
 }
 
-/// Bytes in a second that this thread reads, once all are ready.
-fn read(target: Target, time: Duration, start: &Barrier) -> Result<f64, CodegenError> {
-    let prepared = prepare(target);
-    start.wait();
-    let (kernel, mut buffer, mut result) = prepared?;
+/// Bytes in a second that this thread reads.
+fn read(
+    target: Target,
+    time: Duration,
+    (kernel, mut buffer, mut result): (NativeKernel, AlignedBuffer, AlignedBuffer),
+) -> f64 {
     let turn = u64::from(target.vector_bytes()) * UNROLLED as u64;
     let pointers = [buffer.values_mut(), result.values_mut()].map(|values| values.as_mut_ptr().cast());
-    let began = Instant::now();
-    let mut fastest = Duration::MAX;
-    let mut passes = 0;
-    while passes < PASSES || began.elapsed() < time {
-        let pass = Instant::now();
+    let fastest = concurrent::fastest(PASSES, time, || {
         // SAFETY: each turn reads its share of the buffer, whose length is a multiple of it, and the only store is that
         // of one vector, for which the result has room.
         unsafe { kernel.call(&pointers, BUFFER_BYTES / turn) };
-        fastest = fastest.min(pass.elapsed());
-        passes += 1;
-    }
-    Ok(BUFFER_BYTES as f64 / fastest.as_secs_f64().max(1e-9))
+    });
+    BUFFER_BYTES as f64 / fastest.as_secs_f64().max(1e-9)
 }
 
 /// The kernel, a buffer to read that has memory behind every page, and room for a vector.

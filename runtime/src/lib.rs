@@ -2,6 +2,7 @@
 
 pub mod bandwidth;
 pub mod calibration;
+mod concurrent;
 pub mod decouple;
 pub mod image;
 pub mod labels;

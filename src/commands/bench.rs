@@ -8,7 +8,7 @@ use xcc_compiler::graph::Graph;
 use xcc_compiler::passes::{self, PASSES};
 
 use crate::cli::{self, Failure};
-use crate::measure::peaks::Peaks;
+use crate::measure::peaks::{Peak, Peaks};
 use crate::measure::{MeasureArgs, Subject, timed};
 use crate::terminal::with_progress;
 use report::Report;
@@ -17,7 +17,9 @@ use report::Report;
 ///
 /// Every run is timed on its own, from compact input to compact output. The peak is what one core reaches
 /// with nothing but multiply-adds of the same vectors, measured in the same process before, between and
-/// after the runs (the median counts), times the number of threads. `xcc profile` tells the steps apart.
+/// after the runs (the median counts), times the number of threads. In bf16 it is that of nothing but
+/// products of tiles in all threads, in split a third of it, since a multiply-add takes three products there;
+/// layers that stay in f32 can't reach it. `xcc profile` tells the steps apart.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -32,8 +34,9 @@ JSON: an object on one line with `model`, `parameters` (of the spec), `backend`,
 from beginning to end, so less than their sum); then `warmup` (runs before those that
 count), `times_ms` (every run that counts, in order), `median_ms`, `p5_ms`, `p95_ms`,
 `min_ms`, `macs` (multiply-adds of one image), `gflops` (2 x macs x batch / median),
-`peak_gflops` (median of one core, times threads), `peak_samples_gflops` (one core,
-every measurement, in order: before, between and after the runs), `peak_share` and
+`peak_gflops` (of the precision: median of one core, times threads),
+`peak_samples_gflops` (one core; in bf16 and split while all threads work; every
+measurement, in order: before, between and after the runs), `peak_share` and
 `peak_rss_mb` (most memory of the process in 10^6 bytes, or null).")]
 pub struct Arguments {
     #[command(flatten)]
@@ -44,12 +47,13 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { measure } = arguments;
     let Subject { settings, start, graph, engine, input, target } = Subject::new(measure)?;
-    let mut peaks = Peaks::begin(target)?;
+    let peak = Peak::new(measure.job.network.precision, settings.threads);
+    let mut peaks = Peaks::begin(target, vec![peak.clone()])?;
     let run = || timed(|| engine.run(&input)).map(|(_, time)| time);
     let taken = with_progress("measuring", || measure.plan().take(run, || peaks.between()))?;
-    let peaks = peaks.end()?;
+    let peak = peaks.end()?.pop().unwrap_or(peak);
     settings.origin.tell();
-    let report = Report::new(settings, start, taken, total_macs(&needed(&graph)).total(), peaks);
+    let report = Report::new(settings, start, taken, total_macs(&needed(&graph)).total(), peak);
     if measure.job.json { cli::print_json(&report) } else { cli::print(&report.text()) }
 }
 

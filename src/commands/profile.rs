@@ -5,10 +5,11 @@ mod report;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use xcc_compiler::plan::Precision;
 use xcc_runtime::{Model, bandwidth};
 
 use crate::cli::{self, Failure};
-use crate::measure::peaks::Peaks;
+use crate::measure::peaks::{Peak, Peaks};
 use crate::measure::steps::{self, Roofs, Run};
 use crate::measure::{MeasureArgs, Subject, timed};
 use crate::terminal::with_progress;
@@ -20,10 +21,12 @@ const BANDWIDTH_TIME: Duration = Duration::from_millis(100);
 /// Show where the time of a run goes, step by step
 ///
 /// A step computes a layer, with what was fused into it, or several layers (`a + b`) band by band of rows, so that the
-/// maps between them are never in memory whole. It calls one or more kernels. The time that a step must take at least is the longer of its operations at the machine's peak and its bytes (inputs, outputs and weights,
+/// maps between them are never in memory whole. It calls one or more kernels. The time that a step must take at least
+/// is the longer of its operations at the machine's peak and its bytes (inputs, outputs and weights,
 /// each once) at the bandwidth that threads have beyond their level-2 caches, both measured in the same
 /// process. The longer one bounds the step, `compute` or `memory`, unless the step takes more than twice as
-/// long: then it is bound by `overhead`.
+/// long: then it is bound by `overhead`. In bf16 and split, products of tiles have the peak of tiles, and what stays
+/// in f32, such as depthwise parts, has that of vectors.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -33,18 +36,19 @@ Examples:
 
 Columns: `kernels` has the kernel that executes most of the step's instructions, by its number in
 `xcc emit --stage plan`, and how many others are called; the list below the table has its name.
-`of peak` is the share of the peak, `MB` 10^6 bytes, `reached` the share of the bound: how long the
+`of peak` is the share of the peak that its products have (where both tiles and vectors multiply, of
+the one that takes longer), `MB` 10^6 bytes, `reached` the share of the bound: how long the
 step must take at least, divided by how long it took.
 
 JSON: an object on one line with `model`, `parameters` (of the spec), `backend`, `batch`,
 `threads`, `weights` (a file or null), `seed` (of random weights or null), `target`, `precision`, `processor`,
 `features`, `warmup` (runs before those that count), `times_ms` (every run that counts, in order),
-`median_ms`, `peak_gflops` (median of one core, times threads), `bandwidth_gbs` (10^9 bytes in a
-second, all threads), `steps`, `families` and `between` (copying of inputs and outputs, waking of
+`median_ms`, `peak_gflops` (of the precision: median of one core, times threads), `f32_peak_gflops`
+(of what stays in f32), `bandwidth_gbs` (10^9 bytes in a second, all threads), `steps`, `families` and `between` (copying of inputs and outputs, waking of
 threads) with `ms` and `share`. A step has `step` (from 0, as in the plan), `layer`, `kernels`
 (objects with `kernel`, `name`, `calls` and `instructions`, the share of the step's; the largest
-first), `ms` (median), `p5_ms`, `p95_ms`, `share`, `macs` (of all images of a run), `gflops`
-(2 x macs / ms; null without any), `peak_share` (or null), `bytes`, `bound_ms` (the least time) and
+first), `ms` (median), `p5_ms`, `p95_ms`, `share`, `macs` (of all images of a run), `tile_macs`
+(those by tiles), `gflops` (2 x macs / ms; null without any), `peak_share` (or null), `bytes`, `bound_ms` (the least time) and
 `bound`: `compute`, `memory` or `overhead`. A family, the steps that call the same kinds of kernels,
 has `family`, `steps` (how many), `ms`, `share` and `gflops` (or null). Shares are those of the sum of
 all `ms` of steps and between them; they add up to 1.")]
@@ -72,10 +76,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let model = engine.model().ok_or_else(no_steps)?;
     let bandwidth = || bandwidth::measure(target, settings.threads, BANDWIDTH_TIME).map_err(Failure::input);
     let before = bandwidth()?;
-    let mut peaks = Peaks::begin(target)?;
+    let mut peaks = Peaks::begin(target, peaks_of(measure.job.network.precision, settings.threads))?;
     let run = || timed_run(model, &input);
     let taken = with_progress("measuring", || measure.plan().take(run, || peaks.between()))?;
-    let roofs = Roofs { peaks: peaks.end()?, threads: settings.threads, bandwidth: before.max(bandwidth()?) };
+    let peaks = peaks.end()?;
+    let roofs = roofs(&peaks, before.max(bandwidth()?));
     settings.origin.tell();
     let mut steps = steps::steps(model.program(), &graph, &taken.runs, &roofs);
     let between = steps::share_out(&mut steps, &taken.runs);
@@ -83,8 +88,19 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if *sort == Order::Time {
         steps.sort_by(|a, b| b.ms.total_cmp(&a.ms));
     }
-    let report = Report::new(settings, &taken, roofs, steps, families, between);
+    let report = Report::new(settings, &taken, (roofs, peaks), steps, families, between);
     if measure.job.json { cli::print_json(&report) } else { cli::print(&report.text()) }
+}
+
+/// The peak of f32, and that of another precision behind it.
+fn peaks_of(precision: Precision, threads: u32) -> Vec<Peak> {
+    let all = [Some(Precision::F32), (precision != Precision::F32).then_some(precision)];
+    all.into_iter().flatten().map(|precision| Peak::new(precision, threads)).collect()
+}
+
+fn roofs(peaks: &[Peak], bandwidth: f64) -> Roofs {
+    let of_threads = |number: usize| peaks.get(number).map(Peak::of_threads);
+    Roofs { vectors: of_threads(0).unwrap_or(0.0), tiles: of_threads(1), bandwidth }
 }
 
 fn no_steps() -> Failure {

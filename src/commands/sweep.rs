@@ -35,8 +35,8 @@ layers that the parameter cuts in segments, and `full`), `powers` (of two, likew
 at a time, others at their defaults).
 
 Columns: `spatial` is the share of MACs in windows of several taps or segments, `MB` 10^6 bytes of packed weights and values,
-`ms` the median of a run, `p95` what 95 % of runs stay below, `of bound` the least time divided by the median. Wide
-terminals show more columns; `kernels` are kinds that not all points call. docs/sweep.md describes the JSON.")]
+`ms` the median of a run, `p95` what 95 % of runs stay below, `of bound` the least time divided by the median. Narrow
+terminals show fewer columns; `kernels` are kinds that not all points call. docs/sweep.md describes the JSON.")]
 pub struct Arguments {
     #[command(flatten)]
     plan: PlanArgs,
@@ -161,7 +161,8 @@ fn write(arguments: &Arguments, results: &Results) -> Result<(), Failure> {
         return Ok(());
     }
     let width = arguments.width.unwrap_or_else(terminal::width);
-    cli::print(&table::text(results, width, terminal::color(&io::stdout())))
+    let color = terminal::color(&io::stdout());
+    cli::print(&table::text(results, width, arguments.predict.is_some(), color))
 }
 
 fn write_text(path: &Path, text: &str) -> Result<(), Failure> {

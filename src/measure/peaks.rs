@@ -2,29 +2,81 @@
 
 use std::time::{Duration, Instant};
 
+use xcc_compiler::plan::Precision;
 use xcc_compiler::target::Target;
-use xcc_runtime::peak;
+use xcc_runtime::peak::{self, Unit};
 
 use super::samples::quantile;
 use crate::cli::Failure;
 
 /// How long the measurements before and after the runs take.
 const TIME: Duration = Duration::from_millis(100);
-/// How often the peak is measured for a moment between runs.
+/// How often the peaks are measured for a moment between runs.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// What one core reaches, measured again and again.
+/// What multiply-adds in registers reach.
+#[derive(Clone, Debug)]
+pub struct Peak {
+    /// What products are computed in.
+    pub precision: Precision,
+    /// Threads of a run.
+    pub threads: u32,
+    /// 10^9 operations in a second of one thread, in the order of measurement: in f32 while one core works, else while
+    /// all threads do, since cores may share matrix units or the power for them.
+    pub gflops: Vec<f64>,
+}
+
+impl Peak {
+    /// Not measured yet.
+    pub fn new(precision: Precision, threads: u32) -> Self {
+        Self { precision, threads, gflops: Vec::new() }
+    }
+
+    fn measure(&mut self, target: Target, time: Duration) -> Result<(), Failure> {
+        let unit = Unit::of(self.precision);
+        let threads = if unit == Unit::Vectors { 1 } else { self.threads };
+        let products = peak::measure(target, unit, threads, time).map_err(Failure::input)?;
+        self.add(products, threads);
+        Ok(())
+    }
+
+    /// Adds a measurement: operations in a second by products that `threads` threads reach together.
+    fn add(&mut self, products: f64, threads: u32) {
+        self.gflops.push(products / f64::from(threads) / f64::from(self.precision.products()) / 1e9);
+    }
+
+    /// What all threads reach: the median of the measurements of one, times their number.
+    pub fn of_threads(&self) -> f64 {
+        quantile(&self.gflops, 0.5) * f64::from(self.threads)
+    }
+
+    /// Says in words where a peak comes from.
+    pub fn remark(&self) -> String {
+        let (one, threads) = (quantile(&self.gflops, 0.5), self.threads);
+        let factors = if threads == 1 { String::new() } else { format!("{threads} x {one:.1}: ") };
+        let [low, high] = [0.0, 1.0].map(|share| quantile(&self.gflops, share));
+        let what = match self.precision {
+            Precision::F32 => "multiply-adds alone on one core".to_owned(),
+            Precision::Bf16 => "bf16 products of tiles alone".to_owned(),
+            Precision::Split => {
+                format!("bf16 products of tiles alone, {} a multiply-add", self.precision.products())
+            }
+        };
+        format!("{factors}{what}, median of {low:.1} to {high:.1}")
+    }
+}
+
+/// Peaks that are measured again and again.
 pub struct Peaks {
     target: Target,
     last: Instant,
-    /// 10^9 operations in a second, in the order of measurement.
-    gflops: Vec<f64>,
+    peaks: Vec<Peak>,
 }
 
 impl Peaks {
-    /// Measures for the first time.
-    pub fn begin(target: Target) -> Result<Self, Failure> {
-        let mut peaks = Self { target, last: Instant::now(), gflops: Vec::new() };
+    /// Measures for the first time; what was measured of `peaks` before is kept.
+    pub fn begin(target: Target, peaks: Vec<Peak>) -> Result<Self, Failure> {
+        let mut peaks = Self { target, last: Instant::now(), peaks };
         peaks.measure(TIME)?;
         Ok(peaks)
     }
@@ -35,33 +87,38 @@ impl Peaks {
     }
 
     /// All measurements so far.
-    pub fn samples(&self) -> &[f64] {
-        &self.gflops
+    pub fn samples(&self) -> &[Peak] {
+        &self.peaks
     }
 
     /// Measures for the last time and gives all measurements.
-    pub fn end(mut self) -> Result<Vec<f64>, Failure> {
+    pub fn end(mut self) -> Result<Vec<Peak>, Failure> {
         self.measure(TIME)?;
-        Ok(self.gflops)
+        Ok(self.peaks)
     }
 
     fn measure(&mut self, time: Duration) -> Result<(), Failure> {
-        let operations = peak::measure(self.target, time).map_err(Failure::input)?;
-        self.gflops.push(operations / 1e9);
+        for peak in &mut self.peaks {
+            peak.measure(self.target, time)?;
+        }
         self.last = Instant::now();
         Ok(())
     }
 }
 
-/// What so many cores reach: the median of the measurements of one core, times their number.
-pub fn of_threads(gflops: &[f64], threads: u32) -> f64 {
-    quantile(gflops, 0.5) * f64::from(threads)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Says in words where a peak comes from.
-pub fn remark(gflops: &[f64], threads: u32) -> String {
-    let one = quantile(gflops, 0.5);
-    let factors = if threads == 1 { String::new() } else { format!("{threads} x {one:.1}: ") };
-    let [low, high] = [0.0, 1.0].map(|share| quantile(gflops, share));
-    format!("{factors}multiply-adds alone on one core, median of {low:.1} to {high:.1}")
+    #[test]
+    fn peaks_are_those_of_multiply_adds_by_all_threads() {
+        let peak = |precision, together| {
+            let mut peak = Peak::new(precision, 2);
+            [3e12, 1e12, 2e12].into_iter().for_each(|products| peak.add(products, together));
+            peak.of_threads()
+        };
+        assert_eq!(peak(Precision::F32, 1), 4000.0);
+        assert_eq!(peak(Precision::Bf16, 2), 2000.0);
+        assert!((peak(Precision::Split, 2) - 2000.0 / 3.0).abs() < 1e-9);
+    }
 }

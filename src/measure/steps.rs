@@ -8,9 +8,9 @@ use xcc_compiler::graph::Graph;
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::Program;
 
+use super::milliseconds;
 use super::samples::quantile;
 use super::work::{self, Called, StepWork, kind};
-use super::{milliseconds, peaks};
 
 /// A step that takes longer than this many times its bound is not bound by it.
 const OVERHEAD: f64 = 2.0;
@@ -30,25 +30,34 @@ impl Run {
     }
 }
 
-/// What the machine can do at most.
+/// What all threads of a run reach at most.
+#[derive(Clone, Copy, Debug)]
 pub struct Roofs {
-    /// 10^9 operations in a second that one core reaches, each measurement.
-    pub peaks: Vec<f64>,
-    /// Threads of a run.
-    pub threads: u32,
-    /// Bytes in a second that all threads read.
+    /// 10^9 operations in a second, of f32 values in vectors.
+    pub vectors: f64,
+    /// 10^9 operations in a second by tiles, in the precision of the run; `None` where it is f32.
+    pub tiles: Option<f64>,
+    /// Bytes in a second that are read.
     pub bandwidth: f64,
 }
 
 impl Roofs {
-    /// 10^9 operations in a second that all threads reach.
+    /// 10^9 operations in a second, in the precision of the run.
     pub fn peak(&self) -> f64 {
-        peaks::of_threads(&self.peaks, self.threads)
+        self.tiles.unwrap_or(self.vectors)
     }
 
-    /// What bounds a step of so many multiply-adds and bytes that took `ms`, and its least time in milliseconds.
-    pub fn bound(&self, ms: f64, macs: u64, bytes: u64) -> (Bound, f64) {
-        Bound::of(ms, 2.0 * macs as f64 / self.peak() / 1e6, bytes as f64 / self.bandwidth * 1e3)
+    /// The least milliseconds that so many multiply-adds take, `tile_macs` of them by tiles. Vectors and tiles work side
+    /// by side, so those that take longer count.
+    pub fn compute_ms(&self, macs: u64, tile_macs: u64) -> f64 {
+        let ms = |macs: u64, gflops: f64| 2.0 * macs as f64 / gflops / 1e6;
+        let tiles = self.tiles.map_or(0.0, |tiles| ms(tile_macs, tiles));
+        ms(macs.saturating_sub(tile_macs), self.vectors).max(tiles)
+    }
+
+    /// What bounds a step that took `ms` and must take `compute` milliseconds for its products, and its least time.
+    pub fn bound(&self, ms: f64, compute: f64, bytes: u64) -> (Bound, f64) {
+        Bound::of(ms, compute, bytes as f64 / self.bandwidth * 1e3)
     }
 }
 
@@ -96,6 +105,7 @@ pub struct StepReport {
     pub p95_ms: f64,
     pub share: f64,
     pub macs: u64,
+    pub tile_macs: u64,
     pub gflops: Option<f64>,
     pub peak_share: Option<f64>,
     pub bytes: u64,
@@ -133,8 +143,8 @@ pub fn steps(program: &Program, elaborated: &Graph, runs: &[Run], roofs: &Roofs)
 fn report(step: usize, work: StepWork, runs: &[Run], roofs: &Roofs) -> StepReport {
     let times: Vec<f64> = runs.iter().map(|run| milliseconds(run.steps[step])).collect();
     let [p5_ms, ms, p95_ms] = [0.05, 0.5, 0.95].map(|share| quantile(&times, share));
-    let (bound, bound_ms) = roofs.bound(ms, work.macs, work.bytes);
-    let gflops = gflops(work.macs, ms);
+    let compute = roofs.compute_ms(work.macs, work.tile_macs);
+    let (bound, bound_ms) = roofs.bound(ms, compute, work.bytes);
     StepReport {
         step,
         layer: work.layer,
@@ -144,8 +154,9 @@ fn report(step: usize, work: StepWork, runs: &[Run], roofs: &Roofs) -> StepRepor
         p95_ms,
         share: 0.0,
         macs: work.macs,
-        gflops,
-        peak_share: gflops.map(|gflops| gflops / roofs.peak()),
+        tile_macs: work.tile_macs,
+        gflops: gflops(work.macs, ms),
+        peak_share: (work.macs > 0).then(|| compute / ms.max(1e-6)),
         bytes: work.bytes,
         bound_ms,
         bound,
@@ -196,6 +207,21 @@ fn family(kernels: &[Called]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn products_are_bounded_by_the_unit_that_computes_them() {
+        let close = |a: f64, b: f64| assert!((a / b - 1.0).abs() < 1e-12, "{a} and {b}");
+        let f32 = Roofs { vectors: 100.0, tiles: None, bandwidth: 1e9 };
+        let bf16 = Roofs { tiles: Some(1000.0), ..f32 };
+        close(f32.compute_ms(50_000_000, 0), 1.0);
+        // A depthwise part alone, a pointwise one alone, both with more of either.
+        close(bf16.compute_ms(50_000_000, 0), 1.0);
+        close(bf16.compute_ms(500_000_000, 500_000_000), 1.0);
+        close(bf16.compute_ms(550_000_000, 500_000_000), 1.0);
+        close(bf16.compute_ms(600_000_000, 500_000_000), 2.0);
+        close(bf16.compute_ms(1_050_000_000, 1_000_000_000), 2.0);
+        assert_eq!([f32.peak(), bf16.peak()], [100.0, 1000.0]);
+    }
 
     #[test]
     fn the_longer_least_time_bounds_a_step_until_it_takes_twice_as_long() {

@@ -7,8 +7,8 @@ use serde::Serialize;
 use xcc_compiler::cost::{macs, stage_macs};
 use xcc_compiler::graph::{Graph, Layer, NodeId, Op};
 use xcc_compiler::plan::nest::{KernelId, Operand, for_each_count};
-use xcc_compiler::plan::{Driver, Part, Program, Region, Step};
-use xcc_compiler::vector::{Inst, Kernel, Times};
+use xcc_compiler::plan::{Driver, Part, Program, Region, Step, tile_macs};
+use xcc_compiler::vector::{Inst, Kernel, TILE_ROWS, Times};
 
 /// A kernel that a step calls.
 #[derive(Clone, Debug, Serialize)]
@@ -38,6 +38,8 @@ pub struct StepWork {
     pub class: &'static str,
     /// Multiply-adds of all images of a run.
     pub macs: u64,
+    /// Those of them that are done by tiles; the others are done in vectors.
+    pub tile_macs: u64,
     /// Bytes that it reads and writes at least.
     pub bytes: u64,
     /// The kernels that it calls, the one that executes most instructions first.
@@ -48,24 +50,30 @@ pub struct StepWork {
 pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
     let called = of_drivers(program);
     let mut seen = HashSet::new();
+    let precision = program.options.precision;
     let work = |step: &Step| {
         // Steps after the first one that computes all of a node only finish its epilogue.
-        let new = nodes(step).filter(|&node| seen.insert(node));
-        let all = new.map(|node| macs(graph, node).total()).fold(0, u64::saturating_add);
+        let new: Vec<NodeId> = nodes(step).filter(|&node| seen.insert(node)).collect();
+        let all =
+            |macs: &dyn Fn(NodeId) -> u64| new.iter().map(|&node| macs(node)).fold(0, u64::saturating_add);
+        let by_tiles = |node: NodeId| tile_macs(graph, node, precision);
         let [spatial, pointwise] = stage_macs(graph, step.node);
-        let products = match step.part {
-            Part::Whole => all,
-            Part::Spatial => spatial,
-            Part::Pointwise => pointwise,
-            Part::Windows => 0,
-            Part::Products => macs(graph, step.node).total(),
+        let (products, tiles) = match step.part {
+            Part::Whole => (all(&|node| macs(graph, node).total()), all(&by_tiles)),
+            Part::Spatial => (spatial, 0),
+            Part::Pointwise => (pointwise, by_tiles(step.node)),
+            Part::Windows => (0, 0),
+            Part::Products => (macs(graph, step.node).total(), by_tiles(step.node)),
         };
         // A chain begins with a convolution, which is most of its work.
         let first = step.before.first().copied().unwrap_or(step.node);
+        let [macs, tile_macs] =
+            [products, tiles].map(|macs| macs.saturating_mul(u64::from(program.options.batch)));
         StepWork {
             layer: name(graph, step),
             class: layer(graph, first).kind.keras_class(),
-            macs: products.saturating_mul(u64::from(program.options.batch)),
+            macs,
+            tile_macs,
             bytes: bytes(program, graph, step),
             kernels: called[step.driver.index()].clone(),
         }
@@ -154,12 +162,14 @@ fn of_driver(kernels: &[Kernel], driver: &Driver, times: u32) -> Vec<Called> {
     called
 }
 
-/// Vector instructions that a call executes.
+/// Vector instructions that a call executes; one with tiles counts as one for each of their rows, which is about what it
+/// takes.
 fn instructions(body: &[Inst], rows: u64) -> u64 {
     let executed = |inst: &Inst| match inst {
         Inst::Loop { times: Times::Exactly(times), body } => u64::from(*times) * instructions(body, rows),
         Inst::Loop { times: Times::Rows, body } => rows * instructions(body, rows),
         Inst::Point { .. } => 0,
+        _ if inst.tile_written().is_some() || !inst.tiles_read().is_empty() => u64::from(TILE_ROWS),
         _ => 1,
     };
     body.iter().map(executed).sum()
@@ -167,8 +177,11 @@ fn instructions(body: &[Inst], rows: u64) -> u64 {
 
 /// A kernel's name without its sizes: what kind it is.
 pub fn kind(name: &str) -> &str {
-    let is_size =
-        |part: &str| part.starts_with(['c', 'v']) && part[1..].starts_with(|c: char| c.is_ascii_digit());
+    // Channels and vectors, or rows, columns and inputs of a product.
+    let is_size = |part: &str| {
+        part.strip_prefix(['c', 'v']).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+            || part.split('x').count() == 3
+    };
     let mut end = 0;
     for part in name.split('_').take_while(|part| !is_size(part)) {
         end += part.len() + 1;
@@ -178,8 +191,13 @@ pub fn kind(name: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use xcc_compiler::elaborate;
+    use xcc_compiler::kernels::Descriptor;
+    use xcc_compiler::passes::{PassOptions, optimize};
     use xcc_compiler::plan::nest::NestBuilder;
-    use xcc_compiler::vector::Builder;
+    use xcc_compiler::plan::{PlanOptions, Precision, plan};
+    use xcc_compiler::target::{Isa, Target};
+    use xcc_compiler::vector::{Builder, TILE_BYTES, TILE_LANES};
 
     use super::*;
 
@@ -214,6 +232,45 @@ mod tests {
         assert_eq!(called.iter().map(|c| c.instructions * all).collect::<Vec<_>>(), [640.0, 8.0]);
     }
 
+    /// Multiply-adds for which a step's tiles have room: of all rows, columns and inputs, padding included.
+    fn room_in_tiles(program: &Program, step: &Step) -> u64 {
+        let mut dots = 0;
+        for_each_count(
+            &program.drivers[step.driver.index()].nest,
+            u64::from(program.portions),
+            &mut |kernel, _, calls| {
+                if let Descriptor::Matmul(panel) = &program.kernels[kernel.index()] {
+                    let rows = u64::from(panel.pixels.div_ceil(TILE_ROWS) * panel.tiles * panel.chunks);
+                    dots += calls * rows;
+                }
+            },
+        );
+        dots * u64::from(TILE_ROWS * TILE_LANES * TILE_BYTES as u32 / 2)
+    }
+
+    #[test]
+    fn macs_by_tiles_are_those_of_steps_that_multiply_tiles() {
+        let specs = ["xception", "mini_xception", "digits", "inception_v3"];
+        for (spec, threads) in specs.into_iter().flat_map(|spec| [(spec, 1), (spec, 2), (spec, 3)]) {
+            let text = std::fs::read_to_string(format!("specs/{spec}.xc")).unwrap();
+            let mut graph = elaborate::read(&text, &[]).graph.unwrap();
+            optimize(&mut graph, &PassOptions::default());
+            for precision in Precision::ALL {
+                let options = PlanOptions { precision, threads, batch: 2, ..PlanOptions::default() };
+                let program = plan(&graph, Target::of(Isa::Amx), options).unwrap();
+                for (step, work) in program.steps.iter().zip(of_steps(&program, &graph)) {
+                    let room = room_in_tiles(&program, step);
+                    let StepWork { layer, macs, tile_macs, .. } = work;
+                    assert!(
+                        tile_macs <= macs && (tile_macs > 0) == (room > 0),
+                        "{spec} {precision}: {layer}"
+                    );
+                    assert!(tile_macs <= room, "{spec} {precision}: {layer} has {tile_macs} in {room}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_kind_is_a_name_without_sizes() {
         for (name, expected) in [
@@ -221,6 +278,8 @@ mod tests {
             ("depthwise_3x3_v16x4_12_i256.256.37632_o256", "depthwise_3x3"),
             ("global_averagepool_v16x8_100_i8256", "global_averagepool"),
             ("softmax_c1000_v16", "softmax"),
+            ("matmul_361x32x736_i1472_split531392_o2944", "matmul"),
+            ("gather_3x3_c32_i128.128.19072_o576_bf16", "gather_3x3"),
             ("copy", "copy"),
         ] {
             assert_eq!(kind(name), expected);

@@ -86,6 +86,14 @@ fn unreachable_budget(
     }
 }
 
+/// What is held and how, in words.
+pub fn sentence(hold: &Hold) -> String {
+    let Hold { quantity, value, by } = hold;
+    let amount = amount_name(*quantity, *value);
+    let when = if *quantity == Quantity::Latency { ", as it was measured in the search" } else { "" };
+    format!("{by}: at each point the largest with at most {amount}{when}")
+}
+
 /// An amount in words: `22,910,480 parameters`.
 fn amount_name(quantity: Quantity, amount: f64) -> String {
     match quantity {

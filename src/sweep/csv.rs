@@ -38,7 +38,7 @@ const COST: [&str; 12] = [
 ];
 const TIMING: [&str; 8] =
     ["compile_ms", "samples", "median_ms", "p5_ms", "p95_ms", "gflops", "bound_ms", "bound_share"];
-const PREDICTED: [&str; 2] = ["predicted_ms", "predicted_covered"];
+const PREDICTED: [&str; 3] = ["predicted_ms", "predicted_covered", "predicted_similar"];
 
 fn run(point: &Point) -> Vec<String> {
     let Point { precision, threads, batch, status, message, .. } = point;
@@ -79,9 +79,9 @@ fn timings(timing: Option<&Timing>) -> Vec<String> {
     ]
 }
 
-fn predictions(point: &Point) -> [String; 2] {
-    let Some(Predicted { ms, covered }) = point.predicted else { return Default::default() };
-    [decimals(ms), decimals(covered)]
+fn predictions(point: &Point) -> [String; 3] {
+    let Some(Predicted { ms, covered, similar }) = point.predicted else { return Default::default() };
+    [ms, covered, similar].map(decimals)
 }
 
 fn decimals(number: f64) -> String {

@@ -3,11 +3,12 @@
 
 use xcc_compiler::target::Target;
 
+use super::budget;
 use super::kernels::Times;
 use super::plan::Plan;
 use super::point::{self, Illegal};
 use super::results::{Point, Results, Status};
-use super::{budget, measure};
+use super::stopwatch::Stopwatch;
 use crate::cli::{self, Failure, Source};
 use crate::numbers::counted;
 use crate::terminal;
@@ -26,13 +27,14 @@ pub fn examine(
 ) -> Result<(), Failure> {
     let bar = terminal::progress(results.points.len() as u64);
     let mut refused: Vec<(usize, Illegal)> = Vec::new();
+    let mut stopwatch = Stopwatch::new(plan.target);
     for at in 0..results.points.len() {
         bar.inc(1);
         if results.points[at].cost.is_some() {
             continue;
         }
         bar.set_message(format!("examining {}", results.points[at].label));
-        match learn(results, at, plan.target, times) {
+        match learn(results, at, (plan.target, &mut stopwatch), times) {
             Ok(()) => keep(results)?,
             Err(illegal) => refused.push((at, illegal)),
         }
@@ -51,7 +53,12 @@ pub fn examine(
     }
 }
 
-fn learn(results: &mut Results, at: usize, target: Target, times: Option<&Times>) -> Result<(), Illegal> {
+fn learn(
+    results: &mut Results,
+    at: usize,
+    (target, stopwatch): (Target, &mut Stopwatch),
+    times: Option<&Times>,
+) -> Result<(), Illegal> {
     let Results { sweep, points, .. } = results;
     let point = &mut points[at];
     if let Some(hold) = sweep.hold.clone().filter(|_| point.held.is_none()) {
@@ -60,7 +67,7 @@ fn learn(results: &mut Results, at: usize, target: Target, times: Option<&Times>
                 message: failure.message().unwrap_or_default(),
                 diagnostics: Vec::new(),
             };
-            measure::quick(sweep, point, target).map_err(failed)
+            stopwatch.measure(sweep, point, hold.value).map_err(failed)
         };
         point.held = Some(budget::solve(sweep, &hold, point, latency)?);
     }

@@ -1,6 +1,8 @@
 //! The figures that follow from samples: medians, speeds, and bounds by the roofline model.
 
-use super::results::{Point, Results, Roof, Sampling, Step, Timing};
+use xcc_compiler::plan::Precision;
+
+use super::results::{Point, Results, Roof, Step, Timing};
 use crate::measure::samples::quantile;
 use crate::measure::steps::{Roofs, gflops};
 
@@ -8,27 +10,30 @@ use crate::measure::steps::{Roofs, gflops};
 pub fn update(results: &mut Results) {
     let Results { machine, sampling, points, .. } = results;
     for roof in &mut machine.roofs {
-        roof.peak_gflops = quantile(&sampling.peak_samples_gflops, 0.5) * f64::from(roof.threads);
+        let of_threads = |samples: &[f64]| quantile(samples, 0.5) * f64::from(roof.threads);
+        roof.peak_gflops = of_threads(&sampling.peak_samples_gflops);
+        let bf16 = &roof.bf16_samples_gflops;
+        roof.bf16_gflops = (!bf16.is_empty()).then(|| of_threads(bf16));
     }
     for point in points {
         if let Some(roof) = machine.roofs.iter().find(|roof| roof.threads == point.threads) {
-            update_point(point, &roofs(roof, sampling));
+            let roofs = point.precision.parse().ok().and_then(|precision| roofs(roof, precision));
+            update_point(point, roofs);
         }
     }
 }
 
-fn roofs(roof: &Roof, sampling: &Sampling) -> Roofs {
-    Roofs {
-        peaks: sampling.peak_samples_gflops.clone(),
-        threads: roof.threads,
-        bandwidth: roof.bandwidth_gbs * 1e9,
-    }
+/// What bounds points of a precision; `None` where its peak was not measured.
+fn roofs(roof: &Roof, precision: Precision) -> Option<Roofs> {
+    let tiles = match precision {
+        Precision::F32 => None,
+        _ => Some(roof.peak(precision)?),
+    };
+    Some(Roofs { vectors: roof.peak_gflops, tiles, bandwidth: roof.bandwidth_gbs * 1e9 })
 }
 
-fn update_point(point: &mut Point, roofs: &Roofs) {
-    let Point { precision, batch, cost, timing, steps, .. } = point;
-    // The peak is that of f32 arithmetic; other instructions have others.
-    let roofs = (precision == "f32").then_some(roofs);
+fn update_point(point: &mut Point, roofs: Option<Roofs>) {
+    let Point { batch, cost, timing, steps, .. } = point;
     steps.iter_mut().for_each(|step| update_step(step, roofs));
     let macs = cost.map_or(0, |cost| cost.macs.saturating_mul(u64::from(*batch)));
     if let Some(timing) = timing {
@@ -36,10 +41,13 @@ fn update_point(point: &mut Point, roofs: &Roofs) {
     }
 }
 
-fn update_step(step: &mut Step, roofs: Option<&Roofs>) {
+fn update_step(step: &mut Step, roofs: Option<Roofs>) {
     step.ms = quantile(&step.samples_ms, 0.5);
     step.gflops = gflops(step.macs, step.ms);
-    let bound = roofs.map(|roofs| roofs.bound(step.ms, step.macs, step.bytes));
+    let bound = roofs.and_then(|roofs| {
+        let tile_macs = if roofs.tiles.is_some() { step.tile_macs? } else { 0 };
+        Some(roofs.bound(step.ms, roofs.compute_ms(step.macs, tile_macs), step.bytes))
+    });
     step.bound = bound.map(|(bound, _)| bound.name().to_owned());
     step.bound_ms = bound.map(|(_, ms)| ms);
 }
@@ -50,4 +58,44 @@ fn update_timing(timing: &mut Timing, steps: &[Step], macs: u64) {
     timing.gflops = gflops(macs, median).unwrap_or(0.0);
     timing.bound_ms = steps.iter().map(|step| step.bound_ms).sum();
     timing.bound_share = timing.bound_ms.map(|bound| bound / median.max(1e-6));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(macs: u64, tile_macs: Option<u64>) -> Step {
+        Step {
+            layer: "a".to_owned(),
+            class: "Conv2D".to_owned(),
+            macs,
+            tile_macs,
+            bytes: 0,
+            samples_ms: vec![8.0],
+            ms: 0.0,
+            gflops: None,
+            bound_ms: None,
+            bound: None,
+            kernels: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn steps_are_bounded_by_the_peak_of_the_point_s_precision() {
+        let roof =
+            Roof { peak_gflops: 100.0, bf16_gflops: Some(1500.0), bandwidth_gbs: 10.0, ..Roof::default() };
+        let bound = |roof: &Roof, precision, step: &Step| {
+            let mut step = step.clone();
+            update_step(&mut step, roofs(roof, precision));
+            step.bound_ms
+        };
+        let [macs, tile_macs] = [1_600_000_000, 1_500_000_000];
+        let both = step(macs, Some(tile_macs));
+        assert_eq!(bound(&roof, Precision::F32, &both), Some(32.0));
+        assert_eq!(bound(&roof, Precision::Bf16, &both), Some(2.0));
+        assert_eq!(bound(&roof, Precision::Split, &both), Some(6.0));
+        // What is not known leads to no figure.
+        assert_eq!(bound(&roof, Precision::Bf16, &step(macs, None)), None);
+        assert_eq!(bound(&Roof { bf16_gflops: None, ..roof }, Precision::Split, &both), None);
+    }
 }

@@ -245,23 +245,25 @@ impl Times {
     /// so many threads.
     pub fn predict(&self, steps: &[Step], threads: u32, but: Option<usize>) -> Option<Predicted> {
         let mut ms = self.between.iter().find(|between| between.threads == threads)?.ms;
-        let (mut covered, mut all) = (0, 0);
+        // Instructions of the same kernels, of their kinds, of any.
+        let mut found_in = [0; 3];
         for kernel in steps.iter().flat_map(|step| &step.kernels) {
-            let (found, is_same) = self.most_similar(kernel, threads, but)?;
+            let (level, found) = self.most_similar(kernel, threads, but)?;
             ms += found.ms * kernel.instructions as f64 / found.instructions.max(1) as f64;
-            all += kernel.instructions;
-            covered += if is_same { kernel.instructions } else { 0 };
+            found_in[level] += kernel.instructions;
         }
-        Some(Predicted { ms, covered: covered as f64 / all.max(1) as f64 })
+        let all = found_in.iter().sum::<u64>().max(1) as f64;
+        let [covered, similar, _] = found_in.map(|instructions| instructions as f64 / all);
+        Some(Predicted { ms, covered, similar })
     }
 
-    /// The time of uses of the same kernel, or else of its kind, or else of any; and whether they are of the same.
-    fn most_similar(&self, kernel: &Kernel, threads: u32, but: Option<usize>) -> Option<(Use, bool)> {
+    /// The time of uses of the same kernel (0), or else of its kind (1), or else of any (2).
+    fn most_similar(&self, kernel: &Kernel, threads: u32, but: Option<usize>) -> Option<(usize, Use)> {
         let same = self.by_kernel.get(&(kernel.name.clone(), threads));
         let kind = self.by_kind.get(&(kind(&kernel.name).to_owned(), threads));
         let lists = [same, kind, self.all.get(&threads)].into_iter().enumerate();
         let mut found =
-            lists.filter_map(|(level, uses)| Some((nearest(uses?, kernel.instructions, but)?, level == 0)));
+            lists.filter_map(|(level, uses)| Some((level, nearest(uses?, kernel.instructions, but)?)));
         found.next()
     }
 }
@@ -323,6 +325,7 @@ mod tests {
             layer: "a".to_owned(),
             class: "Conv2D".to_owned(),
             macs: 0,
+            tile_macs: None,
             bytes: 0,
             samples_ms: vec![ms],
             ms,
@@ -341,10 +344,10 @@ mod tests {
         // Twice the instructions of the one; those of a kernel that is not known as its kind's nearest.
         let steps = [step("conv_c8", 200, 0.0), step("conv_c12", 200, 0.0)];
         let predicted = times.predict(&steps, 1, None).unwrap();
-        assert_eq!((predicted.ms, predicted.covered), (0.25 + 2.0 + 6.0, 0.5));
+        assert_eq!(predicted, Predicted { ms: 0.25 + 2.0 + 6.0, covered: 0.5, similar: 0.5 });
         assert_eq!(times.predict(&steps, 2, None), None);
         let foreign = times.predict(&[step("softmax_c9", 20, 0.0)], 1, None).unwrap();
-        assert_eq!((foreign.ms, foreign.covered), (0.25 + 1.0, 0.0));
+        assert_eq!(foreign, Predicted { ms: 0.25 + 1.0, covered: 0.0, similar: 0.0 });
         assert_eq!(times.predict(&steps, 1, Some(0)), None);
     }
 }

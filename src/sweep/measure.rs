@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use xcc_compiler::graph::Graph;
 use xcc_compiler::passes::{PassOptions, optimize};
+use xcc_compiler::plan::Precision;
 use xcc_compiler::target::Target;
 use xcc_runtime::weights::Weights;
 use xcc_runtime::{Model, bandwidth, machine};
 
 use super::figures;
 use super::point::{self, Illegal};
-use super::results::{Point, Results, Status, Step, Sweep, Timing};
+use super::results::{Point, Results, Roof, Status, Step, Sweep, Timing};
 use crate::cli::{self, Failure};
 use crate::inputs::Inputs;
-use crate::measure::peaks::Peaks;
-use crate::measure::samples::quantile;
+use crate::measure::peaks::{Peak, Peaks};
 use crate::measure::work::{self, StepWork};
 use crate::measure::{milliseconds, timed};
 use crate::network;
@@ -43,8 +43,6 @@ const MEMORY: u64 = 1 << 30;
 /// Within a round, results are kept after so much time, and after so many times the time that it took to keep them.
 const KEEP_AFTER: Duration = Duration::from_secs(2);
 const KEEP_SELDOM: u32 = 20;
-/// Runs of which a quick measurement is the median.
-const QUICK_RUNS: usize = 5;
 
 /// Measures every point that is not finished up to `rounds` rounds; those that failed are tried again. `keep` is called
 /// after each round, and within rounds that take long.
@@ -67,8 +65,7 @@ pub fn measure(
     let mut session = Session {
         target,
         rounds,
-        earlier_peaks: results.sampling.peak_samples_gflops.clone(),
-        peaks: Peaks::begin(target)?,
+        peaks: Peaks::begin(target, peaks(results))?,
         bar: terminal::progress(visits(results, &unfinished, rounds)),
         results,
         keep,
@@ -83,6 +80,35 @@ pub fn measure(
     session.keep()?;
     session.bar.finish_and_clear();
     Ok(())
+}
+
+/// The peaks that bound the points of a sweep, with the samples that there are: that of f32 of one core, and that of bf16
+/// for each number of threads where there are other precisions.
+fn peaks(results: &Results) -> Vec<Peak> {
+    let f32 = Precision::F32.to_string();
+    let has_tiles = results.sweep.precisions.iter().any(|precision| *precision != f32);
+    let samples = results.sampling.peak_samples_gflops.clone();
+    let vectors = Peak { gflops: samples, ..Peak::new(Precision::F32, 1) };
+    let tiles = |roof: &Roof| Peak {
+        gflops: roof.bf16_samples_gflops.clone(),
+        ..Peak::new(Precision::Bf16, roof.threads)
+    };
+    let roofs = results.machine.roofs.iter().filter(|_| has_tiles);
+    std::iter::once(vectors).chain(roofs.map(tiles)).collect()
+}
+
+/// Puts all samples of a peak into its place.
+fn keep_peak(results: &mut Results, peak: &Peak) {
+    let place = match peak.precision {
+        Precision::F32 => Some(&mut results.sampling.peak_samples_gflops),
+        _ => {
+            let roof = results.machine.roofs.iter_mut().find(|roof| roof.threads == peak.threads);
+            roof.map(|roof| &mut roof.bf16_samples_gflops)
+        }
+    };
+    if let Some(place) = place {
+        place.clone_from(&peak.gflops);
+    }
 }
 
 /// The places of points that have not been in so many rounds.
@@ -123,8 +149,6 @@ struct Session<'a> {
     results: &'a mut Results,
     target: Target,
     rounds: u32,
-    /// Peaks that were measured in executions before.
-    earlier_peaks: Vec<f64>,
     peaks: Peaks,
     bar: ProgressBar,
     keep: &'a mut dyn FnMut(&Results) -> Result<(), Failure>,
@@ -223,8 +247,9 @@ impl Session<'_> {
 
     /// Keeps what was found so far.
     fn keep(&mut self) -> Result<(), Failure> {
-        let samples = self.earlier_peaks.iter().chain(self.peaks.samples());
-        self.results.sampling.peak_samples_gflops = samples.copied().collect();
+        for peak in self.peaks.samples() {
+            keep_peak(self.results, peak);
+        }
         let began = Instant::now();
         figures::update(self.results);
         (self.keep)(self.results)?;
@@ -251,6 +276,7 @@ fn begin(point: &mut Point, compile: Duration, work: Vec<StepWork>) -> Option<(T
         && point.steps.iter().zip(&steps).all(|(old, new)| old.kernels == new.kernels);
     if let Some(timing) = point.timing.as_mut().filter(|_| same) {
         timing.compile_ms = compile_ms;
+        point.steps.iter_mut().zip(&steps).for_each(|(old, new)| old.tile_macs = new.tile_macs);
         return None;
     }
     (point.timing, point.steps) = (None, Vec::new());
@@ -289,15 +315,18 @@ fn rounded(ms: f64) -> f64 {
 }
 
 /// A point's machine code, and what it runs on.
-struct Compiled {
-    model: Model,
-    input: Vec<f32>,
+pub struct Compiled {
+    /// The code.
+    pub model: Model,
+    /// The images of a run.
+    pub input: Vec<f32>,
     /// Passes, plan and machine code.
     compile: Duration,
     work: Vec<StepWork>,
 }
 
-fn compile(sweep: &Sweep, point: &Point, target: Target) -> Result<Compiled, Failure> {
+/// Compiles a point, with random weights and input.
+pub fn compile(sweep: &Sweep, point: &Point, target: Target) -> Result<Compiled, Failure> {
     let refused = |illegal: Illegal| Failure::input(illegal.message);
     let graph = point::network(sweep, point).map_err(refused)?;
     let options = point::options(point).map_err(refused)?;
@@ -317,20 +346,6 @@ fn fused(graph: &Graph) -> Graph {
     let mut graph = graph.clone();
     optimize(&mut graph, &PassOptions::default());
     graph
-}
-
-/// Milliseconds of a run of a point, roughly: for a search.
-pub fn quick(sweep: &Sweep, point: &Point, target: Target) -> Result<f64, Failure> {
-    let Compiled { model, input, .. } = compile(sweep, point, target)?;
-    for _ in 0..WARMUP_RUNS {
-        run(&model, &input)?;
-    }
-    let mut times = Vec::with_capacity(QUICK_RUNS);
-    for _ in 0..QUICK_RUNS {
-        let (_, time) = timed(|| run(&model, &input))?;
-        times.push(milliseconds(time));
-    }
-    Ok(quantile(&times, 0.5))
 }
 
 #[cfg(test)]

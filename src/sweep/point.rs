@@ -99,6 +99,7 @@ pub fn step(work: StepWork) -> Step {
         layer: work.layer,
         class: work.class.to_owned(),
         macs: work.macs,
+        tile_macs: Some(work.tile_macs),
         bytes: work.bytes,
         samples_ms: Vec::new(),
         ms: 0.0,

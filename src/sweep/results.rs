@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use xcc_compiler::plan::Precision;
 use xcc_runtime::machine;
+
 /// The version of the schema. It changes when a reader of the old one would misread the new one; fields
 /// that are added do not change it.
 pub const SCHEMA: u32 = 1;
@@ -35,7 +37,7 @@ pub struct Results {
 impl Results {
     /// Nothing is known yet but the points.
     pub fn new(sweep: Sweep, points: Vec<Point>, date: String) -> Self {
-        let roof = |&threads: &u32| Roof { threads, peak_gflops: 0.0, bandwidth_gbs: 0.0 };
+        let roof = |&threads: &u32| Roof { threads, ..Roof::default() };
         let machine = Machine {
             processor: machine::processor(),
             features: machine::features().into_iter().map(str::to_owned).collect(),
@@ -170,17 +172,35 @@ pub struct Machine {
     pub roofs: Vec<Roof>,
 }
 
-/// The roofline model's two roofs (Williams, Waterman and Patterson, *Roofline*, CACM 2009), measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The roofline model's roofs (Williams, Waterman and Patterson, *Roofline*, CACM 2009), measured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Roof {
     /// Threads of a run.
     pub threads: u32,
     /// 10^9 operations in a second, of f32 multiply-adds in registers: the median for one core, times
     /// threads.
     pub peak_gflops: f64,
+    /// 10^9 operations in a second, of bf16 products of tiles in registers: the median for one thread while all work, times
+    /// threads. `None` where no point has such products.
+    #[serde(default)]
+    pub bf16_gflops: Option<f64>,
+    /// Every measurement of it, for one thread, in order.
+    #[serde(default)]
+    pub bf16_samples_gflops: Vec<f64>,
     /// 10^9 bytes in a second that all threads read from beyond their level-2 caches: the most that was
     /// measured.
     pub bandwidth_gbs: f64,
+}
+
+impl Roof {
+    /// 10^9 operations in a second of multiply-adds in a precision; `None` where it was not measured.
+    pub fn peak(&self, precision: Precision) -> Option<f64> {
+        let all = match precision {
+            Precision::F32 => Some(self.peak_gflops).filter(|peak| *peak > 0.0),
+            Precision::Bf16 | Precision::Split => self.bf16_gflops,
+        };
+        all.map(|peak| peak / f64::from(precision.products()))
+    }
 }
 
 /// How points were measured.
@@ -337,8 +357,7 @@ pub struct Timing {
     pub p95_ms: f64,
     /// 10^9 operations (two a multiply-add) in a second.
     pub gflops: f64,
-    /// The least time by the roofline model: the sum of the steps' bounds. `None` for other precisions
-    /// than f32, whose peak is not measured.
+    /// The least time by the roofline model: the sum of the steps' bounds. `None` where one of these is.
     pub bound_ms: Option<f64>,
     /// `bound_ms / median_ms`
     pub bound_share: Option<f64>,
@@ -366,9 +385,12 @@ impl Timing {
 pub struct Predicted {
     /// The sum.
     pub ms: f64,
-    /// The share of the point's vector instructions that are in kernels which were measured there; the times
-    /// of the others are those of the most similar kernel.
+    /// The share of the point's vector instructions that are in kernels which were measured there.
     pub covered: f64,
+    /// The share of those in other kernels, of a kind of which there are some: they are taken to be as fast as the one of
+    /// these that executes about as many. What is left is taken to be as fast as any kernel.
+    #[serde(default)]
+    pub similar: f64,
 }
 
 /// What was measured of a step.
@@ -380,6 +402,10 @@ pub struct Step {
     pub class: String,
     /// Its multiply-adds, of all images of a run.
     pub macs: u64,
+    /// Those of them that are done by tiles, in the precision of the point; the others are f32 in vectors. `None` where
+    /// that is not known.
+    #[serde(default)]
+    pub tile_macs: Option<u64>,
     /// Bytes that it reads and writes at least.
     pub bytes: u64,
     /// The step of each run that counts, in the order of the point's samples.
@@ -388,10 +414,9 @@ pub struct Step {
     pub ms: f64,
     /// 10^9 operations in a second; `None` without multiply-adds.
     pub gflops: Option<f64>,
-    /// The least time by the roofline model; `None` for other precisions than f32.
+    /// The least time by the roofline model; `None` where a peak or [`Step::tile_macs`] is not known.
     pub bound_ms: Option<f64>,
-    /// What bounds it: `compute`, `memory`, or `overhead` where it takes more than twice the least time;
-    /// `None` for other precisions than f32.
+    /// What bounds it: `compute`, `memory`, or `overhead` where it takes more than twice the least time.
     pub bound: Option<String>,
     /// The kernels that it calls, the one that executes most instructions first.
     pub kernels: Vec<Kernel>,

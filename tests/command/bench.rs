@@ -1,5 +1,8 @@
 //! `xcc bench`: that its figures fit together. What they are is the machine's affair.
 
+use xcc_compiler::plan::Precision;
+use xcc_compiler::target::Target;
+
 use crate::harness::{TINY, json, keys_in_help, number, numbers, output, run};
 
 const BENCH: [&str; 8] = ["bench", TINY, "--seed", "1", "--iters", "7", "--warmup", "0"];
@@ -28,6 +31,26 @@ fn figures_fit_together() {
     assert!(found["peak_rss_mb"].as_f64().is_none_or(|size| size > 1.0));
     assert_eq!((&found["batch"], &found["threads"], &found["seed"]), (&2.into(), &2.into(), &1.into()));
     assert_eq!(found["parameters"]["segments"], "full");
+}
+
+#[test]
+fn the_peak_is_that_of_the_precision() {
+    let bench = |more: &[&str]| json(&[&BENCH[..], &["--json", "--threads", "1"], more].concat());
+    if !Precision::Bf16.is_for(Target::native()) {
+        let ran = run(&[&BENCH[..], &["--precision", "bf16"]].concat());
+        assert_eq!((ran.status, ran.stdout.as_str()), (2, ""));
+        assert!(ran.stderr.contains("precision bf16 needs amx"), "{}", ran.stderr);
+        eprintln!("skipped: peaks of bf16 and split, since this machine has no amx");
+        return;
+    }
+    let [f32, bf16, split] = ["f32", "bf16", "split"].map(|name| bench(&["--precision", name]));
+    let fastest =
+        |found: &serde_json::Value| numbers(&found["peak_samples_gflops"]).into_iter().fold(0.0, f64::max);
+    let [f32_peak, bf16_peak] = [&f32, &bf16].map(fastest);
+    assert!(bf16_peak > 2.0 * f32_peak, "{bf16_peak} in bf16, {f32_peak} in f32");
+    for found in [&bf16, &split] {
+        close(number(found, "peak_share"), number(found, "gflops") / number(found, "peak_gflops"));
+    }
 }
 
 #[test]

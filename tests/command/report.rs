@@ -57,6 +57,25 @@ fn page(results: &Value) -> String {
 }
 
 #[test]
+fn rooflines_show_the_peak_of_the_point_s_precision() {
+    let mut found = fixed();
+    let lines = |results: &Value| {
+        let page = page(results);
+        [
+            "peak of bf16: 1500 GFLOP/s",
+            "peak of f32: 100 GFLOP/s",
+            "reach the dashed line",
+            "peak: 100 GFLOP/s",
+        ]
+        .map(|text| page.matches(text).count())
+    };
+    assert_eq!(lines(&found), [0, 0, 0, 3]);
+    found["machine"]["roofs"][0]["bf16_gflops"] = 1500.0.into();
+    found["points"][1]["precision"] = "bf16".into();
+    assert_eq!(lines(&found), [1, 1, 1, 2]);
+}
+
+#[test]
 fn the_page_is_a_function_of_the_results_and_stands_alone() {
     let results = fixed();
     let html = page(&results);

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use xcc_compiler::plan::Precision;
+use xcc_compiler::target::Target;
 
 use crate::harness::{
     Ran, TINY, assert_text, json, number, numbers, output, run, run_with_input, transcript, xcc,
@@ -162,6 +164,46 @@ fn figures_follow_from_samples() {
     }
 }
 
+#[test]
+fn points_of_each_precision_have_their_own_peak() {
+    if !Precision::Bf16.is_for(Target::native()) {
+        eprintln!("skipped: peaks of bf16 and split, since this machine has no amx");
+        return;
+    }
+    let network = ["specs/xception.xc", "--set", "size=96", "--set", "repeats=1"];
+    let precisions = ["--over", "segments=4,full", "--precision", "f32,split,bf16", "--threads", "1,2"];
+    let found = sweep(&[&network[..], &precisions, &["--rounds", "2"]].concat());
+    let roofs = list(&found["machine"], "roofs");
+    for roof in roofs {
+        let samples = numbers(&roof["bf16_samples_gflops"]);
+        assert!(samples.len() >= 2, "before the rounds and between them: {samples:?}");
+        close(number(roof, "bf16_gflops"), median(&samples) * number(roof, "threads"));
+        assert!(number(roof, "bf16_gflops") > 2.0 * number(roof, "peak_gflops"), "{roof}");
+    }
+    for point in list(&found, "points") {
+        let roof = roofs.iter().find(|roof| roof["threads"] == point["threads"]).unwrap();
+        let f32 = number(roof, "peak_gflops");
+        let peak = match point["precision"].as_str().unwrap() {
+            "f32" => f32,
+            "bf16" => number(roof, "bf16_gflops"),
+            _ => number(roof, "bf16_gflops") / 3.0,
+        };
+        let mut sum = 0.0;
+        for step in list(point, "steps") {
+            let tiles = number(step, "tile_macs");
+            let others = number(step, "macs") - tiles;
+            assert!(tiles == 0.0 || point["precision"] != "f32", "{step}");
+            let compute = (2.0 * tiles / peak).max(2.0 * others / f32) / 1e6;
+            let memory = number(step, "bytes") / number(roof, "bandwidth_gbs") / 1e6;
+            close(number(step, "bound_ms"), compute.max(memory));
+            sum += compute.max(memory);
+        }
+        close(number(&point["timing"], "bound_ms"), sum);
+        let share = number(&point["timing"], "bound_share");
+        assert!(share > 0.0 && share < 1.5, "{}: {share}", point["label"]);
+    }
+}
+
 /// Every key at any depth, but for names that are the user's.
 fn keys<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
     match value {
@@ -237,8 +279,13 @@ fn an_interrupted_sweep_goes_on_and_ends_with_the_same_points() {
         assert_eq!((labels(&found), &found["sweep"]), (labels(&whole), &whole["sweep"]));
         for (at, (old, new)) in list(&whole, "points").iter().zip(list(&found, "points")).enumerate() {
             assert_eq!((&new["status"], &new["cost"]), (&"measured".into(), &old["cost"]));
-            let samples = |point: &Value| numbers(&point["timing"]["samples_ms"]);
-            assert!(at >= after || samples(new) == samples(old), "what was measured is kept");
+            let kept = |point: &Value| {
+                [&point["timing"]["samples_ms"], &point["timing"]["compile_ms"]].map(Value::clone)
+            };
+            assert!(
+                at >= after || kept(new) == kept(old),
+                "what was measured is neither lost nor compiled again"
+            );
         }
     }
 }
@@ -421,6 +468,21 @@ fn a_budget_of_time_is_met_roughly() {
 }
 
 #[test]
+fn budgets_are_told_with_the_results() {
+    let hold = ["--hold", "params=900", "--by", "width"];
+    let said = output(&[&["sweep", STRICT, "--over", "segments=1,2", "--dry-run"], &hold[..]].concat());
+    assert!(said.contains("\nwidth: at each point the largest with at most 900 parameters\n"), "{said}");
+    let page = output(
+        &[&["sweep", STRICT, "--over", "segments=1,2", "--dry-run", "--html", "-"], &hold[..]].concat(),
+    );
+    assert!(page.contains("width: at each point the largest with at most 900 parameters"));
+    let found = dry(&[&[STRICT, "--over", "segments=1,2"], &hold[..]].concat());
+    for point in list(&found, "points") {
+        assert!(page.contains(&format!("<p>width {} · ", point["held"]["value"])), "{}", point["held"]);
+    }
+}
+
+#[test]
 fn csv_has_a_line_for_each_point() {
     let arguments = [STRICT, "--over", "segments=1,9", "--skip-illegal", "--threads", "1"];
     let (_folder, path) = target("a.json");
@@ -493,6 +555,25 @@ fn text_is_a_table_and_a_plot_in_80_columns() {
     for part in ["compile", "FLOP/B", "p5", "kernels"] {
         assert!(wide.stdout.contains(part), "{part} is missing in\n{}", wide.stdout);
     }
+}
+
+#[test]
+fn tables_of_several_parameters_fit_80_columns() {
+    let over = ["--over", "segments=1,2", "--over", "width=8,16", "--combine"];
+    let budget = ["--over", "segments=1,2", "--hold", "params=900", "--by", "width"];
+    let each = [&over[..], &["each"]].concat();
+    let product = [&over[..], &["product", "--batch", "1,2"]].concat();
+    for arguments in [&each[..], &product, &budget] {
+        let (_folder, path) = target("a.json");
+        let more = ["--threads", "1,2", "--rounds", "1", "--json", text(&path)];
+        let said = run(&[&["sweep", STRICT], arguments, &more].concat()).stdout;
+        assert!(said.contains("GFLOP/s") && said.contains("latency: "), "{said}");
+        assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
+    }
+    let (_folder, path) = target("a.json");
+    let said =
+        run(&[&["sweep", STRICT], &each[..], &["--rounds", "1", "--json", text(&path)]].concat()).stdout;
+    assert!(said.lines().any(|line| line.trim_start().starts_with("width=16  ")), "{said}");
 }
 
 #[test]

@@ -296,3 +296,33 @@ impl Weaver<'_> {
         self.done += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Precision;
+    use crate::vector::Inst;
+
+    #[test]
+    fn a_multiply_add_takes_the_products_of_its_precision() {
+        for (precision, plane) in [(Precision::Bf16, None), (Precision::Split, Some(4096))] {
+            let panel = MatmulPanel {
+                pixels: 32,
+                tiles: 2,
+                chunks: 4,
+                step: 256,
+                plane,
+                out: 128,
+                add: 0,
+                post: Vec::new(),
+            };
+            let dots =
+                panel.generate().body.iter().filter(|inst| matches!(inst, Inst::TileDot { .. })).count();
+            let products = dots as u32 * TILE_ROWS * TILE_LANES * CHUNK;
+            assert_eq!(
+                products,
+                precision.products() * panel.pixels * panel.tiles * TILE_LANES * panel.chunks * CHUNK
+            );
+        }
+    }
+}

@@ -28,6 +28,7 @@ use forms::{Candidate, Choice, cheapest};
 use nest::{Nest, Operand, for_each_count};
 use pack::Pack;
 
+pub use lower::tile_macs;
 pub use values::View;
 
 entity!(
@@ -52,6 +53,14 @@ pub enum Precision {
 impl Precision {
     /// All of them, the most exact first.
     pub const ALL: [Precision; 3] = [Precision::F32, Precision::Split, Precision::Bf16];
+
+    /// Products that a multiply-add takes.
+    pub fn products(self) -> u32 {
+        match self {
+            Precision::F32 | Precision::Bf16 => 1,
+            Precision::Split => 3,
+        }
+    }
 
     /// Whether `target` has the instructions.
     pub fn is_for(self, target: Target) -> bool {

@@ -9,7 +9,7 @@ mod error;
 mod file;
 mod keras;
 mod name_map;
-mod random;
+pub(crate) mod random;
 mod safetensors;
 mod stored;
 

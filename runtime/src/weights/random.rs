@@ -55,7 +55,7 @@ fn distribution(role: Role, fan_in: u32) -> (f64, f64) {
 
 /// Element `index` of the stream `key`: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), whose 53 high bits
 /// become a multiple of 2^-52 in [-1, 1).
-fn uniform(key: u64, index: u64) -> f64 {
+pub(crate) fn uniform(key: u64, index: u64) -> f64 {
     let bits = mix(key.wrapping_add(GOLDEN.wrapping_mul(index.wrapping_add(1)))) >> 11;
     bits as f64 / (1u64 << 52) as f64 - 1.0
 }

@@ -6,9 +6,10 @@ use serde::Serialize;
 use xcc_runtime::machine;
 
 use crate::chart::{bar, histogram};
+use crate::measure::peaks::Peak;
 use crate::measure::samples::{Taken, quantile};
 use crate::measure::settings::Settings;
-use crate::measure::{StartTimes, WIDTH, milliseconds, peaks};
+use crate::measure::{StartTimes, WIDTH, milliseconds};
 use crate::numbers;
 use crate::table::{Layout, Table};
 
@@ -36,22 +37,18 @@ pub struct Report {
     peak_samples_gflops: Vec<f64>,
     peak_share: f64,
     peak_rss_mb: Option<f64>,
+    /// Where the peak comes from.
+    #[serde(skip)]
+    peak_remark: String,
 }
 
 impl Report {
-    /// The figures that follow from times, multiply-adds of an image, and what one core reaches in 10^9 operations in
-    /// a second.
-    pub fn new(
-        settings: Settings,
-        start: StartTimes,
-        taken: Taken<Duration>,
-        macs: u64,
-        peaks: Vec<f64>,
-    ) -> Self {
+    /// The figures that follow from times, multiply-adds of an image, and what the machine reaches.
+    pub fn new(settings: Settings, start: StartTimes, taken: Taken<Duration>, macs: u64, peak: Peak) -> Self {
         let times_ms: Vec<f64> = taken.runs.into_iter().map(milliseconds).collect();
         let median_ms = quantile(&times_ms, 0.5);
         let gflops = 2.0 * macs as f64 * f64::from(settings.batch) / median_ms.max(1e-6) / 1e6;
-        let peak_gflops = peaks::of_threads(&peaks, settings.threads);
+        let peak_gflops = peak.of_threads();
         Self {
             start,
             warmup: taken.warmup,
@@ -63,7 +60,8 @@ impl Report {
             macs,
             gflops,
             peak_gflops,
-            peak_samples_gflops: peaks,
+            peak_remark: peak.remark(),
+            peak_samples_gflops: peak.gflops,
             peak_share: gflops / peak_gflops,
             peak_rss_mb: machine::peak_memory().map(|bytes| bytes as f64 / 1e6),
             settings,
@@ -112,8 +110,7 @@ impl Report {
         row("runs", self.times_ms.len().to_string(), format!("after {} to warm up", self.warmup));
         let macs = numbers::macs(self.macs.saturating_mul(u64::from(self.settings.batch)));
         row("speed", format!("{:.2} GFLOP/s", self.gflops), format!("2 x {macs} / median"));
-        let remark = peaks::remark(&self.peak_samples_gflops, self.settings.threads);
-        row("peak", format!("{:.2} GFLOP/s", self.peak_gflops), remark);
+        row("peak", format!("{:.2} GFLOP/s", self.peak_gflops), self.peak_remark.clone());
         row("share", format!("{:.1} %", self.peak_share * 100.0), "speed / peak".to_owned());
         if let Some(megabytes) = self.peak_rss_mb {
             row("memory", format!("{megabytes:.1} MB"), "most of this process".to_owned());

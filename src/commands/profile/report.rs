@@ -4,11 +4,12 @@ use serde::Serialize;
 use xcc_runtime::bandwidth::BUFFER_BYTES;
 
 use crate::chart::bar;
+use crate::measure::peaks::Peak;
 use crate::measure::samples::{Taken, quantile};
 use crate::measure::settings::Settings;
 use crate::measure::steps::{Between, Family, Roofs, Run, StepReport};
 use crate::measure::work::Called;
-use crate::measure::{WIDTH, milliseconds, peaks};
+use crate::measure::{WIDTH, milliseconds};
 use crate::numbers;
 use crate::table::{Layout, Table};
 
@@ -30,12 +31,13 @@ pub struct Report {
     times_ms: Vec<f64>,
     median_ms: f64,
     peak_gflops: f64,
+    f32_peak_gflops: f64,
     bandwidth_gbs: f64,
     steps: Vec<StepReport>,
     families: Vec<Family>,
     between: Between,
     #[serde(skip)]
-    roofs: Roofs,
+    peaks: Vec<Peak>,
 }
 
 impl Report {
@@ -43,7 +45,7 @@ impl Report {
     pub fn new(
         settings: Settings,
         taken: &Taken<Run>,
-        roofs: Roofs,
+        (roofs, peaks): (Roofs, Vec<Peak>),
         steps: Vec<StepReport>,
         families: Vec<Family>,
         between: Between,
@@ -55,11 +57,12 @@ impl Report {
             median_ms: quantile(&times_ms, 0.5),
             times_ms,
             peak_gflops: roofs.peak(),
+            f32_peak_gflops: roofs.vectors,
             bandwidth_gbs: roofs.bandwidth / 1e9,
             steps,
             families,
             between,
-            roofs,
+            peaks,
         }
     }
 
@@ -78,8 +81,11 @@ impl Report {
         let mut table = Table::new(&[Layout::Left, Layout::Right, Layout::Wrapped]);
         let runs = format!("median of {} after {} to warm up", self.times_ms.len(), self.warmup);
         table.row(["run".to_owned(), format!("{:.3} ms", self.median_ms), runs]);
-        let remark = peaks::remark(&self.roofs.peaks, self.settings.threads);
-        table.row(["peak".to_owned(), format!("{:.1} GFLOP/s", self.peak_gflops), remark]);
+        for peak in &self.peaks {
+            let name =
+                if self.peaks.len() > 1 { format!("peak of {}", peak.precision) } else { "peak".to_owned() };
+            table.row([name, format!("{:.1} GFLOP/s", peak.of_threads()), peak.remark()]);
+        }
         let remark = format!("reading {} in each thread", numbers::bytes(BUFFER_BYTES));
         table.row(["bandwidth".to_owned(), format!("{:.1} GB/s", self.bandwidth_gbs), remark]);
         table

@@ -25,7 +25,9 @@ use html::{escape, script_safe};
 use legend::Legend;
 use series::Spectrum;
 
+use super::budget;
 use super::results::{Results, Roof, Status};
+use super::table::roof_text;
 use crate::numbers::counted;
 
 const STYLE: &str = include_str!("page.css");
@@ -167,7 +169,8 @@ fn head(results: &Results) -> String {
         format!("{}, {}", machine.processor, counted(machine.cores as usize, "core")),
         format!("code for {}, xcc {xcc}, {date}", sweep.target),
     ];
-    let lines: Vec<String> = lines.iter().map(|line| escape(line)).collect();
+    let held = sweep.hold.iter().map(budget::sentence);
+    let lines: Vec<String> = lines.into_iter().chain(held).map(|line| escape(&line)).collect();
     format!(
         "<header>\n<h1>{}</h1>\n{question}<p>{}</p>\n</header>\n",
         escape(&sweep.name),
@@ -224,17 +227,14 @@ fn drawn_point(
     Ok(format!(
         "<details class=\"choice\" id=\"point-{number}\" data-points=\"{number}\"{open}>\n<summary>{}</summary>\n<p>{}</p>\n{chart}</details>\n",
         escape(&point.label),
-        escape(&points::facts(point)),
+        escape(&points::facts(results, point)),
     ))
 }
 
 /// How the figures came about.
 fn about(results: &Results) -> String {
     let Results { sweep, machine, sampling, .. } = results;
-    let roof = |Roof { threads, peak_gflops, bandwidth_gbs }: &Roof| {
-        let threads = counted(*threads as usize, "thread");
-        format!("peak of {threads}: {peak_gflops:.1} GFLOP/s (f32), {bandwidth_gbs:.1} GB/s.")
-    };
+    let roof = |roof: &Roof| format!("{}.", roof_text(sweep, roof));
     let mut lines: Vec<String> =
         machine.roofs.iter().filter(|roof| roof.peak_gflops > 0.0).map(roof).collect();
     lines.push(format!("Vector extensions: {}.", machine.features.join(", ")));

@@ -122,8 +122,10 @@ fn status(point: &Point) -> String {
 }
 
 /// What a point costs and takes, in a line of text.
-pub fn facts(point: &Point) -> String {
+pub fn facts(results: &Results, point: &Point) -> String {
+    let held = results.sweep.hold.as_ref().map(|hold| &hold.by).zip(point.held.as_ref());
     let mut facts = Vec::new();
+    facts.extend(held.map(|(by, held)| format!("{by} {}", held.value)));
     if let Some(cost) = &point.cost {
         facts.push(format!("{:.3} million parameters", cost.parameters as f64 / 1e6));
         facts.push(format!("{:.3} GMACs", cost.macs as f64 / 1e9));

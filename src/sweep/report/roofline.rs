@@ -1,5 +1,7 @@
 //! The steps of a run under the two roofs of the machine (Williams, Waterman and Patterson, *Roofline*, CACM 2009).
 
+use xcc_compiler::plan::Precision;
+
 use super::axis::Axis;
 use super::chart::{Chart, Dot, Line, Note, RADIUS};
 use super::exhibit::Exhibit;
@@ -40,10 +42,18 @@ fn caption(point: &Point) -> String {
         true => format!(" Layers without multiply-adds, {unplaced:.1} % of the time, have no place here."),
         false => String::new(),
     };
+    let f32 = match is_f32(point) {
+        true => "",
+        false => " Layers that stay in f32, such as depthwise ones, reach the dashed line at most.",
+    };
     format!(
         "Each mark is a layer as it runs; its area grows with its share of the time. Above the slope of memory are \
-         layers that find their data in caches.{rest}"
+         layers that find their data in caches.{f32}{rest}"
     )
+}
+
+fn is_f32(point: &Point) -> bool {
+    point.precision == Precision::F32.to_string()
 }
 
 /// The share of a point's time in steps that have no place in the chart, for want of multiply-adds.
@@ -59,7 +69,9 @@ fn chart(point: &Point, roof: &Roof, classes: &[&str]) -> Option<Chart> {
     if placed.is_empty() || roof.peak_gflops <= 0.0 || roof.bandwidth_gbs <= 0.0 {
         return None;
     }
-    let ridge = roof.peak_gflops / roof.bandwidth_gbs;
+    let precision = point.precision.parse().unwrap_or_default();
+    let peak = roof.peak(precision).unwrap_or(roof.peak_gflops);
+    let ridge = peak / roof.bandwidth_gbs;
     let least =
         |pick: fn(&(f64, f64)) -> f64| placed.iter().map(|(_, at)| pick(at)).fold(f64::INFINITY, f64::min);
     let most = |pick: fn(&(f64, f64)) -> f64| placed.iter().map(|(_, at)| pick(at)).fold(0.0, f64::max);
@@ -69,9 +81,16 @@ fn chart(point: &Point, roof: &Roof, classes: &[&str]) -> Option<Chart> {
         most(|at| at.0).max(ridge * 2.0) * 1.5,
     );
     let lowest = least(|at| at.1).min(roof.peak_gflops / 4.0) / 1.5;
-    let y = Axis::log("speed (GFLOP/s)", lowest, most(|at| at.1).max(roof.peak_gflops) * 1.4);
+    let y = Axis::log("speed (GFLOP/s)", lowest, most(|at| at.1).max(peak) * 1.4);
     let mut chart = Chart::new(format!("roofline of {}", point.label), SIZE, x, y);
-    add_roofs(&mut chart, roof, point.precision == "f32");
+    let name = if precision == Precision::F32 { "peak".to_owned() } else { format!("peak of {precision}") };
+    add_slope(&mut chart, roof.bandwidth_gbs, peak);
+    if roof.peak(precision).is_some() {
+        add_peak(&mut chart, roof.bandwidth_gbs, (peak, &name), false);
+    }
+    if !is_f32(point) {
+        add_peak(&mut chart, roof.bandwidth_gbs, (roof.peak_gflops, "peak of f32"), true);
+    }
     add_steps(&mut chart, point, &placed, classes);
     Some(chart)
 }
@@ -82,18 +101,23 @@ fn place(step: &Step) -> Option<(f64, f64)> {
     (at.0.is_finite() && at.0 > 0.0 && at.1 > 0.0).then_some(at)
 }
 
-fn add_roofs(chart: &mut Chart, roof: &Roof, is_f32: bool) {
-    let Roof { peak_gflops: peak, bandwidth_gbs: bandwidth, .. } = *roof;
-    let ((left, right), (low, _)) = (chart.x.ends(), chart.y.ends());
+/// The roof of memory, up to where it reaches `peak`.
+fn add_slope(chart: &mut Chart, bandwidth: f64, peak: f64) {
+    let ((left, _), (low, _)) = (chart.x.ends(), chart.y.ends());
     let ridge = peak / bandwidth;
     let start = left.max(low / bandwidth);
-    let sloped = vec![(start, start * bandwidth), (ridge, peak)];
-    chart.lines.push(Line { places: sloped, color: INK, is_dashed: false });
-    chart.lines.push(Line { places: vec![(ridge, peak), (right, peak)], color: INK, is_dashed: !is_f32 });
-    let name = if is_f32 { "peak" } else { "peak of f32" };
-    chart.notes.push(Note { at: (right, peak), text: format!("{name}: {peak:.0} GFLOP/s") });
+    let places = vec![(start, start * bandwidth), (ridge, peak)];
+    chart.lines.push(Line { places, color: INK, is_dashed: false });
     let middle = (start * ridge).sqrt();
     chart.notes.push(Note { at: (middle, middle * bandwidth), text: format!("memory: {bandwidth:.1} GB/s") });
+}
+
+/// A roof of arithmetic, from that of memory on.
+fn add_peak(chart: &mut Chart, bandwidth: f64, (peak, name): (f64, &str), is_dashed: bool) {
+    let right = chart.x.ends().1;
+    let places = vec![(peak / bandwidth, peak), (right, peak)];
+    chart.lines.push(Line { places, color: INK, is_dashed });
+    chart.notes.push(Note { at: (right, peak), text: format!("{name}: {peak:.0} GFLOP/s") });
 }
 
 fn add_steps(chart: &mut Chart, point: &Point, placed: &[(&Step, (f64, f64))], classes: &[&str]) {

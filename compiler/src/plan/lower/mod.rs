@@ -12,6 +12,7 @@ mod tiles;
 use std::collections::HashMap;
 
 use choose::Question;
+pub use tiles::tile_macs;
 
 use super::chains::{self, Chains};
 use super::forms::Candidate;
@@ -23,7 +24,7 @@ use super::{
     Driver, DriverId, MEMORY_LIMIT, Packed, Part, Place, PlanError, PlanOptions, Program, Region, Step, arena,
 };
 use crate::cost::macs;
-use crate::graph::{Graph, LinearPart, Node, NodeId, Op, Pads, Partition, Post, Window};
+use crate::graph::{Conv, Graph, LinearPart, Node, NodeId, Op, Pads, Partition, Post, Shape, Window};
 use crate::kernels::Descriptor;
 use crate::target::Target;
 
@@ -162,16 +163,9 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// A dense layer is a convolution whose window is the whole map, taken as a single column of pixels.
     fn dense(&mut self, id: NodeId, part: &LinearPart) -> Result<(), PlanError> {
         let input = self.view(self.graph.node(id).inputs[0]).shape;
-        let kernel = [input.pixels() as u32, 1];
-        let conv = crate::graph::Conv {
-            window: Window { kernel, pads: Pads::default(), ..Window::POINT },
-            partition: Partition::whole(input.c(), part.outputs),
-            parts: vec![part.clone()],
-        };
-        self.conv(id, &conv)
+        self.conv(id, &dense_conv(input, part))
     }
 
     fn view(&self, node: NodeId) -> View {
@@ -313,6 +307,16 @@ impl<'a> Planner<'a> {
         let values = inputs.map_or(0, |&input| self.graph.node(input).shape.elements());
         let image = macs(self.graph, id).total().max(values);
         image.saturating_mul(u64::from(self.program.options.batch))
+    }
+}
+
+/// A dense layer is a convolution whose window is the whole map, taken as a single column of pixels.
+fn dense_conv(input: Shape, part: &LinearPart) -> Conv {
+    let kernel = [input.pixels() as u32, 1];
+    Conv {
+        window: Window { kernel, pads: Pads::default(), ..Window::POINT },
+        partition: Partition::whole(input.c(), part.outputs),
+        parts: vec![part.clone()],
     }
 }
 

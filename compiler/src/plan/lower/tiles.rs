@@ -6,8 +6,9 @@ use std::ops::Range;
 use super::conv::{Job, Maps, is_depthwise, one_row, set};
 use super::place::{Surface, Surfaces};
 use super::separable::between;
-use super::{Planner, STEP_LIMIT, argument};
-use crate::graph::{Activation, Conv, NodeId, Post, Separable, Shape, Window};
+use super::{Planner, STEP_LIMIT, argument, dense_conv};
+use crate::cost::stage_macs;
+use crate::graph::{Activation, Conv, Graph, NodeId, Op, Post, Separable, Shape, Window};
 use crate::kernels::Descriptor;
 use crate::kernels::epilogue::Format;
 use crate::kernels::gather::GatherPixels;
@@ -85,17 +86,35 @@ fn row_step(chunks: u64) -> u64 {
     (chunks | 1) * 64
 }
 
+/// Whether a convolution runs by tiles in plans of a precision.
+fn takes_tiles(conv: &Conv, precision: Precision) -> bool {
+    let (ic, oc) = (conv.partition.ic(), conv.partition.oc());
+    let chunks = pack::chunks(conv);
+    precision != Precision::F32
+        && conv.partition.segments() == 1
+        && oc >= TILE_LANES
+        && ic >= FEWEST_CHANNELS
+        && u64::from(ic) * conv.window.taps() >= FEWEST_INPUTS
+        && matmul::panel_bytes(chunks, 2, 2) <= STEP_LIMIT
+}
+
+/// Multiply-adds of a node, of one image, that plans of a precision do by tiles; its others are done in vectors.
+pub fn tile_macs(graph: &Graph, id: NodeId, precision: Precision) -> u64 {
+    let node = graph.node(id);
+    let takes_tiles = |conv: &Conv| takes_tiles(conv, precision);
+    let [first, second] = stage_macs(graph, id);
+    match &node.op {
+        Op::Conv(conv) if takes_tiles(conv) => first,
+        Op::Separable(parts) if takes_tiles(&parts.pointwise) => second,
+        Op::Dense(part) if takes_tiles(&dense_conv(graph.node(node.inputs[0]).shape, part)) => first,
+        _ => 0,
+    }
+}
+
 impl Planner<'_> {
     /// Whether a convolution runs by tiles.
     pub(super) fn takes_tiles(&self, conv: &Conv) -> bool {
-        let (ic, oc) = (conv.partition.ic(), conv.partition.oc());
-        let chunks = pack::chunks(conv);
-        self.program.options.precision != Precision::F32
-            && conv.partition.segments() == 1
-            && oc >= TILE_LANES
-            && ic >= FEWEST_CHANNELS
-            && u64::from(ic) * conv.window.taps() >= FEWEST_INPUTS
-            && matmul::panel_bytes(chunks, 2, 2) <= STEP_LIMIT
+        takes_tiles(conv, self.program.options.precision)
     }
 
     /// The matrix of `pixels` rows for a convolution.
