@@ -32,6 +32,10 @@ const UNROLL: u32 = 32;
 const TRIP: u32 = 4;
 /// Pixels whose epilogues use different slots, so that one need not wait for the other.
 const IN_FLIGHT: usize = 4;
+/// Lines of the next chunk that are asked for after a product. They save the wait for the level-2 cache; and where another
+/// thread shares the core, tiles that are loaded and products that follow each other without anything between
+/// hinder each other, which other instructions prevent. More cost time where no thread does.
+const LINES_AFTER_DOT: usize = 8;
 /// Bytes of a cache line.
 const LINE: i32 = 64;
 
@@ -92,8 +96,20 @@ struct Registers {
     chunk: Pointer,
     /// Where the current chunk of weights is read.
     weights: Pointer,
+    /// The first chunk of weights.
+    panel: Pointer,
     /// The next lines of weights to ask for.
     ahead: Pointer,
+}
+
+/// A chunk of inputs of a block.
+struct Chunk {
+    /// Rows of tiles of the block.
+    rows: usize,
+    /// Counted from where `chunk` and `weights` point.
+    number: u32,
+    /// Whether it is the block's last one.
+    last: bool,
 }
 
 /// What is woven between the products of a block.
@@ -113,7 +129,7 @@ impl MatmulPanel {
         for (tile, &slot) in r.bias.iter().enumerate() {
             b.load(slot, b.parameter("bias"), tile as i32 * b.vector_bytes());
         }
-        b.point(r.ahead, b.parameter("weights"), self.bytes());
+        b.point(r.ahead, r.panel, self.bytes());
         let (blocks, rest) = (self.pixels / BLOCK, self.pixels % BLOCK);
         let lines = ((self.bytes() / LINE) as u32).checked_div(blocks).unwrap_or(0);
         let mut pending = 0;
@@ -151,6 +167,7 @@ impl MatmulPanel {
             input: b.parameter("in"),
             chunk: b.pointer(),
             weights: b.pointer(),
+            panel: b.parameter("weights"),
             ahead: b.pointer(),
         }
     }
@@ -180,11 +197,11 @@ impl MatmulPanel {
         let rows = rows as usize;
         r.sums[..rows].iter().flatten().for_each(|&sum| b.tile_zero(sum));
         b.point(r.chunk, r.input, 0);
-        b.point(r.weights, b.parameter("weights"), 0);
+        b.point(r.weights, r.panel, 0);
         let trips = self.chunks.saturating_sub(UNROLL).div_ceil(TRIP);
         b.repeat(Times::Exactly(trips), |b| {
-            for chunk in 0..TRIP {
-                self.chunk(b, r, (rows, chunk), &mut |_| {});
+            for number in 0..TRIP {
+                self.chunk(b, r, &Chunk { rows, number, last: false }, &mut |_| {});
             }
             b.advance(r.chunk, TRIP as i32 * TILE_BYTES);
             b.advance(r.weights, TRIP as i32 * self.chunk_bytes());
@@ -192,37 +209,65 @@ impl MatmulPanel {
         let left = self.chunks - trips * TRIP;
         let dots = left * (rows as u32 * self.tiles) * self.products_of_planes().len() as u32;
         let mut weaver = Weaver { panel: self, registers: r, woven, dots, done: 0 };
-        for chunk in 0..left {
-            self.chunk(b, r, (rows, chunk), &mut |b| weaver.after_dot(b));
+        for number in 0..left {
+            let chunk = Chunk { rows, number, last: number + 1 == left };
+            self.chunk(b, r, &chunk, &mut |b| weaver.after_dot(b));
         }
         b.advance(r.ahead, woven.lines.min(dots) as i32 * LINE);
         self.store_sums(b, r, rows);
     }
 
-    /// The products of one chunk; `after_dot` is called after each.
-    fn chunk(
-        &self,
-        b: &mut Builder,
-        r: &Registers,
-        (rows, chunk): (usize, u32),
-        after_dot: &mut dyn FnMut(&mut Builder),
-    ) {
+    /// The products of one chunk; `after_dot` is called after each. Between products, lines of the chunk after it are
+    /// asked for.
+    fn chunk(&self, b: &mut Builder, r: &Registers, chunk: &Chunk, after_dot: &mut dyn FnMut(&mut Builder)) {
+        let mut lines = self.lines_after(r, chunk).into_iter();
         let mut loaded = [u32::MAX; 2];
         for &(row_plane, column_plane) in self.products_of_planes() {
-            for row in 0..rows {
+            if loaded[0] != row_plane {
+                (0..chunk.rows).for_each(|row| self.load_row(b, r, (row, row_plane), chunk.number));
+            }
+            if loaded[1] != column_plane {
+                self.load_columns(b, r, column_plane, chunk.number);
+            }
+            for row in 0..chunk.rows {
                 for (column, &weights) in r.columns.iter().enumerate() {
-                    if column == 0 && loaded[0] != row_plane {
-                        self.load_row(b, r, (row, row_plane), chunk);
-                    }
-                    if row == 0 && loaded[1] != column_plane {
-                        let tile = (chunk * self.planes() + column_plane) * self.tiles + column as u32;
-                        b.tile_load(weights, r.weights, tile as i32 * TILE_SIZE, TILE_BYTES);
-                    }
                     b.tile_dot(r.sums[row][column], r.rows[row], weights);
                     after_dot(b);
+                    for (base, offset) in lines.by_ref().take(LINES_AFTER_DOT) {
+                        b.prefetch(CacheLevel::First, base, offset);
+                    }
                 }
             }
             loaded = [row_plane, column_plane];
+        }
+    }
+
+    /// The cache lines of the chunk after one: of its rows, then of its weights. After the last one of a block comes the
+    /// first one of the next block.
+    fn lines_after(&self, r: &Registers, chunk: &Chunk) -> Vec<(Pointer, i32)> {
+        let step = i64::from(self.step);
+        let (rows, from_row, weights, number) = if chunk.last {
+            (r.input, i64::from(BLOCK) * step, r.panel, 0)
+        } else {
+            (r.chunk, 0, r.weights, chunk.number + 1)
+        };
+        let mut lines = Vec::new();
+        for plane in 0..i64::from(self.planes()) {
+            let first = plane * i64::from(self.plane.unwrap_or(0))
+                + from_row
+                + i64::from(number) * i64::from(TILE_BYTES);
+            lines.extend((0..chunk.rows as i64 * i64::from(TILE_ROWS)).map(|row| (rows, first + row * step)));
+        }
+        let bytes = i64::from(self.chunk_bytes());
+        let first = i64::from(number) * bytes;
+        lines.extend((first..first + bytes).step_by(LINE as usize).map(|line| (weights, line)));
+        lines.into_iter().filter_map(|(base, at)| Some((base, i32::try_from(at).ok()?))).collect()
+    }
+
+    fn load_columns(&self, b: &mut Builder, r: &Registers, plane: u32, chunk: u32) {
+        for (column, &weights) in r.columns.iter().enumerate() {
+            let tile = (chunk * self.planes() + plane) * self.tiles + column as u32;
+            b.tile_load(weights, r.weights, tile as i32 * TILE_SIZE, TILE_BYTES);
         }
     }
 
