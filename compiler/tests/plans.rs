@@ -1,10 +1,11 @@
-//! How batches are divided, and what is refused because no kernel could reach it.
+//! How batches are divided, when inputs are activated by themselves, and what is refused because no kernel could reach it.
 
 mod common;
 
 use common::Builder;
-use xcc_compiler::graph::Shape;
-use xcc_compiler::plan::{PlanError, PlanOptions, Program, plan};
+use xcc_compiler::graph::{Activation, Partition, Shape, Window};
+use xcc_compiler::passes::{PassOptions, optimize};
+use xcc_compiler::plan::{Part, PlanError, PlanOptions, Program, plan};
 use xcc_compiler::target::{Isa, Target};
 
 /// A pointwise layer from 8 to some channels over a row of pixels.
@@ -35,4 +36,29 @@ fn pixels_too_far_apart_for_a_tile_are_refused() {
     assert!(message.contains("a tile's row of pixels is 25"), "{message}");
     found(40, 8_000_000).unwrap();
     found(1, 10_000_000).unwrap();
+}
+
+#[test]
+fn inputs_that_panels_would_activate_often_are_activated_before() {
+    let parts = |channels: u32, window: Window, segments: usize, activation| {
+        let mut builder = Builder::new(Shape::map(12, 12, channels));
+        let input = builder.activation(builder.input(), activation);
+        let each = channels / segments as u32;
+        let partition = Partition::new(vec![each; segments], vec![each; segments]);
+        let layer = builder.conv(input, window, partition, false);
+        let mut graph = builder.finish(&[layer]);
+        optimize(&mut graph, &PassOptions::default());
+        let program = plan(&graph, Target::of(Isa::Avx512), PlanOptions::default()).unwrap();
+        program.steps.iter().map(|step| step.part).collect::<Vec<_>>()
+    };
+    let taps = Window { kernel: [3, 3], ..Window::POINT };
+    let strided = Window { strides: [2, 2], ..Window::POINT };
+    let apart = vec![Part::Activation, Part::Products];
+    let together = vec![Part::Whole];
+    assert_eq!(parts(256, Window::POINT, 1, Activation::Relu), apart);
+    assert_eq!(parts(128, Window::POINT, 1, Activation::Relu), together);
+    assert_eq!(parts(256, strided, 1, Activation::Relu), together);
+    assert_eq!(parts(256, Window::POINT, 1, Activation::Linear), together);
+    assert_eq!(parts(64, taps, 1, Activation::Relu6), apart);
+    assert_eq!(parts(64, taps, 64, Activation::Relu6), together);
 }

@@ -214,14 +214,16 @@ proptest! {
         ic in 1u32..12,
         taps in 1u32..4,
         pixels in 1u32..70,
+        (load, batch) in (0usize..5, 1u32..3),
         seed in any::<u64>(),
     ) {
         let mut builder = Builder::new(Shape::map(1, pixels, ic * outputs.len() as u32));
         let window = Window { kernel: [1, taps.min(pixels)], ..Window::POINT };
         let partition = Partition::new(vec![ic; outputs.len()], outputs);
-        let spatial = builder.conv(builder.input(), window, partition, true);
+        let input = builder.activation(builder.input(), Activation::ALL[load]);
+        let spatial = builder.conv(input, window, partition, true);
         let pointwise = builder.pointwise(spatial, 1 + seed as u32 % 150);
-        check(&builder.finish(&[pointwise]), seed, 1);
+        check(&builder.finish(&[pointwise]), seed, batch);
     }
 }
 
@@ -243,17 +245,18 @@ proptest! {
         inputs in any_segments(),
         multiplier in 1u32..3,
         (h, w) in (1u32..12, 1u32..24),
-        activation in 0usize..5,
-        bias in any::<bool>(),
+        (load, activation) in (0usize..5, 0usize..5),
+        (bias, batch) in (any::<bool>(), 1u32..3),
         seed in any::<u64>(),
     ) {
         let outputs = inputs.iter().map(|i| i * multiplier).collect();
         let partition = Partition::new(inputs, outputs);
         prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
         let mut builder = Builder::new(Shape::map(h, w, partition.ic()));
-        let conv = builder.conv(builder.input(), window, partition, bias);
+        let input = builder.activation(builder.input(), Activation::ALL[load]);
+        let conv = builder.conv(input, window, partition, bias);
         let result = builder.activation(conv, Activation::ALL[activation]);
-        check(&builder.finish(&[result]), seed, 1);
+        check(&builder.finish(&[result]), seed, batch);
     }
 
     #[test]

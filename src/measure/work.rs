@@ -62,7 +62,7 @@ pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
             Part::Whole => (all(&|node| macs(graph, node).total()), all(&by_tiles)),
             Part::Spatial => (spatial, 0),
             Part::Pointwise => (pointwise, by_tiles(step.node)),
-            Part::Windows => (0, 0),
+            Part::Activation | Part::Windows => (0, 0),
             Part::Products => (macs(graph, step.node).total(), by_tiles(step.node)),
         };
         // A chain begins with a convolution, which is most of its work.
@@ -119,7 +119,7 @@ fn bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
     let input = read(Operand::In).map_or_else(|| left(Operand::In), size);
     let output = match step.part {
         _ if node.op == Op::Concat => input,
-        Part::Spatial | Part::Windows => left(Operand::Out),
+        Part::Activation | Part::Spatial | Part::Windows => left(Operand::Out),
         _ => size(step.node),
     };
     let packed = step.operands.iter().flatten().filter(|place| place.region == Region::Constants);

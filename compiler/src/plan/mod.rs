@@ -211,13 +211,15 @@ pub struct Driver {
 pub enum Part {
     /// All of it, or what is left of its epilogue.
     Whole,
+    /// The input of a convolution, activated.
+    Activation,
     /// The spatial part of a separable convolution.
     Spatial,
     /// The pointwise part of a separable convolution.
     Pointwise,
     /// The windows of a convolution, as rows of a matrix.
     Windows,
-    /// The products of such a matrix.
+    /// What a convolution is but for its input, which a step before has prepared.
     Products,
 }
 
@@ -225,6 +227,7 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Part::Whole => "whole",
+            Part::Activation => "activation",
             Part::Spatial => "spatial",
             Part::Pointwise => "pointwise",
             Part::Windows => "windows",

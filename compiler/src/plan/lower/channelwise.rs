@@ -7,11 +7,11 @@ use crate::kernels::elementwise::ElementwiseRun;
 use crate::kernels::pool::{GlobalPoolTile, PoolTile};
 use crate::kernels::softmax::SoftmaxPixel;
 use crate::kernels::{Descriptor, pool};
-use crate::plan::PlanError;
 use crate::plan::nest::{NestBuilder, Offset, Operand};
 use crate::plan::pack::Pack;
 use crate::plan::values::{ConcatPlace, View};
 use crate::plan::windows::{BlockRun, block_count, block_runs, even_tiles};
+use crate::plan::{Part, Place, PlanError};
 
 impl Planner<'_> {
     /// A pool over windows, in blocks of rows of all images.
@@ -257,8 +257,29 @@ impl Planner<'_> {
         Run { input: self.view(from), out, add, channel: 0, affine: false, post }
     }
 
-    /// One step over all pixels, shared out in rows.
+    /// The input of a convolution with an activation applied, as a step that leaves it in memory between steps.
+    pub(super) fn activate_input(&mut self, id: NodeId, function: Activation) -> (Place, View) {
+        let from = self.graph.node(id).inputs[0];
+        let input = self.view(from);
+        let slack = u64::from(self.program.target.vector_bytes());
+        let image = input.shape.pixels() * input.pixel;
+        let memory = self.between_steps(u64::from(self.program.options.batch) * image + slack);
+        let activated = View { offset: memory.offset, image, ..input };
+        let post = [Post::Activation(function)];
+        let run = Run { input, out: activated, add: activated, channel: 0, affine: false, post: &post };
+        let nest = self.elementwise_nest(run);
+        self.step_of(id, Part::Activation, nest, self.operands_of_first(id, memory));
+        (memory, activated)
+    }
+
+    /// One step over all pixels.
     fn elementwise(&mut self, id: NodeId, run: Run<'_>, operands: Operands) {
+        let nest = self.elementwise_nest(run);
+        self.step(id, nest, operands);
+    }
+
+    /// A pass over all pixels, shared out in rows.
+    fn elementwise_nest(&mut self, run: Run<'_>) -> NestBuilder {
         let Run { input, out, add, .. } = run;
         let descriptor = ElementwiseRun {
             lanes: self.program.target.lanes,
@@ -293,7 +314,7 @@ impl Planner<'_> {
                 b.call(kernel, pointers, Some(width));
             });
         });
-        self.step(id, b, operands);
+        b
     }
 }
 

@@ -15,7 +15,7 @@ use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
 use crate::plan::pack::{Pack, panel_widths};
 use crate::plan::values::View;
 use crate::plan::windows::{BlockRun, RowRun, block_count, block_runs};
-use crate::plan::{Place, PlanError};
+use crate::plan::{Part, Place, PlanError};
 use crate::target::{Isa, Target};
 
 /// Whether kernels for this node read their first input by whole vectors rather than value by value.
@@ -27,6 +27,10 @@ pub(super) fn reads_vectors(node: &Node) -> bool {
         _ => true,
     }
 }
+
+/// Loads of a value that cost more than to activate the value beforehand: each takes two instructions more than a
+/// multiply-add that reads memory, a pass takes three for a vector of values and the way to memory and back.
+const LOADS_OF_PASS: u64 = 8;
 
 /// Whether each output channel is made of the input channel at the same place, so that the depthwise kernels
 /// serve.
@@ -480,9 +484,15 @@ impl Planner<'_> {
         if self.takes_tiles(conv) {
             return self.tiles_conv(id, conv);
         }
-        let node = self.graph.node(id);
-        let (load, post) = (node.fusion.load, self.post(id));
-        let maps = self.maps(id);
+        let (mut load, post) = (self.graph.node(id).fusion.load, self.post(id));
+        let (mut maps, mut operands) = (self.maps(id), self.operands(id, self.added(id)));
+        let mut part = Part::Whole;
+        if load != Activation::Linear && self.loads_often(conv, maps) {
+            let (memory, activated) = self.activate_input(id, load);
+            let input = View { shape: maps.input.shape, ..activated };
+            (load, part, maps) = (Activation::Linear, Part::Products, Maps { input, ..maps });
+            operands[Operand::In.index()] = Some(memory);
+        }
         let mut b = NestBuilder::new();
         let constants = if is_depthwise(conv) {
             self.depthwise_blocks(&mut b, conv, load, post, maps);
@@ -490,10 +500,17 @@ impl Planner<'_> {
         } else {
             self.panel_blocks(id, &mut b, conv, (load, post), maps)?
         };
-        let mut operands = self.operands(id, self.added(id));
         set(&mut operands, [Operand::Weights, Operand::Bias], constants);
-        self.step(id, b, operands);
+        self.step_of(id, part, b, operands);
         Ok(())
+    }
+
+    /// Whether panels would load, and activate, each value of the input so often that a pass over the map costs less.
+    fn loads_often(&self, conv: &Conv, maps: Maps) -> bool {
+        let widest = conv.partition.outputs().iter().max().copied().unwrap_or(1);
+        let panels = u64::from(widest.div_ceil(self.program.target.lanes * 2));
+        let [from, to] = [maps.input, maps.out].map(|view| view.shape.pixels());
+        !is_depthwise(conv) && to * panels * conv.window.taps() >= LOADS_OF_PASS * from
     }
 
     pub(super) fn job<'a>(
