@@ -2,9 +2,12 @@
 
 mod common;
 
+use std::collections::HashSet;
+
 use common::{Builder, cut, shipped, window};
 use xcc_compiler::graph::{Activation, Graph, NodeId, Partition, PoolKind, Shape};
 use xcc_compiler::passes::{PassOptions, optimize};
+use xcc_compiler::plan::chains::Verdict;
 use xcc_compiler::plan::{PlanOptions, plan};
 use xcc_compiler::target::{Isa, Target};
 
@@ -31,6 +34,27 @@ fn the_first_blocks_of_xception_are_chains() {
         assert_eq!(chains(&xception, 1 << 20, threads), expected, "{threads} threads");
     }
     assert!(chains(&xception, 1 << 30, 1).is_empty(), "maps that fit into the cache cost nothing");
+}
+
+/// A plan says what it weighed: chains, and layers that come closest where maps are larger than a cache.
+#[test]
+fn what_was_weighed_is_told() {
+    let mut xception = shipped("xception.xc", &[]);
+    optimize(&mut xception, &PassOptions::default());
+    let weighed = |cache_bytes| {
+        let target = Target { cache_bytes, ..Target::of(Isa::Avx512) };
+        plan(&xception, target, PlanOptions::default()).unwrap().chains
+    };
+    let considered = weighed(1 << 20);
+    let chosen: Vec<_> =
+        considered.iter().filter(|one| matches!(one.verdict, Verdict::Chosen { height: 1 })).collect();
+    assert_eq!(chosen.iter().map(|one| one.nodes.len()).collect::<Vec<_>>(), [3, 3]);
+    assert!(chosen.iter().all(|one| one.saved > one.cost));
+    let costly = considered.iter().filter(|one| one.verdict == Verdict::Costly && one.cost >= one.saved);
+    assert_eq!(costly.count(), considered.len() - 2);
+    let firsts: HashSet<NodeId> = considered.iter().map(|one| one.nodes[0]).collect();
+    assert_eq!(firsts.len(), considered.len(), "a layer begins one at most");
+    assert_eq!(weighed(1 << 30), []);
 }
 
 /// A separable layer and a pool, with what `more` adds to the layer's result and the outputs.

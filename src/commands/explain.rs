@@ -1,5 +1,6 @@
-//! `xcc explain`: every rewrite of the graph that was made or refused, every form of segments, and why.
+//! `xcc explain`: every rewrite of the graph that was made or refused, every form of segments and chain of layers, and why.
 
+mod chains;
 mod forms;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use crate::cli::{self, Failure, Loaded, SpecArgs};
 use crate::numbers::counted;
 use crate::table::{Layout, Table, wrap};
 use crate::terminal;
+use chains::ChainRow;
 use forms::ChoiceRow;
 
 /// Rows of one pass and outcome that are shown without `--all`.
@@ -30,16 +32,21 @@ const SHORT: usize = 5;
 ///
 /// Where segments can be computed in several forms, the one whose instructions take the least time is chosen, or the
 /// first within 3 % of it: the milliseconds are those of one thread for one image, without waiting for memory.
+///
+/// Layers are computed together, a few rows of the last one at a time, where the maps between them are larger than a
+/// cache and writing and reading them takes longer than what is done twice. Both are given in multiply-adds (MACs) that a
+/// thread could do meanwhile; they are those of one thread in f32.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   xcc explain specs/xception.xc
   xcc explain specs/xception.xc --all | grep refused
 
-JSON: an object with `model`, `applied` and `refused` (counts), `rows`, `target` and `choices`. A row has `pass`,
+JSON: an object with `model`, `applied` and `refused` (counts), `rows`, `target`, `choices` and `chains`. A row has `pass`,
 `node`, `layer`, `line`, `span` (first byte and end in the spec), `outcome` (`applied` or `refused`) and
 `what` or `reason`. A choice has `node`, `layer`, `line`, `segments`, `ic` and `oc` (channels of each), `forms`
-(each with `form` and `ms`) and `chosen` (the index of one).")]
+(each with `form` and `ms`) and `chosen` (the index of one). A chain has `node`, `layers`, `line`, `saved_macs`,
+`cost_macs` and `band_rows` (null where it does not pay), and `band_bytes` where a single row would need too many.")]
 pub struct Arguments {
     #[command(flatten)]
     spec: SpecArgs,
@@ -67,12 +74,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let program = plan(&loaded.graph, target, PlanOptions::default()).map_err(Failure::input)?;
     let choices = program.choices.iter().map(|choice| ChoiceRow::new(choice, &loaded.graph, &lines));
     let choices: Vec<ChoiceRow> = choices.collect();
+    let chains = program.chains.iter().map(|considered| ChainRow::new(considered, &loaded.graph, &lines));
+    let planned = Planned { target: target.to_string(), choices, chains: chains.collect() };
     if arguments.json {
-        return cli::print_json(&json(&loaded, &report, (target, choices), &lines));
+        return cli::print_json(&json(&loaded, &report, planned, &lines));
     }
     let limit = if arguments.all { usize::MAX } else { SHORT };
-    let forms = forms_text((target, &choices), limit);
-    cli::print(&(text(&loaded, &report, &lines, limit) + &forms))
+    cli::print(&(text(&loaded, &report, &lines, limit) + &planned.text(limit)))
 }
 
 /// Finds the line of a byte.
@@ -100,8 +108,16 @@ struct Explanation<'a> {
     applied: usize,
     refused: usize,
     rows: Vec<PlacedRow<'a>>,
+    #[serde(flatten)]
+    planned: Planned,
+}
+
+/// What a plan decided.
+#[derive(Serialize)]
+struct Planned {
     target: String,
     choices: Vec<ChoiceRow>,
+    chains: Vec<ChainRow>,
 }
 
 /// A row with its line.
@@ -112,23 +128,11 @@ struct PlacedRow<'a> {
     row: &'a Row,
 }
 
-fn json<'a>(
-    loaded: &'a Loaded,
-    report: &'a Report,
-    (target, choices): (Target, Vec<ChoiceRow>),
-    lines: &LineTable,
-) -> Explanation<'a> {
+fn json<'a>(loaded: &'a Loaded, report: &'a Report, planned: Planned, lines: &LineTable) -> Explanation<'a> {
     let rows = report.rows.iter().map(|row| PlacedRow { line: lines.line(row.span.start), row });
     let applied = report.applied();
     let refused = report.rows.len() - applied;
-    Explanation {
-        model: &loaded.graph.name,
-        applied,
-        refused,
-        rows: rows.collect(),
-        target: target.to_string(),
-        choices,
-    }
+    Explanation { model: &loaded.graph.name, applied, refused, rows: rows.collect(), planned }
 }
 
 /// Whether a user can act on a row. A strided 1x1 convolution that reads what others read, too, is a shortcut:
@@ -162,16 +166,38 @@ fn pass_text(pass: &Pass, rows: &[&Row], lines: &LineTable, limit: usize) -> Str
     section((pass.name, pass.about), groups, limit)
 }
 
-/// How segments are computed, where there is a choice.
-fn forms_text((target, choices): (Target, &[ChoiceRow]), limit: usize) -> String {
-    if choices.is_empty() {
-        return String::new();
+impl Planned {
+    fn text(&self, limit: usize) -> String {
+        self.forms_text(limit) + &self.chains_text(limit)
     }
-    let percent = 100.0 * TOLERANCE;
-    let about = format!(
-        "computes segments for {target} in the form whose instructions take the least time, or the first within {percent} % of it"
-    );
-    section(("forms", &about), [("chosen", distinct(choices.iter().map(ChoiceRow::cells)))], limit)
+
+    /// How segments are computed, where there is a choice.
+    fn forms_text(&self, limit: usize) -> String {
+        if self.choices.is_empty() {
+            return String::new();
+        }
+        let percent = 100.0 * TOLERANCE;
+        let about = format!(
+            "computes segments for {} in the form whose instructions take the least time, or the first within {percent} % of it",
+            self.target
+        );
+        section(("forms", &about), [("chosen", distinct(self.choices.iter().map(ChoiceRow::cells)))], limit)
+    }
+
+    /// Which layers are computed together, where maps are larger than a cache.
+    fn chains_text(&self, limit: usize) -> String {
+        if self.chains.is_empty() {
+            return String::new();
+        }
+        let about = "computes layers together, some rows at a time, where that saves more multiply-adds' time than it costs";
+        let with =
+            |chosen| self.chains.iter().filter(move |row| row.is_chosen() == chosen).map(ChainRow::cells);
+        section(
+            ("chains", about),
+            [("chosen", distinct(with(true))), ("refused", distinct(with(false)))],
+            limit,
+        )
+    }
 }
 
 /// A heading and at most `limit` rows of each group, which has a name.

@@ -56,6 +56,22 @@ fn explain_as_json_places_every_row() {
     }
 }
 
+/// Chains have what they save and cost; those that do not pay have no rows of bands.
+#[test]
+fn chains_are_explained() {
+    let explanation = json(&["explain", "specs/xception.xc", "--json", "--target", "avx512"]);
+    let chains = explanation["chains"].as_array().unwrap();
+    let pays = |chain: &&serde_json::Value| chain["saved_macs"].as_u64() > chain["cost_macs"].as_u64();
+    let chosen: Vec<_> = chains.iter().filter(pays).collect();
+    let layers = ["block2", "block3"].map(|block| [1, 2].map(|layer| format!("{block}_sepconv{layer}")));
+    assert_eq!(chosen.len(), layers.len());
+    for (chain, layers) in chosen.iter().zip(layers) {
+        assert_eq!(chain["layers"].as_array().unwrap()[..2], layers);
+        assert_eq!(chain["band_rows"], 1);
+    }
+    assert!(chains.iter().all(|chain| chain["band_rows"].is_null() != pays(&chain)));
+}
+
 /// Constants that were measured take the place of those that are built in; a file that lacks them says so.
 #[test]
 fn forms_are_chosen_by_the_constants_that_are_given() {

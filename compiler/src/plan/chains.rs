@@ -67,9 +67,42 @@ impl<'a> Windowed<'a> {
     }
 }
 
+/// Layers that could be a chain, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Considered {
+    /// The layers.
+    pub nodes: Vec<NodeId>,
+    /// What bands save a thread, for an image: as much time as so many multiply-adds take.
+    pub saved: u64,
+    /// What they cost it, in the same unit.
+    pub cost: u64,
+    /// What came of it.
+    pub verdict: Verdict,
+}
+
+/// Whether layers are a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// They are, in bands of some rows of the last one's result.
+    Chosen {
+        /// Rows of a band.
+        height: u32,
+    },
+    /// Bands would cost at least what they save.
+    Costly,
+    /// What a band of one row must keep near is more than any cache holds.
+    TooLarge {
+        /// Bytes of it.
+        bytes: u64,
+    },
+}
+
 /// All chains of a graph.
 #[derive(Clone, Debug, Default)]
 pub struct Chains {
+    /// What there was to choose from: the chains, and where layers begin none although the maps between them are larger than
+    /// a cache, what came closest.
+    pub considered: Vec<Considered>,
     /// By the last layer.
     by_last: HashMap<NodeId, Chain>,
     /// The last layer of the chain that a layer belongs to, unless it is itself the last.
@@ -80,6 +113,13 @@ impl Chains {
     /// The chain that ends with `node`.
     pub fn ending_with(&self, node: NodeId) -> Option<&Chain> {
         self.by_last.get(&node)
+    }
+
+    fn add(&mut self, chain: Chain, considered: Considered) {
+        let Some((&last, before)) = chain.nodes.split_last() else { return };
+        self.last_of.extend(before.iter().map(|&node| (node, last)));
+        self.by_last.insert(last, chain);
+        self.considered.push(considered);
     }
 
     /// The last layer of the chain in which `node` stands before others: its value is never in memory whole.
@@ -104,20 +144,26 @@ const MOST_CONVOLUTIONS: usize = 2;
 /// Finds the chains of `graph` that pay. Where a layer could begin a chain or leave the ones behind it to another that
 /// saves more, it leaves them.
 pub fn find(graph: &Graph, target: Target, options: &PlanOptions) -> Chains {
-    let best = |id: NodeId| {
+    let weigh = |id: NodeId| -> Vec<(Considered, Option<Chain>)> {
         let trials = possible(graph, id).into_iter().map(|nodes| Trial { graph, target, options, nodes });
-        trials.filter_map(|trial| trial.chain()).max_by_key(|(_, saved)| *saved)
+        trials.filter_map(|trial| trial.weigh()).collect()
     };
+    let balance = |considered: &Considered| i128::from(considered.saved) - i128::from(considered.cost);
+    let best =
+        |id| weigh(id).into_iter().max_by_key(|(considered, chain)| (chain.is_some(), balance(considered)));
     let mut chains = Chains::default();
     for &id in graph.order() {
         if chains.last_of.contains_key(&id) || chains.by_last.contains_key(&id) {
             continue;
         }
-        let Some((chain, saved)) = best(id) else { continue };
-        let Some((&last, before)) = chain.nodes.split_last() else { continue };
-        if best(chain.nodes[1]).is_none_or(|(_, later)| later <= saved) {
-            chains.last_of.extend(before.iter().map(|&node| (node, last)));
-            chains.by_last.insert(last, chain);
+        let Some((considered, chain)) = best(id) else { continue };
+        let next = considered.nodes.get(1).and_then(|&next| best(next));
+        let later = next.filter(|(_, chain)| chain.is_some()).map(|(later, _)| balance(&later));
+        match chain {
+            Some(_) if later.is_some_and(|later| later > balance(&considered)) => {}
+            Some(chain) => chains.add(chain, considered),
+            None if considered.saved > 0 => chains.considered.push(considered),
+            None => {}
         }
     }
     chains
@@ -158,16 +204,24 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// The chain and what it saves, if it pays.
-    fn chain(&self) -> Option<(Chain, u64)> {
+    /// What bands save and cost, and the chain if that pays.
+    fn weigh(&self) -> Option<(Considered, Option<Chain>)> {
         let layers = self.layers()?;
         let last = self.graph.node(*self.nodes.last()?);
         let sections = bands::cut_evenly(&layers, last.shape.h(), self.sections());
         let longest = sections.iter().map(|rows| rows.len() as u32).max()?;
         let height = self.height(&layers, longest);
-        let saved = self.gain().checked_sub(self.cost(&layers, &sections, height))?;
-        let pays = saved > 0 && self.cached_bytes(&layers, 1) <= BAND_LIMIT;
-        pays.then(|| (Chain { nodes: self.nodes.clone(), sections, height }, saved))
+        let (saved, cost) = (self.gain(), self.cost(&layers, &sections, height));
+        let bytes = self.cached_bytes(&layers, 1);
+        let (verdict, pays) = if bytes > BAND_LIMIT {
+            (Verdict::TooLarge { bytes }, false)
+        } else if cost >= saved {
+            (Verdict::Costly, false)
+        } else {
+            (Verdict::Chosen { height }, true)
+        };
+        let chain = pays.then(|| Chain { nodes: self.nodes.clone(), sections, height });
+        Some((Considered { nodes: self.nodes.clone(), saved, cost, verdict }, chain))
     }
 
     /// How many sections each image is cut into: threads share images first.

@@ -24,6 +24,7 @@ use crate::graph::{Graph, NodeId, entity};
 use crate::instruction_times::{Counts, KernelCounts};
 use crate::kernels::Descriptor;
 use crate::target::{Isa, Target};
+use chains::Considered;
 use forms::{Candidate, Choice, cheapest};
 use nest::{Nest, Operand, for_each_count};
 use pack::Pack;
@@ -284,6 +285,8 @@ pub struct Program {
     pub constants: Vec<Packed>,
     /// The forms chosen for segments, where there were several to choose from.
     pub choices: Vec<Choice>,
+    /// The chains of layers, and those that did not pay.
+    pub chains: Vec<Considered>,
     /// Size of the packed constants in bytes.
     pub constant_bytes: u64,
     /// Size of the arena of a portion in bytes.

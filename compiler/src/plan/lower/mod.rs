@@ -102,6 +102,7 @@ impl<'a> Planner<'a> {
             steps: Vec::new(),
             constants: Vec::new(),
             choices: Vec::new(),
+            chains: chains.considered.clone(),
             constant_bytes: 0,
             arena_bytes: values.arena_bytes,
             scratch_bytes: 0,

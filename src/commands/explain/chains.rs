@@ -1,0 +1,69 @@
+//! Which layers are computed together, band by band of rows, and which are not, and why.
+
+use serde::Serialize;
+use xcc_compiler::graph::{Graph, NodeId};
+use xcc_compiler::plan::chains::{Considered, Verdict};
+
+use super::LineTable;
+use crate::measure::work::layer;
+use crate::numbers;
+
+/// What `--json` has of layers that are or could be a chain.
+#[derive(Serialize)]
+pub struct ChainRow {
+    node: String,
+    layers: Vec<String>,
+    line: usize,
+    saved_macs: u64,
+    cost_macs: u64,
+    /// Rows of a band, if the layers are a chain.
+    band_rows: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    band_bytes: Option<u64>,
+}
+
+impl ChainRow {
+    /// Layers with the line of the first one.
+    pub fn new(considered: &Considered, graph: &Graph, lines: &LineTable) -> Self {
+        let first = considered.nodes.first().copied().unwrap_or(NodeId::new(0));
+        let (band_rows, band_bytes) = match considered.verdict {
+            Verdict::Chosen { height } => (Some(height), None),
+            Verdict::Costly => (None, None),
+            Verdict::TooLarge { bytes } => (None, Some(bytes)),
+        };
+        Self {
+            node: first.to_string(),
+            layers: considered.nodes.iter().map(|&node| layer(graph, node).name.clone()).collect(),
+            line: lines.line(layer(graph, first).span.start),
+            saved_macs: considered.saved,
+            cost_macs: considered.cost,
+            band_rows,
+            band_bytes,
+        }
+    }
+
+    /// Whether the layers are a chain.
+    pub fn is_chosen(&self) -> bool {
+        self.band_rows.is_some()
+    }
+
+    /// Layer, line, value, and with which others for what reason.
+    pub fn cells(&self) -> [String; 4] {
+        let (first, others) =
+            self.layers.split_first().map_or(("", &[][..]), |(first, others)| (first, others));
+        let others = others.join(" and ");
+        let [saved, cost] = [self.saved_macs, self.cost_macs].map(numbers::macs);
+        let why = match (self.band_rows, self.band_bytes) {
+            (Some(rows), _) => {
+                let rows = numbers::counted(rows as usize, "row");
+                format!("with {others}, {rows} at a time: saves {saved}, costs {cost}")
+            }
+            (None, None) => format!("refused: with {others} would save {saved} and cost {cost}"),
+            (None, Some(bytes)) => {
+                let bytes = numbers::bytes(bytes);
+                format!("refused: with {others}, a single row needs {bytes} in the cache")
+            }
+        };
+        [format!("  {first}"), format!("line {}", self.line), self.node.clone(), why]
+    }
+}
