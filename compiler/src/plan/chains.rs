@@ -157,10 +157,12 @@ pub fn find(graph: &Graph, target: Target, options: &PlanOptions) -> Chains {
             continue;
         }
         let Some((considered, chain)) = best(id) else { continue };
-        let next = considered.nodes.get(1).and_then(|&next| best(next));
-        let later = next.filter(|(_, chain)| chain.is_some()).map(|(later, _)| balance(&later));
+        let later = || {
+            let next = considered.nodes.get(1).and_then(|&next| best(next));
+            next.filter(|(_, chain)| chain.is_some()).map(|(later, _)| balance(&later))
+        };
         match chain {
-            Some(_) if later.is_some_and(|later| later > balance(&considered)) => {}
+            Some(_) if later().is_some_and(|later| later > balance(&considered)) => {}
             Some(chain) => chains.add(chain, considered),
             None if considered.saved > 0 => chains.considered.push(considered),
             None => {}

@@ -510,7 +510,8 @@ impl Planner<'_> {
         let widest = conv.partition.outputs().iter().max().copied().unwrap_or(1);
         let panels = u64::from(widest.div_ceil(self.program.target.lanes * 2));
         let [from, to] = [maps.input, maps.out].map(|view| view.shape.pixels());
-        !is_depthwise(conv) && to * panels * conv.window.taps() >= LOADS_OF_PASS * from
+        let loads = to.saturating_mul(panels).saturating_mul(conv.window.taps());
+        !is_depthwise(conv) && loads >= from.saturating_mul(LOADS_OF_PASS)
     }
 
     pub(super) fn job<'a>(
