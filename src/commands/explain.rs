@@ -25,7 +25,7 @@ use forms::ChoiceRow;
 /// Rows of one pass and outcome that are shown without `--all`.
 const SHORT: usize = 5;
 
-/// Show which rewrites a network allows and which are refused, and how segments are computed, with reasons
+/// Show which rewrites a network allows and which are refused, how segments are computed, and which layers run together, with reasons
 ///
 /// Rows are rewrites that were made, unless they say `refused`. Lines are those of the spec. Values are named
 /// as `xcc emit --stage graph` and `--stage fused` name them.

@@ -95,6 +95,8 @@ fn form_of_step(step: &Step, layers: &HashMap<&str, &Layer>) -> [String; 4] {
     });
     let result = if last { result.clone() } else { String::new() };
     match part {
+        // Neither computes the layer's result.
+        Some("activation" | "windows") => Default::default(),
         Some("pointwise") => [result, "1×1".to_owned(), "1".to_owned(), String::new()],
         _ => [result, window, segments, cut],
     }
@@ -164,5 +166,8 @@ mod tests {
         assert_eq!(form("pool"), ["", "", "", ""]);
         assert_eq!(form("b (spatial)"), ["9×9×16", "3×3", "16", "16×1"]);
         assert_eq!(form("b (pointwise)"), ["9×9×16", "1×1", "1", ""]);
+        assert_eq!(form("b (products)"), form("b"));
+        assert_eq!(form("b (activation)"), ["", "", "", ""]);
+        assert_eq!(form("b (windows)"), ["", "", "", ""]);
     }
 }
