@@ -50,13 +50,12 @@ pub struct StepWork {
 pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
     let called = of_drivers(program);
     let mut seen = HashSet::new();
-    let precision = program.options.precision;
     let work = |step: &Step| {
         // Steps after the first one that computes all of a node only finish its epilogue.
         let new: Vec<NodeId> = nodes(step).filter(|&node| seen.insert(node)).collect();
         let all =
             |macs: &dyn Fn(NodeId) -> u64| new.iter().map(|&node| macs(node)).fold(0, u64::saturating_add);
-        let by_tiles = |node: NodeId| tile_macs(graph, node, precision);
+        let by_tiles = |node: NodeId| tile_macs(graph, node, &program.options, program.target);
         let [spatial, pointwise] = stage_macs(graph, step.node);
         let (products, tiles) = match step.part {
             Part::Whole => (all(&|node| macs(graph, node).total()), all(&by_tiles)),

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::epilogue::{self, Format};
+use super::epilogue::{self, Format, Planes};
 use super::{Clip, TileSteps, name_fusion};
 use crate::graph::{Activation, Post};
 use crate::vector::{Builder, CacheLevel, Kernel, Pointer, Slot, Times};
@@ -90,18 +90,20 @@ impl DepthwiseTile {
             b.repeat(Times::Exactly(self.vectors - 1), |b| self.vector(b, &registers, self.lanes));
             self.vector(&mut b, &registers, self.last_lanes);
         }
-        if self.format != Format::F32 && self.vectors % 2 == 1 {
-            self.zero_vector(&mut b, &registers);
+        if let Format::Bf16(planes) = self.format
+            && self.vectors % 2 == 1
+        {
+            self.zero_vector(&mut b, &registers, planes);
         }
         b.finish(self.to_string())
     }
 
     /// A vector of zeros behind the channels of all pixels.
-    fn zero_vector(&self, b: &mut Builder, r: &Registers) {
+    fn zero_vector(&self, b: &mut Builder, r: &Registers, planes: Planes) {
         let out = b.parameter("out");
         for pixel in 0..self.clip.pixels() as i32 {
             b.constant(r.column, 0.0);
-            epilogue::store(b, self.format, r.column, (out, pixel * self.steps.out), &r.weights);
+            epilogue::store(b, planes, r.column, (out, pixel * self.steps.out), &r.weights);
         }
     }
 

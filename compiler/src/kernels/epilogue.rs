@@ -116,14 +116,28 @@ pub enum Format {
     /// As they are.
     #[default]
     F32,
-    /// Rounded to bf16.
-    Bf16,
-    /// As two bf16 values, see [`bf16::split`](crate::vector::bf16::split): the second one `plane` bytes behind
-    /// the first.
-    Split {
-        /// Bytes from a first value to its second.
-        plane: i32,
-    },
+    /// As one to three bf16 values, see [`bf16::parts`](crate::vector::bf16::parts).
+    Bf16(Planes),
+}
+
+/// Matrices of bf16 values behind each other, of which each holds a part of every value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Planes {
+    /// Parts of a value, up to three.
+    pub count: u32,
+    /// Bytes from one part to the next.
+    pub distance: i32,
+}
+
+impl fmt::Display for Planes {
+    /// As the end of a kernel's name; nothing where there is a single plane.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.count {
+            1 => Ok(()),
+            2 => write!(f, "_split{}", self.distance),
+            count => write!(f, "_split{}x{count}", self.distance),
+        }
+    }
 }
 
 impl Format {
@@ -134,7 +148,7 @@ impl Format {
 
     /// Temporary slots that [`store`] needs.
     pub fn slots(self) -> usize {
-        usize::from(matches!(self, Format::Split { .. }))
+        usize::from(matches!(self, Format::Bf16(planes) if planes.count > 1))
     }
 }
 
@@ -142,25 +156,25 @@ impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Format::F32 => Ok(()),
-            Format::Bf16 => f.write_str("_bf16"),
-            Format::Split { plane } => write!(f, "_split{plane}"),
+            Format::Bf16(Planes { count: 1, .. }) => f.write_str("_bf16"),
+            Format::Bf16(planes) => planes.fmt(f),
         }
     }
 }
 
-/// Stores a whole slot in a format other than f32; the slot's value is lost.
+/// Stores all parts of a whole slot; the slot's value is lost.
 pub fn store(
     b: &mut Builder,
-    format: Format,
+    planes: Planes,
     value: Slot,
     (base, offset): (Pointer, i32),
     temporaries: &[Slot],
 ) {
     b.store_bf16(value, base, offset);
-    if let Format::Split { plane } = format {
+    for plane in 1..planes.count as i32 {
         b.round_bf16(temporaries[0], value);
         b.binary(BinaryOp::Sub, value, value, temporaries[0]);
-        b.store_bf16(value, base, offset + plane);
+        b.store_bf16(value, base, offset + plane * planes.distance);
     }
 }
 
@@ -202,7 +216,7 @@ pub fn finish(
     for result in results {
         match format {
             Format::F32 => b.store_lanes(result.value, out, result.out, result.lanes),
-            format => store(b, format, result.value, (out, result.out), temporaries),
+            Format::Bf16(planes) => store(b, planes, result.value, (out, result.out), temporaries),
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::epilogue::{self, Format};
+use super::epilogue::{self, Format, Planes};
 use super::name_fusion;
 use crate::graph::Activation;
 use crate::vector::{Builder, F32, Kernel, Pointer, Slot, TILE_LANES, Times};
@@ -37,8 +37,8 @@ pub struct GatherPixels {
     pub out: i32,
     /// Applied to the input.
     pub load: Activation,
-    /// How values are stored.
-    pub format: Format,
+    /// Where the parts of values are stored.
+    pub planes: Planes,
 }
 
 /// Vectors of a row of the matrix for windows of `taps` taps: padded to whole tiles.
@@ -58,7 +58,7 @@ impl fmt::Display for GatherPixels {
             write!(f, "_t{}to{}", self.taps.start, self.taps.end)?;
         }
         name_fusion(self.load, &[], f)?;
-        self.format.fmt(f)
+        self.format().fmt(f)
     }
 }
 
@@ -80,7 +80,7 @@ impl GatherPixels {
     /// Writes the kernel.
     pub fn generate(&self) -> Kernel {
         let mut b = Builder::new(TILE_LANES, &["in", "out"], true);
-        let temporaries = epilogue::activation_slots(self.load).max(self.format.slots());
+        let temporaries = epilogue::activation_slots(self.load).max(self.format().slots());
         let registers = Registers {
             value: b.slot(),
             temporaries: b.slots(temporaries),
@@ -108,6 +108,10 @@ impl GatherPixels {
         b.advance(r.out, self.out - written);
     }
 
+    fn format(&self) -> Format {
+        Format::Bf16(self.planes)
+    }
+
     /// Vectors of a tap.
     fn vectors(&self) -> u32 {
         self.ic.div_ceil(TILE_LANES)
@@ -115,16 +119,16 @@ impl GatherPixels {
 
     /// Bytes of a vector in the matrix.
     fn step(&self) -> i32 {
-        TILE_LANES as i32 * self.format.bytes()
+        TILE_LANES as i32 * self.format().bytes()
     }
 
     fn zeros(&self, b: &mut Builder, r: &Registers, vectors: u32) {
         if vectors > 0 {
             b.constant(r.value, 0.0);
         }
-        // What a format leaves of a zero is a zero.
+        // All parts of a zero are zeros.
         let store = |b: &mut Builder| {
-            epilogue::store(b, self.format, r.value, (r.out, 0), &r.temporaries);
+            epilogue::store(b, self.planes, r.value, (r.out, 0), &r.temporaries);
             b.advance(r.out, self.step());
         };
         b.repeat(Times::Exactly(vectors), store);
@@ -158,6 +162,6 @@ impl GatherPixels {
     fn vector(&self, b: &mut Builder, r: &Registers, vector: i32, lanes: u32) {
         b.load_lanes(r.value, r.tap, vector * TILE_LANES as i32 * F32, lanes);
         epilogue::activate(b, self.load, &[r.value], &r.temporaries);
-        epilogue::store(b, self.format, r.value, (r.out, vector * self.step()), &r.temporaries);
+        epilogue::store(b, self.planes, r.value, (r.out, vector * self.step()), &r.temporaries);
     }
 }

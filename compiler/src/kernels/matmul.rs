@@ -10,7 +10,7 @@
 
 use std::fmt;
 
-use super::epilogue::{self, Format};
+use super::epilogue::{self, Format, Planes};
 use super::name_fusion;
 use crate::graph::{Activation, Post};
 use crate::vector::{
@@ -26,16 +26,10 @@ pub const CHUNK: u32 = 32;
 /// Bytes of the memory for the sums of a block.
 pub const SUMS_BYTES: u64 = 4 * TILE_SIZE as u64;
 
-/// Chunks that are written out one after the other; of longer sums, the first ones are a loop.
-const UNROLL: u32 = 32;
-/// Chunks in one trip of that loop.
-const TRIP: u32 = 4;
+/// Chunks in one trip of the loop over them. What is left, and sums of fewer than two trips, are written out.
+const TRIP: u32 = 2;
 /// Pixels whose epilogues use different slots, so that one need not wait for the other.
 const IN_FLIGHT: usize = 4;
-/// Lines of the next chunk that are asked for after a product. They save the wait for the level-2 cache; and where another
-/// thread shares the core, tiles that are loaded and products that follow each other without anything between
-/// hinder each other, which other instructions prevent. More cost time where no thread does.
-const LINES_AFTER_DOT: usize = 8;
 /// Bytes of a cache line.
 const LINE: i32 = 64;
 
@@ -50,8 +44,8 @@ pub struct MatmulPanel {
     pub chunks: u32,
     /// Bytes between rows.
     pub step: i32,
-    /// Where factors are two bf16 values, the bytes from a row's first values to its second ones.
-    pub plane: Option<i32>,
+    /// The parts that factors are taken as, and where those of rows lie.
+    pub planes: Planes,
     /// Bytes between neighbouring pixels, in the output.
     pub out: i32,
     /// Bytes between neighbouring pixels, in the added operand.
@@ -63,11 +57,7 @@ pub struct MatmulPanel {
 impl fmt::Display for MatmulPanel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "matmul_{}x{}x{}", self.pixels, self.tiles * TILE_LANES, self.chunks * CHUNK)?;
-        write!(f, "_i{}", self.step)?;
-        if let Some(plane) = self.plane {
-            write!(f, "_split{plane}")?;
-        }
-        write!(f, "_o{}", self.out)?;
+        write!(f, "_i{}{}_o{}", self.step, self.planes, self.out)?;
         if self.add != 0 {
             write!(f, ".{}", self.add)?;
         }
@@ -100,24 +90,40 @@ struct Registers {
     panel: Pointer,
     /// The next lines of weights to ask for.
     ahead: Pointer,
+    /// The sums of the next pixel to finish.
+    finished: Pointer,
 }
 
-/// A chunk of inputs of a block.
-struct Chunk {
+/// Some chunks of inputs of a block, and what is woven between their products.
+struct Stretch {
     /// Rows of tiles of the block.
     rows: usize,
-    /// Counted from where `chunk` and `weights` point.
-    number: u32,
-    /// Whether it is the block's last one.
+    /// Chunks, from where `chunk` and `weights` point.
+    chunks: u32,
+    /// Whether they are the block's last ones.
     last: bool,
+    woven: Woven,
 }
 
-/// What is woven between the products of a block.
+/// What is woven between products.
+#[derive(Clone, Copy)]
 struct Woven {
     /// Pixels of the block before, whose sums are in memory.
     pixels: u32,
     /// Lines of the next panel to ask for.
     lines: u32,
+}
+
+impl Woven {
+    /// What a part of the chunks takes of it.
+    fn part(self, chunks: u32, all: u32) -> Self {
+        Self { pixels: self.pixels * chunks / all, lines: self.lines * chunks / all }
+    }
+
+    /// What so many parts leave.
+    fn without(self, part: Self, times: u32) -> Self {
+        Self { pixels: self.pixels - times * part.pixels, lines: self.lines - times * part.lines }
+    }
 }
 
 impl MatmulPanel {
@@ -134,22 +140,19 @@ impl MatmulPanel {
         let lines = ((self.bytes() / LINE) as u32).checked_div(blocks).unwrap_or(0);
         let mut pending = 0;
         if blocks > 0 {
-            self.products(&mut b, &r, 2, &Woven { pixels: 0, lines });
+            self.products(&mut b, &r, 2, Woven { pixels: 0, lines });
             pending = BLOCK;
             b.repeat(Times::Exactly(blocks - 1), |b| {
                 b.advance(r.input, BLOCK as i32 * self.step);
-                self.products(b, &r, 2, &Woven { pixels: BLOCK, lines });
-                self.next_pixels(b);
+                self.products(b, &r, 2, Woven { pixels: BLOCK, lines });
             });
         }
         if rest > 0 {
             b.advance(r.input, pending as i32 * self.step);
-            self.products(&mut b, &r, rest.div_ceil(TILE_ROWS), &Woven { pixels: pending, lines: 0 });
-            if pending > 0 {
-                self.next_pixels(&mut b);
-            }
+            self.products(&mut b, &r, rest.div_ceil(TILE_ROWS), Woven { pixels: pending, lines: 0 });
             pending = rest;
         }
+        b.point(r.finished, b.parameter("sums"), 0);
         (0..pending).for_each(|pixel| self.finish(&mut b, &r, pixel));
         b.finish(self.to_string())
     }
@@ -169,16 +172,14 @@ impl MatmulPanel {
             weights: b.pointer(),
             panel: b.parameter("weights"),
             ahead: b.pointer(),
+            // Biases are read at the beginning only.
+            finished: b.parameter("bias"),
         }
-    }
-
-    fn planes(&self) -> u32 {
-        if self.plane.is_some() { 2 } else { 1 }
     }
 
     /// Bytes of the panel's weights in one chunk.
     fn chunk_bytes(&self) -> i32 {
-        (self.planes() * self.tiles) as i32 * TILE_SIZE
+        (self.planes.count * self.tiles) as i32 * TILE_SIZE
     }
 
     /// Bytes of the panel's weights.
@@ -186,54 +187,87 @@ impl MatmulPanel {
         self.chunks as i32 * self.chunk_bytes()
     }
 
-    /// The planes of row and weight that are multiplied, in an order in which neighbours share a factor. The
-    /// product of the two second values is below what the sum can hold.
+    /// The planes of row and weight that are multiplied, in an order in which neighbours share a factor. Those that are
+    /// left out are below what the last plane holds.
     fn products_of_planes(&self) -> &'static [(u32, u32)] {
-        if self.plane.is_some() { &[(0, 1), (0, 0), (1, 0)] } else { &[(0, 0)] }
+        match self.planes.count {
+            1 => &[(0, 0)],
+            2 => &[(0, 1), (0, 0), (1, 0)],
+            _ => &[(0, 2), (0, 0), (0, 1), (1, 1), (1, 0), (2, 0)],
+        }
     }
 
     /// All products of a block of `rows` rows of tiles; its sums go to memory.
-    fn products(&self, b: &mut Builder, r: &Registers, rows: u32, woven: &Woven) {
+    fn products(&self, b: &mut Builder, r: &Registers, rows: u32, woven: Woven) {
         let rows = rows as usize;
         r.sums[..rows].iter().flatten().for_each(|&sum| b.tile_zero(sum));
         b.point(r.chunk, r.input, 0);
         b.point(r.weights, r.panel, 0);
-        let trips = self.chunks.saturating_sub(UNROLL).div_ceil(TRIP);
-        b.repeat(Times::Exactly(trips), |b| {
-            for number in 0..TRIP {
-                self.chunk(b, r, &Chunk { rows, number, last: false }, &mut |_| {});
-            }
-            b.advance(r.chunk, TRIP as i32 * TILE_BYTES);
-            b.advance(r.weights, TRIP as i32 * self.chunk_bytes());
-        });
-        let left = self.chunks - trips * TRIP;
-        let dots = left * (rows as u32 * self.tiles) * self.products_of_planes().len() as u32;
-        let mut weaver = Weaver { panel: self, registers: r, woven, dots, done: 0 };
-        for number in 0..left {
-            let chunk = Chunk { rows, number, last: number + 1 == left };
-            self.chunk(b, r, &chunk, &mut |b| weaver.after_dot(b));
-        }
-        b.advance(r.ahead, woven.lines.min(dots) as i32 * LINE);
+        b.point(r.finished, b.parameter("sums"), 0);
+        let trips = if self.chunks < 2 * TRIP { 0 } else { (self.chunks - 1) / TRIP };
+        let part = woven.part(TRIP, self.chunks);
+        let trip = Stretch { rows, chunks: TRIP, last: false, woven: part };
+        b.repeat(Times::Exactly(trips), |b| self.stretch(b, r, &trip));
+        let chunks = self.chunks - trips * TRIP;
+        self.stretch(b, r, &Stretch { rows, chunks, last: true, woven: woven.without(part, trips) });
         self.store_sums(b, r, rows);
     }
 
+    /// The products of some chunks; leaves the pointers behind them.
+    fn stretch(&self, b: &mut Builder, r: &Registers, stretch: &Stretch) {
+        let dots = stretch.chunks * self.dots(stretch.rows);
+        let mut weaver = Weaver { panel: self, registers: r, woven: stretch.woven, dots, done: 0 };
+        for number in 0..stretch.chunks {
+            self.chunk(b, r, (stretch, number), &mut |b| weaver.after_dot(b));
+        }
+        let Woven { pixels, lines } = stretch.woven;
+        let steps = [
+            (r.chunk, stretch.chunks as i32 * TILE_BYTES),
+            (r.weights, stretch.chunks as i32 * self.chunk_bytes()),
+            (r.ahead, lines as i32 * LINE),
+            (r.finished, pixels as i32 * self.pixel_bytes()),
+            (b.parameter("out"), pixels as i32 * self.out),
+            (b.parameter("add"), pixels as i32 * self.add),
+        ];
+        steps.into_iter().for_each(|(pointer, bytes)| b.advance(pointer, bytes));
+    }
+
+    /// Products of a chunk of so many rows of tiles.
+    fn dots(&self, rows: usize) -> u32 {
+        rows as u32 * self.tiles * self.products_of_planes().len() as u32
+    }
+
+    /// Bytes of the sums of a pixel.
+    fn pixel_bytes(&self) -> i32 {
+        self.tiles as i32 * TILE_BYTES
+    }
+
     /// The products of one chunk; `after_dot` is called after each. Between products, lines of the chunk after it are
-    /// asked for.
-    fn chunk(&self, b: &mut Builder, r: &Registers, chunk: &Chunk, after_dot: &mut dyn FnMut(&mut Builder)) {
-        let mut lines = self.lines_after(r, chunk).into_iter();
+    /// asked for. That saves the wait for the level-2 cache; and where another thread shares the core, tiles that are loaded
+    /// and products that follow each other without anything between hinder each other, which other instructions prevent.
+    fn chunk(
+        &self,
+        b: &mut Builder,
+        r: &Registers,
+        (stretch, number): (&Stretch, u32),
+        after_dot: &mut dyn FnMut(&mut Builder),
+    ) {
+        let lines = self.lines_after(r, stretch, number);
+        let after_each = lines.len().div_ceil(self.dots(stretch.rows) as usize);
+        let mut lines = lines.into_iter();
         let mut loaded = [u32::MAX; 2];
         for &(row_plane, column_plane) in self.products_of_planes() {
             if loaded[0] != row_plane {
-                (0..chunk.rows).for_each(|row| self.load_row(b, r, (row, row_plane), chunk.number));
+                (0..stretch.rows).for_each(|row| self.load_row(b, r, (row, row_plane), number));
             }
             if loaded[1] != column_plane {
-                self.load_columns(b, r, column_plane, chunk.number);
+                self.load_columns(b, r, column_plane, number);
             }
-            for row in 0..chunk.rows {
+            for row in 0..stretch.rows {
                 for (column, &weights) in r.columns.iter().enumerate() {
                     b.tile_dot(r.sums[row][column], r.rows[row], weights);
                     after_dot(b);
-                    for (base, offset) in lines.by_ref().take(LINES_AFTER_DOT) {
+                    for (base, offset) in lines.by_ref().take(after_each) {
                         b.prefetch(CacheLevel::First, base, offset);
                     }
                 }
@@ -244,19 +278,19 @@ impl MatmulPanel {
 
     /// The cache lines of the chunk after one: of its rows, then of its weights. After the last one of a block comes the
     /// first one of the next block.
-    fn lines_after(&self, r: &Registers, chunk: &Chunk) -> Vec<(Pointer, i32)> {
+    fn lines_after(&self, r: &Registers, stretch: &Stretch, number: u32) -> Vec<(Pointer, i32)> {
         let step = i64::from(self.step);
-        let (rows, from_row, weights, number) = if chunk.last {
+        let (rows, from_row, weights, number) = if stretch.last && number + 1 == stretch.chunks {
             (r.input, i64::from(BLOCK) * step, r.panel, 0)
         } else {
-            (r.chunk, 0, r.weights, chunk.number + 1)
+            (r.chunk, 0, r.weights, number + 1)
         };
         let mut lines = Vec::new();
-        for plane in 0..i64::from(self.planes()) {
-            let first = plane * i64::from(self.plane.unwrap_or(0))
+        for plane in 0..i64::from(self.planes.count) {
+            let first = plane * i64::from(self.planes.distance)
                 + from_row
                 + i64::from(number) * i64::from(TILE_BYTES);
-            lines.extend((0..chunk.rows as i64 * i64::from(TILE_ROWS)).map(|row| (rows, first + row * step)));
+            lines.extend((0..stretch.rows as i64 * i64::from(TILE_ROWS)).map(|row| (rows, first + row * step)));
         }
         let bytes = i64::from(self.chunk_bytes());
         let first = i64::from(number) * bytes;
@@ -266,27 +300,25 @@ impl MatmulPanel {
 
     fn load_columns(&self, b: &mut Builder, r: &Registers, plane: u32, chunk: u32) {
         for (column, &weights) in r.columns.iter().enumerate() {
-            let tile = (chunk * self.planes() + plane) * self.tiles + column as u32;
+            let tile = (chunk * self.planes.count + plane) * self.tiles + column as u32;
             b.tile_load(weights, r.weights, tile as i32 * TILE_SIZE, TILE_BYTES);
         }
     }
 
     fn load_row(&self, b: &mut Builder, r: &Registers, (row, plane): (usize, u32), chunk: u32) {
-        let plane = plane as i32 * self.plane.unwrap_or(0);
+        let plane = plane as i32 * self.planes.distance;
         let offset = plane + row as i32 * TILE_ROWS as i32 * self.step + chunk as i32 * TILE_BYTES;
         b.tile_load(r.rows[row], r.chunk, offset, self.step);
     }
 
+    /// Writes the sums pixel by pixel.
     fn store_sums(&self, b: &mut Builder, r: &Registers, rows: usize) {
-        for (number, &sum) in r.sums[..rows].iter().flatten().enumerate() {
-            b.tile_store(sum, b.parameter("sums"), number as i32 * TILE_SIZE, TILE_BYTES);
+        for (row, sums) in r.sums[..rows].iter().enumerate() {
+            for (column, &sum) in sums.iter().enumerate() {
+                let offset = row as i32 * TILE_ROWS as i32 * self.pixel_bytes() + column as i32 * TILE_BYTES;
+                b.tile_store(sum, b.parameter("sums"), offset, self.pixel_bytes());
+            }
         }
-    }
-
-    /// Moves the pointers of results behind a block.
-    fn next_pixels(&self, b: &mut Builder) {
-        b.advance(b.parameter("out"), BLOCK as i32 * self.out);
-        b.advance(b.parameter("add"), BLOCK as i32 * self.add);
     }
 
     /// Asks for the memory of a pixel's results, which cannot be written before it is near.
@@ -300,14 +332,13 @@ impl MatmulPanel {
         }
     }
 
-    /// Bias and epilogue of a pixel whose sums are in memory.
+    /// Bias and epilogue of a pixel, counted from the first one that is not finished, whose sums are in memory.
     fn finish(&self, b: &mut Builder, r: &Registers, pixel: u32) {
         let values = &r.values[pixel as usize % IN_FLIGHT];
-        let (tile_row, row) = ((pixel / TILE_ROWS) as i32, (pixel % TILE_ROWS) as i32);
         let mut results = Vec::new();
         for (column, (&value, &bias)) in values.iter().zip(&r.bias).enumerate() {
-            let tile = tile_row * self.tiles as i32 + column as i32;
-            b.load(value, b.parameter("sums"), tile * TILE_SIZE + row * TILE_BYTES);
+            let offset = pixel as i32 * self.pixel_bytes() + column as i32 * TILE_BYTES;
+            b.load(value, r.finished, offset);
             b.binary(crate::vector::BinaryOp::Add, value, value, bias);
             let channel = column as i32 * b.vector_bytes();
             let [out, add] = [self.out, self.add].map(|step| pixel as i32 * step + channel);
@@ -322,7 +353,7 @@ impl MatmulPanel {
 struct Weaver<'a> {
     panel: &'a MatmulPanel,
     registers: &'a Registers,
-    woven: &'a Woven,
+    woven: Woven,
     dots: u32,
     done: u32,
 }
@@ -330,8 +361,7 @@ struct Weaver<'a> {
 impl Weaver<'_> {
     fn after_dot(&mut self, b: &mut Builder) {
         let due = |all: u32, dot: u32| all * dot / self.dots;
-        let lines = self.woven.lines.min(self.dots);
-        for line in due(lines, self.done)..due(lines, self.done + 1) {
+        for line in due(self.woven.lines, self.done)..due(self.woven.lines, self.done + 1) {
             b.prefetch(CacheLevel::Second, self.registers.ahead, line as i32 * LINE);
         }
         for pixel in due(self.woven.pixels, self.done)..due(self.woven.pixels, self.done + 1) {
@@ -350,13 +380,13 @@ mod tests {
 
     #[test]
     fn a_multiply_add_takes_the_products_of_its_precision() {
-        for (precision, plane) in [(Precision::Bf16, None), (Precision::Split, Some(4096))] {
+        for precision in Precision::ALL {
             let panel = MatmulPanel {
                 pixels: 32,
                 tiles: 2,
                 chunks: 4,
                 step: 256,
-                plane,
+                planes: Planes { count: precision.parts(), distance: 4096 },
                 out: 128,
                 add: 0,
                 post: Vec::new(),

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::bands::{self, LayerRows};
-use super::{PlanOptions, Precision};
+use super::PlanOptions;
+use super::lower::takes_tiles;
 use crate::cost::macs;
 use crate::graph::{Conv, Graph, NodeId, Op, Pool, Post, Separable, Window};
 use crate::target::Target;
@@ -291,7 +292,7 @@ impl Trial<'_> {
             |channels: u32, taps: u64| pixels.saturating_mul(u64::from(channels)).saturating_mul(taps * 4);
         match Windowed::of(&node.op) {
             Some(Windowed::Separable(parts)) => values(parts.pointwise.partition.ic(), 1),
-            Some(Windowed::Conv(conv)) if self.options.precision == Precision::F32 => {
+            Some(Windowed::Conv(conv)) if !takes_tiles(node, conv, self.options, self.target) => {
                 self.row_bytes(node.inputs[0]).saturating_mul(u64::from(conv.window.strides[0]))
             }
             Some(Windowed::Conv(conv)) => values(conv.partition.ic(), conv.window.taps()),

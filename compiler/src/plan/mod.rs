@@ -55,12 +55,18 @@ impl Precision {
     /// All of them, the most exact first.
     pub const ALL: [Precision; 3] = [Precision::F32, Precision::Split, Precision::Bf16];
 
-    /// Products that a multiply-add takes.
-    pub fn products(self) -> u32 {
+    /// bf16 values that a factor is taken as where tiles multiply, see [`bf16::parts`](crate::vector::bf16::parts).
+    pub fn parts(self) -> u32 {
         match self {
-            Precision::F32 | Precision::Bf16 => 1,
-            Precision::Split => 3,
+            Precision::F32 => 3,
+            Precision::Split => 2,
+            Precision::Bf16 => 1,
         }
+    }
+
+    /// Products of tiles that a multiply-add takes: those of parts that together reach as far as the last part.
+    pub fn products(self) -> u32 {
+        self.parts() * (self.parts() + 1) / 2
     }
 
     /// Whether `target` has the instructions.

@@ -38,7 +38,7 @@ pub enum Pack {
         /// The convolution.
         conv: Conv,
         /// Whether a second plane holds what rounding took from the first.
-        split: bool,
+        parts: u32,
     },
     /// A normalisation by itself: scales and shifts.
     Affine {
@@ -89,9 +89,9 @@ impl Pack {
                 let channels = u64::from(conv.partition.oc().next_multiple_of(*lanes));
                 (channels * conv.window.taps(), channels)
             }
-            Pack::Tiles { conv, split } => {
+            Pack::Tiles { conv, parts } => {
                 let tiles = u64::from(conv.partition.oc().div_ceil(TILE_LANES));
-                let planes = 1 + u64::from(*split);
+                let planes = u64::from(*parts);
                 (matmul::panel_bytes(chunks(conv), tiles, planes) / 4, tiles * u64::from(TILE_LANES))
             }
             Pack::Affine { channels, .. } => (u64::from(*channels), u64::from(*channels)),
@@ -117,7 +117,7 @@ impl Pack {
                 all_runs(conv, forms, *lanes).iter().for_each(|run| packer.run(run));
             }
             Pack::Depthwise { conv, lanes } => depthwise(conv, *lanes as usize, source, weights, bias),
-            Pack::Tiles { conv, split } => tiles(conv, *split, source, weights, bias),
+            Pack::Tiles { conv, parts } => tiles(conv, *parts, source, weights, bias),
             Pack::Affine { norm, channels } => {
                 let folded = fold(std::slice::from_ref(norm), None, *channels as usize, source);
                 copy(&folded.scale, weights);
@@ -355,50 +355,99 @@ pub fn chunks(conv: &Conv) -> u64 {
     gather::vectors(conv.partition.ic(), conv.window.taps()) / 2
 }
 
-fn tiles(conv: &Conv, split: bool, source: &dyn WeightSource, weights: &mut [f32], bias: &mut [f32]) {
+/// Columns of a tile.
+const LANES: usize = TILE_LANES as usize;
+
+/// The weights of some outputs for tiles.
+struct TilePanel<'a> {
+    outputs: Range<usize>,
+    /// Tiles beside each other.
+    tiles: usize,
+    /// Parts of a weight.
+    planes: usize,
+    values: &'a mut [f32],
+}
+
+/// Writes all panels side by side, see [`Packer::panels`].
+fn tiles(conv: &Conv, parts: u32, source: &dyn WeightSource, weights: &mut [f32], bias: &mut [f32]) {
     let elements = Elements::new(conv, source);
     copy(&elements.folded.shift, bias);
-    let (inputs, outputs) = (conv.partition.ic() as usize, conv.partition.oc() as usize);
-    let padded = inputs.next_multiple_of(TILE_LANES as usize);
-    let planes = 1 + usize::from(split);
-    let mut weights = weights;
-    for first in (0..outputs).step_by(matmul::BLOCK as usize) {
-        let held = first..outputs.min(first + matmul::BLOCK as usize);
-        let tiles = held.len().div_ceil(TILE_LANES as usize);
-        let words = matmul::panel_bytes(chunks(conv), tiles as u64, planes as u64) as usize / 4;
-        let (panel, rest) = std::mem::take(&mut weights).split_at_mut(words);
-        let mut row = [0.0; matmul::BLOCK as usize];
-        for (block, outputs) in elements.blocks_of(held.clone()) {
-            let columns = outputs.start - first..outputs.end - first;
-            for input in 0..conv.window.taps() as usize * inputs {
-                let (tap, channel) = (input / inputs, input % inputs);
-                elements.write(block, (tap, channel), outputs.clone(), &mut row[columns.clone()]);
-                write_input(
-                    panel,
-                    (tiles, planes),
-                    tap * padded + channel,
-                    columns.start,
-                    &row[columns.clone()],
-                );
+    let (taps, padded) = (conv.window.taps() as usize, conv.partition.ic().next_multiple_of(TILE_LANES) as usize);
+    let mut panels = tile_panels(conv, parts, weights);
+    for (block, held) in elements.blocks_of(0..conv.partition.oc() as usize) {
+        for (tap, first) in rows_in_turn(taps, block.inputs.len()) {
+            let rows = first..block.inputs.len().min(first + ROWS);
+            for panel in &mut panels {
+                let held = held.start.max(panel.outputs.start)..held.end.min(panel.outputs.end);
+                if !held.is_empty() {
+                    panel.write(&elements, block, (tap, rows.clone()), (tap * padded, held));
+                }
             }
         }
-        weights = rest;
     }
 }
 
-/// Writes the weights of an input for the columns of a panel from `first` on, whose words there hold nothing of
-/// it yet.
-fn write_input(panel: &mut [f32], (tiles, planes): (usize, usize), input: usize, first: usize, row: &[f32]) {
-    let (lanes, words) = (TILE_LANES as usize, matmul::TILE_SIZE as usize / 4);
-    let (chunk, within) = (input / matmul::CHUNK as usize, input % matmul::CHUNK as usize);
-    let shift = 16 * (within % 2);
-    for (column, &weight) in (first..).zip(row) {
-        for (plane, part) in bf16::split(weight).into_iter().take(planes).enumerate() {
-            let tile = (chunk * planes + plane) * tiles + column / lanes;
-            let word = &mut panel[tile * words + within / 2 * lanes + column % lanes];
-            *word = f32::from_bits(word.to_bits() | u32::from(part) << shift);
+fn tile_panels<'a>(conv: &Conv, parts: u32, mut weights: &'a mut [f32]) -> Vec<TilePanel<'a>> {
+    let outputs = conv.partition.oc() as usize;
+    let panel = |first: usize| {
+        let held = first..outputs.min(first + matmul::BLOCK as usize);
+        let tiles = held.len().div_ceil(LANES);
+        let bytes = matmul::panel_bytes(chunks(conv), tiles as u64, u64::from(parts));
+        let (values, rest) = std::mem::take(&mut weights).split_at_mut(bytes as usize / 4);
+        weights = rest;
+        TilePanel { outputs: held, tiles, planes: parts as usize, values }
+    };
+    (0..outputs).step_by(matmul::BLOCK as usize).map(panel).collect()
+}
+
+impl TilePanel<'_> {
+    /// Writes the weights of a tap and some inputs, from an even one on, for some outputs; `above` are the rows of the
+    /// panel before that of the tap's first input.
+    fn write(
+        &mut self,
+        elements: &Elements<'_>,
+        block: &KernelBlock,
+        (tap, inputs): (usize, Range<usize>),
+        (above, outputs): (usize, Range<usize>),
+    ) {
+        let columns = outputs.start - self.outputs.start..outputs.end - self.outputs.start;
+        for input in inputs.clone().step_by(2) {
+            let mut pair = [[0.0; matmul::BLOCK as usize]; 2];
+            for (input, row) in (input..inputs.end).zip(&mut pair) {
+                elements.write(block, (tap, input), outputs.clone(), &mut row[columns.clone()]);
+            }
+            let [even, odd] = pair.each_ref().map(|row| row.as_chunks().0);
+            for (tile, (even, odd)) in even.iter().zip(odd).enumerate().take(self.tiles) {
+                let held = columns.start.max(tile * LANES)..columns.end.min((tile + 1) * LANES);
+                if !held.is_empty() {
+                    self.write_pair(above + input, (tile, held), [even, odd]);
+                }
+            }
         }
     }
+
+    /// Writes the weights of an even row and of the one after it for some columns of a tile, part by part.
+    fn write_pair(&mut self, row: usize, (tile, columns): (usize, Range<usize>), [even, odd]: [&[f32; LANES]; 2]) {
+        let (chunk, within) = (row / matmul::CHUNK as usize, row % matmul::CHUNK as usize);
+        let lanes = columns.start - tile * LANES..columns.end - tile * LANES;
+        for (plane, words) in pair_parts(even, odd).iter().enumerate().take(self.planes) {
+            let tile = (chunk * self.planes + plane) * self.tiles + tile;
+            let start = tile * matmul::TILE_SIZE as usize / 4 + within / 2 * LANES;
+            self.values[start..start + LANES][lanes.clone()].copy_from_slice(&words[lanes.clone()]);
+        }
+    }
+}
+
+/// The parts of pairs of weights, as words of two bf16 values.
+fn pair_parts(even: &[f32; LANES], odd: &[f32; LANES]) -> [[f32; LANES]; 3] {
+    let mut words = [[0.0; LANES]; 3];
+    for lane in 0..LANES {
+        let (even, odd) = (bf16::parts(even[lane]), bf16::parts(odd[lane]));
+        for (plane, words) in words.iter_mut().enumerate() {
+            words[lane] = f32::from_bits(even[plane] >> 16 | odd[plane]);
+        }
+    }
+    words
 }
 
 #[cfg(test)]

@@ -5,13 +5,15 @@
 ///
 /// This is what `vcvtneps2bf16` yields (Intel, Architecture Instruction Set Extensions, "VCVTNEPS2BF16").
 pub fn round(value: f32) -> u16 {
+    (nearest(flush(value)) >> 16) as u16
+}
+
+/// The nearest bf16 value in the upper half of a word; a denormal one may yield another. Without branches, for the compiler
+/// to use vectors.
+fn nearest(value: f32) -> u32 {
     let bits = value.to_bits();
-    if value.is_nan() {
-        return (bits >> 16) as u16 | 0x40;
-    }
-    let bits = flush(value).to_bits();
-    let to_nearest = 0x7fff + ((bits >> 16) & 1);
-    (bits.wrapping_add(to_nearest) >> 16) as u16
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000;
+    rounded | if value.is_nan() { 0x7fc0_0000 } else { 0 }
 }
 
 /// The value as f32.
@@ -19,13 +21,16 @@ pub fn widen(value: u16) -> f32 {
     f32::from_bits(u32::from(value) << 16)
 }
 
-/// A value as a bf16 value and what that lacks, again as the nearest bf16 value: together 16 bits or more of
-/// the value's 24.
+/// A value as a bf16 value and what that lacks, again as the nearest bf16 value, twice, each in the upper half of a word:
+/// the first two hold 16 bits or more of the value's 24 together, all three the value itself. Denormal parts, which tiles
+/// take as zero, may be off.
 ///
-/// Values that round to infinity have no such parts; these are above 3.39e38.
-pub fn split(value: f32) -> [u16; 2] {
-    let high = round(value);
-    [high, round(value - widen(high))]
+/// Infinities, and values above 3.39e38, which round to them, have no such parts: theirs are not all numbers.
+pub fn parts(value: f32) -> [u32; 3] {
+    let high = nearest(value);
+    let rest = value - f32::from_bits(high);
+    let middle = nearest(rest);
+    [high, middle, (rest - f32::from_bits(middle)).to_bits() & 0xffff_0000]
 }
 
 /// Denormal values become zero of the same sign.
@@ -74,12 +79,13 @@ mod tests {
     }
 
     #[test]
-    fn two_parts_hold_16_bits() {
+    fn two_parts_hold_16_bits_and_three_hold_all() {
         for step in 1..10_000 {
             let value = (step as f32 * 0.37).sin() * 1.5f32.powi(step % 60 - 30);
-            let [high, low] = split(value).map(|part| f64::from(widen(part)));
-            let error = (high + low - f64::from(value)).abs() / f64::from(value).abs();
+            let [high, middle, low] = parts(value).map(|part| f64::from(f32::from_bits(part)));
+            let error = (high + middle - f64::from(value)).abs() / f64::from(value).abs();
             assert!(error <= 2f64.powi(-17), "{value:e}: {error:e}");
+            assert_eq!(high + middle + low, f64::from(value));
         }
     }
 

@@ -1,10 +1,7 @@
 //! A list of instructions on its way to bytes: labels, registers for addresses, and a pool of constants behind
 //! the code.
 
-use iced_x86::{
-    BlockEncoder, BlockEncoderOptions, Code, IcedError, Instruction, InstructionBlock, MemoryOperand,
-    Register,
-};
+use iced_x86::{Code, Encoder, IcedError, Instruction, MemoryOperand, OpKind, Register};
 
 /// Where the integer parameters of a function arrive (System V).
 const PARAMETERS: [Register; 6] =
@@ -127,29 +124,82 @@ impl Assembler {
             self.push(Ok(Instruction::with(Code::VEX_Vzeroupper)))?;
         }
         self.push(Ok(Instruction::with(Code::Retnq)))?;
-        let mut all = saves;
-        all.append(&mut self.instructions);
-        let code = all.len();
-        for (Label(label), words) in &self.constants {
-            let mut first = true;
-            for chunk in words.chunks(4) {
-                let mut data = Instruction::with_declare_dword(chunk)?;
-                if std::mem::take(&mut first) {
-                    data.set_ip(*label);
-                }
-                all.push(data);
-            }
+        let mut encoding = Encoding::new(self.labels);
+        for instruction in saves.iter().chain(&self.instructions) {
+            encoding.add(instruction)?;
         }
-        encode(all, code)
+        let (mut encoding, code) = encoding.end_of_code();
+        for (label, words) in &self.constants {
+            encoding.constant(*label, words);
+        }
+        Ok((encoding.finish(), code))
     }
 }
 
-/// Encodes instructions at address 0, of which the first `code` are executed.
-fn encode(instructions: Vec<Instruction>, code: usize) -> Result<(Vec<u8>, usize), IcedError> {
-    let block = InstructionBlock::new(&instructions, 0);
-    let options = BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS;
-    let encoded = BlockEncoder::encode(64, block, options)?;
-    let end =
-        encoded.new_instruction_offsets.get(code).map_or(encoded.code_buffer.len(), |&end| end as usize);
-    Ok((encoded.code_buffer, end))
+/// Bytes of instructions that are encoded one after the other, at address 0.
+struct Encoding {
+    encoder: Encoder,
+    bytes: Vec<u8>,
+    /// Bytes so far.
+    length: usize,
+    /// Where labels are, by number; [`usize::MAX`] as long as they are nowhere.
+    places: Vec<usize>,
+    /// Distances of 32 bits that are not known yet: where they are, where they count from, and where to.
+    distances: Vec<(usize, usize, Label)>,
+}
+
+impl Encoding {
+    fn new(labels: u64) -> Self {
+        Self {
+            encoder: Encoder::new(64),
+            bytes: Vec::new(),
+            length: 0,
+            places: vec![usize::MAX; labels as usize + 1],
+            distances: Vec::new(),
+        }
+    }
+
+    /// The next instruction; its own address is its label, if it has one.
+    fn add(&mut self, instruction: &Instruction) -> Result<(), IcedError> {
+        self.place(Label(instruction.ip()));
+        let start = self.length;
+        self.length += self.encoder.encode(instruction, start as u64)?;
+        let offsets = self.encoder.get_constant_offsets();
+        let is_branch = instruction.op0_kind() == OpKind::NearBranch64;
+        if is_branch {
+            let label = Label(instruction.near_branch64());
+            self.distances.push((start + offsets.immediate_offset(), self.length, label));
+        } else if instruction.is_ip_rel_memory_operand() {
+            let label = Label(instruction.ip_rel_memory_address());
+            self.distances.push((start + offsets.displacement_offset(), self.length, label));
+        }
+        Ok(())
+    }
+
+    /// Ends the instructions, and tells how many bytes they are.
+    fn end_of_code(mut self) -> (Self, usize) {
+        self.bytes = self.encoder.take_buffer();
+        let code = self.length;
+        (self, code)
+    }
+
+    /// Appends a constant.
+    fn constant(&mut self, label: Label, words: &[u32]) {
+        self.place(label);
+        self.bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        self.length = self.bytes.len();
+    }
+
+    fn place(&mut self, Label(label): Label) {
+        self.places[label as usize] = self.length;
+    }
+
+    /// The bytes, with all distances written.
+    fn finish(mut self) -> Vec<u8> {
+        for (at, from, Label(to)) in self.distances {
+            let distance = self.places[to as usize] as i64 - from as i64;
+            self.bytes[at..at + 4].copy_from_slice(&(distance as i32).to_le_bytes());
+        }
+        self.bytes
+    }
 }

@@ -15,7 +15,7 @@ use crate::plan::chains::{self, Chain, Windowed};
 use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
 use crate::plan::pack::Pack;
 use crate::plan::windows::BlockRun;
-use crate::plan::{Place, PlanError, Precision, arena};
+use crate::plan::{Place, PlanError, arena};
 
 /// What computes some rows of a layer.
 enum Body<'a> {
@@ -183,7 +183,7 @@ impl Planner<'_> {
         let width = self.view(id).shape.w();
         match layer {
             Windowed::Pool(pool) => Ok((Body::Pool(pool), 0)),
-            Windowed::Conv(conv) if self.takes_tiles(conv) => {
+            Windowed::Conv(conv) if self.takes_tiles(id, conv) => {
                 let product =
                     self.product(id, conv, (load, self.matrix(id, conv, rows.saturating_mul(width))?));
                 Ok((Body::Tiles(product), product.matrix.end()))
@@ -195,7 +195,7 @@ impl Planner<'_> {
                 self.choose_forms(id, &mut job, (maps.input.shape, maps.out.shape));
                 Ok((Body::Conv(job), 0))
             }
-            Windowed::Separable(parts) if self.takes_tiles(&parts.pointwise) => {
+            Windowed::Separable(parts) if self.takes_tiles(id, &parts.pointwise) => {
                 let (spatial, product, bytes) = self.separable_product(id, parts, between, rows)?;
                 Ok((Body::TilesSeparable(spatial, product), bytes))
             }
@@ -209,14 +209,14 @@ impl Planner<'_> {
 
     /// Packs the constants of a layer.
     fn constants(&mut self, link: &Link<'_>, operands: &mut Operands) {
-        let split = self.program.options.precision == Precision::Split;
+        let parts = self.program.options.precision.parts();
         let [spatial, pointwise] = match &link.body {
             Body::Pool(_) => [None, None],
             Body::Conv(job) => [Some(self.spatial_pack(job)), None],
-            Body::Tiles(product) => [Some(Pack::Tiles { conv: product.conv.clone(), split }), None],
+            Body::Tiles(product) => [Some(Pack::Tiles { conv: product.conv.clone(), parts }), None],
             Body::Separable(stages) => self.packs(stages).map(Some),
             Body::TilesSeparable(spatial, product) => {
-                [Some(self.spatial_pack(spatial)), Some(Pack::Tiles { conv: product.conv.clone(), split })]
+                [Some(self.spatial_pack(spatial)), Some(Pack::Tiles { conv: product.conv.clone(), parts })]
             }
         };
         for (names, pack) in link.constants.into_iter().zip([spatial, pointwise]) {

@@ -481,7 +481,7 @@ impl Planner<'_> {
 
     /// A convolution that is not fused with another.
     pub(super) fn conv(&mut self, id: NodeId, conv: &Conv) -> Result<(), PlanError> {
-        if self.takes_tiles(conv) {
+        if self.takes_tiles(id, conv) {
             return self.tiles_conv(id, conv);
         }
         let (mut load, post) = (self.graph.node(id).fusion.load, self.post(id));

@@ -1,29 +1,38 @@
 //! Convolutions, dense layers and the pointwise part of separable layers by tiles of bf16 values: a block of
 //! pixels becomes rows of a matrix in scratch memory, then every panel of weights is multiplied with it.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use super::conv::{Job, Maps, is_depthwise, one_row, set};
 use super::place::{Surface, Surfaces};
 use super::separable::between;
 use super::{Planner, STEP_LIMIT, argument, dense_conv};
 use crate::cost::stage_macs;
-use crate::graph::{Activation, Conv, Graph, NodeId, Op, Post, Separable, Shape, Window};
+use crate::graph::{Activation, Conv, Graph, Node, NodeId, Op, Post, Separable, Shape, Window};
 use crate::kernels::Descriptor;
-use crate::kernels::epilogue::Format;
+use crate::kernels::epilogue::{Format, Planes};
 use crate::kernels::gather::GatherPixels;
 use crate::kernels::matmul::{self, BLOCK, MatmulPanel, SUMS_BYTES};
 use crate::plan::nest::{Index, KernelId, NestBuilder, Offset, Operand};
 use crate::plan::pack::{self, Pack};
 use crate::plan::values::View;
 use crate::plan::windows::{BlockRun, block_count, block_runs, tile_runs};
-use crate::plan::{Part, Place, PlanError, Precision};
+use crate::plan::{Part, Place, PlanError, PlanOptions, Precision};
+use crate::target::{Isa, Target};
 use crate::vector::{F32, TILE_LANES, TILE_ROWS};
 
 /// Fewest inputs of a sum that are worth a tile: those of one row.
 const FEWEST_INPUTS: u64 = 32;
 /// Fewest input channels, since each tap is padded to a vector of them.
 const FEWEST_CHANNELS: u32 = 4;
+
+/// Fewest outputs of a convolution whose products are exact to f32, so that rows of three parts are made for enough
+/// panels: here and below vectors are faster otherwise, where another thread shares the core.
+const EXACT_OUTPUTS: u32 = 128;
+/// Inputs of its sums: fewer do not hide what becomes of sums, and of more, rows and a panel leave the level-2 cache.
+const EXACT_INPUTS: RangeInclusive<u64> = 128..=2304;
+/// Fewest pixels of it: its weights are half as large again as f32.
+const EXACT_PIXELS: u64 = 64;
 
 /// Fewest pixels of a block that make it worth while to read all weights for them, where there is a choice.
 const FULL_BLOCK: u32 = 8 * BLOCK;
@@ -42,7 +51,7 @@ pub(super) struct Matrix {
     step: u64,
     /// Of all rows of a plane.
     plane: u64,
-    format: Format,
+    planes: Planes,
     chunks: u64,
 }
 
@@ -58,13 +67,13 @@ pub(super) struct Product<'a> {
 }
 
 impl Matrix {
-    fn planes(&self) -> u64 {
-        if matches!(self.format, Format::Split { .. }) { 2 } else { 1 }
+    fn format(&self) -> Format {
+        Format::Bf16(self.planes)
     }
 
     /// First byte behind the matrix.
     pub fn end(&self) -> u64 {
-        self.origin + self.planes() * self.plane
+        self.origin + u64::from(self.planes.count) * self.plane
     }
 
     /// The same matrix at the start of an operand.
@@ -86,22 +95,27 @@ fn row_step(chunks: u64) -> u64 {
     (chunks | 1) * 64
 }
 
-/// Whether a convolution runs by tiles in plans of a precision.
-fn takes_tiles(conv: &Conv, precision: Precision) -> bool {
+/// Whether the convolution that yields the value of `node` runs by tiles.
+pub fn takes_tiles(node: &Node, conv: &Conv, options: &PlanOptions, target: Target) -> bool {
     let (ic, oc) = (conv.partition.ic(), conv.partition.oc());
-    let chunks = pack::chunks(conv);
-    precision != Precision::F32
+    let inputs = u64::from(ic) * conv.window.taps();
+    let pixels = node.shape.pixels().saturating_mul(u64::from(options.batch));
+    let pays = options.precision != Precision::F32
+        || oc >= EXACT_OUTPUTS && EXACT_INPUTS.contains(&inputs) && pixels >= EXACT_PIXELS;
+    let panel = matmul::panel_bytes(pack::chunks(conv), 2, u64::from(options.precision.parts()));
+    target.isa >= Isa::Amx
         && conv.partition.segments() == 1
         && oc >= TILE_LANES
         && ic >= FEWEST_CHANNELS
-        && u64::from(ic) * conv.window.taps() >= FEWEST_INPUTS
-        && matmul::panel_bytes(chunks, 2, 2) <= STEP_LIMIT
+        && inputs >= FEWEST_INPUTS
+        && pays
+        && panel <= STEP_LIMIT
 }
 
-/// Multiply-adds of a node, of one image, that plans of a precision do by tiles; its others are done in vectors.
-pub fn tile_macs(graph: &Graph, id: NodeId, precision: Precision) -> u64 {
+/// Multiply-adds of a node, of one image, that a plan does by tiles; its others are done in vectors.
+pub fn tile_macs(graph: &Graph, id: NodeId, options: &PlanOptions, target: Target) -> u64 {
     let node = graph.node(id);
-    let takes_tiles = |conv: &Conv| takes_tiles(conv, precision);
+    let takes_tiles = |conv: &Conv| takes_tiles(node, conv, options, target);
     let [first, second] = stage_macs(graph, id);
     match &node.op {
         Op::Conv(conv) if takes_tiles(conv) => first,
@@ -113,8 +127,8 @@ pub fn tile_macs(graph: &Graph, id: NodeId, precision: Precision) -> u64 {
 
 impl Planner<'_> {
     /// Whether a convolution runs by tiles.
-    pub(super) fn takes_tiles(&self, conv: &Conv) -> bool {
-        takes_tiles(conv, self.program.options.precision)
+    pub(super) fn takes_tiles(&self, id: NodeId, conv: &Conv) -> bool {
+        takes_tiles(self.graph.node(id), conv, &self.program.options, self.program.target)
     }
 
     /// The matrix of `pixels` rows for a convolution.
@@ -123,17 +137,15 @@ impl Planner<'_> {
         let step = row_step(chunks);
         let plane = u64::from(pixels.next_multiple_of(TILE_ROWS)) * step;
         self.limit(self.graph.node(id), "a matrix of bf16 values", plane, STEP_LIMIT)?;
-        let format = match self.program.options.precision {
-            Precision::Split => Format::Split { plane: plane as i32 },
-            _ => Format::Bf16,
-        };
-        Ok(Matrix { operand: Operand::Scratch, origin: SUMS_BYTES, step, plane, format, chunks })
+        let count = self.program.options.precision.parts();
+        let planes = Planes { count, distance: if count > 1 { plane as i32 } else { 0 } };
+        Ok(Matrix { operand: Operand::Scratch, origin: SUMS_BYTES, step, plane, planes, chunks })
     }
 
     /// Bytes of a matrix of `pixels` rows, all planes.
     fn matrix_bytes(&self, conv: &Conv, pixels: u32) -> u64 {
-        let planes = if self.program.options.precision == Precision::Split { 2 } else { 1 };
-        u64::from(pixels) * row_step(pack::chunks(conv)) * planes
+        let planes = self.program.options.precision.parts();
+        u64::from(pixels) * row_step(pack::chunks(conv)) * u64::from(planes)
     }
 
     /// A convolution that is not fused with another.
@@ -269,8 +281,7 @@ impl Planner<'_> {
     }
 
     fn tile_constants(&mut self, conv: &Conv) -> [Place; 2] {
-        let split = self.program.options.precision == Precision::Split;
-        self.pack(Pack::Tiles { conv: conv.clone(), split })
+        self.pack(Pack::Tiles { conv: conv.clone(), parts: self.program.options.precision.parts() })
     }
 
     pub(super) fn product<'p>(
@@ -358,7 +369,7 @@ impl Planner<'_> {
             row: if kh > 1 { (input.row * dilation_rows) as i32 } else { 0 },
             out: product.matrix.step as i32,
             load: product.load,
-            format: product.matrix.format,
+            planes: product.matrix.planes,
         };
         self.kernel(Descriptor::Gather(descriptor))
     }
@@ -395,10 +406,7 @@ impl Planner<'_> {
             tiles: columns.div_ceil(TILE_LANES),
             chunks: product.matrix.chunks as u32,
             step: product.matrix.step as i32,
-            plane: match product.matrix.format {
-                Format::Split { plane } => Some(plane),
-                _ => None,
-            },
+            planes: product.matrix.planes,
             out: surfaces.out.pixel as i32,
             add: if adds { surfaces.add.pixel as i32 } else { 0 },
             post: product.post.to_vec(),
@@ -461,7 +469,7 @@ impl Planner<'_> {
         b.divide(1, |b, _| {
             let to = matrix.surface(out.w());
             let surfaces = Surfaces { input: maps.surfaces().input, out: to.clone(), add: to };
-            self.spatial_units(b, &spatial, ((input, out), matrix.format), &surfaces);
+            self.spatial_units(b, &spatial, ((input, out), matrix.format()), &surfaces);
         });
         let memory = self.between_steps(matrix.end());
         let mut operands = self.operands_of_first(id, memory);
@@ -513,7 +521,7 @@ impl Planner<'_> {
         if is_depthwise(spatial.conv) {
             let matrix = product.matrix.surface(ow);
             let surfaces = Surfaces { out: matrix.clone(), add: matrix, ..here.clone() };
-            self.spatial_rows(b, spatial, ((w, ow), product.matrix.format), run, &surfaces);
+            self.spatial_rows(b, spatial, ((w, ow), product.matrix.format()), run, &surfaces);
             return;
         }
         let pixel = i64::from(self.program.target.padded(spatial.conv.partition.oc())) * i64::from(F32);
@@ -544,7 +552,7 @@ fn call_panel(
 ) {
     let matrix = &product.matrix;
     let columns = i64::from(BLOCK) * i64::from(F32);
-    let weights = matmul::panel_bytes(matrix.chunks, 2, matrix.planes()) as i64;
+    let weights = matmul::panel_bytes(matrix.chunks, 2, u64::from(matrix.planes.count)) as i64;
     let move_to = |origin: Offset, bytes: i64| origin.plus(i64::from(first) * bytes).along(panel, bytes);
     let constant = |operand, bytes| argument(operand, move_to(Offset::default(), bytes));
     let arguments = vec![
