@@ -158,6 +158,37 @@ pub struct Target {
     pub unit_macs: u64,
     /// What instructions cost, by which plans choose between kernels.
     pub times: InstructionTimes,
+    /// Which convolutions have f32 products by tiles, where there are tiles.
+    pub exact_tiles: ExactTiles,
+}
+
+/// Convolutions for which tiles are faster than vectors although an f32 product takes six of theirs. On cores that are
+/// shared with another thread the gain is small, and these are the limits of it there (benches/LOG.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ExactTiles {
+    /// Fewest outputs: the parts of a pixel's inputs are made once for all of them.
+    pub fewest_outputs: u32,
+    /// Fewest inputs of a sum: shorter products do not hide what becomes of sums.
+    pub fewest_inputs: u64,
+    /// Most inputs of a sum: of more, the parts of a block and of a panel leave the level-2 cache.
+    pub most_inputs: u64,
+    /// Fewest pixels of all images: weights are half as large again as f32.
+    pub fewest_pixels: u64,
+}
+
+impl Default for ExactTiles {
+    fn default() -> Self {
+        Self { fewest_outputs: 128, fewest_inputs: 128, most_inputs: 2304, fewest_pixels: 64 }
+    }
+}
+
+impl ExactTiles {
+    /// Whether a convolution of `outputs` by sums of `inputs` is one, for so many pixels.
+    pub fn include(self, outputs: u32, inputs: u64, pixels: u64) -> bool {
+        outputs >= self.fewest_outputs
+            && (self.fewest_inputs..=self.most_inputs).contains(&inputs)
+            && pixels >= self.fewest_pixels
+    }
 }
 
 impl Target {
@@ -169,7 +200,16 @@ impl Target {
             Isa::Avx512 | Isa::Amx => (16, 32),
         };
         let fused = isa > Isa::Baseline || fused_multiply_add();
-        Self { isa, lanes, registers, fused, cache_bytes: 1 << 20, unit_macs: 1 << 19, times: isa.times() }
+        Self {
+            isa,
+            lanes,
+            registers,
+            fused,
+            cache_bytes: 1 << 20,
+            unit_macs: 1 << 19,
+            times: isa.times(),
+            exact_tiles: ExactTiles::default(),
+        }
     }
 
     /// 128-bit vectors, which every Cranelift target has; fused multiply-add as this machine has it.

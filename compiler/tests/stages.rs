@@ -16,7 +16,7 @@ use xcc_compiler::codegen::{self, CompiledFunction, clif};
 use xcc_compiler::elaborate;
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanOptions, Precision, Program, plan};
-use xcc_compiler::target::{Isa, Target};
+use xcc_compiler::target::{ExactTiles, Isa, Target};
 
 /// The baseline as on machines with fused multiply-add.
 fn target() -> Target {
@@ -90,8 +90,10 @@ fn plans_of_bands_of_rows() {
 
 #[test]
 fn plans_and_kernels_with_tiles() {
-    for precision in [Precision::Bf16, Precision::Split] {
-        let program = program_for("tiles", Target::of(Isa::Amx), PlanOptions { precision, ..OPTIONS });
+    let exact_tiles = ExactTiles { fewest_outputs: 16, fewest_inputs: 32, most_inputs: 64, fewest_pixels: 1 };
+    let target = Target { exact_tiles, ..Target::of(Isa::Amx) };
+    for precision in Precision::ALL {
+        let program = program_for("tiles", target, PlanOptions { precision, ..OPTIONS });
         check("tiles", &format!("{precision}.plan"), program.to_string());
         if precision == Precision::Bf16 {
             check("tiles", "vir", vir(&program));
@@ -100,7 +102,7 @@ fn plans_and_kernels_with_tiles() {
 }
 
 #[test]
-fn f32_code_for_amx_is_that_for_avx512() {
+fn f32_layers_that_are_small_have_the_same_code_for_amx_as_for_avx512() {
     let text = |isa| program_for("separable", Target::of(isa), OPTIONS).to_string();
     assert_eq!(text(Isa::Amx).replacen("for amx", "for avx512", 1), text(Isa::Avx512));
 }

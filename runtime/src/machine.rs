@@ -82,7 +82,9 @@ pub fn available_memory() -> Option<u64> {
 
 /// Why kernels may not use tile registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the system does not permit this process the use of amx (error {code}); run with --precision f32")]
+#[error(
+    "the system does not permit this process the use of amx (error {code}); run with --target avx512, in f32"
+)]
 pub struct NoTiles {
     /// The error of the system call.
     code: i32,

@@ -45,9 +45,10 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// What computes most products of a network in this precision.
-    pub fn of(precision: Precision) -> Self {
-        if precision == Precision::F32 { Unit::Vectors } else { Unit::Tiles }
+    /// What computes most products of large layers.
+    pub fn of(precision: Precision, target: Target) -> Self {
+        let is_narrow = target.isa < Isa::Amx && precision == Precision::F32;
+        if is_narrow { Unit::Vectors } else { Unit::Tiles }
     }
 }
 

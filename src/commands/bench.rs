@@ -6,6 +6,7 @@ use clap::Args;
 use xcc_compiler::cost::total_macs;
 use xcc_compiler::graph::Graph;
 use xcc_compiler::passes::{self, PASSES};
+use xcc_runtime::peak::Unit;
 
 use crate::cli::{self, Failure};
 use crate::measure::peaks::{Peak, Peaks};
@@ -17,9 +18,10 @@ use report::Report;
 ///
 /// Every run is timed on its own, from compact input to compact output. The peak is what one core reaches
 /// with nothing but multiply-adds of the same vectors, measured in the same process before, between and
-/// after the runs (the median counts), times the number of threads. In bf16 it is that of nothing but
-/// products of tiles in all threads, in split a third of it, since a multiply-add takes three products there;
-/// layers that stay in f32 can't reach it. `xcc profile` tells the steps apart.
+/// after the runs (the median counts), times the number of threads. With AMX it is that of nothing but
+/// products of tiles in all threads: in bf16 all of it, in split a third and in f32 a sixth, since a
+/// multiply-add takes three or six products there. Layers that run in vectors have another peak; `xcc profile`
+/// tells the steps apart.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -35,7 +37,7 @@ from beginning to end, so less than their sum); then `warmup` (runs before those
 count), `times_ms` (every run that counts, in order), `median_ms`, `p5_ms`, `p95_ms`,
 `min_ms`, `macs` (multiply-adds of one image), `gflops` (2 x macs x batch / median),
 `peak_gflops` (of the precision: median of one core, times threads),
-`peak_samples_gflops` (one core; in bf16 and split while all threads work; every
+`peak_samples_gflops` (one core; that of tiles while all threads work; every
 measurement, in order: before, between and after the runs), `peak_share` and
 `peak_rss_mb` (most memory of the process in 10^6 bytes, or null).")]
 pub struct Arguments {
@@ -47,7 +49,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { measure } = arguments;
     let Subject { settings, start, graph, engine, input, target } = Subject::new(measure)?;
-    let peak = Peak::new(measure.job.network.precision, settings.threads);
+    let precision = measure.job.network.precision;
+    let peak = Peak::new(precision, Unit::of(precision, target), settings.threads);
     let mut peaks = Peaks::begin(target, vec![peak.clone()])?;
     let run = || timed(|| engine.run(&input)).map(|(_, time)| time);
     let taken = with_progress("measuring", || measure.plan().take(run, || peaks.between()))?;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use xcc_compiler::plan::Precision;
+use xcc_compiler::target::Target;
+use xcc_runtime::peak::Unit;
 use xcc_runtime::{Model, bandwidth};
 
 use crate::cli::{self, Failure};
@@ -25,8 +27,8 @@ const BANDWIDTH_TIME: Duration = Duration::from_millis(100);
 /// is the longer of its operations at the machine's peak and its bytes (inputs, outputs and weights,
 /// each once) at the bandwidth that threads have beyond their level-2 caches, both measured in the same
 /// process. The longer one bounds the step, `compute` or `memory`, unless the step takes more than twice as
-/// long: then it is bound by `overhead`. In bf16 and split, products of tiles have the peak of tiles, and what stays
-/// in f32, such as depthwise parts, has that of vectors.
+/// long: then it is bound by `overhead`. With AMX, products of tiles have the peak of tiles, and what runs in
+/// vectors, such as depthwise parts, has that of vectors.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -44,7 +46,7 @@ JSON: an object on one line with `model`, `parameters` (of the spec), `backend`,
 `threads`, `weights` (a file or null), `seed` (of random weights or null), `target`, `precision`, `processor`,
 `features`, `warmup` (runs before those that count), `times_ms` (every run that counts, in order),
 `median_ms`, `peak_gflops` (of the precision: median of one core, times threads), `f32_peak_gflops`
-(of what stays in f32), `bandwidth_gbs` (10^9 bytes in a second, all threads), `steps`, `families` and `between` (copying of inputs and outputs, waking of
+(of what runs in vectors), `bandwidth_gbs` (10^9 bytes in a second, all threads), `steps`, `families` and `between` (copying of inputs and outputs, waking of
 threads) with `ms` and `share`. A step has `step` (from 0, as in the plan), `layer`, `kernels`
 (objects with `kernel`, `name`, `calls` and `instructions`, the share of the step's; the largest
 first), `ms` (median), `p5_ms`, `p95_ms`, `share`, `macs` (of all images of a run), `tile_macs`
@@ -76,7 +78,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let model = engine.model().ok_or_else(no_steps)?;
     let bandwidth = || bandwidth::measure(target, settings.threads, BANDWIDTH_TIME).map_err(Failure::input);
     let before = bandwidth()?;
-    let mut peaks = Peaks::begin(target, peaks_of(measure.job.network.precision, settings.threads))?;
+    let precision = measure.job.network.precision;
+    let mut peaks = Peaks::begin(target, peaks_of(precision, target, settings.threads))?;
     let run = || timed_run(model, &input);
     let taken = with_progress("measuring", || measure.plan().take(run, || peaks.between()))?;
     let peaks = peaks.end()?;
@@ -92,10 +95,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if measure.job.json { cli::print_json(&report) } else { cli::print(&report.text()) }
 }
 
-/// The peak of f32, and that of another precision behind it.
-fn peaks_of(precision: Precision, threads: u32) -> Vec<Peak> {
-    let all = [Some(Precision::F32), (precision != Precision::F32).then_some(precision)];
-    all.into_iter().flatten().map(|precision| Peak::new(precision, threads)).collect()
+/// The peak of vectors, and that of tiles behind it where a network has them.
+fn peaks_of(precision: Precision, target: Target, threads: u32) -> Vec<Peak> {
+    let tiles = Some(Unit::of(precision, target)).filter(|unit| *unit == Unit::Tiles);
+    let vectors = Peak::new(Precision::F32, Unit::Vectors, threads);
+    std::iter::once(vectors).chain(tiles.map(|unit| Peak::new(precision, unit, threads))).collect()
 }
 
 fn roofs(peaks: &[Peak], bandwidth: f64) -> Roofs {

@@ -19,30 +19,42 @@ const INTERVAL: Duration = Duration::from_millis(50);
 pub struct Peak {
     /// What products are computed in.
     pub precision: Precision,
+    /// What computes them.
+    pub unit: Unit,
     /// Threads of a run.
     pub threads: u32,
-    /// 10^9 operations in a second of one thread, in the order of measurement: in f32 while one core works, else while
+    /// 10^9 operations in a second of one thread, in the order of measurement: in vectors while one core works, else while
     /// all threads do, since cores may share matrix units or the power for them.
     pub gflops: Vec<f64>,
 }
 
 impl Peak {
     /// Not measured yet.
-    pub fn new(precision: Precision, threads: u32) -> Self {
-        Self { precision, threads, gflops: Vec::new() }
+    pub fn new(precision: Precision, unit: Unit, threads: u32) -> Self {
+        Self { precision, unit, threads, gflops: Vec::new() }
     }
 
     fn measure(&mut self, target: Target, time: Duration) -> Result<(), Failure> {
-        let unit = Unit::of(self.precision);
-        let threads = if unit == Unit::Vectors { 1 } else { self.threads };
-        let products = peak::measure(target, unit, threads, time).map_err(Failure::input)?;
+        let threads = if self.unit == Unit::Vectors { 1 } else { self.threads };
+        let products = peak::measure(target, self.unit, threads, time).map_err(Failure::input)?;
         self.add(products, threads);
         Ok(())
     }
 
     /// Adds a measurement: operations in a second by products that `threads` threads reach together.
     fn add(&mut self, products: f64, threads: u32) {
-        self.gflops.push(products / f64::from(threads) / f64::from(self.precision.products()) / 1e9);
+        self.gflops.push(products / f64::from(threads) / f64::from(self.products()) / 1e9);
+    }
+
+    /// Products that a multiply-add takes.
+    fn products(&self) -> u32 {
+        if self.unit == Unit::Tiles { self.precision.products() } else { 1 }
+    }
+
+    /// What it is the peak of.
+    pub fn name(&self) -> String {
+        let by_tiles = self.unit == Unit::Tiles && self.precision == Precision::F32;
+        format!("{}{}", self.precision, if by_tiles { " by tiles" } else { "" })
     }
 
     /// What all threads reach: the median of the measurements of one, times their number.
@@ -55,12 +67,10 @@ impl Peak {
         let (one, threads) = (quantile(&self.gflops, 0.5), self.threads);
         let factors = if threads == 1 { String::new() } else { format!("{threads} x {one:.1}: ") };
         let [low, high] = [0.0, 1.0].map(|share| quantile(&self.gflops, share));
-        let what = match self.precision {
-            Precision::F32 => "multiply-adds alone on one core".to_owned(),
-            Precision::Bf16 => "bf16 products of tiles alone".to_owned(),
-            Precision::Split => {
-                format!("bf16 products of tiles alone, {} a multiply-add", self.precision.products())
-            }
+        let what = match (self.unit, self.products()) {
+            (Unit::Vectors, _) => "multiply-adds alone on one core".to_owned(),
+            (Unit::Tiles, 1) => "bf16 products of tiles alone".to_owned(),
+            (Unit::Tiles, products) => format!("bf16 products of tiles alone, {products} a multiply-add"),
         };
         format!("{factors}{what}, median of {low:.1} to {high:.1}")
     }
@@ -112,13 +122,14 @@ mod tests {
 
     #[test]
     fn peaks_are_those_of_multiply_adds_by_all_threads() {
-        let peak = |precision, together| {
-            let mut peak = Peak::new(precision, 2);
+        let peak = |precision, unit, together| {
+            let mut peak = Peak::new(precision, unit, 2);
             [3e12, 1e12, 2e12].into_iter().for_each(|products| peak.add(products, together));
             peak.of_threads()
         };
-        assert_eq!(peak(Precision::F32, 1), 4000.0);
-        assert_eq!(peak(Precision::Bf16, 2), 2000.0);
-        assert!((peak(Precision::Split, 2) - 2000.0 / 3.0).abs() < 1e-9);
+        assert_eq!(peak(Precision::F32, Unit::Vectors, 1), 4000.0);
+        assert_eq!(peak(Precision::Bf16, Unit::Tiles, 2), 2000.0);
+        assert!((peak(Precision::Split, Unit::Tiles, 2) - 2000.0 / 3.0).abs() < 1e-9);
+        assert!((peak(Precision::F32, Unit::Tiles, 2) - 2000.0 / 6.0).abs() < 1e-9);
     }
 }

@@ -35,7 +35,7 @@ impl Run {
 pub struct Roofs {
     /// 10^9 operations in a second, of f32 values in vectors.
     pub vectors: f64,
-    /// 10^9 operations in a second by tiles, in the precision of the run; `None` where it is f32.
+    /// 10^9 operations in a second by tiles, in the precision of the run; `None` where there are none.
     pub tiles: Option<f64>,
     /// Bytes in a second that are read.
     pub bandwidth: f64,

@@ -26,7 +26,7 @@ pub fn update(results: &mut Results) {
 /// What bounds points of a precision; `None` where its peak was not measured.
 fn roofs(roof: &Roof, precision: Precision) -> Option<Roofs> {
     let tiles = match precision {
-        Precision::F32 => None,
+        Precision::F32 => roof.tiles(precision),
         _ => Some(roof.peak(precision)?),
     };
     Some(Roofs { vectors: roof.peak_gflops, tiles, bandwidth: roof.bandwidth_gbs * 1e9 })
@@ -91,7 +91,9 @@ mod tests {
         };
         let [macs, tile_macs] = [1_600_000_000, 1_500_000_000];
         let both = step(macs, Some(tile_macs));
-        assert_eq!(bound(&roof, Precision::F32, &both), Some(32.0));
+        let vectors = Roof { bf16_gflops: None, ..roof.clone() };
+        assert_eq!(bound(&vectors, Precision::F32, &both), Some(32.0));
+        assert_eq!(bound(&roof, Precision::F32, &both), Some(12.0));
         assert_eq!(bound(&roof, Precision::Bf16, &both), Some(2.0));
         assert_eq!(bound(&roof, Precision::Split, &both), Some(6.0));
         // What is not known leads to no figure.

@@ -11,6 +11,7 @@ use xcc_compiler::graph::Graph;
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::Precision;
 use xcc_compiler::target::Target;
+use xcc_runtime::peak::Unit;
 use xcc_runtime::weights::Weights;
 use xcc_runtime::{Model, bandwidth, machine};
 
@@ -82,16 +83,17 @@ pub fn measure(
     Ok(())
 }
 
-/// The peaks that bound the points of a sweep, with the samples that there are: that of f32 of one core, and that of bf16
-/// for each number of threads where there are other precisions.
+/// The peaks that bound the points of a sweep, with the samples that there are: that of vectors of one core, and that of
+/// tiles for each number of threads where points have them.
 fn peaks(results: &Results) -> Vec<Peak> {
-    let f32 = Precision::F32.to_string();
-    let has_tiles = results.sweep.precisions.iter().any(|precision| *precision != f32);
+    let unit =
+        |precision: &String| Some(Unit::of(precision.parse().ok()?, results.sweep.target.parse().ok()?));
+    let has_tiles = results.sweep.precisions.iter().any(|precision| unit(precision) == Some(Unit::Tiles));
     let samples = results.sampling.peak_samples_gflops.clone();
-    let vectors = Peak { gflops: samples, ..Peak::new(Precision::F32, 1) };
+    let vectors = Peak { gflops: samples, ..Peak::new(Precision::F32, Unit::Vectors, 1) };
     let tiles = |roof: &Roof| Peak {
         gflops: roof.bf16_samples_gflops.clone(),
-        ..Peak::new(Precision::Bf16, roof.threads)
+        ..Peak::new(Precision::Bf16, Unit::Tiles, roof.threads)
     };
     let roofs = results.machine.roofs.iter().filter(|_| has_tiles);
     std::iter::once(vectors).chain(roofs.map(tiles)).collect()
@@ -99,9 +101,9 @@ fn peaks(results: &Results) -> Vec<Peak> {
 
 /// Puts all samples of a peak into its place.
 fn keep_peak(results: &mut Results, peak: &Peak) {
-    let place = match peak.precision {
-        Precision::F32 => Some(&mut results.sampling.peak_samples_gflops),
-        _ => {
+    let place = match peak.unit {
+        Unit::Vectors => Some(&mut results.sampling.peak_samples_gflops),
+        Unit::Tiles => {
             let roof = results.machine.roofs.iter_mut().find(|roof| roof.threads == peak.threads);
             roof.map(|roof| &mut roof.bf16_samples_gflops)
         }

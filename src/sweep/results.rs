@@ -193,13 +193,18 @@ pub struct Roof {
 }
 
 impl Roof {
-    /// 10^9 operations in a second of multiply-adds in a precision; `None` where it was not measured.
+    /// 10^9 operations in a second of multiply-adds in a precision, in f32 those in vectors; `None` where it was not
+    /// measured.
     pub fn peak(&self, precision: Precision) -> Option<f64> {
-        let all = match precision {
+        match precision {
             Precision::F32 => Some(self.peak_gflops).filter(|peak| *peak > 0.0),
-            Precision::Bf16 | Precision::Split => self.bf16_gflops,
-        };
-        all.map(|peak| peak / f64::from(precision.products()))
+            Precision::Bf16 | Precision::Split => self.tiles(precision),
+        }
+    }
+
+    /// 10^9 operations in a second of multiply-adds by tiles in a precision; `None` where it was not measured.
+    pub fn tiles(&self, precision: Precision) -> Option<f64> {
+        Some(self.bf16_gflops? / f64::from(precision.products()))
     }
 }
 

@@ -58,7 +58,8 @@ fn head(results: &Results, width: usize) -> String {
     lines.join("\n") + "\n\n"
 }
 
-/// What the machine reaches with so many threads, in f32 and in the precisions of the sweep.
+/// What the machine reaches with so many threads, in f32 and in the precisions of the sweep; what tiles do in f32 behind
+/// that, where it is swept and was measured.
 pub fn roof_text(sweep: &Sweep, roof: &Roof) -> String {
     let is_swept = |precision: &Precision| sweep.precisions.contains(&precision.to_string());
     let shown = |precision: &Precision| *precision == Precision::F32 || is_swept(precision);
@@ -66,7 +67,9 @@ pub fn roof_text(sweep: &Sweep, roof: &Roof) -> String {
         .into_iter()
         .filter(shown)
         .filter_map(|precision| Some(format!("{:.1} GFLOP/s in {precision}", roof.peak(precision)?)));
-    let peaks: Vec<String> = peaks.collect();
+    let tiles = roof.tiles(Precision::F32).filter(|_| is_swept(&Precision::F32));
+    let tiles = tiles.map(|peak| format!("{peak:.1} GFLOP/s in f32 by tiles"));
+    let peaks: Vec<String> = peaks.chain(tiles).collect();
     let threads = counted(roof.threads as usize, "thread");
     format!("peak of {threads}: {}, {:.1} GB/s", peaks.join(", "), roof.bandwidth_gbs)
 }

@@ -290,7 +290,9 @@ impl MatmulPanel {
             let first = plane * i64::from(self.planes.distance)
                 + from_row
                 + i64::from(number) * i64::from(TILE_BYTES);
-            lines.extend((0..stretch.rows as i64 * i64::from(TILE_ROWS)).map(|row| (rows, first + row * step)));
+            lines.extend(
+                (0..stretch.rows as i64 * i64::from(TILE_ROWS)).map(|row| (rows, first + row * step)),
+            );
         }
         let bytes = i64::from(self.chunk_bytes());
         let first = i64::from(number) * bytes;

@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::bands::{self, LayerRows};
 use super::PlanOptions;
+use super::bands::{self, LayerRows};
 use super::lower::takes_tiles;
 use crate::cost::macs;
 use crate::graph::{Conv, Graph, NodeId, Op, Pool, Post, Separable, Window};

@@ -372,7 +372,8 @@ struct TilePanel<'a> {
 fn tiles(conv: &Conv, parts: u32, source: &dyn WeightSource, weights: &mut [f32], bias: &mut [f32]) {
     let elements = Elements::new(conv, source);
     copy(&elements.folded.shift, bias);
-    let (taps, padded) = (conv.window.taps() as usize, conv.partition.ic().next_multiple_of(TILE_LANES) as usize);
+    let (taps, padded) =
+        (conv.window.taps() as usize, conv.partition.ic().next_multiple_of(TILE_LANES) as usize);
     let mut panels = tile_panels(conv, parts, weights);
     for (block, held) in elements.blocks_of(0..conv.partition.oc() as usize) {
         for (tap, first) in rows_in_turn(taps, block.inputs.len()) {
@@ -427,7 +428,12 @@ impl TilePanel<'_> {
     }
 
     /// Writes the weights of an even row and of the one after it for some columns of a tile, part by part.
-    fn write_pair(&mut self, row: usize, (tile, columns): (usize, Range<usize>), [even, odd]: [&[f32; LANES]; 2]) {
+    fn write_pair(
+        &mut self,
+        row: usize,
+        (tile, columns): (usize, Range<usize>),
+        [even, odd]: [&[f32; LANES]; 2],
+    ) {
         let (chunk, within) = (row / matmul::CHUNK as usize, row % matmul::CHUNK as usize);
         let lanes = columns.start - tile * LANES..columns.end - tile * LANES;
         for (plane, words) in pair_parts(even, odd).iter().enumerate().take(self.planes) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use xcc_compiler::graph::{NodeId, WeightSource};
 use xcc_compiler::plan::{Precision, Program, View};
-use xcc_compiler::target::{Isa, Target};
+use xcc_compiler::target::{ExactTiles, Isa, Target};
 use xcc_runtime::machine::permit_tiles;
 
 /// The targets that this machine can run; those that it cannot are named.
@@ -18,21 +18,23 @@ pub fn targets() -> Vec<Target> {
     Target::available()
 }
 
-/// The precisions to test on a target that this machine can run. In f32, the code for amx is that for avx512.
+/// The precisions of a target that this machine can run.
 pub fn precisions(target: Target) -> impl Iterator<Item = Precision> {
     if target.isa == Isa::Amx {
         permit_tiles().expect("a machine with amx permits its use");
     }
-    let is_tested = move |precision: &Precision| (*precision == Precision::F32) == (target.isa < Isa::Amx);
-    Precision::ALL.into_iter().filter(is_tested)
+    Precision::ALL.into_iter().filter(move |precision| precision.is_for(target))
 }
 
 /// The target as it is, or, for three of four seeds, with a level-2 cache so small that the maps of tests do not fit: layers
-/// then run in blocks, and chains of them in bands.
+/// then run in blocks, and chains of them in bands. In f32, layers run by tiles, or only those with some outputs.
 pub fn with_some_cache(target: Target, seed: u64) -> Target {
     let cache_bytes = [target.cache_bytes, 1 << 10, 4 << 10, 16 << 10][seed as usize % 4];
     let unit_macs = [target.unit_macs, 16, 1000][(seed / 4) as usize % 3];
-    Target { cache_bytes, unit_macs, ..target }
+    let fewest_outputs = [1, 1, 24, 48][(seed / 12) as usize % 4];
+    let exact_tiles =
+        ExactTiles { fewest_outputs, fewest_inputs: 1, most_inputs: u64::MAX, fewest_pixels: 1 };
+    Target { cache_bytes, unit_macs, exact_tiles, ..target }
 }
 
 /// The packed constants, in f32 values.

@@ -83,7 +83,7 @@ impl Report {
         table.row(["run".to_owned(), format!("{:.3} ms", self.median_ms), runs]);
         for peak in &self.peaks {
             let name =
-                if self.peaks.len() > 1 { format!("peak of {}", peak.precision) } else { "peak".to_owned() };
+                if self.peaks.len() > 1 { format!("peak of {}", peak.name()) } else { "peak".to_owned() };
             table.row([name, format!("{:.1} GFLOP/s", peak.of_threads()), peak.remark()]);
         }
         let remark = format!("reading {} in each thread", numbers::bytes(BUFFER_BYTES));

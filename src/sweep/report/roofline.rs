@@ -42,18 +42,19 @@ fn caption(point: &Point) -> String {
         true => format!(" Layers without multiply-adds, {unplaced:.1} % of the time, have no place here."),
         false => String::new(),
     };
-    let f32 = match is_f32(point) {
-        true => "",
-        false => " Layers that stay in f32, such as depthwise ones, reach the dashed line at most.",
+    let vectors = match has_tiles(point) {
+        false => "",
+        true => " What runs in vectors, such as depthwise layers, reaches the dashed line at most.",
     };
     format!(
         "Each mark is a layer as it runs; its area grows with its share of the time. Above the slope of memory are \
-         layers that find their data in caches.{f32}{rest}"
+         layers that find their data in caches.{vectors}{rest}"
     )
 }
 
-fn is_f32(point: &Point) -> bool {
-    point.precision == Precision::F32.to_string()
+fn has_tiles(point: &Point) -> bool {
+    point.precision != Precision::F32.to_string()
+        || point.steps.iter().any(|step| step.tile_macs.is_some_and(|macs| macs > 0))
 }
 
 /// The share of a point's time in steps that have no place in the chart, for want of multiply-adds.
@@ -70,7 +71,9 @@ fn chart(point: &Point, roof: &Roof, classes: &[&str]) -> Option<Chart> {
         return None;
     }
     let precision = point.precision.parse().unwrap_or_default();
-    let peak = roof.peak(precision).unwrap_or(roof.peak_gflops);
+    let has_tiles = has_tiles(point);
+    let measured = if has_tiles { roof.tiles(precision) } else { roof.peak(precision) };
+    let peak = measured.unwrap_or(roof.peak_gflops);
     let ridge = peak / roof.bandwidth_gbs;
     let least =
         |pick: fn(&(f64, f64)) -> f64| placed.iter().map(|(_, at)| pick(at)).fold(f64::INFINITY, f64::min);
@@ -83,12 +86,16 @@ fn chart(point: &Point, roof: &Roof, classes: &[&str]) -> Option<Chart> {
     let lowest = least(|at| at.1).min(roof.peak_gflops / 4.0) / 1.5;
     let y = Axis::log("speed (GFLOP/s)", lowest, most(|at| at.1).max(peak) * 1.4);
     let mut chart = Chart::new(format!("roofline of {}", point.label), SIZE, x, y);
-    let name = if precision == Precision::F32 { "peak".to_owned() } else { format!("peak of {precision}") };
+    let name = match precision {
+        Precision::F32 if has_tiles => "peak of f32 by tiles".to_owned(),
+        Precision::F32 => "peak".to_owned(),
+        _ => format!("peak of {precision}"),
+    };
     add_slope(&mut chart, roof.bandwidth_gbs, peak);
-    if roof.peak(precision).is_some() {
+    if measured.is_some() {
         add_peak(&mut chart, roof.bandwidth_gbs, (peak, &name), false);
     }
-    if !is_f32(point) {
+    if has_tiles {
         add_peak(&mut chart, roof.bandwidth_gbs, (roof.peak_gflops, "peak of f32"), true);
     }
     add_steps(&mut chart, point, &placed, classes);

@@ -1,7 +1,7 @@
 //! Convolutions, dense layers and the pointwise part of separable layers by tiles of bf16 values: a block of
 //! pixels becomes rows of a matrix in scratch memory, then every panel of weights is multiplied with it.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 
 use super::conv::{Job, Maps, is_depthwise, one_row, set};
 use super::place::{Surface, Surfaces};
@@ -25,14 +25,6 @@ use crate::vector::{F32, TILE_LANES, TILE_ROWS};
 const FEWEST_INPUTS: u64 = 32;
 /// Fewest input channels, since each tap is padded to a vector of them.
 const FEWEST_CHANNELS: u32 = 4;
-
-/// Fewest outputs of a convolution whose products are exact to f32, so that rows of three parts are made for enough
-/// panels: here and below vectors are faster otherwise, where another thread shares the core.
-const EXACT_OUTPUTS: u32 = 128;
-/// Inputs of its sums: fewer do not hide what becomes of sums, and of more, rows and a panel leave the level-2 cache.
-const EXACT_INPUTS: RangeInclusive<u64> = 128..=2304;
-/// Fewest pixels of it: its weights are half as large again as f32.
-const EXACT_PIXELS: u64 = 64;
 
 /// Fewest pixels of a block that make it worth while to read all weights for them, where there is a choice.
 const FULL_BLOCK: u32 = 8 * BLOCK;
@@ -100,8 +92,7 @@ pub fn takes_tiles(node: &Node, conv: &Conv, options: &PlanOptions, target: Targ
     let (ic, oc) = (conv.partition.ic(), conv.partition.oc());
     let inputs = u64::from(ic) * conv.window.taps();
     let pixels = node.shape.pixels().saturating_mul(u64::from(options.batch));
-    let pays = options.precision != Precision::F32
-        || oc >= EXACT_OUTPUTS && EXACT_INPUTS.contains(&inputs) && pixels >= EXACT_PIXELS;
+    let pays = options.precision != Precision::F32 || target.exact_tiles.include(oc, inputs, pixels);
     let panel = matmul::panel_bytes(pack::chunks(conv), 2, u64::from(options.precision.parts()));
     target.isa >= Isa::Amx
         && conv.partition.segments() == 1
