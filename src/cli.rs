@@ -73,7 +73,8 @@ pub struct NetworkArgs {
     /// Choose kernels by the times of instructions in this file, as `xcc calibrate --output FILE` writes them
     #[arg(long, value_name = "FILE")]
     pub constants: Option<PathBuf>,
-    /// What products are computed in: f32; bf16 or split (each factor as two bf16 values), on machines with AMX
+    /// How exact products are: f32 (with AMX, large layers take each factor as three bf16 values, which hold it whole);
+    /// split (as two) or bf16, on machines with AMX
     #[arg(long, value_name = "PRECISION", default_value_t = Precision::F32)]
     pub precision: Precision,
 }

@@ -41,7 +41,9 @@ entity!(
 /// f32 in every case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
-    /// f32 factors.
+    /// f32 factors. Where there are matrix instructions, large layers take each factor as the sum of three bf16 values,
+    /// which hold all of its 24 bits, and six of the nine products of these: what is left out is below 2^-26 of a
+    /// product. Parts of values below 1e-33 are lost, and infinities yield NaN there.
     #[default]
     F32,
     /// Factors rounded to bf16, 8 bits of mantissa, by matrix instructions.
