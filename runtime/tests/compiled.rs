@@ -304,10 +304,13 @@ proptest! {
         (ic, oc) in (4u32..80, 16u32..100),
         (h, w) in (1u32..8, 1u32..14),
         (load, between, last) in (0usize..5, 0usize..5, 0usize..5),
-        (kind, segments, batch) in (0u32..5, 1u32..5, 1u32..3),
+        (kind, segments, batch) in (0u32..7, 1u32..5, 1u32..3),
         seed in any::<u64>(),
     ) {
         prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
+        // Equal segments that are wide enough for tiles, for two of the kinds.
+        let (ic, oc) = if kind > 4 { (ic * segments, oc * segments) } else { (ic, oc) };
+        let wide = Partition::new(vec![ic / segments; segments as usize], vec![oc / segments; segments as usize]);
         let mut builder = Builder::new(Shape::map(h, w, ic));
         let input = builder.activation(builder.input(), Activation::ALL[load]);
         let between = Activation::ALL[between];
@@ -316,6 +319,8 @@ proptest! {
             1 => builder.pointwise(input, oc),
             2 => builder.separable(input, window, cut(ic, ic, ic), between, oc),
             3 => builder.separable(input, window, cut(ic, ic, segments), between, oc),
+            5 => builder.conv(input, window, wide, true),
+            6 => builder.separable(input, window, wide, between, oc),
             _ => {
                 let flat = builder.flatten(input);
                 builder.dense(flat, oc)

@@ -55,12 +55,14 @@ pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
         let new: Vec<NodeId> = nodes(step).filter(|&node| seen.insert(node)).collect();
         let all =
             |macs: &dyn Fn(NodeId) -> u64| new.iter().map(|&node| macs(node)).fold(0, u64::saturating_add);
-        let by_tiles = |node: NodeId| tile_macs(graph, node, &program.options, program.target);
+        let tiles_of_stages = |node: NodeId| tile_macs(graph, node, &program.options, program.target);
+        let by_tiles = |node: NodeId| tiles_of_stages(node).iter().sum();
+        let [spatial_tiles, pointwise_tiles] = tiles_of_stages(step.node);
         let [spatial, pointwise] = stage_macs(graph, step.node);
         let (products, tiles) = match step.part {
             Part::Whole => (all(&|node| macs(graph, node).total()), all(&by_tiles)),
-            Part::Spatial => (spatial, 0),
-            Part::Pointwise => (pointwise, by_tiles(step.node)),
+            Part::Spatial => (spatial, spatial_tiles),
+            Part::Pointwise => (pointwise, pointwise_tiles),
             Part::Activation | Part::Windows => (0, 0),
             Part::Products => (macs(graph, step.node).total(), by_tiles(step.node)),
         };
@@ -239,7 +241,9 @@ mod tests {
             u64::from(program.portions),
             &mut |kernel, _, calls| {
                 if let Descriptor::Matmul(panel) = &program.kernels[kernel.index()] {
-                    let rows = u64::from(panel.pixels.div_ceil(TILE_ROWS) * panel.tiles * panel.chunks);
+                    let rows = u64::from(
+                        panel.pixels.div_ceil(TILE_ROWS) * panel.columns.div_ceil(TILE_LANES) * panel.chunks,
+                    );
                     dots += calls * rows;
                 }
             },

@@ -111,6 +111,11 @@ impl Partition {
         same(&self.inputs) && same(&self.outputs)
     }
 
+    /// The inputs and outputs of every segment, where all have the same numbers.
+    pub fn equal_sizes(&self) -> Option<[u32; 2]> {
+        self.is_even().then(|| [self.inputs[0], self.outputs[0]])
+    }
+
     /// Whether every segment reads one channel.
     pub fn is_depthwise(&self) -> bool {
         self.inputs.iter().all(|&i| i == 1)

@@ -38,8 +38,8 @@ const LINE: i32 = 64;
 pub struct MatmulPanel {
     /// Rows.
     pub pixels: u32,
-    /// Tiles of 16 columns: one or two.
-    pub tiles: u32,
+    /// Columns, up to [`BLOCK`]: in one tile or two.
+    pub columns: u32,
     /// Chunks of inputs.
     pub chunks: u32,
     /// Bytes between rows.
@@ -56,7 +56,7 @@ pub struct MatmulPanel {
 
 impl fmt::Display for MatmulPanel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "matmul_{}x{}x{}", self.pixels, self.tiles * TILE_LANES, self.chunks * CHUNK)?;
+        write!(f, "matmul_{}x{}x{}", self.pixels, self.columns, self.chunks * CHUNK)?;
         write!(f, "_i{}{}_o{}", self.step, self.planes, self.out)?;
         if self.add != 0 {
             write!(f, ".{}", self.add)?;
@@ -158,7 +158,7 @@ impl MatmulPanel {
     }
 
     fn registers(&self, b: &mut Builder) -> Registers {
-        let tiles = self.tiles as usize;
+        let tiles = self.tiles() as usize;
         let temporaries = epilogue::slots(&self.post);
         Registers {
             sums: (0..2).map(|_| b.tiles(tiles)).collect(),
@@ -177,9 +177,14 @@ impl MatmulPanel {
         }
     }
 
+    /// Tiles beside each other.
+    fn tiles(&self) -> u32 {
+        self.columns.div_ceil(TILE_LANES)
+    }
+
     /// Bytes of the panel's weights in one chunk.
     fn chunk_bytes(&self) -> i32 {
-        (self.planes.count * self.tiles) as i32 * TILE_SIZE
+        (self.planes.count * self.tiles()) as i32 * TILE_SIZE
     }
 
     /// Bytes of the panel's weights.
@@ -234,12 +239,12 @@ impl MatmulPanel {
 
     /// Products of a chunk of so many rows of tiles.
     fn dots(&self, rows: usize) -> u32 {
-        rows as u32 * self.tiles * self.products_of_planes().len() as u32
+        rows as u32 * self.tiles() * self.products_of_planes().len() as u32
     }
 
     /// Bytes of the sums of a pixel.
     fn pixel_bytes(&self) -> i32 {
-        self.tiles as i32 * TILE_BYTES
+        self.tiles() as i32 * TILE_BYTES
     }
 
     /// The products of one chunk; `after_dot` is called after each. Between products, lines of the chunk after it are
@@ -302,7 +307,7 @@ impl MatmulPanel {
 
     fn load_columns(&self, b: &mut Builder, r: &Registers, plane: u32, chunk: u32) {
         for (column, &weights) in r.columns.iter().enumerate() {
-            let tile = (chunk * self.planes.count + plane) * self.tiles + column as u32;
+            let tile = (chunk * self.planes.count + plane) * self.tiles() + column as u32;
             b.tile_load(weights, r.weights, tile as i32 * TILE_SIZE, TILE_BYTES);
         }
     }
@@ -325,7 +330,7 @@ impl MatmulPanel {
 
     /// Asks for the memory of a pixel's results, which cannot be written before it is near.
     fn ask_for_results(&self, b: &mut Builder, pixel: u32) {
-        for column in 0..self.tiles as i32 {
+        for column in 0..self.tiles() as i32 {
             let channel = column * b.vector_bytes();
             b.prefetch(CacheLevel::Second, b.parameter("out"), pixel as i32 * self.out + channel);
             if self.add != 0 {
@@ -344,7 +349,8 @@ impl MatmulPanel {
             b.binary(crate::vector::BinaryOp::Add, value, value, bias);
             let channel = column as i32 * b.vector_bytes();
             let [out, add] = [self.out, self.add].map(|step| pixel as i32 * step + channel);
-            results.push(epilogue::Result { value, out, add, lanes: TILE_LANES });
+            let lanes = (self.columns - column as u32 * TILE_LANES).min(TILE_LANES);
+            results.push(epilogue::Result { value, out, add, lanes });
         }
         let pointers = [b.parameter("out"), b.parameter("add")];
         epilogue::finish(b, (&self.post, Format::F32), &results, pointers, &r.temporaries);
@@ -385,7 +391,7 @@ mod tests {
         for precision in Precision::ALL {
             let panel = MatmulPanel {
                 pixels: 32,
-                tiles: 2,
+                columns: 32,
                 chunks: 4,
                 step: 256,
                 planes: Planes { count: precision.parts(), distance: 4096 },
@@ -396,10 +402,7 @@ mod tests {
             let dots =
                 panel.generate().body.iter().filter(|inst| matches!(inst, Inst::TileDot { .. })).count();
             let products = dots as u32 * TILE_ROWS * TILE_LANES * CHUNK;
-            assert_eq!(
-                products,
-                precision.products() * panel.pixels * panel.tiles * TILE_LANES * panel.chunks * CHUNK
-            );
+            assert_eq!(products, precision.products() * panel.pixels * panel.columns * panel.chunks * CHUNK);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::PlanOptions;
 use super::bands::{self, LayerRows};
-use super::lower::takes_tiles;
+use super::lower::{takes_tiles, takes_tiles_twice};
 use crate::cost::macs;
 use crate::graph::{Conv, Graph, NodeId, Op, Pool, Post, Separable, Window};
 use crate::target::Target;
@@ -146,7 +146,10 @@ const MOST_CONVOLUTIONS: usize = 2;
 /// saves more, it leaves them.
 pub fn find(graph: &Graph, target: Target, options: &PlanOptions) -> Chains {
     let weigh = |id: NodeId| -> Vec<(Considered, Option<Chain>)> {
-        let trials = possible(graph, id).into_iter().map(|nodes| Trial { graph, target, options, nodes });
+        // A layer of two products by tiles is two steps.
+        let is_whole = |id: &NodeId| !takes_tiles_twice(graph.node(*id), options, target);
+        let possible = possible(graph, id).into_iter().filter(|nodes| nodes.iter().all(is_whole));
+        let trials = possible.map(|nodes| Trial { graph, target, options, nodes });
         trials.filter_map(|trial| trial.weigh()).collect()
     };
     let balance = |considered: &Considered| i128::from(considered.saved) - i128::from(considered.cost);

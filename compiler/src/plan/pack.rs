@@ -90,9 +90,9 @@ impl Pack {
                 (channels * conv.window.taps(), channels)
             }
             Pack::Tiles { conv, parts } => {
-                let tiles = u64::from(conv.partition.oc().div_ceil(TILE_LANES));
-                let planes = u64::from(*parts);
-                (matmul::panel_bytes(chunks(conv), tiles, planes) / 4, tiles * u64::from(TILE_LANES))
+                let segments = conv.partition.segments() as u64;
+                let [weights, biases] = tile_words(conv, *parts);
+                (segments * weights, segments * biases)
             }
             Pack::Affine { channels, .. } => (u64::from(*channels), u64::from(*channels)),
         }
@@ -350,9 +350,20 @@ fn depthwise(conv: &Conv, lanes: usize, source: &dyn WeightSource, weights: &mut
     }
 }
 
-/// Chunks of inputs that tiles multiply in a convolution of one segment.
+/// Inputs and outputs of a segment of a convolution by tiles, whose segments are equal.
+pub fn segment_sizes(conv: &Conv) -> [u32; 2] {
+    conv.partition.equal_sizes().unwrap_or([conv.partition.ic(), conv.partition.oc()])
+}
+
+/// Chunks of inputs that tiles multiply in a segment of a convolution.
 pub fn chunks(conv: &Conv) -> u64 {
-    gather::vectors(conv.partition.ic(), conv.window.taps()) / 2
+    gather::vectors(segment_sizes(conv)[0], conv.window.taps()) / 2
+}
+
+/// Words of the weights and of the biases of a segment for tiles.
+pub fn tile_words(conv: &Conv, parts: u32) -> [u64; 2] {
+    let tiles = u64::from(segment_sizes(conv)[1].div_ceil(TILE_LANES));
+    [matmul::panel_bytes(chunks(conv), tiles, u64::from(parts)) / 4, tiles * u64::from(TILE_LANES)]
 }
 
 /// Columns of a tile.
@@ -371,9 +382,10 @@ struct TilePanel<'a> {
 /// Writes all panels side by side, see [`Packer::panels`].
 fn tiles(conv: &Conv, parts: u32, source: &dyn WeightSource, weights: &mut [f32], bias: &mut [f32]) {
     let elements = Elements::new(conv, source);
-    copy(&elements.folded.shift, bias);
-    let (taps, padded) =
-        (conv.window.taps() as usize, conv.partition.ic().next_multiple_of(TILE_LANES) as usize);
+    let [ic, oc] = segment_sizes(conv);
+    let biases = bias.chunks_exact_mut(tile_words(conv, parts)[1] as usize);
+    elements.folded.shift.chunks(oc as usize).zip(biases).for_each(|(shift, bias)| copy(shift, bias));
+    let (taps, padded) = (conv.window.taps() as usize, ic.next_multiple_of(TILE_LANES) as usize);
     let mut panels = tile_panels(conv, parts, weights);
     for (block, held) in elements.blocks_of(0..conv.partition.oc() as usize) {
         for (tap, first) in rows_in_turn(taps, block.inputs.len()) {
@@ -389,16 +401,20 @@ fn tiles(conv: &Conv, parts: u32, source: &dyn WeightSource, weights: &mut [f32]
 }
 
 fn tile_panels<'a>(conv: &Conv, parts: u32, mut weights: &'a mut [f32]) -> Vec<TilePanel<'a>> {
-    let outputs = conv.partition.oc() as usize;
-    let panel = |first: usize| {
-        let held = first..outputs.min(first + matmul::BLOCK as usize);
+    let outputs = segment_sizes(conv)[1] as usize;
+    let panel = |held: Range<usize>| {
         let tiles = held.len().div_ceil(LANES);
         let bytes = matmul::panel_bytes(chunks(conv), tiles as u64, u64::from(parts));
         let (values, rest) = std::mem::take(&mut weights).split_at_mut(bytes as usize / 4);
         weights = rest;
         TilePanel { outputs: held, tiles, planes: parts as usize, values }
     };
-    (0..outputs).step_by(matmul::BLOCK as usize).map(panel).collect()
+    let block = matmul::BLOCK as usize;
+    let of_segment = |segment: usize| {
+        let (first, end) = (segment * outputs, (segment + 1) * outputs);
+        (first..end).step_by(block).map(move |first| first..end.min(first + block))
+    };
+    (0..conv.partition.segments()).flat_map(of_segment).map(panel).collect()
 }
 
 impl TilePanel<'_> {

@@ -195,7 +195,7 @@ impl Planner<'_> {
                 self.choose_forms(id, &mut job, (maps.input.shape, maps.out.shape));
                 Ok((Body::Conv(job), 0))
             }
-            Windowed::Separable(parts) if self.takes_tiles(id, &parts.pointwise) => {
+            Windowed::Separable(parts) if self.pointwise_takes_tiles(id, parts) => {
                 let (spatial, product, bytes) = self.separable_product(id, parts, between, rows)?;
                 Ok((Body::TilesSeparable(spatial, product), bytes))
             }
@@ -285,8 +285,7 @@ impl Planner<'_> {
             Body::Conv(job) => self.spatial_rows(b, job, (widths, Format::F32), &block, surfaces),
             Body::Separable(stages) => self.stages_of_rows(b, stages, widths, &block, surfaces),
             Body::Tiles(product) => {
-                self.gather_rows(b, product, widths, &block, &surfaces.input);
-                self.panels(b, product, pixels, surfaces);
+                self.segments(b, product, (widths, &block), surfaces);
             }
             Body::TilesSeparable(spatial, product) => {
                 self.spatial_matrix(b, spatial, product, (link.maps, &block, surfaces));

@@ -12,7 +12,7 @@ mod tiles;
 use std::collections::HashMap;
 
 use choose::Question;
-pub use tiles::{takes_tiles, tile_macs};
+pub use tiles::{takes_tiles, takes_tiles_twice, tile_macs};
 
 use super::chains::{self, Chains};
 use super::forms::Candidate;

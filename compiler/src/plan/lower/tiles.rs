@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::conv::{Job, Maps, is_depthwise, one_row, set};
 use super::place::{Surface, Surfaces};
 use super::separable::between;
-use super::{Planner, STEP_LIMIT, argument, dense_conv};
+use super::{Operands, Planner, STEP_LIMIT, argument, dense_conv};
 use crate::cost::stage_macs;
 use crate::graph::{Activation, Conv, Graph, Node, NodeId, Op, Post, Separable, Shape, Window};
 use crate::kernels::Descriptor;
@@ -14,7 +14,7 @@ use crate::kernels::epilogue::{Format, Planes};
 use crate::kernels::gather::GatherPixels;
 use crate::kernels::matmul::{self, BLOCK, MatmulPanel, SUMS_BYTES};
 use crate::plan::nest::{Index, KernelId, NestBuilder, Offset, Operand};
-use crate::plan::pack::{self, Pack};
+use crate::plan::pack::{self, Pack, segment_sizes};
 use crate::plan::values::View;
 use crate::plan::windows::{BlockRun, block_count, block_runs, tile_runs};
 use crate::plan::{Part, Place, PlanError, PlanOptions, Precision};
@@ -25,6 +25,10 @@ use crate::vector::{F32, TILE_LANES, TILE_ROWS};
 const FEWEST_INPUTS: u64 = 32;
 /// Fewest input channels, since each tap is padded to a vector of them.
 const FEWEST_CHANNELS: u32 = 4;
+
+/// Most inputs of a sum in split precision: of more, rows and a panel leave the level-2 cache, and vectors are faster.
+/// Segments narrower than a panel are, too.
+const MOST_SPLIT_INPUTS: u64 = 3456;
 
 /// Fewest pixels of a block that make it worth while to read all weights for them, where there is a choice.
 const FULL_BLOCK: u32 = 8 * BLOCK;
@@ -56,6 +60,19 @@ pub(super) struct Product<'a> {
     post: &'a [Post],
     pub weights: [Operand; 2],
     pub matrix: Matrix,
+    /// The segment that is multiplied.
+    segment: Index,
+}
+
+impl Product<'_> {
+    fn segments(&self) -> u32 {
+        self.conv.partition.segments() as u32
+    }
+
+    /// The same product for a segment.
+    fn of(self, segment: Index) -> Self {
+        Self { segment, ..self }
+    }
 }
 
 impl Matrix {
@@ -89,13 +106,16 @@ fn row_step(chunks: u64) -> u64 {
 
 /// Whether the convolution that yields the value of `node` runs by tiles.
 pub fn takes_tiles(node: &Node, conv: &Conv, options: &PlanOptions, target: Target) -> bool {
-    let (ic, oc) = (conv.partition.ic(), conv.partition.oc());
+    let Some([ic, oc]) = conv.partition.equal_sizes() else { return false };
     let inputs = u64::from(ic) * conv.window.taps();
     let pixels = node.shape.pixels().saturating_mul(u64::from(options.batch));
-    let pays = options.precision != Precision::F32 || target.exact_tiles.include(oc, inputs, pixels);
+    let pays = match options.precision {
+        Precision::F32 => target.exact_tiles.include(oc, inputs, pixels),
+        Precision::Split => inputs <= MOST_SPLIT_INPUTS && (conv.partition.segments() == 1 || oc >= BLOCK),
+        Precision::Bf16 => true,
+    };
     let panel = matmul::panel_bytes(pack::chunks(conv), 2, u64::from(options.precision.parts()));
     target.isa >= Isa::Amx
-        && conv.partition.segments() == 1
         && oc >= TILE_LANES
         && ic >= FEWEST_CHANNELS
         && inputs >= FEWEST_INPUTS
@@ -103,20 +123,40 @@ pub fn takes_tiles(node: &Node, conv: &Conv, options: &PlanOptions, target: Targ
         && panel <= STEP_LIMIT
 }
 
-/// Multiply-adds of a node, of one image, that a plan does by tiles; its others are done in vectors.
-pub fn tile_macs(graph: &Graph, id: NodeId, options: &PlanOptions, target: Target) -> u64 {
+/// Whether both parts of a separable layer run by tiles.
+pub fn takes_tiles_twice(node: &Node, options: &PlanOptions, target: Target) -> bool {
+    match &node.op {
+        Op::Separable(parts) => [&parts.spatial, &parts.pointwise]
+            .into_iter()
+            .all(|conv| takes_tiles(node, conv, options, target)),
+        _ => false,
+    }
+}
+
+/// Multiply-adds of the stages of a node, of one image, that a plan does by tiles; its others are done in vectors.
+pub fn tile_macs(graph: &Graph, id: NodeId, options: &PlanOptions, target: Target) -> [u64; 2] {
     let node = graph.node(id);
     let takes_tiles = |conv: &Conv| takes_tiles(node, conv, options, target);
+    let takes_whole = |conv: &Conv| conv.partition.segments() == 1 && takes_tiles(conv);
     let [first, second] = stage_macs(graph, id);
     match &node.op {
-        Op::Conv(conv) if takes_tiles(conv) => first,
-        Op::Separable(parts) if takes_tiles(&parts.pointwise) => second,
-        Op::Dense(part) if takes_tiles(&dense_conv(graph.node(node.inputs[0]).shape, part)) => first,
-        _ => 0,
+        Op::Conv(conv) if takes_tiles(conv) => [first, 0],
+        Op::Separable(_) if takes_tiles_twice(node, options, target) => [first, second],
+        Op::Separable(parts) if takes_whole(&parts.pointwise) => [0, second],
+        Op::Dense(part) if takes_tiles(&dense_conv(graph.node(node.inputs[0]).shape, part)) => [first, 0],
+        _ => [0; 2],
     }
 }
 
 impl Planner<'_> {
+    /// Whether the pointwise part of a separable convolution runs by tiles: it has one segment, or the spatial part does, too.
+    pub(super) fn pointwise_takes_tiles(&self, id: NodeId, parts: &Separable) -> bool {
+        let (node, options, target) = (self.graph.node(id), &self.program.options, self.program.target);
+        let is_whole =
+            parts.pointwise.partition.segments() == 1 && takes_tiles(node, &parts.pointwise, options, target);
+        is_whole || takes_tiles_twice(node, options, target)
+    }
+
     /// Whether a convolution runs by tiles.
     pub(super) fn takes_tiles(&self, id: NodeId, conv: &Conv) -> bool {
         takes_tiles(self.graph.node(id), conv, &self.program.options, self.program.target)
@@ -157,31 +197,77 @@ impl Planner<'_> {
     /// A convolution of some images, in blocks of rows: as a step, or as one that gathers windows and one that
     /// multiplies where threads would have too few rows to share.
     fn tiles_of_images(&mut self, id: NodeId, conv: &Conv, images: u32, maps: Maps) -> Result<(), PlanError> {
-        let (input, out) = (maps.input.shape, maps.out.shape);
+        let out = maps.out.shape;
         let bytes = self.matrix_bytes(conv, out.w()).saturating_mul(u64::from(out.h()));
         if images == 1 && self.multiplies_apart(conv, out, bytes) {
             return self.tiles_apart(id, conv, maps);
         }
+        let operands = self.operands(id, self.added(id));
+        let layer = (conv, self.graph.node(id).fusion.load, self.post(id));
+        self.tiles_step(id, layer, (images, maps), (Part::Whole, operands))
+    }
+
+    /// A convolution of some images with its activation on the way in and its epilogue, as a step: units are segments of
+    /// blocks of rows.
+    fn tiles_step(
+        &mut self,
+        id: NodeId,
+        (conv, load, post): (&Conv, Activation, &[Post]),
+        (images, maps): (u32, Maps),
+        (part, mut operands): (Part, Operands),
+    ) -> Result<(), PlanError> {
+        let (input, out) = (maps.input.shape, maps.out.shape);
         let blocks = self.tile_blocks((out, images), self.matrix_bytes(conv, out.w()));
         let matrix = self.matrix(id, conv, out.h().div_ceil(blocks).saturating_mul(out.w()))?;
-        let product = self.product(id, conv, (self.graph.node(id).fusion.load, matrix));
+        let weights = [Operand::Weights, Operand::Bias];
+        let product = Product { conv, load, post, weights, matrix, segment: Index::Constant(0) };
         let mut b = NestBuilder::new();
         b.divide(images, |b, image| {
             let surfaces = maps.surfaces().image(image, maps.images());
             for run in block_runs(&conv.window, input.h(), out.h(), blocks) {
-                b.units(run.blocks.clone(), 1, |b, [block, _]| {
+                b.units(run.blocks.clone(), product.segments(), |b, [block, segment]| {
                     let surfaces = surfaces.block(&run, block, conv.window.strides[0]);
-                    self.gather_rows(b, &product, (input.w(), out.w()), &run, &surfaces.input);
-                    self.panels(b, &product, run.rows * out.w(), &surfaces);
+                    self.segment(b, &product.of(segment), ((input.w(), out.w()), &run), &surfaces);
                 });
             }
         });
         let constants = self.tile_constants(conv);
-        let mut operands = self.operands(id, self.added(id));
-        set(&mut operands, [Operand::Weights, Operand::Bias], constants);
+        set(&mut operands, weights, constants);
         operands[Operand::Scratch.index()] = Some(self.scratch(matrix.end()));
-        self.step(id, b, operands);
+        self.step_of(id, part, b, operands);
         Ok(())
+    }
+
+    /// All segments of a block of rows.
+    pub(super) fn segments(
+        &mut self,
+        b: &mut NestBuilder,
+        product: &Product<'_>,
+        (widths, block): ((u32, u32), &BlockRun),
+        surfaces: &Surfaces,
+    ) {
+        b.repeat(0..product.segments(), |b, segment| {
+            self.segment(b, &product.of(segment), (widths, block), surfaces);
+        });
+    }
+
+    /// The product's segment of a block of rows, which `surfaces` are moved to; `widths` are those of input and output.
+    fn segment(
+        &mut self,
+        b: &mut NestBuilder,
+        product: &Product<'_>,
+        (widths, block): ((u32, u32), &BlockRun),
+        surfaces: &Surfaces,
+    ) {
+        let [inputs, outputs] =
+            segment_sizes(product.conv).map(|channels| i64::from(channels) * i64::from(F32));
+        let moved = |surface: &Surface, bytes: i64| Surface {
+            origin: surface.origin.clone().along(product.segment, bytes),
+            ..surface.clone()
+        };
+        self.gather_rows(b, product, widths, block, &moved(&surfaces.input, inputs));
+        let [out, add] = [&surfaces.out, &surfaces.add].map(|surface| moved(surface, outputs));
+        self.panels(b, product, block.rows * widths.1, &Surfaces { out, add, ..surfaces.clone() });
     }
 
     /// How many blocks the rows of each of some maps are cut into, whose matrix has `row_bytes` for each of them.
@@ -200,7 +286,11 @@ impl Planner<'_> {
         let caches = u64::from(self.program.target.cache_bytes) * threads;
         let are_few = out.pixels() < u64::from(2 * BLOCK) * threads;
         let panels = u64::from(conv.partition.oc().div_ceil(BLOCK));
-        threads > 1 && bytes <= caches && panels >= threads && (are_few || self.weighs_more(conv, bytes))
+        threads > 1
+            && conv.partition.segments() == 1
+            && bytes <= caches
+            && panels >= threads
+            && (are_few || self.weighs_more(conv, bytes))
     }
 
     /// Whether all panels of weights are larger than a matrix of `bytes`.
@@ -284,7 +374,8 @@ impl Planner<'_> {
     where
         Self: 'p,
     {
-        Product { conv, load, post: self.post(id), weights: [Operand::Weights, Operand::Bias], matrix }
+        let weights = [Operand::Weights, Operand::Bias];
+        Product { conv, load, post: self.post(id), weights, matrix, segment: Index::Constant(0) }
     }
 
     /// The windows of a block of rows as rows of the matrix; `widths` are those of input and output.
@@ -351,7 +442,7 @@ impl Planner<'_> {
         let [kh, kw] = window.kernel;
         let [dilation_rows, dilation_pixels] = window.dilation.map(i64::from);
         let descriptor = GatherPixels {
-            ic: product.conv.partition.ic(),
+            ic: segment_sizes(product.conv)[0],
             kw,
             rows: [above, inside, kh - above - inside],
             taps,
@@ -394,7 +485,7 @@ impl Planner<'_> {
         let adds = product.post.contains(&Post::Add);
         let descriptor = MatmulPanel {
             pixels,
-            tiles: columns.div_ceil(TILE_LANES),
+            columns,
             chunks: product.matrix.chunks as u32,
             step: product.matrix.step as i32,
             planes: product.matrix.planes,
@@ -405,8 +496,35 @@ impl Planner<'_> {
         self.kernel(Descriptor::Matmul(descriptor))
     }
 
+    /// A separable convolution of which both parts run by tiles, as a step each.
+    fn tiles_twice(&mut self, id: NodeId, parts: &Separable) -> Result<(), PlanError> {
+        let (maps, batch) = (self.maps(id), self.program.options.batch);
+        let shape = Shape::map(maps.out.shape.h(), maps.out.shape.w(), parts.spatial.partition.oc());
+        let pixel = self.program.target.pixel_bytes(shape.c());
+        let image = shape.pixels() * pixel;
+        let slack = u64::from(self.program.target.vector_bytes());
+        let memory = self.between_steps(u64::from(batch) * image + slack);
+        let map = View { offset: memory.offset, pixel, image, shape };
+        let between = between(parts);
+        let spatial = (&parts.spatial, self.graph.node(id).fusion.load, &between[..]);
+        let operands = self.operands_of_first(id, memory);
+        self.tiles_step(
+            id,
+            spatial,
+            (batch, Maps { out: map, add: map, ..maps }),
+            (Part::Spatial, operands),
+        )?;
+        let mut operands = self.operands(id, self.added(id));
+        operands[Operand::In.index()] = Some(memory);
+        let pointwise = (&parts.pointwise, Activation::Linear, self.post(id));
+        self.tiles_step(id, pointwise, (batch, Maps { input: map, ..maps }), (Part::Pointwise, operands))
+    }
+
     /// A separable convolution whose pointwise part runs by tiles.
     pub(super) fn tiles_separable(&mut self, id: NodeId, parts: &Separable) -> Result<(), PlanError> {
+        if takes_tiles_twice(self.graph.node(id), &self.program.options, self.program.target) {
+            return self.tiles_twice(id, parts);
+        }
         let maps = self.maps(id);
         let out = maps.out.shape;
         let row = self.matrix_bytes(&parts.pointwise, out.w()) + self.between_bytes(id, parts);
@@ -526,11 +644,14 @@ impl Planner<'_> {
     }
 }
 
-/// Panels of equal width, and their columns.
+/// Panels of a segment of equal width, and their columns: whole tiles, but behind the last column of a segment there
+/// may be the next one.
 fn panels_by_width(conv: &Conv) -> [(Range<u32>, u32); 2] {
-    let oc = conv.partition.oc();
+    let [_, oc] = segment_sizes(conv);
     let (whole, all) = (oc / BLOCK, oc.div_ceil(BLOCK));
-    [(0..whole, BLOCK), (whole..all, oc % BLOCK)]
+    let is_alone = conv.partition.segments() == 1;
+    let rest = if is_alone { (oc % BLOCK).next_multiple_of(TILE_LANES) } else { oc % BLOCK };
+    [(0..whole, BLOCK), (whole..all, rest)]
 }
 
 /// Calls the kernel of panel `first + panel`; panels before it have 32 columns. The input is the matrix.
@@ -545,11 +666,15 @@ fn call_panel(
     let columns = i64::from(BLOCK) * i64::from(F32);
     let weights = matmul::panel_bytes(matrix.chunks, 2, u64::from(matrix.planes.count)) as i64;
     let move_to = |origin: Offset, bytes: i64| origin.plus(i64::from(first) * bytes).along(panel, bytes);
-    let constant = |operand, bytes| argument(operand, move_to(Offset::default(), bytes));
+    let of_segment = pack::tile_words(product.conv, matrix.planes.count).map(|words| 4 * words as i64);
+    let constant = |which: usize, bytes| {
+        let segment = Offset::default().along(product.segment, of_segment[which]);
+        argument(product.weights[which], move_to(segment, bytes))
+    };
     let arguments = vec![
         surfaces.input.at(|origin| origin),
-        constant(product.weights[0], weights),
-        constant(product.weights[1], columns),
+        constant(0, weights),
+        constant(1, columns),
         surfaces.out.at(|origin| move_to(origin, columns)),
         surfaces.add.at(|origin| move_to(origin, columns)),
         argument(Operand::Scratch, Offset::default()),
