@@ -170,7 +170,7 @@ fn text(report: &Report) -> String {
     }
     let mut text = table.render(usize::MAX, false);
     if report.precisions.len() < Precision::ALL.len() {
-        text += "bf16 and split need a processor with amx, which this machine lacks\n";
+        text += "bf16 and split need amx: a processor that has it, and `--target native`\n";
     }
     text
 }
