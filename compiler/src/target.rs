@@ -170,7 +170,8 @@ pub struct ExactTiles {
     pub fewest_outputs: u32,
     /// Fewest inputs of a sum: shorter products do not hide what becomes of sums.
     pub fewest_inputs: u64,
-    /// Most inputs of a sum: of more, the parts of a block and of a panel leave the level-2 cache.
+    /// Most inputs of a sum: of more, the parts of a block and of a panel leave the level-2 cache. Half as many where
+    /// there are several segments.
     pub most_inputs: u64,
     /// Fewest pixels of all images: weights are half as large again as f32.
     pub fewest_pixels: u64,
@@ -183,10 +184,11 @@ impl Default for ExactTiles {
 }
 
 impl ExactTiles {
-    /// Whether a convolution of `outputs` by sums of `inputs` is one, for so many pixels.
-    pub fn include(self, outputs: u32, inputs: u64, pixels: u64) -> bool {
+    /// Whether a convolution of `segments` with `outputs` by sums of `inputs` each is one, for so many pixels.
+    pub fn include(self, segments: usize, (outputs, inputs): (u32, u64), pixels: u64) -> bool {
+        let most_inputs = if segments == 1 { self.most_inputs } else { self.most_inputs / 2 };
         outputs >= self.fewest_outputs
-            && (self.fewest_inputs..=self.most_inputs).contains(&inputs)
+            && (self.fewest_inputs..=most_inputs).contains(&inputs)
             && pixels >= self.fewest_pixels
     }
 }

@@ -159,14 +159,13 @@ impl Encoding {
         }
     }
 
-    /// The next instruction; its own address is its label, if it has one.
+    /// The next instruction; its own address is its label, or 0, which is none.
     fn add(&mut self, instruction: &Instruction) -> Result<(), IcedError> {
         self.place(Label(instruction.ip()));
         let start = self.length;
         self.length += self.encoder.encode(instruction, start as u64)?;
         let offsets = self.encoder.get_constant_offsets();
-        let is_branch = instruction.op0_kind() == OpKind::NearBranch64;
-        if is_branch {
+        if instruction.op0_kind() == OpKind::NearBranch64 {
             let label = Label(instruction.near_branch64());
             self.distances.push((start + offsets.immediate_offset(), self.length, label));
         } else if instruction.is_ip_rel_memory_operand() {

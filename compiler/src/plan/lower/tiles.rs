@@ -17,7 +17,7 @@ use crate::plan::nest::{Index, KernelId, NestBuilder, Offset, Operand};
 use crate::plan::pack::{self, Pack, segment_sizes};
 use crate::plan::values::View;
 use crate::plan::windows::{BlockRun, block_count, block_runs, tile_runs};
-use crate::plan::{Part, Place, PlanError, PlanOptions, Precision};
+use crate::plan::{MEMORY_LIMIT, Part, Place, PlanError, PlanOptions, Precision};
 use crate::target::{Isa, Target};
 use crate::vector::{F32, TILE_LANES, TILE_ROWS};
 
@@ -25,6 +25,9 @@ use crate::vector::{F32, TILE_LANES, TILE_ROWS};
 const FEWEST_INPUTS: u64 = 32;
 /// Fewest input channels, since each tap is padded to a vector of them.
 const FEWEST_CHANNELS: u32 = 4;
+
+/// Most bytes between pixels of a result: kernels hold distances of two blocks of them in 32 bits.
+const FARTHEST_PIXEL: u64 = i32::MAX as u64 / (2 * BLOCK as u64);
 
 /// Most inputs of a sum in split precision: of more, rows and a panel leave the level-2 cache, and vectors are faster.
 /// Segments narrower than a panel are, too.
@@ -109,9 +112,10 @@ pub fn takes_tiles(node: &Node, conv: &Conv, options: &PlanOptions, target: Targ
     let Some([ic, oc]) = conv.partition.equal_sizes() else { return false };
     let inputs = u64::from(ic) * conv.window.taps();
     let pixels = node.shape.pixels().saturating_mul(u64::from(options.batch));
+    let segments = conv.partition.segments();
     let pays = match options.precision {
-        Precision::F32 => target.exact_tiles.include(oc, inputs, pixels),
-        Precision::Split => inputs <= MOST_SPLIT_INPUTS && (conv.partition.segments() == 1 || oc >= BLOCK),
+        Precision::F32 => target.exact_tiles.include(segments, (oc, inputs), pixels),
+        Precision::Split => inputs <= MOST_SPLIT_INPUTS && (segments == 1 || oc >= BLOCK),
         Precision::Bf16 => true,
     };
     let panel = matmul::panel_bytes(pack::chunks(conv), 2, u64::from(options.precision.parts()));
@@ -121,6 +125,7 @@ pub fn takes_tiles(node: &Node, conv: &Conv, options: &PlanOptions, target: Targ
         && inputs >= FEWEST_INPUTS
         && pays
         && panel <= STEP_LIMIT
+        && target.pixel_bytes(conv.partition.oc()) <= FARTHEST_PIXEL
 }
 
 /// Whether both parts of a separable layer run by tiles.
@@ -501,9 +506,10 @@ impl Planner<'_> {
         let (maps, batch) = (self.maps(id), self.program.options.batch);
         let shape = Shape::map(maps.out.shape.h(), maps.out.shape.w(), parts.spatial.partition.oc());
         let pixel = self.program.target.pixel_bytes(shape.c());
-        let image = shape.pixels() * pixel;
-        let slack = u64::from(self.program.target.vector_bytes());
-        let memory = self.between_steps(u64::from(batch) * image + slack);
+        let image = shape.pixels().saturating_mul(pixel);
+        let bytes = image.saturating_mul(u64::from(batch));
+        self.limit(self.graph.node(id), "the map between the two parts", bytes, MEMORY_LIMIT)?;
+        let memory = self.between_steps(bytes + u64::from(self.program.target.vector_bytes()));
         let map = View { offset: memory.offset, pixel, image, shape };
         let between = between(parts);
         let spatial = (&parts.spatial, self.graph.node(id).fusion.load, &between[..]);
