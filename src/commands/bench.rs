@@ -6,10 +6,9 @@ use clap::Args;
 use xcc_compiler::cost::total_macs;
 use xcc_compiler::graph::Graph;
 use xcc_compiler::passes::{self, PASSES};
-use xcc_runtime::peak::Unit;
 
 use crate::cli::{self, Failure};
-use crate::measure::peaks::{Peak, Peaks};
+use crate::measure::peaks::{Peak, Peaks, unit};
 use crate::measure::{MeasureArgs, Subject, timed};
 use crate::terminal::with_progress;
 use report::Report;
@@ -18,8 +17,8 @@ use report::Report;
 ///
 /// Every run is timed on its own, from compact input to compact output. The peak is what one core reaches
 /// with nothing but multiply-adds of the same vectors, measured in the same process before, between and
-/// after the runs (the median counts), times the number of threads. With AMX it is that of nothing but
-/// products of tiles in all threads: in bf16 all of it, in split a third and in f32 a sixth, since a
+/// after the runs (the median counts), times the number of threads. With AMX, unless all layers are too small for
+/// it, it is that of nothing but products of tiles in all threads: in bf16 all of it, in split a third and in f32 a sixth, since a
 /// multiply-add takes three or six products there. Layers that run in vectors have another peak; `xcc profile`
 /// tells the steps apart.
 #[derive(Args)]
@@ -50,7 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { measure } = arguments;
     let Subject { settings, start, graph, engine, input, target } = Subject::new(measure)?;
     let precision = measure.job.network.precision;
-    let peak = Peak::new(precision, Unit::of(precision, target), settings.threads);
+    let peak = Peak::new(precision, unit(precision, target, engine.model()), settings.threads);
     let mut peaks = Peaks::begin(target, vec![peak.clone()])?;
     let run = || timed(|| engine.run(&input)).map(|(_, time)| time);
     let taken = with_progress("measuring", || measure.plan().take(run, || peaks.between()))?;

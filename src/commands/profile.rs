@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use xcc_compiler::plan::Precision;
-use xcc_compiler::target::Target;
 use xcc_runtime::peak::Unit;
 use xcc_runtime::{Model, bandwidth};
 
 use crate::cli::{self, Failure};
-use crate::measure::peaks::{Peak, Peaks};
+use crate::measure::peaks::{Peak, Peaks, unit};
 use crate::measure::steps::{self, Roofs, Run};
 use crate::measure::{MeasureArgs, Subject, timed};
 use crate::terminal::with_progress;
@@ -79,7 +78,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let bandwidth = || bandwidth::measure(target, settings.threads, BANDWIDTH_TIME).map_err(Failure::input);
     let before = bandwidth()?;
     let precision = measure.job.network.precision;
-    let mut peaks = Peaks::begin(target, peaks_of(precision, target, settings.threads))?;
+    let unit = unit(precision, target, Some(model));
+    let mut peaks = Peaks::begin(target, peaks_of(precision, unit, settings.threads))?;
     let run = || timed_run(model, &input);
     let taken = with_progress("measuring", || measure.plan().take(run, || peaks.between()))?;
     let peaks = peaks.end()?;
@@ -96,8 +96,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// The peak of vectors, and that of tiles behind it where a network has them.
-fn peaks_of(precision: Precision, target: Target, threads: u32) -> Vec<Peak> {
-    let tiles = Some(Unit::of(precision, target)).filter(|unit| *unit == Unit::Tiles);
+fn peaks_of(precision: Precision, unit: Unit, threads: u32) -> Vec<Peak> {
+    let tiles = Some(unit).filter(|unit| *unit == Unit::Tiles);
     let vectors = Peak::new(Precision::F32, Unit::Vectors, threads);
     std::iter::once(vectors).chain(tiles.map(|unit| Peak::new(precision, unit, threads))).collect()
 }

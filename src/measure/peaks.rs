@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use xcc_compiler::plan::Precision;
 use xcc_compiler::target::Target;
+use xcc_runtime::Model;
 use xcc_runtime::peak::{self, Unit};
 
 use super::samples::quantile;
@@ -74,6 +75,12 @@ impl Peak {
         };
         format!("{factors}{what}, median of {low:.1} to {high:.1}")
     }
+}
+
+/// What computes most products of a network: in f32, tiles only where it has layers that are large enough.
+pub fn unit(precision: Precision, target: Target, model: Option<&Model>) -> Unit {
+    let is_small = model.is_some_and(|model| !model.program().uses_tiles());
+    if precision == Precision::F32 && is_small { Unit::Vectors } else { Unit::of(precision, target) }
 }
 
 /// Peaks that are measured again and again.
