@@ -12,7 +12,6 @@ use clap::Args;
 use serde::Serialize;
 use xcc_compiler::graph::Graph;
 use xcc_compiler::target::Target;
-use xcc_runtime::BuildTimes;
 
 use crate::cli::{self, Failure};
 use crate::inputs::Inputs;
@@ -99,10 +98,10 @@ impl Subject {
         let (built, build) = built?;
         engine.map(&built)?;
         let (_, first) = timed(|| built.run(&input))?;
-        let parts = built.model().map(|model| model.build_times());
+        let pack = built.model().map(|model| model.pack_time());
         Ok(Self {
             settings,
-            start: StartTimes::new([parse, load, build, first], parts),
+            start: StartTimes::new([parse, load, build, first], pack),
             graph: loaded.graph,
             engine: built,
             input,
@@ -130,8 +129,7 @@ pub struct StartTimes {
     pub load_ms: f64,
     /// Passes, plan and machine code.
     pub compile_ms: f64,
-    /// Packing weights, which reads mapped ones and draws random ones, while machine code is made; none without
-    /// machine code.
+    /// Packing weights, which reads mapped ones and draws random ones; none without machine code.
     pub pack_ms: Option<f64>,
     /// The first run, which gets memory and threads.
     pub first_run_ms: f64,
@@ -140,14 +138,14 @@ pub struct StartTimes {
 }
 
 impl StartTimes {
-    fn new(times: [Duration; 4], parts: Option<BuildTimes>) -> Self {
+    fn new(times: [Duration; 4], pack: Option<Duration>) -> Self {
         let [parse, load, build, first] = times.map(milliseconds);
-        let compile = |parts: BuildTimes| build - milliseconds(parts.both) + milliseconds(parts.code);
+        let pack = pack.map(milliseconds);
         Self {
             parse_ms: parse,
             load_ms: load,
-            compile_ms: parts.map_or(build, compile),
-            pack_ms: parts.map(|parts| milliseconds(parts.pack)),
+            compile_ms: build - pack.unwrap_or(0.0),
+            pack_ms: pack,
             first_run_ms: first,
             start_ms: parse + load + build + first,
         }

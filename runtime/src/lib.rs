@@ -20,4 +20,4 @@ pub mod verify;
 pub mod weights;
 
 pub use memory::OutOfMemory;
-pub use model::{BuildTimes, Model, ModelError};
+pub use model::{Model, ModelError};

@@ -54,19 +54,9 @@ pub enum ModelError {
 /// from a pool.
 pub struct Model {
     compiled: Arc<Compiled>,
-    times: BuildTimes,
+    /// How long packing took.
+    pack: Duration,
     idle: Mutex<Vec<Slot>>,
-}
-
-/// How long the parts of making a model took that run side by side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BuildTimes {
-    /// Making machine code.
-    pub code: Duration,
-    /// Packing weights.
-    pub pack: Duration,
-    /// Both together.
-    pub both: Duration,
 }
 
 struct Compiled {
@@ -150,18 +140,11 @@ impl Model {
         if program.uses_tiles() {
             permit_tiles()?;
         }
-        let (((native, code), (constants, pack)), both) = timed(|| {
-            rayon::join(
-                || timed(|| NativeProgram::compile_with(&program, false, &side_by_side)),
-                || timed(|| pack_constants(&program, weights)),
-            )
-        });
-        let compiled = Compiled { native: native?, constants: constants?, program };
-        Ok(Self {
-            compiled: Arc::new(compiled),
-            times: BuildTimes { code, pack, both },
-            idle: Mutex::new(Vec::new()),
-        })
+        // One after the other: both use all threads, and code that cannot be made needs no constants.
+        let native = NativeProgram::compile_with(&program, false, &side_by_side)?;
+        let (constants, pack) = timed(|| pack_constants(&program, weights));
+        let compiled = Compiled { native, constants: constants?, program };
+        Ok(Self { compiled: Arc::new(compiled), pack, idle: Mutex::new(Vec::new()) })
     }
 
     /// The plan that is run.
@@ -169,9 +152,9 @@ impl Model {
         &self.compiled.program
     }
 
-    /// How long making the model took.
-    pub fn build_times(&self) -> BuildTimes {
-        self.times
+    /// How long it took to pack the weights, which was a part of making the model.
+    pub fn pack_time(&self) -> Duration {
+        self.pack
     }
 
     /// Where the functions of its machine code lie, in the order of addresses.

@@ -31,8 +31,8 @@ JSON: an object on one line with `model`, `parameters` (of the spec), `backend`,
 `batch`, `threads`, `weights` (a file or null), `seed` (of random weights or null),
 `target`, `precision`, `processor`, `features`, then times until the network has run once:
 `parse_ms` (spec to graph), `load_ms` (weights), `compile_ms` (passes, plan, code),
-`pack_ms` (weights read or drawn, while code is made; or null), `first_run_ms` and `start_ms` (all
-from beginning to end, so less than their sum); then `warmup` (runs before those that
+`pack_ms` (weights read or drawn; or null), `first_run_ms` and `start_ms` (their
+sum); then `warmup` (runs before those that
 count), `times_ms` (every run that counts, in order), `median_ms`, `p5_ms`, `p95_ms`,
 `min_ms`, `macs` (multiply-adds of one image), `gflops` (2 x macs x batch / median),
 `peak_gflops` (of the precision: median of one core, times threads),

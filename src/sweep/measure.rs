@@ -337,8 +337,7 @@ pub fn compile(sweep: &Sweep, point: &Point, target: Target) -> Result<Compiled,
     let weights = Weights::random(&graph, sweep.seed);
     let build = || network::compile(graph.clone(), &weights, target, options);
     let (model, build) = timed(build)?;
-    let parts = model.build_times();
-    let compile = build.saturating_sub(parts.both) + parts.code;
+    let compile = build.saturating_sub(model.pack_time());
     let work = work::of_steps(model.program(), &fused(&graph));
     Ok(Compiled { model, input, compile, work })
 }

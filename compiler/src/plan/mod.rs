@@ -14,6 +14,7 @@ pub mod nest;
 pub mod pack;
 mod text;
 pub mod values;
+mod wide;
 pub mod windows;
 
 use std::collections::HashMap;

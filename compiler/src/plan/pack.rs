@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::forms::{Form, FormRun, Segment, all_runs};
+use super::wide::{Work, widest};
 use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightId, WeightSource};
 use crate::kernels::{gather, matmul};
 use crate::vector::{TILE_LANES, bf16};
@@ -194,6 +195,7 @@ impl<'a> Elements<'a> {
 
     /// Writes the scaled weights of a tap and the `input`-th input channel of the segment for some of a
     /// block's outputs.
+    #[inline(always)]
     fn write(
         &self,
         block: &KernelBlock,
@@ -210,8 +212,66 @@ impl<'a> Elements<'a> {
     }
 }
 
+/// Weights of a block for a panel: those of a tap from some inputs to some outputs.
+struct Rows<'a> {
+    elements: &'a Elements<'a>,
+    block: &'a KernelBlock,
+    tap: usize,
+    inputs: Range<usize>,
+    outputs: Range<usize>,
+    /// Rows of the panel before that of the tap's first input.
+    above: usize,
+}
+
+/// Weights of some neighbouring outputs.
+trait WeightPanel {
+    /// The outputs that it has columns for.
+    fn outputs(&self) -> Range<usize>;
+
+    /// Writes some rows.
+    fn write(&mut self, rows: Rows<'_>);
+}
+
+/// Rows that are written to a panel.
+struct Write<'a, P>(&'a mut P, Rows<'a>);
+
+impl<P: WeightPanel> Work for Write<'_, P> {
+    #[inline(always)]
+    fn run(self) {
+        self.0.write(self.1);
+    }
+}
+
 /// Rows that are written to one panel before the next one: rows of a kernel that stay in the cache meanwhile.
 const ROWS: usize = 16;
+
+/// Writes neighbouring panels side by side, some rows of each in turn, so that a kernel is read from front to back: its rows
+/// are longer than those of a panel, and jumping between them waits for memory. `above` gives the rows of a panel before that
+/// of a block's first input, for a tap.
+fn write_panels<P: WeightPanel>(
+    elements: &Elements<'_>,
+    panels: &mut [P],
+    taps: usize,
+    above: impl Fn(&KernelBlock, usize) -> usize,
+) {
+    let (Some(first), Some(last)) = (panels.first(), panels.last()) else { return };
+    for (block, held) in elements.blocks_of(first.outputs().start..last.outputs().end) {
+        for (tap, first) in rows_in_turn(taps, block.inputs.len()) {
+            let inputs = first..block.inputs.len().min(first + ROWS);
+            for panel in panels.iter_mut() {
+                let of_panel = panel.outputs();
+                let outputs = held.start.max(of_panel.start)..held.end.min(of_panel.end);
+                if !outputs.is_empty() {
+                    let above = above(block, tap);
+                    widest(Write(
+                        panel,
+                        Rows { elements, block, tap, inputs: inputs.clone(), outputs, above },
+                    ));
+                }
+            }
+        }
+    }
+}
 
 /// A panel that is being written.
 struct Panel<'a> {
@@ -223,16 +283,13 @@ struct Panel<'a> {
     values: &'a mut [f32],
 }
 
-impl Panel<'_> {
-    /// Writes the weights of a tap and some inputs of a block for some outputs; `above` are the rows of the panel before
-    /// that of the block's first input.
-    fn write(
-        &mut self,
-        elements: &Elements<'_>,
-        block: &KernelBlock,
-        (tap, inputs): (usize, Range<usize>),
-        (above, outputs): (usize, Range<usize>),
-    ) {
+impl WeightPanel for Panel<'_> {
+    fn outputs(&self) -> Range<usize> {
+        self.outputs.clone()
+    }
+
+    #[inline(always)]
+    fn write(&mut self, Rows { elements, block, tap, inputs, outputs, above }: Rows<'_>) {
         let first = outputs.start - self.outputs.start;
         let rows = self.values.chunks_exact_mut(self.width).skip(above + inputs.start);
         for (input, row) in inputs.zip(rows) {
@@ -276,27 +333,15 @@ impl<'a> Packer<'a> {
         }
     }
 
-    /// The panels of neighbouring segments that are one dense block. All are written side by side, some rows of each in
-    /// turn, so that a kernel is read from front to back: its rows are longer than those of a panel, and jumping between
-    /// them waits for memory.
+    /// The panels of neighbouring segments that are one dense block.
     fn panels(&mut self, segments: &[Segment], vectors: u32) {
         let (first, last) = (&segments[0], &segments[segments.len() - 1]);
         let inputs = first.0.start as usize..last.0.end as usize;
         let outputs = first.1.start as usize..last.1.end as usize;
-        let mut panels = self.take_panels(inputs.len(), outputs.clone(), vectors);
-        for (block, held) in self.elements.blocks_of(outputs) {
-            let before = block.inputs.start as usize - inputs.start;
-            for (tap, first) in rows_in_turn(self.conv.window.taps() as usize, block.inputs.len()) {
-                let rows = first..block.inputs.len().min(first + ROWS);
-                for panel in &mut panels {
-                    let held = held.start.max(panel.outputs.start)..held.end.min(panel.outputs.end);
-                    if !held.is_empty() {
-                        let above = tap * inputs.len() + before;
-                        panel.write(&self.elements, block, (tap, rows.clone()), (above, held));
-                    }
-                }
-            }
-        }
+        let mut panels = self.take_panels(inputs.len(), outputs, vectors);
+        let above =
+            |block: &KernelBlock, tap| tap * inputs.len() + block.inputs.start as usize - inputs.start;
+        write_panels(&self.elements, &mut panels, self.conv.window.taps() as usize, above);
     }
 
     /// The next panels, those of a block of `inputs` channels, with their biases written.
@@ -379,7 +424,7 @@ struct TilePanel<'a> {
     values: &'a mut [f32],
 }
 
-/// Writes all panels side by side, see [`Packer::panels`].
+/// Writes the constants of a convolution by tiles.
 fn tiles(conv: &Conv, parts: u32, source: &dyn WeightSource, weights: &mut [f32], bias: &mut [f32]) {
     let elements = Elements::new(conv, source);
     let [ic, oc] = segment_sizes(conv);
@@ -387,17 +432,7 @@ fn tiles(conv: &Conv, parts: u32, source: &dyn WeightSource, weights: &mut [f32]
     elements.folded.shift.chunks(oc as usize).zip(biases).for_each(|(shift, bias)| copy(shift, bias));
     let (taps, padded) = (conv.window.taps() as usize, ic.next_multiple_of(TILE_LANES) as usize);
     let mut panels = tile_panels(conv, parts, weights);
-    for (block, held) in elements.blocks_of(0..conv.partition.oc() as usize) {
-        for (tap, first) in rows_in_turn(taps, block.inputs.len()) {
-            let rows = first..block.inputs.len().min(first + ROWS);
-            for panel in &mut panels {
-                let held = held.start.max(panel.outputs.start)..held.end.min(panel.outputs.end);
-                if !held.is_empty() {
-                    panel.write(&elements, block, (tap, rows.clone()), (tap * padded, held));
-                }
-            }
-        }
-    }
+    write_panels(&elements, &mut panels, taps, |_, tap| tap * padded);
 }
 
 fn tile_panels<'a>(conv: &Conv, parts: u32, mut weights: &'a mut [f32]) -> Vec<TilePanel<'a>> {
@@ -417,16 +452,14 @@ fn tile_panels<'a>(conv: &Conv, parts: u32, mut weights: &'a mut [f32]) -> Vec<T
     (0..conv.partition.segments()).flat_map(of_segment).map(panel).collect()
 }
 
-impl TilePanel<'_> {
-    /// Writes the weights of a tap and some inputs, from an even one on, for some outputs; `above` are the rows of the
-    /// panel before that of the tap's first input.
-    fn write(
-        &mut self,
-        elements: &Elements<'_>,
-        block: &KernelBlock,
-        (tap, inputs): (usize, Range<usize>),
-        (above, outputs): (usize, Range<usize>),
-    ) {
+impl WeightPanel for TilePanel<'_> {
+    fn outputs(&self) -> Range<usize> {
+        self.outputs.clone()
+    }
+
+    /// Inputs begin with an even one.
+    #[inline(always)]
+    fn write(&mut self, Rows { elements, block, tap, inputs, outputs, above }: Rows<'_>) {
         let columns = outputs.start - self.outputs.start..outputs.end - self.outputs.start;
         for input in inputs.clone().step_by(2) {
             let mut pair = [[0.0; matmul::BLOCK as usize]; 2];
@@ -442,8 +475,11 @@ impl TilePanel<'_> {
             }
         }
     }
+}
 
+impl TilePanel<'_> {
     /// Writes the weights of an even row and of the one after it for some columns of a tile, part by part.
+    #[inline(always)]
     fn write_pair(
         &mut self,
         row: usize,
@@ -455,12 +491,17 @@ impl TilePanel<'_> {
         for (plane, words) in pair_parts(even, odd).iter().enumerate().take(self.planes) {
             let tile = (chunk * self.planes + plane) * self.tiles + tile;
             let start = tile * matmul::TILE_SIZE as usize / 4 + within / 2 * LANES;
-            self.values[start..start + LANES][lanes.clone()].copy_from_slice(&words[lanes.clone()]);
+            let to = &mut self.values[start..start + LANES];
+            match lanes.len() {
+                LANES => to.copy_from_slice(words),
+                _ => to[lanes.clone()].copy_from_slice(&words[lanes.clone()]),
+            }
         }
     }
 }
 
 /// The parts of pairs of weights, as words of two bf16 values.
+#[inline(always)]
 fn pair_parts(even: &[f32; LANES], odd: &[f32; LANES]) -> [[f32; LANES]; 3] {
     let mut words = [[0.0; LANES]; 3];
     for lane in 0..LANES {

@@ -84,6 +84,27 @@ pub struct BlockRun {
     pub runs: Vec<RowRun>,
 }
 
+impl BlockRun {
+    /// The block in parts of at most `most` rows, each with the same taps in all its rows. Rows and parts count from
+    /// the start of the block.
+    pub fn parts(&self, most: u32) -> Vec<Self> {
+        let mut found: Vec<Self> = Vec::new();
+        let mut part = 0;
+        for run in &self.runs {
+            let sizes = even_tiles(run.count, most);
+            let mut first_row = run.first;
+            for equal in sizes.chunk_by(|a, b| a == b) {
+                let (rows, count) = (equal[0], equal.len() as u32);
+                let runs = vec![RowRun { first: 0, count: rows, taps: run.taps.clone() }];
+                found.push(Self { blocks: part..part + count, first_row, rows, runs });
+                part += count;
+                first_row += rows * count;
+            }
+        }
+        found
+    }
+}
+
 /// Cuts the `oh` rows of an output into `blocks` blocks as evenly as possible, for windows over an input of
 /// `h` rows.
 pub fn block_runs(window: &Window, h: u32, oh: u32, blocks: u32) -> Vec<BlockRun> {
@@ -174,6 +195,27 @@ mod tests {
                         }
                     }
                 }
+            }
+            prop_assert_eq!(next, oh);
+        }
+
+        #[test]
+        fn parts_of_a_block_are_its_rows_with_their_taps(window in window(), h in 1u32..40, most in 1u32..6) {
+            let Some(oh) = window.output(0, h) else { return Ok(()) };
+            let block = block_runs(&window, h, oh, 1).remove(0);
+            let (mut next, mut number) = (0, 0);
+            for part in block.parts(most) {
+                prop_assert!(part.rows <= most);
+                prop_assert_eq!(part.blocks.start, number);
+                number = part.blocks.end;
+                for run in part.blocks.clone().flat_map(|_| &part.runs) {
+                    prop_assert_eq!((run.first, run.count), (0, part.rows));
+                    for _ in 0..run.count {
+                        prop_assert_eq!(run.taps.clone(), window.valid_taps(0, next, h));
+                        next += 1;
+                    }
+                }
+                prop_assert_eq!(part.first_row + part.blocks.len() as u32 * part.rows, next);
             }
             prop_assert_eq!(next, oh);
         }

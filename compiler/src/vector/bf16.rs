@@ -10,6 +10,7 @@ pub fn round(value: f32) -> u16 {
 
 /// The nearest bf16 value in the upper half of a word; a denormal one may yield another. Without branches, for the compiler
 /// to use vectors.
+#[inline(always)]
 fn nearest(value: f32) -> u32 {
     let bits = value.to_bits();
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000;
@@ -26,6 +27,7 @@ pub fn widen(value: u16) -> f32 {
 /// take as zero, may be off.
 ///
 /// Infinities, and values above 3.39e38, which round to them, have no such parts: theirs are not all numbers.
+#[inline(always)]
 pub fn parts(value: f32) -> [u32; 3] {
     let high = nearest(value);
     let rest = value - f32::from_bits(high);

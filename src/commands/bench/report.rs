@@ -94,7 +94,7 @@ impl Report {
         row("load", load_ms, "weights");
         row("compile", compile_ms, "passes, plan, code");
         if let Some(ms) = pack_ms {
-            row("pack", ms, "weights read or drawn and put as kernels read them, while code is made");
+            row("pack", ms, "weights read or drawn and put as kernels read them");
         }
         row("first run", first_run_ms, "with memory and threads that later runs use again");
         row("start", start_ms, "all of these, from beginning to end");

@@ -36,6 +36,9 @@ const MOST_SPLIT_INPUTS: u64 = 3456;
 /// Fewest pixels of a block that make it worth while to read all weights for them, where there is a choice.
 const FULL_BLOCK: u32 = 8 * BLOCK;
 
+/// The part of a cache that may hold f32 values on their way to a matrix: two rows of 19 pixels of 728 channels.
+const SHARE_BETWEEN: u32 = 16;
+
 /// Rows behind a matrix that threads share: panels read whole tiles, and the last block may end with a tile that reaches
 /// behind its pixels in another place than one for the whole matrix would.
 const BEHIND: u32 = TILE_ROWS;
@@ -533,8 +536,9 @@ impl Planner<'_> {
         }
         let maps = self.maps(id);
         let out = maps.out.shape;
-        let row = self.matrix_bytes(&parts.pointwise, out.w()) + self.between_bytes(id, parts);
-        self.limit(self.graph.node(id), "a row of the intermediate map", row, STEP_LIMIT)?;
+        let row = self.matrix_bytes(&parts.pointwise, out.w());
+        let with_between = row.saturating_add(self.between_bytes(id, parts));
+        self.limit(self.graph.node(id), "a row of the intermediate map", with_between, STEP_LIMIT)?;
         let between = between(parts);
         let matrix_bytes = self.matrix_bytes(&parts.pointwise, out.w()).saturating_mul(u64::from(out.h()));
         let batch = self.program.options.batch;
@@ -596,6 +600,13 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// How many rows other spatial parts than depthwise ones do at a time, of which each leaves `bytes` of f32 values before
+    /// they become bf16: as many as leave most of the cache to the matrix.
+    fn rows_between(&self, bytes: u64) -> u32 {
+        let share = u64::from(self.program.target.cache_bytes / SHARE_BETWEEN);
+        u32::try_from(share / bytes.max(1)).unwrap_or(u32::MAX).max(1)
+    }
+
     /// Bytes of f32 values that other spatial parts than depthwise ones leave for a row, before they become bf16.
     fn between_bytes(&self, id: NodeId, parts: &Separable) -> u64 {
         let channels = self.program.target.padded(parts.spatial.partition.oc());
@@ -620,7 +631,8 @@ impl Planner<'_> {
         let weights = [Operand::PointwiseWeights, Operand::PointwiseBias];
         // The last pixel's vectors may end behind its channels.
         let slack = u64::from(self.program.target.vector_bytes());
-        let bytes = matrix.end() + u64::from(rows) * self.between_bytes(id, parts) + slack;
+        let row = self.between_bytes(id, parts);
+        let bytes = matrix.end() + u64::from(rows.min(self.rows_between(row))) * row + slack;
         Ok((self.spatial(id, parts, between)?, Product { weights, ..product }, bytes))
     }
 
@@ -642,11 +654,16 @@ impl Planner<'_> {
         let pixel = i64::from(self.program.target.padded(spatial.conv.partition.oc())) * i64::from(F32);
         let origin = Offset::bytes(product.matrix.end() as i64);
         let between = Surface { operand: Operand::Scratch, origin, pixel, row: i64::from(ow) * pixel };
-        let surfaces = Surfaces { out: between.clone(), add: between.clone(), ..here.clone() };
-        self.spatial_rows(b, spatial, ((w, ow), Format::F32), run, &surfaces);
-        let pixels = run.rows * ow;
-        let (_, row) = one_row(pixels);
-        self.gather_rows(b, product, (pixels, pixels), &row, &between);
+        for part in run.parts(self.rows_between(between.row as u64)) {
+            b.repeat(part.blocks.clone(), |b, index| {
+                let here = here.block(&part, index, spatial.conv.window.strides[0]);
+                let surfaces = Surfaces { out: between.clone(), add: between.clone(), ..here };
+                self.spatial_rows(b, spatial, ((w, ow), Format::F32), &part, &surfaces);
+                let (pixels, (_, row)) = (part.rows * ow, one_row(part.rows * ow));
+                let matrix = product.matrix.surface(ow).block(&part, index, 1);
+                self.gather_into(b, product, (pixels, pixels), &row, [&between, &matrix]);
+            });
+        }
     }
 }
 
