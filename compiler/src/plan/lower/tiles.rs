@@ -39,6 +39,9 @@ const FULL_BLOCK: u32 = 8 * BLOCK;
 /// The part of a cache that may hold f32 values on their way to a matrix: two rows of 19 pixels of 728 channels.
 const SHARE_BETWEEN: u32 = 16;
 
+/// Weights that are so many times a matrix take longer to read than the matrix does from another core's cache.
+const HEAVY: u64 = 4;
+
 /// Rows behind a matrix that threads share: panels read whole tiles, and the last block may end with a tile that reaches
 /// behind its pixels in another place than one for the whole matrix would.
 const BEHIND: u32 = TILE_ROWS;
@@ -332,8 +335,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// The step that multiplies a matrix which the step before it left in `between`: a unit for each panel, and for each
-    /// thread's part of the pixels where the matrix leaves too little of a cache.
+    /// The step that multiplies a matrix which the step before it left in `between`: a unit for each panel, and where the
+    /// matrix is cut, for each thread's part of the pixels.
     fn multiply_shared(
         &mut self,
         id: NodeId,
@@ -343,8 +346,7 @@ impl Planner<'_> {
     ) {
         let product = Product { matrix: product.matrix.whole(Operand::In), ..*product };
         let pixels = maps.out.shape.pixels() as u32;
-        let is_large = product.matrix.end() > u64::from(self.program.target.cache_bytes) / 4 * 3;
-        let most = if is_large { self.program.options.threads } else { 1 };
+        let most = if self.is_cut(&product) { self.program.options.threads } else { 1 };
         let blocks = (pixels / BLOCK).clamp(1, most);
         let Surfaces { out, add, .. } = maps.surfaces();
         let column = |surface: Surface| Surface { row: surface.pixel, ..surface };
@@ -367,6 +369,14 @@ impl Planner<'_> {
         set(&mut operands, product.weights, constants);
         operands[Operand::Scratch.index()] = Some(self.scratch(SUMS_BYTES));
         self.step_of(id, part, b, operands);
+    }
+
+    /// Whether each thread multiplies its part of the pixels with all weights, rather than all pixels with its part of the
+    /// weights: the matrix leaves too little of a cache, and weights are not so many that reading all costs more.
+    fn is_cut(&self, product: &Product<'_>) -> bool {
+        let (matrix, fits) = (product.matrix.end(), u64::from(self.program.target.cache_bytes) / 4 * 3);
+        let reads_weights = self.weighs_more(product.conv, HEAVY.saturating_mul(matrix));
+        matrix > if reads_weights { 2 * fits } else { fits }
     }
 
     fn tile_constants(&mut self, conv: &Conv) -> [Place; 2] {
