@@ -40,10 +40,12 @@ pub struct MatmulPanel {
     pub pixels: u32,
     /// Columns, up to [`BLOCK`]: in one tile or two.
     pub columns: u32,
-    /// Chunks of inputs.
+    /// Chunks of inputs in a row.
     pub chunks: u32,
     /// Bytes between rows.
     pub step: i32,
+    /// Rows that a sum is over: rows of taps.
+    pub taps: Taps,
     /// The parts that factors are taken as, and where those of rows lie.
     pub planes: Planes,
     /// Bytes between neighbouring pixels, in the output.
@@ -54,9 +56,21 @@ pub struct MatmulPanel {
     pub post: Vec<Post>,
 }
 
+/// Rows of the matrix that a sum is over, each with weights of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Taps {
+    /// How many, at least one.
+    pub count: u32,
+    /// Bytes from one to the next.
+    pub distance: i32,
+}
+
 impl fmt::Display for MatmulPanel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "matmul_{}x{}x{}", self.pixels, self.columns, self.chunks * CHUNK)?;
+        if self.taps.count > 1 {
+            write!(f, "x{}_r{}", self.taps.count, self.taps.distance)?;
+        }
         write!(f, "_i{}{}_o{}", self.step, self.planes, self.out)?;
         if self.add != 0 {
             write!(f, ".{}", self.add)?;
@@ -80,14 +94,10 @@ struct Registers {
     /// The values of a pixel, in turn.
     values: Vec<Vec<Slot>>,
     temporaries: Vec<Slot>,
-    /// The first row of the current block.
-    input: Pointer,
-    /// Where the current chunk of it is read.
+    /// Where the current chunk of the first row is read; between blocks, where the block begins.
     chunk: Pointer,
-    /// Where the current chunk of weights is read.
+    /// Where the current chunk of weights is read; between blocks, the first one.
     weights: Pointer,
-    /// The first chunk of weights.
-    panel: Pointer,
     /// The next lines of weights to ask for.
     ahead: Pointer,
     /// The sums of the next pixel to finish.
@@ -95,14 +105,25 @@ struct Registers {
 }
 
 /// Some chunks of inputs of a block, and what is woven between their products.
+#[derive(Clone, Copy)]
 struct Stretch {
     /// Rows of tiles of the block.
     rows: usize,
     /// Chunks, from where `chunk` and `weights` point.
     chunks: u32,
-    /// Whether they are the block's last ones.
-    last: bool,
+    then: Then,
     woven: Woven,
+}
+
+/// What comes after some chunks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// The next chunk.
+    Chunk,
+    /// The next row of taps.
+    Taps,
+    /// The next block.
+    Block,
 }
 
 /// What is woven between products.
@@ -135,7 +156,7 @@ impl MatmulPanel {
         for (tile, &slot) in r.bias.iter().enumerate() {
             b.load(slot, b.parameter("bias"), tile as i32 * b.vector_bytes());
         }
-        b.point(r.ahead, r.panel, self.bytes());
+        b.point(r.ahead, r.weights, self.bytes());
         let (blocks, rest) = (self.pixels / BLOCK, self.pixels % BLOCK);
         let lines = ((self.bytes() / LINE) as u32).checked_div(blocks).unwrap_or(0);
         let mut pending = 0;
@@ -143,12 +164,12 @@ impl MatmulPanel {
             self.products(&mut b, &r, 2, Woven { pixels: 0, lines });
             pending = BLOCK;
             b.repeat(Times::Exactly(blocks - 1), |b| {
-                b.advance(r.input, BLOCK as i32 * self.step);
+                b.advance(r.chunk, BLOCK as i32 * self.step);
                 self.products(b, &r, 2, Woven { pixels: BLOCK, lines });
             });
         }
         if rest > 0 {
-            b.advance(r.input, pending as i32 * self.step);
+            b.advance(r.chunk, pending as i32 * self.step);
             self.products(&mut b, &r, rest.div_ceil(TILE_ROWS), Woven { pixels: pending, lines: 0 });
             pending = rest;
         }
@@ -167,10 +188,8 @@ impl MatmulPanel {
             bias: b.slots(tiles),
             values: (0..IN_FLIGHT).map(|_| b.slots(tiles)).collect(),
             temporaries: b.slots(temporaries),
-            input: b.parameter("in"),
-            chunk: b.pointer(),
-            weights: b.pointer(),
-            panel: b.parameter("weights"),
+            chunk: b.parameter("in"),
+            weights: b.parameter("weights"),
             ahead: b.pointer(),
             // Biases are read at the beginning only.
             finished: b.parameter("bias"),
@@ -189,7 +208,7 @@ impl MatmulPanel {
 
     /// Bytes of the panel's weights.
     fn bytes(&self) -> i32 {
-        self.chunks as i32 * self.chunk_bytes()
+        (self.taps.count * self.chunks) as i32 * self.chunk_bytes()
     }
 
     /// The planes of row and weight that are multiplied, in an order in which neighbours share a factor. Those that are
@@ -206,16 +225,48 @@ impl MatmulPanel {
     fn products(&self, b: &mut Builder, r: &Registers, rows: u32, woven: Woven) {
         let rows = rows as usize;
         r.sums[..rows].iter().flatten().for_each(|&sum| b.tile_zero(sum));
-        b.point(r.chunk, r.input, 0);
-        b.point(r.weights, r.panel, 0);
         b.point(r.finished, b.parameter("sums"), 0);
-        let trips = if self.chunks < 2 * TRIP { 0 } else { (self.chunks - 1) / TRIP };
-        let part = woven.part(TRIP, self.chunks);
-        let trip = Stretch { rows, chunks: TRIP, last: false, woven: part };
-        b.repeat(Times::Exactly(trips), |b| self.stretch(b, r, &trip));
-        let chunks = self.chunks - trips * TRIP;
-        self.stretch(b, r, &Stretch { rows, chunks, last: true, woven: woven.without(part, trips) });
+        let before = self.taps.count - 1;
+        let all = self.taps.count * self.chunks;
+        let part = woven.part(TRIP, all);
+        let rest = woven.part(self.rest(), all);
+        let row = Stretch { rows, chunks: self.rest(), then: Then::Taps, woven: rest };
+        b.repeat(Times::Exactly(before), |b| {
+            self.row_of_taps(b, r, part, &row);
+            b.advance(r.chunk, self.taps.distance - self.row_bytes());
+        });
+        let woven = woven.without(part, self.taps.count * self.trips()).without(rest, before);
+        self.row_of_taps(b, r, part, &Stretch { then: Then::Block, woven, ..row });
+        b.advance(r.chunk, -self.input_bytes());
+        b.advance(r.weights, -self.bytes());
         self.store_sums(b, r, rows);
+    }
+
+    /// Trips of the loop over the chunks of a row.
+    fn trips(&self) -> u32 {
+        if self.chunks < 2 * TRIP { 0 } else { (self.chunks - 1) / TRIP }
+    }
+
+    /// Chunks that the loop leaves.
+    fn rest(&self) -> u32 {
+        self.chunks - self.trips() * TRIP
+    }
+
+    /// Bytes from where the inputs of a sum begin to where they end.
+    fn input_bytes(&self) -> i32 {
+        (self.taps.count - 1) as i32 * self.taps.distance + self.row_bytes()
+    }
+
+    /// Bytes of the inputs in a row.
+    fn row_bytes(&self) -> i32 {
+        self.chunks as i32 * TILE_BYTES
+    }
+
+    /// All chunks of a row, in a loop that weaves `part` in each trip, and the `rest`.
+    fn row_of_taps(&self, b: &mut Builder, r: &Registers, part: Woven, rest: &Stretch) {
+        let trip = Stretch { chunks: TRIP, then: Then::Chunk, woven: part, ..*rest };
+        b.repeat(Times::Exactly(self.trips()), |b| self.stretch(b, r, &trip));
+        self.stretch(b, r, rest);
     }
 
     /// The products of some chunks; leaves the pointers behind them.
@@ -285,23 +336,23 @@ impl MatmulPanel {
     /// first one of the next block.
     fn lines_after(&self, r: &Registers, stretch: &Stretch, number: u32) -> Vec<(Pointer, i32)> {
         let step = i64::from(self.step);
-        let (rows, from_row, weights, number) = if stretch.last && number + 1 == stretch.chunks {
-            (r.input, i64::from(BLOCK) * step, r.panel, 0)
-        } else {
-            (r.chunk, 0, r.weights, number + 1)
-        };
+        let then = if number + 1 == stretch.chunks { stretch.then } else { Then::Chunk };
+        let [row, input, weights] = [self.row_bytes(), self.input_bytes(), self.bytes()].map(i64::from);
+        let start = i64::from(number + 1) * i64::from(TILE_BYTES)
+            + match then {
+                Then::Chunk => 0,
+                Then::Taps => i64::from(self.taps.distance) - row,
+                Then::Block => i64::from(BLOCK) * step - input,
+            };
         let mut lines = Vec::new();
         for plane in 0..i64::from(self.planes.count) {
-            let first = plane * i64::from(self.planes.distance)
-                + from_row
-                + i64::from(number) * i64::from(TILE_BYTES);
-            lines.extend(
-                (0..stretch.rows as i64 * i64::from(TILE_ROWS)).map(|row| (rows, first + row * step)),
-            );
+            let first = plane * i64::from(self.planes.distance) + start;
+            let rows = 0..stretch.rows as i64 * i64::from(TILE_ROWS);
+            lines.extend(rows.map(|row| (r.chunk, first + row * step)));
         }
         let bytes = i64::from(self.chunk_bytes());
-        let first = i64::from(number) * bytes;
-        lines.extend((first..first + bytes).step_by(LINE as usize).map(|line| (weights, line)));
+        let first = i64::from(number + 1) * bytes - if then == Then::Block { weights } else { 0 };
+        lines.extend((first..first + bytes).step_by(LINE as usize).map(|line| (r.weights, line)));
         lines.into_iter().filter_map(|(base, at)| Some((base, i32::try_from(at).ok()?))).collect()
     }
 
@@ -394,6 +445,7 @@ mod tests {
                 columns: 32,
                 chunks: 4,
                 step: 256,
+                taps: Taps { count: 1, distance: 0 },
                 planes: Planes { count: precision.parts(), distance: 4096 },
                 out: 128,
                 add: 0,

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::forms::{Form, FormRun, Segment, all_runs};
 use super::wide::{Work, widest};
-use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightId, WeightSource};
+use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightId, WeightSource, Window};
 use crate::kernels::{gather, matmul};
 use crate::vector::{TILE_LANES, bf16};
 
@@ -400,9 +400,31 @@ pub fn segment_sizes(conv: &Conv) -> [u32; 2] {
     conv.partition.equal_sizes().unwrap_or([conv.partition.ic(), conv.partition.oc()])
 }
 
+/// The part of a row of tiles that may be padding for windows to be gathered by rows of taps: one of so many.
+const PADDING: u64 = 12;
+
+/// What a row of a matrix holds of a convolution's windows, and how many such rows a sum is over.
+///
+/// Where neighbouring rows of pixels share rows of taps, a row holds a single row of taps: each is gathered once and read
+/// for every row of pixels that it belongs to. Otherwise it holds the whole window.
+pub fn gathered(conv: &Conv) -> (Window, u32) {
+    let Window { kernel: [kh, kw], strides, dilation, .. } = conv.window;
+    let vectors = u64::from(segment_sizes(conv)[0].div_ceil(TILE_LANES)) * u64::from(kw);
+    let padding = vectors % 2;
+    if kh == 1 || strides[0] != 1 || dilation[0] != 1 || padding * PADDING > vectors {
+        return (conv.window, 1);
+    }
+    (Window { kernel: [1, kw], ..conv.window }, kh)
+}
+
+/// Chunks of inputs in a row of the matrix of a segment of a convolution.
+pub fn row_chunks(conv: &Conv) -> u64 {
+    gather::vectors(segment_sizes(conv)[0], gathered(conv).0.taps()) / 2
+}
+
 /// Chunks of inputs that tiles multiply in a segment of a convolution.
 pub fn chunks(conv: &Conv) -> u64 {
-    gather::vectors(segment_sizes(conv)[0], conv.window.taps()) / 2
+    row_chunks(conv) * u64::from(gathered(conv).1)
 }
 
 /// Words of the weights and of the biases of a segment for tiles.
@@ -431,8 +453,10 @@ fn tiles(conv: &Conv, parts: u32, source: &dyn WeightSource, weights: &mut [f32]
     let biases = bias.chunks_exact_mut(tile_words(conv, parts)[1] as usize);
     elements.folded.shift.chunks(oc as usize).zip(biases).for_each(|(shift, bias)| copy(shift, bias));
     let (taps, padded) = (conv.window.taps() as usize, ic.next_multiple_of(TILE_LANES) as usize);
+    let (in_row, row) =
+        (gathered(conv).0.taps() as usize, row_chunks(conv) as usize * matmul::CHUNK as usize);
     let mut panels = tile_panels(conv, parts, weights);
-    write_panels(&elements, &mut panels, taps, |_, tap| tap * padded);
+    write_panels(&elements, &mut panels, taps, |_, tap| tap / in_row * row + tap % in_row * padded);
 }
 
 fn tile_panels<'a>(conv: &Conv, parts: u32, mut weights: &'a mut [f32]) -> Vec<TilePanel<'a>> {

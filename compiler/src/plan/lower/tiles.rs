@@ -12,11 +12,11 @@ use crate::graph::{Activation, Conv, Graph, Node, NodeId, Op, Post, Separable, S
 use crate::kernels::Descriptor;
 use crate::kernels::epilogue::{Format, Planes};
 use crate::kernels::gather::GatherPixels;
-use crate::kernels::matmul::{self, BLOCK, MatmulPanel, SUMS_BYTES};
+use crate::kernels::matmul::{self, BLOCK, MatmulPanel, SUMS_BYTES, Taps};
 use crate::plan::nest::{Index, KernelId, NestBuilder, Offset, Operand};
 use crate::plan::pack::{self, Pack, segment_sizes};
 use crate::plan::values::View;
-use crate::plan::windows::{BlockRun, block_count, block_runs, tile_runs};
+use crate::plan::windows::{BlockRun, RowRun, block_count, block_runs, tile_runs};
 use crate::plan::{MEMORY_LIMIT, Part, Place, PlanError, PlanOptions, Precision};
 use crate::target::{Isa, Target};
 use crate::vector::{F32, TILE_LANES, TILE_ROWS};
@@ -71,11 +71,31 @@ pub(super) struct Product<'a> {
     pub matrix: Matrix,
     /// The segment that is multiplied.
     segment: Index,
+    /// What a row of the matrix holds of a window.
+    gathered: Window,
+    /// Rows that a sum is over.
+    taps: Taps,
 }
 
 impl Product<'_> {
     fn segments(&self) -> u32 {
         self.conv.partition.segments() as u32
+    }
+
+    /// The rows of the matrix for a block of rows of the result.
+    fn gathered_rows(&self, block: &BlockRun) -> BlockRun {
+        let (Some(first), Some(last)) = (block.runs.first(), block.runs.last()) else { return block.clone() };
+        if self.taps.count == 1 {
+            return block.clone();
+        }
+        let rows = block.rows + self.taps.count - 1;
+        let above = first.taps.start;
+        let below = if last.taps.is_empty() { rows - above } else { self.taps.count - last.taps.end };
+        let inside = rows - above - below;
+        let runs = [(0, above, 0..0), (above, inside, 0..1), (above + inside, below, 0..0)];
+        let runs = runs.into_iter().filter(|run| run.1 > 0);
+        let runs = runs.map(|(first, count, taps)| RowRun { first, count, taps }).collect();
+        BlockRun { rows, runs, ..block.clone() }
     }
 
     /// The same product for a segment.
@@ -173,11 +193,12 @@ impl Planner<'_> {
         takes_tiles(self.graph.node(id), conv, &self.program.options, self.program.target)
     }
 
-    /// The matrix of `pixels` rows for a convolution.
+    /// The matrix for `pixels` pixels of a convolution.
     pub(super) fn matrix(&self, id: NodeId, conv: &Conv, pixels: u32) -> Result<Matrix, PlanError> {
-        let chunks = pack::chunks(conv);
+        let chunks = pack::row_chunks(conv);
         let step = row_step(chunks);
-        let plane = u64::from(pixels.next_multiple_of(TILE_ROWS)) * step;
+        let shared = u64::from(pack::gathered(conv).1 - 1) * u64::from(self.view(id).shape.w());
+        let plane = (u64::from(pixels.next_multiple_of(TILE_ROWS)) + shared) * step;
         self.limit(self.graph.node(id), "a matrix of bf16 values", plane, STEP_LIMIT)?;
         let count = self.program.options.precision.parts();
         let planes = Planes { count, distance: if count > 1 { plane as i32 } else { 0 } };
@@ -187,7 +208,7 @@ impl Planner<'_> {
     /// Bytes of a matrix of `pixels` rows, all planes.
     fn matrix_bytes(&self, conv: &Conv, pixels: u32) -> u64 {
         let planes = self.program.options.precision.parts();
-        u64::from(pixels) * row_step(pack::chunks(conv)) * u64::from(planes)
+        u64::from(pixels) * row_step(pack::row_chunks(conv)) * u64::from(planes)
     }
 
     /// A convolution that is not fused with another.
@@ -230,8 +251,8 @@ impl Planner<'_> {
         let (input, out) = (maps.input.shape, maps.out.shape);
         let blocks = self.tile_blocks((out, images), self.matrix_bytes(conv, out.w()));
         let matrix = self.matrix(id, conv, out.h().div_ceil(blocks).saturating_mul(out.w()))?;
-        let weights = [Operand::Weights, Operand::Bias];
-        let product = Product { conv, load, post, weights, matrix, segment: Index::Constant(0) };
+        let product = Product { post, ..self.product(id, conv, (load, matrix)) };
+        let weights = product.weights;
         let mut b = NestBuilder::new();
         b.divide(images, |b, image| {
             let surfaces = maps.surfaces().image(image, maps.images());
@@ -306,9 +327,9 @@ impl Planner<'_> {
 
     /// Whether all panels of weights are larger than a matrix of `bytes`.
     fn weighs_more(&self, conv: &Conv, bytes: u64) -> bool {
-        let outputs = u64::from(conv.partition.oc().div_ceil(TILE_LANES));
-        let rows = self.matrix_bytes(conv, TILE_LANES);
-        outputs.saturating_mul(rows) > bytes
+        let tiles = u64::from(conv.partition.oc().div_ceil(TILE_LANES));
+        let planes = u64::from(self.program.options.precision.parts());
+        matmul::panel_bytes(pack::chunks(conv), tiles, planes) > bytes
     }
 
     /// A convolution of an image as two steps.
@@ -318,8 +339,9 @@ impl Planner<'_> {
         let product = self.product(id, conv, (self.graph.node(id).fusion.load, matrix));
         let mut b = NestBuilder::new();
         b.divide(1, |b, _| {
-            let blocks = self.fewest_units(1).min(out.h());
-            for run in block_runs(&conv.window, input.h(), out.h(), blocks) {
+            let rows = out.h() + product.taps.count - 1;
+            let blocks = self.fewest_units(1).min(rows);
+            for run in block_runs(&product.gathered, input.h(), rows, blocks) {
                 b.units(run.blocks.clone(), 1, |b, [block, _]| {
                     let surface = maps.surfaces().input.block(&run, block, conv.window.strides[0]);
                     let to = matrix.surface(out.w()).block(&run, block, 1);
@@ -393,7 +415,10 @@ impl Planner<'_> {
         Self: 'p,
     {
         let weights = [Operand::Weights, Operand::Bias];
-        Product { conv, load, post: self.post(id), weights, matrix, segment: Index::Constant(0) }
+        let (gathered, count) = pack::gathered(conv);
+        let distance = if count > 1 { self.view(id).shape.w() as i32 * matrix.step as i32 } else { 0 };
+        let (post, segment, taps) = (self.post(id), Index::Constant(0), Taps { count, distance });
+        Product { conv, load, post, weights, matrix, segment, gathered, taps }
     }
 
     /// The windows of a block of rows as rows of the matrix; `widths` are those of input and output.
@@ -405,10 +430,11 @@ impl Planner<'_> {
         block: &BlockRun,
         input: &Surface,
     ) {
-        self.gather_into(b, product, (w, ow), block, [input, &product.matrix.surface(ow)]);
+        let rows = product.gathered_rows(block);
+        self.gather_into(b, product, (w, ow), &rows, [input, &product.matrix.surface(ow)]);
     }
 
-    /// As [`Planner::gather_rows`], into the rows of `matrix`.
+    /// As [`Planner::gather_rows`], into the rows of `matrix`, for a block of these.
     fn gather_into(
         &mut self,
         b: &mut NestBuilder,
@@ -417,7 +443,7 @@ impl Planner<'_> {
         block: &BlockRun,
         [input, matrix]: [&Surface; 2],
     ) {
-        let window = &product.conv.window;
+        let window = &product.gathered;
         let [stride_rows, stride_pixels] = window.strides.map(i64::from);
         if window.is_point() && w == 1 && block.rows > 1 {
             // A column of points is gathered like a row.
@@ -456,7 +482,7 @@ impl Planner<'_> {
         ([above, inside], taps): ([u32; 2], Range<u32>),
         input: &Surface,
     ) -> KernelId {
-        let window = &product.conv.window;
+        let window = &product.gathered;
         let [kh, kw] = window.kernel;
         let [dilation_rows, dilation_pixels] = window.dilation.map(i64::from);
         let descriptor = GatherPixels {
@@ -506,6 +532,7 @@ impl Planner<'_> {
             columns,
             chunks: product.matrix.chunks as u32,
             step: product.matrix.step as i32,
+            taps: product.taps,
             planes: product.matrix.planes,
             out: surfaces.out.pixel as i32,
             add: if adds { surfaces.add.pixel as i32 } else { 0 },
@@ -697,7 +724,7 @@ fn call_panel(
 ) {
     let matrix = &product.matrix;
     let columns = i64::from(BLOCK) * i64::from(F32);
-    let weights = matmul::panel_bytes(matrix.chunks, 2, u64::from(matrix.planes.count)) as i64;
+    let weights = matmul::panel_bytes(pack::chunks(product.conv), 2, u64::from(matrix.planes.count)) as i64;
     let move_to = |origin: Offset, bytes: i64| origin.plus(i64::from(first) * bytes).along(panel, bytes);
     let of_segment = pack::tile_words(product.conv, matrix.planes.count).map(|words| 4 * words as i64);
     let constant = |which: usize, bytes| {
