@@ -173,20 +173,33 @@ pub struct ExactTiles {
     /// Most inputs of a sum: of more, the parts of a block and of a panel leave the level-2 cache. Half as many where
     /// there are several segments.
     pub most_inputs: u64,
+    /// The same where a row of a matrix holds a row of taps only, for any number of segments: a block is smaller.
+    pub most_inputs_by_rows: u64,
     /// Fewest pixels of all images: weights are half as large again as f32.
     pub fewest_pixels: u64,
 }
 
 impl Default for ExactTiles {
     fn default() -> Self {
-        Self { fewest_outputs: 128, fewest_inputs: 128, most_inputs: 2304, fewest_pixels: 64 }
+        Self {
+            fewest_outputs: 88,
+            fewest_inputs: 128,
+            most_inputs: 2304,
+            most_inputs_by_rows: 3456,
+            fewest_pixels: 64,
+        }
     }
 }
 
 impl ExactTiles {
-    /// Whether a convolution of `segments` with `outputs` by sums of `inputs` each is one, for so many pixels.
-    pub fn include(self, segments: usize, (outputs, inputs): (u32, u64), pixels: u64) -> bool {
-        let most_inputs = if segments == 1 { self.most_inputs } else { self.most_inputs / 2 };
+    /// Whether a convolution of `segments` with `outputs` by sums of `inputs` each, over so many rows of a matrix, is one, for
+    /// so many pixels.
+    pub fn include(self, segments: usize, (outputs, inputs, rows): (u32, u64, u32), pixels: u64) -> bool {
+        let most_inputs = match (rows, segments) {
+            (1, 1) => self.most_inputs,
+            (1, _) => self.most_inputs / 2,
+            _ => self.most_inputs_by_rows,
+        };
         outputs >= self.fewest_outputs
             && (self.fewest_inputs..=most_inputs).contains(&inputs)
             && pixels >= self.fewest_pixels

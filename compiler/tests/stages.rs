@@ -90,7 +90,13 @@ fn plans_of_bands_of_rows() {
 
 #[test]
 fn plans_and_kernels_with_tiles() {
-    let exact_tiles = ExactTiles { fewest_outputs: 16, fewest_inputs: 32, most_inputs: 64, fewest_pixels: 1 };
+    let exact_tiles = ExactTiles {
+        fewest_outputs: 16,
+        fewest_inputs: 32,
+        most_inputs: 64,
+        most_inputs_by_rows: 64,
+        fewest_pixels: 1,
+    };
     let target = Target { exact_tiles, ..Target::of(Isa::Amx) };
     for precision in Precision::ALL {
         let program = program_for("tiles", target, PlanOptions { precision, ..OPTIONS });

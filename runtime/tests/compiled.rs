@@ -332,6 +332,33 @@ proptest! {
         check(&builder.finish(&[result]), seed, batch);
     }
 
+    /// Windows whose rows of taps are shared by rows of pixels.
+    #[test]
+    fn overlapping_windows_by_tiles_agree(
+        kernel in [2u32..6, 1u32..4],
+        pads in [0u32..5, 0..5, 0..3, 0..3],
+        stride in 1u32..3,
+        (vectors, lacking, oc) in (1u32..5, 0u32..4, 16u32..70),
+        (h, w) in (1u32..24, 1u32..20),
+        (segments, load, spatial, batch) in (1u32..4, 0usize..5, any::<bool>(), 1u32..3),
+        seed in any::<u64>(),
+    ) {
+        let [above, below] = [pads[0], pads[1]].map(|pad| pad.min(kernel[0] - 1));
+        let [left, right] = [pads[2], pads[3]].map(|pad| pad.min(kernel[1] - 1));
+        let pads = Pads { top: above, bottom: below, left, right };
+        let window = Window { kernel, strides: [1, stride], pads, ..Window::POINT };
+        prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
+        let (ic, count) = (16 * vectors - lacking, segments as usize);
+        let partition = Partition::new(vec![ic; count], vec![oc; count]);
+        let mut builder = Builder::new(Shape::map(h, w, ic * segments));
+        let input = builder.activation(builder.input(), Activation::ALL[load]);
+        let result = match spatial {
+            true => builder.separable(input, window, partition, Activation::ALL[load], oc),
+            false => builder.conv(input, window, partition, true),
+        };
+        check(&builder.finish(&[result]), seed, batch);
+    }
+
     #[test]
     fn depthwise_windows_of_any_width_agree(
         kernel in [1u32..4, 1u32..22],

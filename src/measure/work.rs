@@ -242,7 +242,10 @@ mod tests {
             &mut |kernel, _, calls| {
                 if let Descriptor::Matmul(panel) = &program.kernels[kernel.index()] {
                     let rows = u64::from(
-                        panel.pixels.div_ceil(TILE_ROWS) * panel.columns.div_ceil(TILE_LANES) * panel.chunks,
+                        panel.pixels.div_ceil(TILE_ROWS)
+                            * panel.columns.div_ceil(TILE_LANES)
+                            * panel.taps.count
+                            * panel.chunks,
                     );
                     dots += calls * rows;
                 }

@@ -5,7 +5,10 @@
 //! the products of the next one, since vector and tile units work side by side. Lines of the next panel of
 //! weights are asked for on the way, so that they are near when their turn comes.
 //!
-//! Weights are packed chunk by chunk of 32 inputs; in a chunk plane by plane, in a plane one tile for every 16
+//! A sum may be over several rows: those of the rows of taps of a window, which lie as far apart in the matrix as the rows
+//! of an image do.
+//!
+//! Weights are packed row of taps by row of taps, chunk by chunk of 32 inputs; in a chunk plane by plane, in a plane one tile for every 16
 //! columns. Rows past the last one are read, up to the next multiple of 16, but not stored.
 
 use std::fmt;
@@ -437,24 +440,35 @@ mod tests {
     use crate::plan::Precision;
     use crate::vector::Inst;
 
+    /// Products of tiles that some instructions do.
+    fn dots(body: &[Inst]) -> u32 {
+        let of = |inst: &Inst| match inst {
+            Inst::TileDot { .. } => 1,
+            Inst::Loop { times: Times::Exactly(times), body } => times * dots(body),
+            _ => 0,
+        };
+        body.iter().map(of).sum()
+    }
+
     #[test]
     fn a_multiply_add_takes_the_products_of_its_precision() {
-        for precision in Precision::ALL {
+        for (precision, count) in
+            Precision::ALL.into_iter().flat_map(|precision| [(precision, 1), (precision, 3)])
+        {
             let panel = MatmulPanel {
                 pixels: 32,
                 columns: 32,
-                chunks: 4,
-                step: 256,
-                taps: Taps { count: 1, distance: 0 },
-                planes: Planes { count: precision.parts(), distance: 4096 },
+                chunks: 3,
+                step: 192,
+                taps: Taps { count, distance: 1920 },
+                planes: Planes { count: precision.parts(), distance: 9600 },
                 out: 128,
                 add: 0,
                 post: Vec::new(),
             };
-            let dots =
-                panel.generate().body.iter().filter(|inst| matches!(inst, Inst::TileDot { .. })).count();
-            let products = dots as u32 * TILE_ROWS * TILE_LANES * CHUNK;
-            assert_eq!(products, precision.products() * panel.pixels * panel.columns * panel.chunks * CHUNK);
+            let products = dots(&panel.generate().body) * TILE_ROWS * TILE_LANES * CHUNK;
+            let sums = panel.pixels * panel.columns;
+            assert_eq!(products, precision.products() * sums * count * panel.chunks * CHUNK);
         }
     }
 }

@@ -408,13 +408,15 @@ const PADDING: u64 = 12;
 /// Where neighbouring rows of pixels share rows of taps, a row holds a single row of taps: each is gathered once and read
 /// for every row of pixels that it belongs to. Otherwise it holds the whole window.
 pub fn gathered(conv: &Conv) -> (Window, u32) {
-    let Window { kernel: [kh, kw], strides, dilation, .. } = conv.window;
+    let Window { kernel: [kh, kw], strides, dilation, pads } = conv.window;
     let vectors = u64::from(segment_sizes(conv)[0].div_ceil(TILE_LANES)) * u64::from(kw);
-    let padding = vectors % 2;
-    if kh == 1 || strides[0] != 1 || dilation[0] != 1 || padding * PADDING > vectors {
-        return (conv.window, 1);
+    let shares_rows = kh > 1 && strides[0] == 1 && dilation[0] == 1;
+    // Every row of pixels then reads some row of the image, by which those above and below it are told.
+    let reads_rows = pads.top < kh && pads.bottom < kh;
+    if shares_rows && reads_rows && vectors % 2 * PADDING <= vectors {
+        return (Window { kernel: [1, kw], ..conv.window }, kh);
     }
-    (Window { kernel: [1, kw], ..conv.window }, kh)
+    (conv.window, 1)
 }
 
 /// Chunks of inputs in a row of the matrix of a segment of a convolution.

@@ -32,8 +32,13 @@ pub fn with_some_cache(target: Target, seed: u64) -> Target {
     let cache_bytes = [target.cache_bytes, 1 << 10, 4 << 10, 16 << 10][seed as usize % 4];
     let unit_macs = [target.unit_macs, 16, 1000][(seed / 4) as usize % 3];
     let fewest_outputs = [1, 1, 24, 48][(seed / 12) as usize % 4];
-    let exact_tiles =
-        ExactTiles { fewest_outputs, fewest_inputs: 1, most_inputs: u64::MAX, fewest_pixels: 1 };
+    let exact_tiles = ExactTiles {
+        fewest_outputs,
+        fewest_inputs: 1,
+        most_inputs: u64::MAX,
+        most_inputs_by_rows: u64::MAX,
+        fewest_pixels: 1,
+    };
     Target { cache_bytes, unit_macs, exact_tiles, ..target }
 }
 

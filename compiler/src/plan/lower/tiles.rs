@@ -29,7 +29,8 @@ const FEWEST_CHANNELS: u32 = 4;
 /// Most bytes between pixels of a result: kernels hold distances of two blocks of them in 32 bits.
 const FARTHEST_PIXEL: u64 = i32::MAX as u64 / (2 * BLOCK as u64);
 
-/// Most inputs of a sum in split precision: of more, rows and a panel leave the level-2 cache, and vectors are faster.
+/// Most inputs of a row of a matrix in split precision: of more, rows and a panel leave the level-2 cache, and vectors are
+/// faster.
 /// Segments narrower than a panel are, too.
 const MOST_SPLIT_INPUTS: u64 = 3456;
 
@@ -138,10 +139,10 @@ pub fn takes_tiles(node: &Node, conv: &Conv, options: &PlanOptions, target: Targ
     let Some([ic, oc]) = conv.partition.equal_sizes() else { return false };
     let inputs = u64::from(ic) * conv.window.taps();
     let pixels = node.shape.pixels().saturating_mul(u64::from(options.batch));
-    let segments = conv.partition.segments();
+    let (segments, (_, rows)) = (conv.partition.segments(), pack::gathered(conv));
     let pays = match options.precision {
-        Precision::F32 => target.exact_tiles.include(segments, (oc, inputs), pixels),
-        Precision::Split => inputs <= MOST_SPLIT_INPUTS && (segments == 1 || oc >= BLOCK),
+        Precision::F32 => target.exact_tiles.include(segments, (oc, inputs, rows), pixels),
+        Precision::Split => inputs / u64::from(rows) <= MOST_SPLIT_INPUTS && (segments == 1 || oc >= BLOCK),
         Precision::Bf16 => true,
     };
     let panel = matmul::panel_bytes(pack::chunks(conv), 2, u64::from(options.precision.parts()));
