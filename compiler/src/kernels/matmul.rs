@@ -8,8 +8,8 @@
 //! A sum may be over several rows: those of the rows of taps of a window, which lie as far apart in the matrix as the rows
 //! of an image do.
 //!
-//! Weights are packed row of taps by row of taps, chunk by chunk of 32 inputs; in a chunk plane by plane, in a plane one tile for every 16
-//! columns. Rows past the last one are read, up to the next multiple of 16, but not stored.
+//! Weights are packed row of taps by row of taps, chunk by chunk of 32 inputs; in a chunk plane by plane, in a
+//! plane one tile for every 16 columns. Rows past the last one are read, up to the next multiple of 16, but not stored.
 
 use std::fmt;
 

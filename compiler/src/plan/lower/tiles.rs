@@ -83,7 +83,7 @@ impl Product<'_> {
         self.conv.partition.segments() as u32
     }
 
-    /// The rows of the matrix for a block of rows of the result.
+    /// The rows of the matrix for a block of rows of the result: zeros above and below the image.
     fn gathered_rows(&self, block: &BlockRun) -> BlockRun {
         let (Some(first), Some(last)) = (block.runs.first(), block.runs.last()) else { return block.clone() };
         if self.taps.count == 1 {
@@ -91,7 +91,7 @@ impl Product<'_> {
         }
         let rows = block.rows + self.taps.count - 1;
         let above = first.taps.start;
-        let below = if last.taps.is_empty() { rows - above } else { self.taps.count - last.taps.end };
+        let below = self.taps.count - last.taps.end;
         let inside = rows - above - below;
         let runs = [(0, above, 0..0), (above, inside, 0..1), (above + inside, below, 0..0)];
         let runs = runs.into_iter().filter(|run| run.1 > 0);
