@@ -338,9 +338,9 @@ proptest! {
         kernel in [2u32..6, 1u32..4],
         pads in [0u32..5, 0..5, 0..3, 0..3],
         stride in 1u32..3,
-        (vectors, lacking, oc) in (1u32..5, 0u32..4, 16u32..70),
-        (h, w) in (1u32..24, 1u32..20),
-        (segments, load, spatial, batch) in (1u32..4, 0usize..5, any::<bool>(), 1u32..3),
+        (vectors, lacking, oc) in (1u32..4, 0u32..4, 16u32..40),
+        (h, w) in (1u32..12, 1u32..10),
+        (segments, load, spatial, batch) in (1u32..3, 0usize..5, any::<bool>(), 1u32..3),
         seed in any::<u64>(),
     ) {
         let [above, below] = [pads[0], pads[1]].map(|pad| pad.min(kernel[0] - 1));
