@@ -1,8 +1,9 @@
-//! Rows of a matrix of bf16 values: for each output pixel of a convolution, all values that its window covers.
+//! Rows of a matrix of bf16 values: for each output pixel of a convolution, all values that its window covers, or for
+//! each pixel of a row, those of a row of taps, where a sum is over several rows of the matrix.
 //!
 //! A row holds tap row by tap row, tap by tap, the input channels, padded to whole vectors with finite numbers;
 //! taps outside the image are zeros, and so is what fills the last tile (see [`super::matmul`]). So the matrix
-//! multiplication after it knows nothing of windows, strides and borders.
+//! multiplication after it knows nothing of strides and borders.
 
 use std::fmt;
 use std::ops::Range;

@@ -31,14 +31,15 @@ pub enum Pack {
         /// f32 values in a vector.
         lanes: u32,
     },
-    /// A convolution of one segment for tiles (see [`matmul`]): panel by panel of 32 outputs or what is left,
-    /// chunk by chunk of 32 inputs, plane by plane, tile by tile. A tile holds 16 rows; row `r` holds inputs `2r`
-    /// and `2r + 1` of each of 16 outputs, two bf16 values in a word. Inputs are taps by channels, padded to
-    /// whole vectors; zeros where there is no input or output.
+    /// A convolution of equal segments for tiles (see [`matmul`]), segment by segment: panel by panel of 32 outputs or
+    /// what is left, row of the matrix by row that a sum is over ([`gathered`]), chunk by chunk of 32 inputs, plane by
+    /// plane, tile by tile. A tile holds 16 rows; row `r` holds inputs `2r` and `2r + 1` of each of 16 outputs, two bf16
+    /// values in a word. Inputs are the taps of a row of the matrix by channels, these padded to whole vectors; zeros where
+    /// there is no input or output.
     Tiles {
         /// The convolution.
         conv: Conv,
-        /// Whether a second plane holds what rounding took from the first.
+        /// Parts that a weight is taken as, a plane each.
         parts: u32,
     },
     /// A normalisation by itself: scales and shifts.
