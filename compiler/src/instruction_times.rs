@@ -121,8 +121,8 @@ impl KernelCounts {
 fn of_inst(inst: &Inst) -> Counts {
     let none = Counts::default();
     match inst {
-        Inst::Fma { .. } => Counts { multiply_add: 1, ..none },
-        Inst::FmaBroadcast { .. } => Counts { multiply_add_memory: 1, ..none },
+        Inst::Fma { .. } | Inst::Dot { .. } => Counts { multiply_add: 1, ..none },
+        Inst::FmaBroadcast { .. } | Inst::DotBroadcast { .. } => Counts { multiply_add_memory: 1, ..none },
         Inst::Load { .. } | Inst::Pattern { .. } => Counts { load: 1, ..none },
         Inst::Broadcast { .. } => Counts { broadcast: 1, ..none },
         Inst::Permute { .. } => Counts { permute: 1, ..none },

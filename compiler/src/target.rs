@@ -14,13 +14,15 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512 (F, BW, DQ, VL): 512-bit vectors.
     Avx512,
-    /// x86-64 with AVX-512, its BF16 extension and AMX: 512-bit vectors, and matrices of bf16 values.
+    /// x86-64 with AVX-512 and its BF16 extension: 512-bit vectors, and products of pairs of bf16 values.
+    Avx512Bf16,
+    /// x86-64 with all of this and AMX: matrices of bf16 values.
     Amx,
 }
 
 impl Isa {
     /// All of them, the narrowest first.
-    pub const ALL: [Isa; 4] = [Isa::Baseline, Isa::Avx2, Isa::Avx512, Isa::Amx];
+    pub const ALL: [Isa; 5] = [Isa::Baseline, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx];
 
     /// The widest that this machine has.
     pub fn native() -> Self {
@@ -32,7 +34,7 @@ impl Isa {
         InstructionTimes::of(match self {
             Isa::Baseline => [1933, 257, 0, 142, 0, 0, 162, 1009],
             Isa::Avx2 => [2219, 188, 0, 201, 62, 35, 76, 916],
-            Isa::Avx512 | Isa::Amx => [0, 206, 222, 149, 45, 134, 91, 1384],
+            Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => [0, 206, 222, 149, 45, 134, 91, 1384],
         })
     }
 
@@ -56,7 +58,7 @@ impl Isa {
             (Isa::Avx512, "avx512bw", detected!("avx512bw")),
             (Isa::Avx512, "avx512dq", detected!("avx512dq")),
             (Isa::Avx512, "avx512vl", detected!("avx512vl")),
-            (Isa::Amx, "avx512_bf16", detected!("avx512bf16")),
+            (Isa::Avx512Bf16, "avx512_bf16", detected!("avx512bf16")),
             (Isa::Amx, "amx_tile", tiles::unit()),
             (Isa::Amx, "amx_bf16", tiles::bf16()),
             (Isa::Amx, "amx state kept by the system", tiles::kept_by_system()),
@@ -76,6 +78,7 @@ impl fmt::Display for Isa {
             Isa::Baseline => "baseline",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Avx512Bf16 => "avx512bf16",
             Isa::Amx => "amx",
         })
     }
@@ -115,6 +118,15 @@ mod tiles {
         // SAFETY: register 0 exists wherever the instruction does.
         unsafe { _xgetbv(0) }
     }
+}
+
+/// What multiplies bf16 values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bf16Unit {
+    /// Vector registers, two products for each of their f32 values: twice as fast as f32.
+    Pairs,
+    /// Tile registers: sixteen times as fast as f32.
+    Tiles,
 }
 
 /// Why there is no such target.
@@ -212,7 +224,7 @@ impl Target {
         let (lanes, registers) = match isa {
             Isa::Baseline => (4, 16),
             Isa::Avx2 => (8, 16),
-            Isa::Avx512 | Isa::Amx => (16, 32),
+            Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => (16, 32),
         };
         let fused = isa > Isa::Baseline || fused_multiply_add();
         Self {
@@ -240,6 +252,15 @@ impl Target {
     /// Every target that this machine can run, the narrowest first.
     pub fn available() -> Vec<Self> {
         Isa::ALL.into_iter().filter(|isa| isa.missing().is_empty()).map(Self::of).collect()
+    }
+
+    /// What multiplies bf16 values, if anything does.
+    pub fn bf16_unit(self) -> Option<Bf16Unit> {
+        match self.isa {
+            Isa::Amx => Some(Bf16Unit::Tiles),
+            Isa::Avx512Bf16 => Some(Bf16Unit::Pairs),
+            Isa::Baseline | Isa::Avx2 | Isa::Avx512 => None,
+        }
     }
 
     /// Bytes of a vector.
@@ -309,7 +330,7 @@ mod tests {
             assert_eq!(target.isa.to_string().parse::<Target>(), Ok(target));
         }
         let error = "avx1024".parse::<Target>().unwrap_err().to_string();
-        assert_eq!(error, "there is no target `avx1024`; there are baseline, avx2, avx512, amx and native");
+        assert_eq!(error, "there is no target `avx1024`; there are baseline, avx2, avx512, avx512bf16, amx and native");
     }
 
     #[test]

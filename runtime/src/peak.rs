@@ -8,7 +8,7 @@ use std::time::Duration;
 use xcc_compiler::codegen::CodegenError;
 use xcc_compiler::codegen::jit::NativeKernel;
 use xcc_compiler::plan::Precision;
-use xcc_compiler::target::{Isa, Target};
+use xcc_compiler::target::{Bf16Unit, Target};
 use xcc_compiler::vector::{
     BinaryOp, Builder, Kernel, TILE_BYTES, TILE_LANES, TILE_ROWS, TILES, Times, bf16,
 };
@@ -40,6 +40,8 @@ const TILE_VALUES: usize = (TILE_ROWS * TILE_LANES) as usize;
 pub enum Unit {
     /// Vector registers of f32 values.
     Vectors,
+    /// Vector registers of pairs of bf16 values.
+    Pairs,
     /// Tile registers of bf16 values.
     Tiles,
 }
@@ -47,8 +49,12 @@ pub enum Unit {
 impl Unit {
     /// What computes most products of large layers.
     pub fn of(precision: Precision, target: Target) -> Self {
-        let is_narrow = target.isa < Isa::Amx && precision == Precision::F32;
-        if is_narrow { Unit::Vectors } else { Unit::Tiles }
+        match target.bf16_unit() {
+            Some(Bf16Unit::Tiles) => Unit::Tiles,
+            _ if precision == Precision::F32 => Unit::Vectors,
+            Some(Bf16Unit::Pairs) => Unit::Pairs,
+            None => Unit::Tiles,
+        }
     }
 }
 
@@ -68,10 +74,14 @@ fn check(target: Target, unit: Unit) -> Result<(), CodegenError> {
     let machine = |reason: String| CodegenError::Machine { reason };
     match unit {
         Unit::Vectors => Ok(()),
-        Unit::Tiles if target.isa < Isa::Amx => {
-            Err(machine(format!("the peak of bf16 products needs amx, which target {target} lacks")))
+        Unit::Pairs if target.bf16_unit() == Some(Bf16Unit::Pairs) => Ok(()),
+        Unit::Tiles if target.bf16_unit() == Some(Bf16Unit::Tiles) => {
+            permit_tiles().map_err(|error| machine(error.to_string()))
         }
-        Unit::Tiles => permit_tiles().map_err(|error| machine(error.to_string())),
+        Unit::Pairs => {
+            Err(machine(format!("the peak of pairs of bf16 values needs avx512bf16, the target is {target}")))
+        }
+        Unit::Tiles => Err(machine(format!("the peak of tiles needs amx, which target {target} lacks"))),
     }
 }
 
@@ -80,17 +90,18 @@ struct Loop {
     kernel: NativeKernel,
     /// Of one call.
     operations: f64,
-    /// The factors of tiles; empty for vectors.
+    /// The factors of bf16 values; empty for f32.
     factors: AlignedBuffer,
     sums: AlignedBuffer,
 }
 
 impl Loop {
-    /// With pairs of bf16 values from `factor` for both tiles.
+    /// With pairs of bf16 values from `factor` for both factors.
     fn new(target: Target, unit: Unit, factor: impl Fn(u64) -> u16) -> Result<Self, CodegenError> {
         let no_memory = |error: crate::OutOfMemory| CodegenError::Machine { reason: error.to_string() };
         let (kernel, factors, sums) = match unit {
             Unit::Vectors => (vectors(target), 0, target.lanes as usize),
+            Unit::Pairs => (pairs(), 2 * TILE_LANES as usize, TILE_LANES as usize),
             Unit::Tiles => (tiles(), 2 * TILE_VALUES, TILE_SUMS * TILE_VALUES),
         };
         let buffer = |values: usize| AlignedBuffer::zeroed(values as u64 * 4).map_err(no_memory);
@@ -110,7 +121,7 @@ impl Loop {
     fn call(&mut self) {
         let pointers =
             [&mut self.factors, &mut self.sums].map(|buffer| buffer.values_mut().as_mut_ptr().cast());
-        // SAFETY: the kernel reads two tiles at its first pointer or nothing, and writes a vector or the tiles of sums
+        // SAFETY: the kernel reads two tiles or vectors at its first pointer, or nothing, and writes a vector or the tiles of sums
         // at its second one, for which the buffers have room; `check` permitted the use of tile registers.
         unsafe { self.kernel.call(&pointers, 0) };
     }
@@ -131,6 +142,7 @@ fn random(index: u64) -> u16 {
 fn operations(target: Target, unit: Unit) -> f64 {
     let (products, sums, turns) = match unit {
         Unit::Vectors => (target.lanes, SUMS, TURNS),
+        Unit::Pairs => (2 * target.lanes, SUMS, TURNS),
         // A row of a tile of factors has two bf16 values for each 4 bytes.
         Unit::Tiles => (TILE_ROWS * TILE_LANES * TILE_BYTES as u32 / 2, TILE_SUMS, TILE_TURNS),
     };
@@ -158,6 +170,24 @@ fn vectors(target: Target) -> Kernel {
     builder.finish(format!("peak_{target}"))
 }
 
+/// Sums of products of pairs; their total is stored, so that none is without use.
+fn pairs() -> Kernel {
+    let mut builder = Builder::new(TILE_LANES, &["factors", "sums"], false);
+    let (factors, out) = (builder.parameter("factors"), builder.parameter("sums"));
+    let (sums, a, b) = (builder.slots(SUMS), builder.slot(), builder.slot());
+    builder.load(a, factors, 0);
+    builder.load(b, factors, builder.vector_bytes());
+    sums.iter().for_each(|&sum| builder.constant(sum, 0.0));
+    builder.repeat(Times::Exactly(TURNS), |builder| {
+        for _ in 0..UNROLLED {
+            sums.iter().for_each(|&sum| builder.dot(sum, a, b));
+        }
+    });
+    sums[1..].iter().for_each(|&sum| builder.binary(BinaryOp::Add, sums[0], sums[0], sum));
+    builder.store_lanes(sums[0], out, 0, TILE_LANES);
+    builder.finish("peak_pairs".to_owned())
+}
+
 /// Sums of products of two tiles, which are all stored.
 fn tiles() -> Kernel {
     let tile_bytes = TILE_ROWS as i32 * TILE_BYTES;
@@ -180,6 +210,8 @@ fn tiles() -> Kernel {
 
 #[cfg(test)]
 mod tests {
+    use xcc_compiler::target::Isa;
+
     use super::*;
 
     /// The loop of tiles with ones as factors, or why this machine cannot run it.
@@ -218,6 +250,21 @@ mod tests {
     }
 
     #[test]
+    fn loops_of_pairs_do_all_operations_that_are_counted() {
+        let target = Target::of(Isa::Avx512Bf16);
+        if !target.isa.missing().is_empty() {
+            eprintln!("skipped: pairs of bf16 values, since this machine has no {}", target.isa.missing().join(", "));
+            return;
+        }
+        let mut work = Loop::new(target, Unit::Pairs, |_| bf16::round(1.0)).unwrap();
+        work.call();
+        // Each lane is the number of multiply-adds that went into it.
+        let sums = &work.sums.values()[..TILE_LANES as usize];
+        assert!(sums.iter().all(|&sum| sum == sums[0]));
+        assert_eq!(sums.iter().map(|&sum| f64::from(sum)).sum::<f64>() * 2.0, work.operations);
+    }
+
+    #[test]
     fn factors_of_tiles_are_numbers_of_all_kinds() {
         let factors: Vec<f32> = (0..4 * TILE_VALUES as u64).map(|index| bf16::widen(random(index))).collect();
         assert!(factors.iter().all(|factor| factor.abs() <= 1.0 && *factor != 0.0));
@@ -230,6 +277,8 @@ mod tests {
         assert!(measure(Target::baseline(), Unit::Vectors, 1, Duration::ZERO).unwrap() > 0.0);
         let error = measure(Target::baseline(), Unit::Tiles, 1, Duration::ZERO).unwrap_err().to_string();
         assert!(error.contains("needs amx, which target baseline"), "{error}");
+        let error = measure(Target::baseline(), Unit::Pairs, 1, Duration::ZERO).unwrap_err().to_string();
+        assert!(error.contains("needs avx512bf16, the target is baseline"), "{error}");
         if tiles_of_ones().is_some() {
             let [vectors, tiles] = [Unit::Vectors, Unit::Tiles]
                 .map(|unit| measure(Target::native(), unit, 1, Duration::ZERO).unwrap());

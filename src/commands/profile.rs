@@ -97,7 +97,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 /// The peak of vectors, and that of tiles behind it where a network has them.
 fn peaks_of(precision: Precision, unit: Unit, threads: u32) -> Vec<Peak> {
-    let tiles = Some(unit).filter(|unit| *unit == Unit::Tiles);
+    let tiles = Some(unit).filter(|unit| *unit != Unit::Vectors);
     let vectors = Peak::new(Precision::F32, Unit::Vectors, threads);
     std::iter::once(vectors).chain(tiles.map(|unit| Peak::new(precision, unit, threads))).collect()
 }

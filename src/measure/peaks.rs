@@ -36,7 +36,7 @@ impl Peak {
     }
 
     fn measure(&mut self, target: Target, time: Duration) -> Result<(), Failure> {
-        let threads = if self.unit == Unit::Vectors { 1 } else { self.threads };
+        let threads = if self.unit == Unit::Tiles { self.threads } else { 1 };
         let products = peak::measure(target, self.unit, threads, time).map_err(Failure::input)?;
         self.add(products, threads);
         Ok(())
@@ -70,6 +70,7 @@ impl Peak {
         let [low, high] = [0.0, 1.0].map(|share| quantile(&self.gflops, share));
         let what = match (self.unit, self.products()) {
             (Unit::Vectors, _) => "multiply-adds alone on one core".to_owned(),
+            (Unit::Pairs, _) => "products of pairs of bf16 values alone on one core".to_owned(),
             (Unit::Tiles, 1) => "bf16 products of tiles alone".to_owned(),
             (Unit::Tiles, products) => format!("bf16 products of tiles alone, {products} a multiply-add"),
         };

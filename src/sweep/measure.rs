@@ -88,22 +88,22 @@ pub fn measure(
 fn peaks(results: &Results) -> Vec<Peak> {
     let unit =
         |precision: &String| Some(Unit::of(precision.parse().ok()?, results.sweep.target.parse().ok()?));
-    let has_tiles = results.sweep.precisions.iter().any(|precision| unit(precision) == Some(Unit::Tiles));
+    let bf16_unit = results.sweep.precisions.iter().filter_map(unit).find(|unit| *unit != Unit::Vectors);
     let samples = results.sampling.peak_samples_gflops.clone();
     let vectors = Peak { gflops: samples, ..Peak::new(Precision::F32, Unit::Vectors, 1) };
-    let tiles = |roof: &Roof| Peak {
+    let bf16 = |(roof, unit): (&Roof, Unit)| Peak {
         gflops: roof.bf16_samples_gflops.clone(),
-        ..Peak::new(Precision::Bf16, Unit::Tiles, roof.threads)
+        ..Peak::new(Precision::Bf16, unit, roof.threads)
     };
-    let roofs = results.machine.roofs.iter().filter(|_| has_tiles);
-    std::iter::once(vectors).chain(roofs.map(tiles)).collect()
+    let roofs = results.machine.roofs.iter().filter_map(|roof| Some((roof, bf16_unit?)));
+    std::iter::once(vectors).chain(roofs.map(bf16)).collect()
 }
 
 /// Puts all samples of a peak into its place.
 fn keep_peak(results: &mut Results, peak: &Peak) {
     let place = match peak.unit {
         Unit::Vectors => Some(&mut results.sampling.peak_samples_gflops),
-        Unit::Tiles => {
+        Unit::Pairs | Unit::Tiles => {
             let roof = results.machine.roofs.iter_mut().find(|roof| roof.threads == peak.threads);
             roof.map(|roof| &mut roof.bf16_samples_gflops)
         }

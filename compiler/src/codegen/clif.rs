@@ -126,6 +126,8 @@ impl Translator<'_> {
             // Cranelift has no such instruction, and results do not depend on it.
             Inst::Prefetch { .. } => {}
             Inst::FmaBroadcast { .. }
+            | Inst::Dot { .. }
+            | Inst::DotBroadcast { .. }
             | Inst::RoundBf16 { .. }
             | Inst::StoreBf16 { .. }
             | Inst::TileZero { .. }

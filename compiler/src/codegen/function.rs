@@ -155,8 +155,13 @@ impl FunctionCompiler {
         if kernel.lanes != self.target.lanes {
             return range(format!("{} lanes, the target has {}", kernel.lanes, self.target.lanes));
         }
-        if vector::needs_tiles(kernel) && self.target.isa < Isa::Amx {
-            return range(format!("needs target amx, not {}", self.target));
+        let needed = match kernel {
+            kernel if vector::uses_tiles(kernel) => Isa::Amx,
+            kernel if vector::needs_bf16(kernel) => Isa::Avx512Bf16,
+            _ => Isa::Baseline,
+        };
+        if self.target.isa < needed {
+            return range(format!("needs target {needed}, not {}", self.target));
         }
         Ok(())
     }

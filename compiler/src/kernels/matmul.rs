@@ -1,6 +1,7 @@
-//! A panel of a matrix multiplication by tiles: rows of bf16 values times a panel of bf16 weights.
+//! A panel of a matrix multiplication: rows of bf16 values times a panel of bf16 weights, by tiles, or by vectors of pairs
+//! (`pairs.rs`).
 //!
-//! A block is 32 rows by 32 columns in four tiles of sums, or less where less is left. Rows are pixels, columns
+//! A block of tiles is 32 rows by 32 columns in four tiles of sums, or less where less is left. Rows are pixels, columns
 //! are output channels. The sums of a block go to a small memory; bias and epilogue of a block are woven between
 //! the products of the next one, since vector and tile units work side by side. Lines of the next panel of
 //! weights are asked for on the way, so that they are near when their turn comes.
@@ -14,8 +15,9 @@
 use std::fmt;
 
 use super::epilogue::{self, Format, Planes};
-use super::name_fusion;
+use super::{name_fusion, pairs};
 use crate::graph::{Activation, Post};
+use crate::target::Bf16Unit;
 use crate::vector::{
     Builder, CacheLevel, Kernel, Pointer, Slot, TILE_BYTES, TILE_LANES, TILE_ROWS, Tile, Times,
 };
@@ -34,11 +36,13 @@ const TRIP: u32 = 2;
 /// Pixels whose epilogues use different slots, so that one need not wait for the other.
 const IN_FLIGHT: usize = 4;
 /// Bytes of a cache line.
-const LINE: i32 = 64;
+pub(super) const LINE: i32 = 64;
 
 /// What a panel depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MatmulPanel {
+    /// What multiplies.
+    pub unit: Bf16Unit,
     /// Rows.
     pub pixels: u32,
     /// Columns, up to [`BLOCK`]: in one tile or two.
@@ -70,7 +74,8 @@ pub struct Taps {
 
 impl fmt::Display for MatmulPanel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "matmul_{}x{}x{}", self.pixels, self.columns, self.chunks * CHUNK)?;
+        let name = if self.unit == Bf16Unit::Tiles { "matmul" } else { "pairs" };
+        write!(f, "{name}_{}x{}x{}", self.pixels, self.columns, self.chunks * CHUNK)?;
         if self.taps.count > 1 {
             write!(f, "x{}_r{}", self.taps.count, self.taps.distance)?;
         }
@@ -155,7 +160,15 @@ impl MatmulPanel {
     pub fn generate(&self) -> Kernel {
         let pointers = ["in", "weights", "bias", "out", "add", "sums"];
         let mut b = Builder::new(TILE_LANES, &pointers, false);
-        let r = self.registers(&mut b);
+        match self.unit {
+            Bf16Unit::Tiles => self.by_tiles(&mut b),
+            Bf16Unit::Pairs => pairs::write(self, &mut b),
+        }
+        b.finish(self.to_string())
+    }
+
+    fn by_tiles(&self, b: &mut Builder) {
+        let r = self.registers(b);
         for (tile, &slot) in r.bias.iter().enumerate() {
             b.load(slot, b.parameter("bias"), tile as i32 * b.vector_bytes());
         }
@@ -164,7 +177,7 @@ impl MatmulPanel {
         let lines = ((self.bytes() / LINE) as u32).checked_div(blocks).unwrap_or(0);
         let mut pending = 0;
         if blocks > 0 {
-            self.products(&mut b, &r, 2, Woven { pixels: 0, lines });
+            self.products(b, &r, 2, Woven { pixels: 0, lines });
             pending = BLOCK;
             b.repeat(Times::Exactly(blocks - 1), |b| {
                 b.advance(r.chunk, BLOCK as i32 * self.step);
@@ -173,12 +186,11 @@ impl MatmulPanel {
         }
         if rest > 0 {
             b.advance(r.chunk, pending as i32 * self.step);
-            self.products(&mut b, &r, rest.div_ceil(TILE_ROWS), Woven { pixels: pending, lines: 0 });
+            self.products(b, &r, rest.div_ceil(TILE_ROWS), Woven { pixels: pending, lines: 0 });
             pending = rest;
         }
         b.point(r.finished, b.parameter("sums"), 0);
-        (0..pending).for_each(|pixel| self.finish(&mut b, &r, pixel));
-        b.finish(self.to_string())
+        (0..pending).for_each(|pixel| self.finish(b, &r, pixel));
     }
 
     fn registers(&self, b: &mut Builder) -> Registers {
@@ -199,18 +211,18 @@ impl MatmulPanel {
         }
     }
 
-    /// Tiles beside each other.
-    fn tiles(&self) -> u32 {
+    /// Tiles, or vectors, beside each other.
+    pub(super) fn tiles(&self) -> u32 {
         self.columns.div_ceil(TILE_LANES)
     }
 
     /// Bytes of the panel's weights in one chunk.
-    fn chunk_bytes(&self) -> i32 {
+    pub(super) fn chunk_bytes(&self) -> i32 {
         (self.planes.count * self.tiles()) as i32 * TILE_SIZE
     }
 
     /// Bytes of the panel's weights.
-    fn bytes(&self) -> i32 {
+    pub(super) fn bytes(&self) -> i32 {
         (self.taps.count * self.chunks) as i32 * self.chunk_bytes()
     }
 
@@ -256,12 +268,12 @@ impl MatmulPanel {
     }
 
     /// Bytes from where the inputs of a sum begin to where they end.
-    fn input_bytes(&self) -> i32 {
+    pub(super) fn input_bytes(&self) -> i32 {
         (self.taps.count - 1) as i32 * self.taps.distance + self.row_bytes()
     }
 
     /// Bytes of the inputs in a row.
-    fn row_bytes(&self) -> i32 {
+    pub(super) fn row_bytes(&self) -> i32 {
         self.chunks as i32 * TILE_BYTES
     }
 
@@ -456,6 +468,7 @@ mod tests {
             Precision::ALL.into_iter().flat_map(|precision| [(precision, 1), (precision, 3)])
         {
             let panel = MatmulPanel {
+                unit: Bf16Unit::Tiles,
                 pixels: 32,
                 columns: 32,
                 chunks: 3,

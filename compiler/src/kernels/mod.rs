@@ -12,6 +12,7 @@ pub mod elementwise;
 pub mod epilogue;
 pub mod gather;
 pub mod matmul;
+mod pairs;
 pub mod pool;
 pub mod segments;
 pub mod sliding;
@@ -36,7 +37,7 @@ pub enum Descriptor {
     Segments(segments::SegmentsTile),
     /// Rows of a matrix of bf16 values for a convolution.
     Gather(gather::GatherPixels),
-    /// A panel of a matrix multiplication by tiles.
+    /// A panel of a multiplication of bf16 matrices.
     Matmul(matmul::MatmulPanel),
     /// A tile of a pool.
     Pool(pool::PoolTile),

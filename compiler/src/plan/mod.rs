@@ -24,7 +24,7 @@ use std::str::FromStr;
 use crate::graph::{Graph, NodeId, entity};
 use crate::instruction_times::{Counts, KernelCounts};
 use crate::kernels::Descriptor;
-use crate::target::{Isa, Target};
+use crate::target::{Bf16Unit, Isa, Target};
 use chains::Considered;
 use forms::{Candidate, Choice, cheapest};
 use nest::{Nest, Operand, for_each_count};
@@ -47,7 +47,7 @@ pub enum Precision {
     /// product. Parts of values below 1e-33 are lost, and infinities yield NaN there.
     #[default]
     F32,
-    /// Factors rounded to bf16, 8 bits of mantissa, by matrix instructions.
+    /// Factors rounded to bf16, 8 bits of mantissa, by matrix instructions or products of pairs.
     Bf16,
     /// Each factor as the sum of two bf16 values, and three of the four products of these: about 16 bits of
     /// mantissa, by matrix instructions.
@@ -74,7 +74,16 @@ impl Precision {
 
     /// Whether `target` has the instructions.
     pub fn is_for(self, target: Target) -> bool {
-        self == Precision::F32 || target.isa >= Isa::Amx
+        self == Precision::F32 || self.is_by_bf16(target)
+    }
+
+    /// Whether products of bf16 values are faster on `target` than f32 products: pairs are where there is one for each.
+    pub fn is_by_bf16(self, target: Target) -> bool {
+        match target.bf16_unit() {
+            Some(Bf16Unit::Tiles) => true,
+            Some(Bf16Unit::Pairs) => self == Precision::Bf16,
+            None => false,
+        }
     }
 }
 
@@ -345,7 +354,11 @@ impl Program {
 
     /// Whether kernels use tile registers, which some systems permit only on request.
     pub fn uses_tiles(&self) -> bool {
-        self.kernels.iter().any(|kernel| matches!(kernel, Descriptor::Matmul(_)))
+        let is_of_tiles = |kernel: &Descriptor| match kernel {
+            Descriptor::Matmul(panel) => panel.unit == Bf16Unit::Tiles,
+            _ => false,
+        };
+        self.kernels.iter().any(is_of_tiles)
     }
 }
 

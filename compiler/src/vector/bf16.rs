@@ -52,6 +52,14 @@ pub fn dot(sum: f32, pairs: impl Iterator<Item = (u32, u32)>) -> f32 {
     flush(flush(sum) + flush(even + odd))
 }
 
+/// Adds the products of a pair of bf16 values to `sum`, as `vdpbf16ps` does for one element: the second values of the pairs
+/// first, each multiply-add rounds once, and denormal values are zero everywhere (Intel, Architecture Instruction Set
+/// Extensions, "VDPBF16PS").
+pub fn add_pair(sum: f32, a: u32, b: u32) -> f32 {
+    let sum = multiply_add(a & 0xffff_0000, b & 0xffff_0000, flush(sum));
+    multiply_add(a << 16, b << 16, sum)
+}
+
 /// The product of two bf16 values, given as f32 bits, and a sum that is not denormal.
 fn multiply_add(a: u32, b: u32, sum: f32) -> f32 {
     flush(flush(f32::from_bits(a)).mul_add(flush(f32::from_bits(b)), sum))

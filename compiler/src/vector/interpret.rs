@@ -107,6 +107,14 @@ impl Machine<'_> {
                 let value = self.span(from, 1)?[0];
                 self.fma(acc, a, |_| value);
             }
+            Inst::Dot { acc, a, b } => {
+                let b = self.slots[b.index()].clone();
+                self.dot(acc, a, |lane| b[lane]);
+            }
+            Inst::DotBroadcast { acc, a, from } => {
+                let pair = self.span(from, 1)?[0];
+                self.dot(acc, a, |_| pair);
+            }
             Inst::Binary { op, dst, a, b } => {
                 let (a, b) = (self.slots[a.index()].clone(), self.slots[b.index()].clone());
                 self.set(dst, |lane| binary(op, a[lane], b[lane]));
@@ -154,6 +162,11 @@ impl Machine<'_> {
         self.set(acc, |lane| {
             if fused { a[lane].mul_add(b(lane), sum[lane]) } else { a[lane] * b(lane) + sum[lane] }
         });
+    }
+
+    fn dot(&mut self, acc: Slot, a: Slot, b: impl Fn(usize) -> f32) {
+        let (a, sum) = (self.slots[a.index()].clone(), self.slots[acc.index()].clone());
+        self.set(acc, |lane| bf16::add_pair(sum[lane], a[lane].to_bits(), b(lane).to_bits()));
     }
 
     /// Two values fill the bits of one f32 of memory.

@@ -22,7 +22,7 @@ mod text;
 mod tiles;
 mod verify;
 
-pub use tiles::{needs_tiles, tile_count, tile_steps, uses_tiles};
+pub use tiles::{needs_bf16, tile_count, tile_steps, uses_tiles};
 pub use verify::{KernelError, pointers as pointer_count, slots as slot_count, used_parameters, verify};
 
 use crate::graph::entity;
@@ -160,6 +160,24 @@ pub enum Inst {
         /// Read and written.
         acc: Slot,
         /// Factor.
+        a: Slot,
+        /// The other factor.
+        from: Address,
+    },
+    /// acc = products of the pairs of bf16 values in `a` and `b` + acc, lane by lane: see [`bf16::add_pair`].
+    Dot {
+        /// Read and written.
+        acc: Slot,
+        /// Factor: a pair in each lane.
+        a: Slot,
+        /// Factor.
+        b: Slot,
+    },
+    /// The same, with one pair of memory as the factor of every lane.
+    DotBroadcast {
+        /// Read and written.
+        acc: Slot,
+        /// Factor: a pair in each lane.
         a: Slot,
         /// The other factor.
         from: Address,
@@ -450,8 +468,8 @@ impl Inst {
             | Inst::ShiftLeft { src, .. }
             | Inst::RoundBf16 { src, .. }
             | Inst::StoreBf16 { src, .. } => [Some(src), None, None],
-            Inst::Fma { acc, a, b } => [Some(acc), Some(a), Some(b)],
-            Inst::FmaBroadcast { acc, a, .. } => [Some(acc), Some(a), None],
+            Inst::Fma { acc, a, b } | Inst::Dot { acc, a, b } => [Some(acc), Some(a), Some(b)],
+            Inst::FmaBroadcast { acc, a, .. } | Inst::DotBroadcast { acc, a, .. } => [Some(acc), Some(a), None],
             Inst::Binary { a, b, .. } => [Some(a), Some(b), None],
             Inst::Permute { src, pattern, .. } => [Some(src), Some(pattern), None],
             _ => [None; 3],
@@ -470,7 +488,10 @@ impl Inst {
             | Inst::Permute { dst, .. }
             | Inst::ShiftLeft { dst, .. }
             | Inst::RoundBf16 { dst, .. } => Some(dst),
-            Inst::Fma { acc, .. } | Inst::FmaBroadcast { acc, .. } => Some(acc),
+            Inst::Fma { acc, .. }
+            | Inst::FmaBroadcast { acc, .. }
+            | Inst::Dot { acc, .. }
+            | Inst::DotBroadcast { acc, .. } => Some(acc),
             _ => None,
         }
     }
@@ -481,6 +502,7 @@ impl Inst {
             Inst::Load { from, .. }
             | Inst::Broadcast { from, .. }
             | Inst::FmaBroadcast { from, .. }
+            | Inst::DotBroadcast { from, .. }
             | Inst::TileLoad { from, .. } => Some(from),
             Inst::Store { to, .. } | Inst::StoreBf16 { to, .. } | Inst::TileStore { to, .. } => Some(to),
             Inst::Prefetch { at, .. } => Some(at),

@@ -76,6 +76,10 @@ impl Display for InstText<'_> {
             Inst::FmaBroadcast { acc, a, from } => {
                 write!(f, "{acc} += {a} * broadcast {}", self.address(from))
             }
+            Inst::Dot { acc, a, b } => write!(f, "{acc} += pairs {a} * {b}"),
+            Inst::DotBroadcast { acc, a, from } => {
+                write!(f, "{acc} += pairs {a} * broadcast {}", self.address(from))
+            }
             Inst::Binary { op, dst, a, b } => match op {
                 BinaryOp::Add => write!(f, "{dst} = {a} + {b}"),
                 BinaryOp::Sub => write!(f, "{dst} = {a} - {b}"),

@@ -24,6 +24,16 @@ impl Builder {
         self.push(Inst::StoreBf16 { src, to: Address { base, offset } });
     }
 
+    /// acc = products of pairs + acc
+    pub fn dot(&mut self, acc: Slot, a: Slot, b: Slot) {
+        self.push(Inst::Dot { acc, a, b });
+    }
+
+    /// acc = products of pairs + acc, with one pair of memory for every lane
+    pub fn dot_broadcast(&mut self, acc: Slot, a: Slot, base: Pointer, offset: i32) {
+        self.push(Inst::DotBroadcast { acc, a, from: Address { base, offset } });
+    }
+
     /// Fills a tile with zeros.
     pub fn tile_zero(&mut self, dst: Tile) {
         self.push(Inst::TileZero { dst });
@@ -72,9 +82,13 @@ impl Inst {
         }
     }
 
-    /// Whether only targets with matrix registers have the instruction.
-    pub fn needs_tiles(&self) -> bool {
-        matches!(self, Inst::RoundBf16 { .. } | Inst::StoreBf16 { .. }) || self.names_tiles()
+    /// Whether only targets that multiply bf16 values have the instruction.
+    pub fn needs_bf16(&self) -> bool {
+        let is_of_vectors = matches!(
+            self,
+            Inst::RoundBf16 { .. } | Inst::StoreBf16 { .. } | Inst::Dot { .. } | Inst::DotBroadcast { .. }
+        );
+        is_of_vectors || self.names_tiles()
     }
 
     fn names_tiles(&self) -> bool {
@@ -88,9 +102,9 @@ fn any(kernel: &Kernel, holds: impl Fn(&Inst) -> bool) -> bool {
     found
 }
 
-/// Whether only targets with matrix registers have all instructions of a kernel.
-pub fn needs_tiles(kernel: &Kernel) -> bool {
-    any(kernel, Inst::needs_tiles)
+/// Whether only targets that multiply bf16 values have all instructions of a kernel.
+pub fn needs_bf16(kernel: &Kernel) -> bool {
+    any(kernel, Inst::needs_bf16)
 }
 
 /// Whether a kernel has instructions with tile registers, so that these must be configured before it runs.

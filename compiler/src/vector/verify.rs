@@ -138,7 +138,7 @@ impl State<'_> {
         for tile in inst.tiles_read() {
             self.read_tile(tile)?;
         }
-        if inst.needs_tiles() && self.kernel.lanes != TILE_LANES {
+        if inst.needs_bf16() && self.kernel.lanes != TILE_LANES {
             return self.range(format!("tiles and bf16 values with {} lanes", self.kernel.lanes));
         }
         match inst {
@@ -147,7 +147,9 @@ impl State<'_> {
             Inst::FmaBroadcast { .. } if self.kernel.lanes != 16 => {
                 return self.range(format!("a multiply-add of memory with {} lanes", self.kernel.lanes));
             }
-            Inst::Broadcast { from, .. } | Inst::FmaBroadcast { from, .. } => self.memory(*from, 1)?,
+            Inst::Broadcast { from, .. } | Inst::FmaBroadcast { from, .. } | Inst::DotBroadcast { from, .. } => {
+                self.memory(*from, 1)?;
+            }
             Inst::StoreBf16 { to: at, .. }
             | Inst::Prefetch { at, .. }
             | Inst::TileLoad { from: at, .. }

@@ -22,7 +22,8 @@ fn admits(isa: Isa, feature: CpuidFeature) -> bool {
         CpuidFeature::AVX512F | CpuidFeature::AVX512BW | CpuidFeature::AVX512DQ | CpuidFeature::AVX512VL => {
             Isa::Avx512
         }
-        CpuidFeature::AVX512_BF16 | CpuidFeature::AMX_TILE | CpuidFeature::AMX_BF16 => Isa::Amx,
+        CpuidFeature::AVX512_BF16 => Isa::Avx512Bf16,
+        CpuidFeature::AMX_TILE | CpuidFeature::AMX_BF16 => Isa::Amx,
         feature => return isa > Isa::Baseline && GENERAL.contains(&feature),
     };
     isa >= first
@@ -88,7 +89,11 @@ mod tests {
         // tilezero tmm0
         let tile = join(&[&[0xc4, 0xe2, 0x7b, 0x49, 0xc0], &clean]);
         assert_eq!(check(&tile, Isa::Amx), Ok(()));
-        assert_eq!(check(&tile, Isa::Avx512).unwrap_err(), "Tilezero at 0x0 needs AMX_TILE");
+        assert_eq!(check(&tile, Isa::Avx512Bf16).unwrap_err(), "Tilezero at 0x0 needs AMX_TILE");
+        // vdpbf16ps zmm0, zmm0, zmm0
+        let pairs = join(&[&[0x62, 0xf2, 0x7e, 0x48, 0x52, 0xc0], &clean]);
+        assert_eq!(check(&pairs, Isa::Avx512Bf16), Ok(()));
+        assert_eq!(check(&pairs, Isa::Avx512).unwrap_err(), "Vdpbf16ps at 0x0 needs AVX512_BF16");
         // jmp 0x7f beyond the end
         let jump = join(&[&[0xeb, 0x7f], &clean]);
         assert_eq!(check(&jump, Isa::Avx2).unwrap_err(), "control leaves the kernel at 0x0");

@@ -116,6 +116,12 @@ impl Translator {
                 let [acc, a] = [acc, a].map(|slot| self.vector(slot));
                 self.push(Instruction::with3(self.forms.fma, acc, a, from))
             }
+            Inst::Dot { acc, a, b } => self.three(tiles::DOT, acc, a, b),
+            Inst::DotBroadcast { acc, a, from } => {
+                let from = MemoryOperand { is_broadcast: true, ..self.memory(from, 0) };
+                let [acc, a] = [acc, a].map(|slot| self.vector(slot));
+                self.push(Instruction::with3(tiles::DOT, acc, a, from))
+            }
             Inst::Binary { op, dst, a, b } => self.three(self.forms.binary(op), dst, a, b),
             Inst::Pattern { dst, ref lanes } => {
                 let pattern = self.assembler.constant(lanes.clone());

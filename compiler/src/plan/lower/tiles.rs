@@ -18,7 +18,7 @@ use crate::plan::pack::{self, Pack, segment_sizes};
 use crate::plan::values::View;
 use crate::plan::windows::{BlockRun, RowRun, block_count, block_runs, tile_runs};
 use crate::plan::{MEMORY_LIMIT, Part, Place, PlanError, PlanOptions, Precision};
-use crate::target::{Isa, Target};
+use crate::target::{Bf16Unit, Target};
 use crate::vector::{F32, TILE_LANES, TILE_ROWS};
 
 /// Fewest inputs of a sum that are worth a tile: those of one row.
@@ -146,7 +146,7 @@ pub fn takes_tiles(node: &Node, conv: &Conv, options: &PlanOptions, target: Targ
         Precision::Bf16 => true,
     };
     let panel = matmul::panel_bytes(pack::chunks(conv), 2, u64::from(options.precision.parts()));
-    target.isa >= Isa::Amx
+    options.precision.is_by_bf16(target)
         && oc >= TILE_LANES
         && ic >= FEWEST_CHANNELS
         && inputs >= FEWEST_INPUTS
@@ -528,7 +528,9 @@ impl Planner<'_> {
         surfaces: &Surfaces,
     ) -> KernelId {
         let adds = product.post.contains(&Post::Add);
+        let unit = self.program.target.bf16_unit().unwrap_or(Bf16Unit::Tiles);
         let descriptor = MatmulPanel {
+            unit,
             pixels,
             columns,
             chunks: product.matrix.chunks as u32,
