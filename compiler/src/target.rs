@@ -172,6 +172,45 @@ pub struct Target {
     pub times: InstructionTimes,
     /// Which convolutions have f32 products by tiles, where there are tiles.
     pub exact_tiles: ExactTiles,
+    /// What tiles of convolutions in vectors of AVX-512 are made of.
+    pub wide_tiles: WideTiles,
+}
+
+/// Tiles of pixels by vectors of outputs in 32 registers. Two vectors make many pixels, so that weights are read from
+/// the level-2 cache as seldom as possible; three need fewer loads for a multiply-add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WideTiles {
+    /// Vectors of the widest panel of weights.
+    pub vectors: u32,
+    /// Whether multiply-adds read the values of most pixels from memory themselves: fewer instructions, but a load for
+    /// each vector instead of one for all.
+    pub reads_memory: bool,
+}
+
+impl WideTiles {
+    /// Where the number of instructions is the limit: on Intel's processors whose cores are shared with another thread.
+    pub const FEW_INSTRUCTIONS: Self = Self { vectors: 2, reads_memory: true };
+    /// Where loads are: on AMD's (Zen 5: benches/LOG.md).
+    pub const FEW_LOADS: Self = Self { vectors: 3, reads_memory: false };
+
+    /// Those that suit this machine.
+    fn of_this_machine() -> Self {
+        if is_of_amd() { Self::FEW_LOADS } else { Self::FEW_INSTRUCTIONS }
+    }
+}
+
+/// Whether the processor says that it is AMD's (AMD64 Architecture Programmer's Manual, volume 3, "CPUID Fn0000_0000").
+#[cfg(target_arch = "x86_64")]
+fn is_of_amd() -> bool {
+    let leaf = std::arch::x86_64::__cpuid(0);
+    let words = [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes);
+    words.as_flattened() == b"AuthenticAMD"
+}
+
+/// Other architectures have no such processors.
+#[cfg(not(target_arch = "x86_64"))]
+fn is_of_amd() -> bool {
+    false
 }
 
 /// Convolutions for which tiles are faster than vectors although an f32 product takes six of theirs. On cores that are
@@ -219,7 +258,7 @@ impl ExactTiles {
 }
 
 impl Target {
-    /// An instruction set, whether this machine has it or not.
+    /// An instruction set, whether this machine has it or not, and code that is the same on every machine.
     pub fn of(isa: Isa) -> Self {
         let (lanes, registers) = match isa {
             Isa::Baseline => (4, 16),
@@ -236,7 +275,13 @@ impl Target {
             unit_macs: 1 << 19,
             times: isa.times(),
             exact_tiles: ExactTiles::default(),
+            wide_tiles: WideTiles::FEW_INSTRUCTIONS,
         }
+    }
+
+    /// An instruction set with what suits this machine.
+    fn here(isa: Isa) -> Self {
+        Self { wide_tiles: WideTiles::of_this_machine(), ..Self::of(isa) }
     }
 
     /// 128-bit vectors, which every Cranelift target has; fused multiply-add as this machine has it.
@@ -246,12 +291,12 @@ impl Target {
 
     /// The widest vectors that this machine has.
     pub fn native() -> Self {
-        Self::of(Isa::native())
+        Self::here(Isa::native())
     }
 
     /// Every target that this machine can run, the narrowest first.
     pub fn available() -> Vec<Self> {
-        Isa::ALL.into_iter().filter(|isa| isa.missing().is_empty()).map(Self::of).collect()
+        Isa::ALL.into_iter().filter(|isa| isa.missing().is_empty()).map(Self::here).collect()
     }
 
     /// What multiplies bf16 values, if anything does.
@@ -295,7 +340,7 @@ impl FromStr for Target {
         let isa = Isa::ALL.into_iter().find(|isa| isa.to_string() == name);
         let isa = isa.ok_or_else(|| TargetError::Unknown { name: name.to_owned() })?;
         match isa.missing() {
-            missing if missing.is_empty() => Ok(Self::of(isa)),
+            missing if missing.is_empty() => Ok(Self::here(isa)),
             missing => Err(TargetError::Missing { isa, missing }),
         }
     }

@@ -283,15 +283,25 @@ pub(super) fn repeat_asking(
     body: impl Fn(&mut Builder),
 ) {
     let Some(far) = far.filter(|_| trips > 0) else { return b.repeat(Times::Exactly(trips), body) };
-    let groups = (1..=trips.min(far.pixels)).rev().find(|&groups| trips.is_multiple_of(groups)).unwrap_or(1);
+    let (groups, trips_of_group) = groups(trips, far.pixels);
     let pixels = far.pixels.div_ceil(groups);
     b.repeat(Times::Exactly(groups), |b| {
-        b.repeat(Times::Exactly(trips / groups), &body);
+        b.repeat(Times::Exactly(trips_of_group), &body);
         far.ask(b, pixels);
     });
+    b.repeat(Times::Exactly(trips - groups * trips_of_group), &body);
     for (map, step) in far.maps {
         b.advance(map, -((groups * pixels) as i32) * step);
     }
+}
+
+/// Groups of equally many of some trips, a group for each of so many pixels or for some. Where trips can be divided into so many
+/// groups, or into half as many, none is left over.
+fn groups(trips: u32, pixels: u32) -> (u32, u32) {
+    let most = trips.min(pixels);
+    let even = (most.div_ceil(2)..=most).rev().find(|&groups| trips.is_multiple_of(groups));
+    let groups = even.unwrap_or(most);
+    (groups, trips / groups)
 }
 
 /// Ends a tile whose results are `accumulators[pixel][vector]`, of whose last vector `last_lanes` lanes are stored.

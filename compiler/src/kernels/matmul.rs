@@ -43,6 +43,8 @@ pub(super) const LINE: i32 = 64;
 pub struct MatmulPanel {
     /// What multiplies.
     pub unit: Bf16Unit,
+    /// Whether products of pairs read the values of most pixels from memory themselves; tiles have no use for it.
+    pub direct: bool,
     /// Rows.
     pub pixels: u32,
     /// Columns, up to [`BLOCK`]: in one tile or two.
@@ -83,6 +85,7 @@ impl fmt::Display for MatmulPanel {
         if self.add != 0 {
             write!(f, ".{}", self.add)?;
         }
+        f.write_str(if self.direct { "_direct" } else { "" })?;
         name_fusion(Activation::Linear, &self.post, f)
     }
 }
@@ -469,6 +472,7 @@ mod tests {
         {
             let panel = MatmulPanel {
                 unit: Bf16Unit::Tiles,
+                direct: false,
                 pixels: 32,
                 columns: 32,
                 chunks: 3,

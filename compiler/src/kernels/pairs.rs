@@ -116,9 +116,14 @@ impl Tile<'_> {
         }
     }
 
-    /// Whether products read a pixel's pair from memory themselves: see `direct_pixels` of the plan.
+    /// Whether products read a pixel's pair from memory themselves. A single vector loads each once in any case; of two, so
+    /// many pixels leave loads and instructions in balance (benches/LOG.md).
     fn is_direct(&self, pixel: u32) -> bool {
-        let direct = if self.registers.weights.len() == 1 { self.pixels } else { self.pixels * 5 / 7 };
+        let direct = match self.registers.weights.len() {
+            1 => self.pixels,
+            _ if self.panel.direct => self.pixels * 5 / 7,
+            _ => 0,
+        };
         let before = |pixel: u32| pixel * direct / self.pixels;
         before(pixel + 1) > before(pixel)
     }

@@ -62,22 +62,27 @@ pub(super) struct TileShape {
 /// Picks the panels for segments of `oc` channels, in rows of `pixels`.
 ///
 /// A tile has as many pixels as the registers hold. Two vectors make the narrowest panel, and so the least traffic
-/// from the level-2 cache, that keeps the multiply-adds busy. A single pixel takes more vectors, to keep enough sums
-/// going at once.
+/// from the level-2 cache, that keeps the multiply-adds busy; with AVX-512, the target may have wider ones. A single pixel
+/// takes more vectors, to keep enough sums going at once.
 fn tile_shape(target: Target, oc: u32, pixels: u32) -> TileShape {
-    let widest = if pixels == 1 { 8 } else { 2 };
+    let widest = match target.isa {
+        _ if pixels == 1 => 8,
+        isa if isa < Isa::Avx512 => 2,
+        _ => target.wide_tiles.vectors,
+    };
     TileShape { row: pixels.min(32), vectors: oc.div_ceil(target.lanes).min(widest) }
 }
 
 /// How many pixels of a tile of `pixels` x `vectors` are read by multiply-adds rather than broadcast first.
 ///
 /// What a narrow tile waits for is the number of instructions, which this lowers, and then that of loads, which it
-/// raises; the shares balance them (benches/LOG.md). Only AVX-512 has such a multiply-add, and
-/// an activation of the input needs the value in a register.
+/// raises; the shares balance them (benches/LOG.md), unless the target says that loads are the limit. A single vector loads each
+/// value once in any case. Only AVX-512 has such a multiply-add, and an activation of the input needs the value in a register.
 fn direct_pixels(target: Target, load: Activation, (pixels, vectors): (u32, u32)) -> u32 {
     match vectors {
         _ if target.isa < Isa::Avx512 || load != Activation::Linear || pixels == 1 => 0,
         1 => pixels,
+        _ if !target.wide_tiles.reads_memory => 0,
         2 => pixels * 5 / 7,
         3 => pixels * 5 / 9,
         _ => 0,

@@ -528,9 +528,11 @@ impl Planner<'_> {
         surfaces: &Surfaces,
     ) -> KernelId {
         let adds = product.post.contains(&Post::Add);
-        let unit = self.program.target.bf16_unit().unwrap_or(Bf16Unit::Tiles);
+        let target = self.program.target;
+        let unit = target.bf16_unit().unwrap_or(Bf16Unit::Tiles);
         let descriptor = MatmulPanel {
             unit,
+            direct: unit == Bf16Unit::Pairs && target.wide_tiles.reads_memory,
             pixels,
             columns,
             chunks: product.matrix.chunks as u32,
