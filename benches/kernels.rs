@@ -34,6 +34,7 @@ fn conv(target: Target, ic: u32, kw: u32, rows: u64) -> Case {
         clip: Clip::none(pixels, kw),
         load: Activation::Linear,
         post: Vec::new(),
+        at_once: 8,
         direct: 0,
         ahead: 0,
         far: false,

@@ -67,14 +67,14 @@ pub struct NetworkArgs {
     /// Images in a run
     #[arg(long, value_name = "N", value_parser = batch_size, default_value_t = NonZeroU32::MIN)]
     pub batch: NonZeroU32,
-    /// Code for an instruction set: baseline, avx2, avx512, amx, or native, the widest of this machine
+    /// Code for an instruction set: baseline, avx2, avx512, avx512bf16, amx, or native, the widest of this machine
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>, default_value = "native")]
     pub target: Target,
     /// Choose kernels by the times of instructions in this file, as `xcc calibrate --output FILE` writes them
     #[arg(long, value_name = "FILE")]
     pub constants: Option<PathBuf>,
     /// How exact products are: f32 (with AMX, large layers take each factor as three bf16 values, which hold it whole);
-    /// split (as two) or bf16, on machines with AMX
+    /// split (as two), with AMX; bf16, with AMX or AVX512-BF16
     #[arg(long, value_name = "PRECISION", default_value_t = Precision::F32)]
     pub precision: Precision,
 }

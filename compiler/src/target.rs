@@ -185,13 +185,15 @@ pub struct WideTiles {
     /// Whether multiply-adds read the values of most pixels from memory themselves: fewer instructions, but a load for
     /// each vector instead of one for all.
     pub reads_memory: bool,
+    /// Input channels that one trip of a tile's inner loop covers, at least one.
+    pub at_once: u32,
 }
 
 impl WideTiles {
     /// Where the number of instructions is the limit: on Intel's processors whose cores are shared with another thread.
-    pub const FEW_INSTRUCTIONS: Self = Self { vectors: 2, reads_memory: true };
-    /// Where loads are: on AMD's (Zen 5: benches/LOG.md).
-    pub const FEW_LOADS: Self = Self { vectors: 3, reads_memory: false };
+    pub const FEW_INSTRUCTIONS: Self = Self { vectors: 2, reads_memory: true, at_once: 8 };
+    /// Where loads are, and where long loops leave the memory for decoded instructions: on AMD's (Zen 5: benches/LOG.md).
+    pub const FEW_LOADS: Self = Self { vectors: 3, reads_memory: false, at_once: 2 };
 
     /// Those that suit this machine.
     fn of_this_machine() -> Self {
@@ -375,7 +377,10 @@ mod tests {
             assert_eq!(target.isa.to_string().parse::<Target>(), Ok(target));
         }
         let error = "avx1024".parse::<Target>().unwrap_err().to_string();
-        assert_eq!(error, "there is no target `avx1024`; there are baseline, avx2, avx512, avx512bf16, amx and native");
+        assert_eq!(
+            error,
+            "there is no target `avx1024`; there are baseline, avx2, avx512, avx512bf16, amx and native"
+        );
     }
 
     #[test]

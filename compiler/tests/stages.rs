@@ -108,6 +108,13 @@ fn plans_and_kernels_with_tiles() {
 }
 
 #[test]
+fn kernels_of_pairs() {
+    let options = PlanOptions { precision: Precision::Bf16, ..OPTIONS };
+    let program = program_for("tiles", Target::of(Isa::Avx512Bf16), options);
+    check("tiles", "pairs.vir", vir(&program));
+}
+
+#[test]
 fn f32_layers_that_are_small_have_the_same_code_for_amx_as_for_avx512() {
     let text = |isa| program_for("separable", Target::of(isa), OPTIONS).to_string();
     assert_eq!(text(Isa::Amx).replacen("for amx", "for avx512", 1), text(Isa::Avx512));

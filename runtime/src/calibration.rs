@@ -35,7 +35,7 @@ pub struct Calibration {
     pub date: String,
     /// What measures it again.
     pub command: String,
-    /// By the name of the target. That for AVX-512 is for AMX, too, whose f32 code is the same.
+    /// By the name of the target. That for AVX-512 is for AVX512-BF16 and AMX, too, whose f32 code in vectors is the same.
     pub targets: BTreeMap<String, Fitted>,
 }
 
@@ -70,8 +70,7 @@ pub enum CalibrationError {
 
 /// The name of a target in files.
 fn name(target: Target) -> String {
-    let isa = if target.isa == Isa::Amx { Isa::Avx512 } else { target.isa };
-    isa.to_string()
+    target.isa.min(Isa::Avx512).to_string()
 }
 
 impl Calibration {

@@ -253,7 +253,10 @@ mod tests {
     fn loops_of_pairs_do_all_operations_that_are_counted() {
         let target = Target::of(Isa::Avx512Bf16);
         if !target.isa.missing().is_empty() {
-            eprintln!("skipped: pairs of bf16 values, since this machine has no {}", target.isa.missing().join(", "));
+            eprintln!(
+                "skipped: pairs of bf16 values, since this machine has no {}",
+                target.isa.missing().join(", ")
+            );
             return;
         }
         let mut work = Loop::new(target, Unit::Pairs, |_| bf16::round(1.0)).unwrap();

@@ -10,20 +10,22 @@ use xcc_compiler::vector::interpret::{Location, run};
 use xcc_compiler::vector::{Builder, Kernel, TILE_BYTES, TILE_LANES, verify};
 use xcc_runtime::machine::permit_tiles;
 
-/// Whether this machine has tiles; says so if not.
-fn has_tiles() -> bool {
-    let missing = Isa::Amx.missing();
+/// Whether this machine has an instruction set; says so if not.
+fn has(isa: Isa) -> bool {
+    let missing = isa.missing();
     if !missing.is_empty() {
-        eprintln!("skipped: amx code, since this machine has no {}", missing.join(", "));
+        eprintln!("skipped: {isa} code, since this machine has no {}", missing.join(", "));
         return false;
     }
-    permit_tiles().unwrap();
+    if isa == Isa::Amx {
+        permit_tiles().unwrap();
+    }
     true
 }
 
 /// Runs a kernel on copies of `buffers` by the machine and by the interpreter, and compares the last buffer.
-fn assert_as_interpreted(kernel: &Kernel, buffers: &[Vec<f32>]) -> Vec<f32> {
-    let target = Target::of(Isa::Amx);
+fn assert_as_interpreted(isa: Isa, kernel: &Kernel, buffers: &[Vec<f32>]) -> Vec<f32> {
+    let target = Target::of(isa);
     verify(kernel, target.registers).unwrap();
     let mut interpreted = buffers.to_vec();
     let arguments: Vec<Location> = (0..buffers.len()).map(Location::start_of).collect();
@@ -64,8 +66,8 @@ fn pairs(random: &mut Random, words: usize, range: i32) -> Vec<f32> {
 }
 
 #[test]
-fn dot_products_are_those_of_the_machine() {
-    if !has_tiles() {
+fn products_of_tiles_are_those_of_the_machine() {
+    if !has(Isa::Amx) {
         return;
     }
     let mut random = Random::new(1);
@@ -77,13 +79,43 @@ fn dot_products_are_those_of_the_machine() {
         let words = step as usize / 4 * 16;
         let [a, b] = [0; 2].map(|_| pairs(&mut random, words, range));
         let c = (0..words).map(|_| spread(&mut random, 2 * range.min(60))).collect();
-        assert_as_interpreted(&dot(step), &[a, b, c]);
+        assert_as_interpreted(Isa::Amx, &dot(step), &[a, b, c]);
+    }
+}
+
+/// c += a * b, both by registers and with a pair of memory for all lanes, each from its own sum.
+fn dot_of_pairs() -> Kernel {
+    let mut b = Builder::new(TILE_LANES, &["a", "b", "c"], false);
+    let (sum, x, y) = (b.slot(), b.slot(), b.slot());
+    let [from, other, sums] = ["a", "b", "c"].map(|name| b.parameter(name));
+    b.load(x, from, 0);
+    b.load(y, other, 0);
+    b.load(sum, sums, 0);
+    b.dot(sum, x, y);
+    b.store_lanes(sum, sums, 0, TILE_LANES);
+    b.load(sum, sums, TILE_BYTES);
+    b.dot_broadcast(sum, x, other, 12);
+    b.store_lanes(sum, sums, TILE_BYTES, TILE_LANES);
+    b.finish("dot_of_pairs".into())
+}
+
+#[test]
+fn products_of_pairs_are_those_of_the_machine() {
+    if !has(Isa::Avx512Bf16) {
+        return;
+    }
+    let mut random = Random::new(3);
+    for round in 0..400 {
+        let range = [4, 20, 64, 72][round % 4];
+        let [a, b] = [0; 2].map(|_| pairs(&mut random, 16, range));
+        let c = (0..32).map(|_| spread(&mut random, 2 * range.min(60))).collect();
+        assert_as_interpreted(Isa::Avx512Bf16, &dot_of_pairs(), &[a, b, c]);
     }
 }
 
 #[test]
 fn rounding_to_bf16_is_that_of_the_machine() {
-    if !has_tiles() {
+    if !has(Isa::Avx512Bf16) {
         return;
     }
     let mut b = Builder::new(TILE_LANES, &["in", "out"], false);
@@ -101,6 +133,6 @@ fn rounding_to_bf16_is_that_of_the_machine() {
         input[round % 16] = special[round % special.len()];
         // Halfway between two bf16 values, where the even one is the nearest.
         input[(round + 1) % 16] = f32::from_bits((input[(round + 1) % 16].to_bits() & !0xffff) | 0x8000);
-        assert_as_interpreted(&kernel, &[input, vec![0.0; 24]]);
+        assert_as_interpreted(Isa::Avx512Bf16, &kernel, &[input, vec![0.0; 24]]);
     }
 }

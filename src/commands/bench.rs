@@ -19,8 +19,8 @@ use report::Report;
 /// with nothing but multiply-adds of the same vectors, measured in the same process before, between and
 /// after the runs (the median counts), times the number of threads. With AMX, unless all layers are too small for
 /// it, it is that of nothing but products of tiles in all threads: in bf16 all of it, in split a third and in f32 a sixth, since a
-/// multiply-add takes three or six products there. Layers that run in vectors have another peak; `xcc profile`
-/// tells the steps apart.
+/// multiply-add takes three or six products there. In bf16 with AVX512-BF16 alone, it is that of products of pairs in vectors of
+/// one core. Layers that run in vectors of f32 values have another peak; `xcc profile` tells the steps apart.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -35,7 +35,7 @@ pub struct Arguments {
     /// Images in a run to plan for (plan and later) [default: 1]
     #[arg(long, value_name = "N", value_parser = cli::batch_size)]
     batch: Option<NonZeroU32>,
-    /// Code for an instruction set (plan and later): baseline, avx2, avx512, amx or native [default: native]
+    /// Code for an instruction set (plan and later): baseline, avx2, avx512, avx512bf16, amx or native [default: native]
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>)]
     target: Option<Target>,
     /// Choose kernels by the times of instructions in this file (plan and later), as `xcc calibrate` writes them

@@ -53,7 +53,7 @@ pub struct Arguments {
     /// Show every row, however many there are
     #[arg(long)]
     all: bool,
-    /// Choose forms for an instruction set: baseline, avx2, avx512, amx or native
+    /// Choose forms for an instruction set: baseline, avx2, avx512, avx512bf16, amx or native
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>, default_value = "native")]
     target: Target,
     /// Choose forms by the times of instructions in this file, as `xcc calibrate --output FILE` writes them

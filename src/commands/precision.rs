@@ -169,8 +169,13 @@ fn text(report: &Report) -> String {
         ]);
     }
     let mut text = table.render(usize::MAX, false);
-    if report.precisions.len() < Precision::ALL.len() {
-        text += "bf16 and split need amx: a processor that has it, and `--target native`\n";
+    let is_shown =
+        |precision: &Precision| report.precisions.iter().any(|row| row.precision == precision.to_string());
+    for precision in Precision::ALL.into_iter().filter(|precision| !is_shown(precision)) {
+        text += &format!(
+            "{precision} needs {}: a processor that has it, and `--target native`\n",
+            precision.needs()
+        );
     }
     text
 }

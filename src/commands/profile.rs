@@ -26,8 +26,8 @@ const BANDWIDTH_TIME: Duration = Duration::from_millis(100);
 /// is the longer of its operations at the machine's peak and its bytes (inputs, outputs and weights,
 /// each once) at the bandwidth that threads have beyond their level-2 caches, both measured in the same
 /// process. The longer one bounds the step, `compute` or `memory`, unless the step takes more than twice as
-/// long: then it is bound by `overhead`. With AMX, products of tiles have the peak of tiles, and what runs in
-/// vectors, such as depthwise parts, has that of vectors.
+/// long: then it is bound by `overhead`. Products of bf16 values, by tiles (AMX) or in pairs (AVX512-BF16), have a
+/// peak of their own, and what runs in vectors of f32 values, such as depthwise parts, has that of these.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -49,7 +49,7 @@ JSON: an object on one line with `model`, `parameters` (of the spec), `backend`,
 threads) with `ms` and `share`. A step has `step` (from 0, as in the plan), `layer`, `kernels`
 (objects with `kernel`, `name`, `calls` and `instructions`, the share of the step's; the largest
 first), `ms` (median), `p5_ms`, `p95_ms`, `share`, `macs` (of all images of a run), `tile_macs`
-(those by tiles), `gflops` (2 x macs / ms; null without any), `peak_share` (or null), `bytes`, `bound_ms` (the least time) and
+(those of bf16 values), `gflops` (2 x macs / ms; null without any), `peak_share` (or null), `bytes`, `bound_ms` (the least time) and
 `bound`: `compute`, `memory` or `overhead`. A family, the steps that call the same kinds of kernels,
 has `family`, `steps` (how many), `ms`, `share` and `gflops` (or null). Shares are those of the sum of
 all `ms` of steps and between them; they add up to 1.")]

@@ -24,8 +24,8 @@ pub struct Peak {
     pub unit: Unit,
     /// Threads of a run.
     pub threads: u32,
-    /// 10^9 operations in a second of one thread, in the order of measurement: in vectors while one core works, else while
-    /// all threads do, since cores may share matrix units or the power for them.
+    /// 10^9 operations in a second of one thread, in the order of measurement: by tiles while all threads work, since cores may
+    /// share matrix units or the power for them, else while one core does.
     pub gflops: Vec<f64>,
 }
 

@@ -35,7 +35,7 @@ impl Run {
 pub struct Roofs {
     /// 10^9 operations in a second, of f32 values in vectors.
     pub vectors: f64,
-    /// 10^9 operations in a second by tiles, in the precision of the run; `None` where there are none.
+    /// 10^9 operations in a second of bf16 products, in the precision of the run; `None` where there are none.
     pub tiles: Option<f64>,
     /// Bytes in a second that are read.
     pub bandwidth: f64,
@@ -47,8 +47,8 @@ impl Roofs {
         self.tiles.unwrap_or(self.vectors)
     }
 
-    /// The least milliseconds that so many multiply-adds take, `tile_macs` of them by tiles. Vectors and tiles work side
-    /// by side, so those that take longer count.
+    /// The least milliseconds that so many multiply-adds take, `tile_macs` of them of bf16 values. Vectors and tiles work side
+    /// by side, so those that take longer count; products of pairs leave few to f32 vectors, which take turns with them.
     pub fn compute_ms(&self, macs: u64, tile_macs: u64) -> f64 {
         let ms = |macs: u64, gflops: f64| 2.0 * macs as f64 / gflops / 1e6;
         let tiles = self.tiles.map_or(0.0, |tiles| ms(tile_macs, tiles));

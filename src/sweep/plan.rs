@@ -50,7 +50,7 @@ pub struct PlanArgs {
     /// The seed of weights and inputs [default: 0]
     #[arg(long, value_name = "N", value_parser = cli::whole_number::<u64>(0..=u64::MAX))]
     pub seed: Option<u64>,
-    /// Code for an instruction set: baseline, avx2, avx512, amx, or native, the widest of this machine
+    /// Code for an instruction set: baseline, avx2, avx512, avx512bf16, amx, or native, the widest of this machine
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>)]
     pub target: Option<Target>,
     /// Choose kernels by the times of instructions in this file, as `xcc calibrate --output FILE` writes them

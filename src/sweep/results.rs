@@ -180,8 +180,8 @@ pub struct Roof {
     /// 10^9 operations in a second, of f32 multiply-adds in registers: the median for one core, times
     /// threads.
     pub peak_gflops: f64,
-    /// 10^9 operations in a second, of bf16 products of tiles in registers: the median for one thread while all work, times
-    /// threads. `None` where no point has such products.
+    /// 10^9 operations in a second, of bf16 products of tiles (while all threads work) or of pairs in registers: the median for one thread,
+    /// times threads. `None` where no point has such products.
     #[serde(default)]
     pub bf16_gflops: Option<f64>,
     /// Every measurement of it, for one thread, in order.
@@ -202,7 +202,7 @@ impl Roof {
         }
     }
 
-    /// 10^9 operations in a second of multiply-adds by tiles in a precision; `None` where it was not measured.
+    /// 10^9 operations in a second of multiply-adds of bf16 values in a precision; `None` where it was not measured.
     pub fn tiles(&self, precision: Precision) -> Option<f64> {
         Some(self.bf16_gflops? / f64::from(precision.products()))
     }
@@ -407,7 +407,7 @@ pub struct Step {
     pub class: String,
     /// Its multiply-adds, of all images of a run.
     pub macs: u64,
-    /// Those of them that are done by tiles, in the precision of the point; the others are f32 in vectors. `None` where
+    /// Those of them that are products of bf16 values, in the precision of the point; the others are f32 in vectors. `None` where
     /// that is not known.
     #[serde(default)]
     pub tile_macs: Option<u64>,

@@ -39,17 +39,24 @@ fn the_peak_is_that_of_the_precision() {
     if !Precision::Bf16.is_for(Target::native()) {
         let ran = run(&[&BENCH[..], &["--precision", "bf16"]].concat());
         assert_eq!((ran.status, ran.stdout.as_str()), (2, ""));
-        assert!(ran.stderr.contains("precision bf16 needs amx"), "{}", ran.stderr);
-        eprintln!("skipped: peaks of bf16 and split, since this machine has no amx");
+        assert!(ran.stderr.contains("precision bf16 needs avx512bf16"), "{}", ran.stderr);
+        eprintln!("skipped: peaks of bf16 and split, since this machine multiplies no bf16 values");
         return;
     }
-    let [f32, bf16, split] = ["f32", "bf16", "split"].map(|name| bench(&["--precision", name]));
+    let [f32, bf16] = ["f32", "bf16"].map(|name| bench(&["--precision", name]));
     let fastest =
         |found: &serde_json::Value| numbers(&found["peak_samples_gflops"]).into_iter().fold(0.0, f64::max);
     let [f32_peak, bf16_peak] = [&f32, &bf16].map(fastest);
-    assert!(bf16_peak > 2.0 * f32_peak, "{bf16_peak} in bf16, {f32_peak} in f32");
-    for found in [&bf16, &split] {
+    // Pairs are twice as fast, at a clock that may be a little lower; tiles more.
+    assert!(bf16_peak > 1.5 * f32_peak, "{bf16_peak} in bf16, {f32_peak} in f32");
+    let is_peak_share = |found: &serde_json::Value| {
         close(number(found, "peak_share"), number(found, "gflops") / number(found, "peak_gflops"));
+    };
+    is_peak_share(&bf16);
+    if Precision::Split.is_for(Target::native()) {
+        is_peak_share(&bench(&["--precision", "split"]));
+    } else {
+        eprintln!("skipped: the peak of split, since this machine has no amx");
     }
 }
 

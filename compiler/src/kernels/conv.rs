@@ -17,9 +17,6 @@ use super::{Clip, TileSteps, name_fusion};
 use crate::graph::{Activation, Post};
 use crate::vector::{Builder, CacheLevel, F32, Kernel, Pointer, Slot, Times};
 
-/// Input channels that one trip of the inner loop covers.
-const UNROLL: u32 = 8;
-
 /// Bytes that are brought near at once.
 pub const CACHE_LINE: i32 = 64;
 
@@ -46,6 +43,8 @@ pub struct ConvTile {
     pub load: Activation,
     /// Applied to the result; at most one operand is added.
     pub post: Vec<Post>,
+    /// Input channels that one trip of the inner loop covers.
+    pub at_once: u32,
     /// How many of the pixels are read by the multiply-adds themselves rather than into a slot first; see
     /// [`Inst::FmaBroadcast`](crate::vector::Inst::FmaBroadcast).
     pub direct: u32,
@@ -74,6 +73,9 @@ impl fmt::Display for ConvTile {
         }
         self.steps.fmt(f)?;
         self.clip.name(self.kw, f)?;
+        if self.at_once != 8 {
+            write!(f, "_by{}", self.at_once)?;
+        }
         if self.direct > 0 {
             write!(f, "_direct{}", self.direct)?;
         }
@@ -160,9 +162,9 @@ impl ConvTile {
 
     /// All input channels of one tap.
     fn channels(&self, b: &mut Builder, r: &Registers, pixels: &[usize], is_last: bool) {
-        let (trips, rest) = (self.ic / UNROLL, self.ic % UNROLL);
+        let (trips, rest) = (self.ic / self.at_once, self.ic % self.at_once);
         let far = (self.far && is_last).then(|| FarResults::new(b, &self.post, &self.steps, &r.accumulators));
-        repeat_asking(b, trips, far, |b| self.run_of_channels(b, r, pixels, UNROLL));
+        repeat_asking(b, trips, far, |b| self.run_of_channels(b, r, pixels, self.at_once));
         if rest > 0 {
             self.run_of_channels(b, r, pixels, rest);
         }

@@ -11,6 +11,9 @@ use crate::vector::{Builder, CacheLevel, F32, Pointer, Slot, TILE_BYTES, TILE_RO
 
 /// Vector registers.
 const REGISTERS: usize = 32;
+/// Pairs of a pixel's inputs that one trip of the inner loop covers. Longer loops do not fit into the memory for decoded
+/// instructions.
+const UNROLL: u32 = 4;
 
 /// Registers of a tile of pixels.
 struct Registers {
@@ -93,15 +96,19 @@ impl Tile<'_> {
     /// The products of a chunk; leaves the pointers at the next one.
     fn chunk(&self, b: &mut Builder) {
         let (panel, r) = (self.panel, self.registers);
-        for pair in 0..TILE_ROWS as i32 {
-            for (vector, &weights) in r.weights.iter().enumerate() {
-                b.load(weights, r.panel, vector as i32 * TILE_SIZE + pair * TILE_BYTES);
+        b.repeat(Times::Exactly(TILE_ROWS / UNROLL), |b| {
+            for pair in 0..UNROLL as i32 {
+                for (vector, &weights) in r.weights.iter().enumerate() {
+                    b.load(weights, r.panel, vector as i32 * TILE_SIZE + pair * TILE_BYTES);
+                }
+                (0..self.pixels)
+                    .for_each(|pixel| self.pixel(b, pixel, pixel as i32 * panel.step + pair * F32));
             }
-            (0..self.pixels).for_each(|pixel| self.pixel(b, pixel, pixel as i32 * panel.step + pair * F32));
-        }
+            b.advance(r.chunk, UNROLL as i32 * F32);
+            b.advance(r.panel, UNROLL as i32 * TILE_BYTES);
+        });
         self.ask_for_weights(b);
-        b.advance(r.chunk, TILE_BYTES);
-        b.advance(r.panel, panel.chunk_bytes());
+        b.advance(r.panel, panel.chunk_bytes() - TILE_SIZE);
     }
 
     /// The products of a pair of a pixel.

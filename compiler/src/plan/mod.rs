@@ -72,12 +72,22 @@ impl Precision {
         self.parts() * (self.parts() + 1) / 2
     }
 
-    /// Whether `target` has the instructions.
-    pub fn is_for(self, target: Target) -> bool {
-        self == Precision::F32 || self.is_by_bf16(target)
+    /// The first instruction set that has it. Products of pairs are twice as fast as those of f32 values, so only with tiles
+    /// are several for a multiply-add worth while.
+    pub fn needs(self) -> Isa {
+        match self {
+            Precision::F32 => Isa::Baseline,
+            Precision::Bf16 => Isa::Avx512Bf16,
+            Precision::Split => Isa::Amx,
+        }
     }
 
-    /// Whether products of bf16 values are faster on `target` than f32 products: pairs are where there is one for each.
+    /// Whether `target` has the instructions.
+    pub fn is_for(self, target: Target) -> bool {
+        target.isa >= self.needs()
+    }
+
+    /// Whether `target` takes factors of large layers as bf16 values.
     pub fn is_by_bf16(self, target: Target) -> bool {
         match target.bf16_unit() {
             Some(Bf16Unit::Tiles) => true,
@@ -169,7 +179,7 @@ pub enum PlanError {
         limit: u64,
     },
     /// The target lacks the instructions of the precision.
-    #[error("precision {precision} needs amx, which {} lacks; run with --precision f32", lacking(*.target))]
+    #[error("precision {precision} needs {}, which {} lacks; run with --precision f32", .precision.needs(), lacking(*.precision, *.target))]
     Precision {
         /// The precision.
         precision: Precision,
@@ -189,8 +199,8 @@ pub enum PlanError {
 }
 
 /// The machine where that is what lacks something, else the target.
-fn lacking(target: Target) -> String {
-    match Isa::Amx.missing() {
+fn lacking(precision: Precision, target: Target) -> String {
+    match precision.needs().missing() {
         missing if missing.is_empty() => format!("target {target}"),
         missing => format!("this machine (no {})", missing.join(", ")),
     }

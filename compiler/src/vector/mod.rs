@@ -469,7 +469,9 @@ impl Inst {
             | Inst::RoundBf16 { src, .. }
             | Inst::StoreBf16 { src, .. } => [Some(src), None, None],
             Inst::Fma { acc, a, b } | Inst::Dot { acc, a, b } => [Some(acc), Some(a), Some(b)],
-            Inst::FmaBroadcast { acc, a, .. } | Inst::DotBroadcast { acc, a, .. } => [Some(acc), Some(a), None],
+            Inst::FmaBroadcast { acc, a, .. } | Inst::DotBroadcast { acc, a, .. } => {
+                [Some(acc), Some(a), None]
+            }
             Inst::Binary { a, b, .. } => [Some(a), Some(b), None],
             Inst::Permute { src, pattern, .. } => [Some(src), Some(pattern), None],
             _ => [None; 3],

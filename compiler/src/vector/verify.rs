@@ -147,7 +147,9 @@ impl State<'_> {
             Inst::FmaBroadcast { .. } if self.kernel.lanes != 16 => {
                 return self.range(format!("a multiply-add of memory with {} lanes", self.kernel.lanes));
             }
-            Inst::Broadcast { from, .. } | Inst::FmaBroadcast { from, .. } | Inst::DotBroadcast { from, .. } => {
+            Inst::Broadcast { from, .. }
+            | Inst::FmaBroadcast { from, .. }
+            | Inst::DotBroadcast { from, .. } => {
                 self.memory(*from, 1)?;
             }
             Inst::StoreBf16 { to: at, .. }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use xcc_compiler::graph::{NodeId, WeightSource};
 use xcc_compiler::plan::{Precision, Program, View};
-use xcc_compiler::target::{ExactTiles, Isa, Target};
+use xcc_compiler::target::{ExactTiles, Isa, Target, WideTiles};
 use xcc_runtime::machine::permit_tiles;
 
 /// The targets that this machine can run; those that it cannot are named.
@@ -27,7 +27,8 @@ pub fn precisions(target: Target) -> impl Iterator<Item = Precision> {
 }
 
 /// The target as it is, or, for three of four seeds, with a level-2 cache so small that the maps of tests do not fit: layers
-/// then run in blocks, and chains of them in bands. In f32, layers run by tiles, or only those with some outputs.
+/// then run in blocks, and chains of them in bands. In f32, layers run by tiles, or only those with some outputs. Wide tiles
+/// are those of any processor.
 pub fn with_some_cache(target: Target, seed: u64) -> Target {
     let cache_bytes = [target.cache_bytes, 1 << 10, 4 << 10, 16 << 10][seed as usize % 4];
     let unit_macs = [target.unit_macs, 16, 1000][(seed / 4) as usize % 3];
@@ -39,7 +40,8 @@ pub fn with_some_cache(target: Target, seed: u64) -> Target {
         most_inputs_by_rows: u64::MAX,
         fewest_pixels: 1,
     };
-    Target { cache_bytes, unit_macs, exact_tiles, ..target }
+    let wide_tiles = [WideTiles::FEW_INSTRUCTIONS, WideTiles::FEW_LOADS][(seed / 3) as usize % 2];
+    Target { cache_bytes, unit_macs, exact_tiles, wide_tiles, ..target }
 }
 
 /// The packed constants, in f32 values.

@@ -288,6 +288,7 @@ impl Job<'_> {
             clip: clip.clone(),
             load: self.load,
             post: self.post.to_vec(),
+            at_once: if target.isa < Isa::Avx512 { 8 } else { target.wide_tiles.at_once },
             direct: direct_pixels(target, self.load, (clip.pixels() as u32, run.vectors)),
             ahead: 0,
             far: false,

@@ -1,5 +1,6 @@
-//! Convolutions, dense layers and the pointwise part of separable layers by tiles of bf16 values: a block of
-//! pixels becomes rows of a matrix in scratch memory, then every panel of weights is multiplied with it.
+//! Convolutions, dense layers and the pointwise part of separable layers by tiles of bf16 values, or by vectors of pairs of
+//! them, which are called tiles here, too: a block of pixels becomes rows of a matrix in scratch memory, then every panel of
+//! weights is multiplied with it.
 
 use std::ops::Range;
 
@@ -165,7 +166,8 @@ pub fn takes_tiles_twice(node: &Node, options: &PlanOptions, target: Target) -> 
     }
 }
 
-/// Multiply-adds of the stages of a node, of one image, that a plan does by tiles; its others are done in vectors.
+/// Multiply-adds of the stages of a node, of one image, that a plan does by products of bf16 values; its others are done in
+/// vectors of f32.
 pub fn tile_macs(graph: &Graph, id: NodeId, options: &PlanOptions, target: Target) -> [u64; 2] {
     let node = graph.node(id);
     let takes_tiles = |conv: &Conv| takes_tiles(node, conv, options, target);
