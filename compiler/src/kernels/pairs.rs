@@ -21,6 +21,8 @@ struct Registers {
     sums: Vec<Vec<Slot>>,
     weights: Vec<Slot>,
     pair: Slot,
+    /// What epilogues take beside weights and pair.
+    spare: Vec<Slot>,
     /// Where the current chunk of the first pixel is read; between tiles, where the tile begins.
     chunk: Pointer,
     /// Where the current chunk of weights is read; between tiles, the first one.
@@ -46,12 +48,13 @@ pub(super) fn write(panel: &MatmulPanel, b: &mut Builder) {
 
 fn registers(panel: &MatmulPanel, b: &mut Builder) -> Registers {
     let vectors = panel.tiles() as usize;
-    let others = (vectors + 1).max(epilogue::slots(&panel.post));
-    let pixels = ((REGISTERS - others) / vectors).min(panel.pixels as usize);
+    let spare = epilogue::slots(&panel.post).saturating_sub(vectors + 1);
+    let pixels = ((REGISTERS - (vectors + 1) - spare) / vectors).min(panel.pixels as usize);
     Registers {
         sums: (0..pixels).map(|_| b.slots(vectors)).collect(),
         weights: b.slots(vectors),
         pair: b.slot(),
+        spare: b.slots(spare),
         chunk: b.parameter("in"),
         panel: b.parameter("weights"),
         ahead: b.pointer(),
@@ -80,7 +83,7 @@ impl Tile<'_> {
         });
         let far = FarResults::new(b, &panel.post, &steps, sums);
         repeat_asking(b, panel.chunks, Some(far), |b| self.chunk(b));
-        let inner = r.weights.iter().chain([&r.pair]).copied().collect();
+        let inner = r.weights.iter().chain([&r.pair]).chain(&r.spare).copied().collect();
         let last_lanes = panel.columns - (panel.tiles() - 1) * b.lanes();
         finish_panel(b, (&panel.post, last_lanes, &steps), sums, inner);
         let pixels = self.pixels as i32;
