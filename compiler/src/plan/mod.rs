@@ -179,12 +179,12 @@ pub enum PlanError {
         limit: u64,
     },
     /// The target lacks the instructions of the precision.
-    #[error("precision {precision} needs {}, which {} lacks; run with --precision f32", .precision.needs(), lacking(*.precision, *.target))]
+    #[error("precision {precision} needs {}, which {} lacks; run with --precision f32", .precision.needs(), lacking(*.precision, *.isa))]
     Precision {
         /// The precision.
         precision: Precision,
-        /// The target.
-        target: Target,
+        /// The instruction set of the target.
+        isa: Isa,
     },
     /// All values together need more memory than can be addressed.
     #[error("the network needs {bytes} bytes for its values at batch {batch}, the limit is {limit}")]
@@ -199,9 +199,9 @@ pub enum PlanError {
 }
 
 /// The machine where that is what lacks something, else the target.
-fn lacking(precision: Precision, target: Target) -> String {
+fn lacking(precision: Precision, isa: Isa) -> String {
     match precision.needs().missing() {
-        missing if missing.is_empty() => format!("target {target}"),
+        missing if missing.is_empty() => format!("target {isa}"),
         missing => format!("this machine (no {})", missing.join(", ")),
     }
 }
@@ -392,7 +392,7 @@ pub fn plan_with(
     choose: &dyn Fn(&[Candidate]) -> usize,
 ) -> Result<Program, PlanError> {
     if !options.precision.is_for(target) {
-        return Err(PlanError::Precision { precision: options.precision, target });
+        return Err(PlanError::Precision { precision: options.precision, isa: target.isa });
     }
     let options = PlanOptions { batch: options.batch.max(1), threads: options.threads.max(1), ..options };
     let portions = options.portions();
