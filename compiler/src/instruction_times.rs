@@ -2,7 +2,7 @@
 //!
 //! A kernel's time is taken to be the sum of the times of its instructions. Processors execute several at once, so that
 //! the time of a kind is what one more of them adds to kernels as they are, not what it takes by itself. The constants
-//! of each target are in `instruction_times.json`, with the measurements that they are fitted to.
+//! of each target are in `processor.rs`, the measurements that they are fitted to in `instruction_times_*.json`.
 
 use serde::{Deserialize, Serialize};
 

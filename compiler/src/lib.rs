@@ -13,6 +13,7 @@ pub mod instruction_times;
 pub mod kernels;
 pub mod passes;
 pub mod plan;
+pub mod processor;
 pub mod syntax;
 pub mod target;
 pub mod vector;

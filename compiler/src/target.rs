@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::instruction_times::InstructionTimes;
+use crate::processor::Maker;
 
 /// The instruction sets that there is code for, each including those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,15 +28,6 @@ impl Isa {
     /// The widest that this machine has.
     pub fn native() -> Self {
         Self::ALL.into_iter().rev().find(|isa| isa.missing().is_empty()).unwrap_or(Isa::Baseline)
-    }
-
-    /// The times of instructions on the machine of `instruction_times.json`, which has the measurements.
-    pub fn times(self) -> InstructionTimes {
-        InstructionTimes::of(match self {
-            Isa::Baseline => [1933, 257, 0, 142, 0, 0, 162, 1009],
-            Isa::Avx2 => [2219, 188, 0, 201, 62, 35, 76, 916],
-            Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => [0, 206, 222, 149, 45, 134, 91, 1384],
-        })
     }
 
     /// The processor features that this instruction set needs and this machine lacks.
@@ -189,32 +181,6 @@ pub struct WideTiles {
     pub at_once: u32,
 }
 
-impl WideTiles {
-    /// Where the number of instructions is the limit: on Intel's processors whose cores are shared with another thread.
-    pub const FEW_INSTRUCTIONS: Self = Self { vectors: 2, reads_memory: true, at_once: 8 };
-    /// Where loads are, and where long loops leave the memory for decoded instructions: on AMD's (Zen 5: benches/LOG.md).
-    pub const FEW_LOADS: Self = Self { vectors: 3, reads_memory: false, at_once: 2 };
-
-    /// Those that suit this machine.
-    fn of_this_machine() -> Self {
-        if is_of_amd() { Self::FEW_LOADS } else { Self::FEW_INSTRUCTIONS }
-    }
-}
-
-/// Whether the processor says that it is AMD's (AMD64 Architecture Programmer's Manual, volume 3, "CPUID Fn0000_0000").
-#[cfg(target_arch = "x86_64")]
-fn is_of_amd() -> bool {
-    let leaf = std::arch::x86_64::__cpuid(0);
-    let words = [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes);
-    words.as_flattened() == b"AuthenticAMD"
-}
-
-/// Other architectures have no such processors.
-#[cfg(not(target_arch = "x86_64"))]
-fn is_of_amd() -> bool {
-    false
-}
-
 /// Convolutions for which tiles are faster than vectors although an f32 product takes six of theirs. On cores that are
 /// shared with another thread the gain is small, and these are the limits of it there (benches/LOG.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -260,8 +226,19 @@ impl ExactTiles {
 }
 
 impl Target {
-    /// An instruction set, whether this machine has it or not, and code that is the same on every machine.
+    /// An instruction set, whether this machine has it or not, with what suits Intel's processors: code is the same on every
+    /// machine.
     pub fn of(isa: Isa) -> Self {
+        Self::made_by(Maker::Intel, isa)
+    }
+
+    /// An instruction set with what suits this machine.
+    fn here(isa: Isa) -> Self {
+        Self::made_by(Maker::of_this_machine(), isa)
+    }
+
+    /// An instruction set with what suits a maker's processors.
+    pub fn made_by(maker: Maker, isa: Isa) -> Self {
         let (lanes, registers) = match isa {
             Isa::Baseline => (4, 16),
             Isa::Avx2 => (8, 16),
@@ -275,15 +252,10 @@ impl Target {
             fused,
             cache_bytes: 1 << 20,
             unit_macs: 1 << 19,
-            times: isa.times(),
+            times: maker.times(isa),
             exact_tiles: ExactTiles::default(),
-            wide_tiles: WideTiles::FEW_INSTRUCTIONS,
+            wide_tiles: maker.wide_tiles(),
         }
-    }
-
-    /// An instruction set with what suits this machine.
-    fn here(isa: Isa) -> Self {
-        Self { wide_tiles: WideTiles::of_this_machine(), ..Self::of(isa) }
     }
 
     /// 128-bit vectors, which every Cranelift target has; fused multiply-add as this machine has it.

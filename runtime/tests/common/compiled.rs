@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use xcc_compiler::graph::{NodeId, WeightSource};
 use xcc_compiler::plan::{Precision, Program, View};
-use xcc_compiler::target::{ExactTiles, Isa, Target, WideTiles};
+use xcc_compiler::processor::Maker;
+use xcc_compiler::target::{ExactTiles, Isa, Target};
 use xcc_runtime::machine::permit_tiles;
 
 /// The targets that this machine can run; those that it cannot are named.
@@ -40,7 +41,7 @@ pub fn with_some_cache(target: Target, seed: u64) -> Target {
         most_inputs_by_rows: u64::MAX,
         fewest_pixels: 1,
     };
-    let wide_tiles = [WideTiles::FEW_INSTRUCTIONS, WideTiles::FEW_LOADS][(seed / 3) as usize % 2];
+    let wide_tiles = Maker::ALL[(seed / 3) as usize % 2].wide_tiles();
     Target { cache_bytes, unit_macs, exact_tiles, wide_tiles, ..target }
 }
 
