@@ -66,6 +66,7 @@ fn all_forms_are_candidates_at_every_target() {
         let note = |candidates: &[Candidate]| {
             let kind = |candidate: &Candidate| match candidate.form {
                 Form::SideBySide { .. } => "side by side".to_owned(),
+                Form::Parts { .. } => "parts".to_owned(),
                 Form::Panels(panels) => format!("{:?}, merged {}", panels.taps, panels.merged > 1),
             };
             seen.borrow_mut().extend(candidates.iter().map(kind));

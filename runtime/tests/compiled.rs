@@ -299,6 +299,23 @@ proptest! {
 
     /// Wide enough for tiles, with every way that a layer can reach them.
     #[test]
+    fn inputs_in_parts_agree(
+        window in any_window(),
+        (ic, oc) in (1u32..17, 1u32..9),
+        (h, w) in (1u32..9, 1u32..12),
+        (load, last) in (0usize..5, 0usize..5),
+        forms in any::<u64>(),
+        seed in any::<u64>(),
+    ) {
+        prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
+        let mut builder = Builder::new(Shape::map(h, w, ic));
+        let loaded = builder.activation(builder.input(), Activation::ALL[load]);
+        let conv = builder.conv(loaded, window, Partition::new(vec![ic], vec![oc]), true);
+        let result = builder.activation(conv, Activation::ALL[last]);
+        check_forms(&builder.finish(&[result]), seed, 1, Some(forms));
+    }
+
+    #[test]
     fn layers_that_run_by_tiles_agree(
         window in any_window(),
         (ic, oc) in (4u32..80, 16u32..100),

@@ -455,14 +455,30 @@ mod tests {
     use crate::plan::Precision;
     use crate::vector::Inst;
 
-    /// Products of tiles that some instructions do.
+    /// Products of tiles, or of pairs in vectors, that some instructions do.
     fn dots(body: &[Inst]) -> u32 {
         let of = |inst: &Inst| match inst {
-            Inst::TileDot { .. } => 1,
+            Inst::TileDot { .. } | Inst::Dot { .. } | Inst::DotBroadcast { .. } => 1,
             Inst::Loop { times: Times::Exactly(times), body } => times * dots(body),
             _ => 0,
         };
         body.iter().map(of).sum()
+    }
+
+    fn panel(unit: Bf16Unit, precision: Precision, rows_of_taps: u32) -> MatmulPanel {
+        MatmulPanel {
+            unit,
+            direct: false,
+            pixels: 32,
+            columns: 32,
+            chunks: 3,
+            step: 192,
+            taps: Taps { count: rows_of_taps, distance: 1920 },
+            planes: Planes { count: precision.parts(), distance: 9600 },
+            out: 128,
+            add: 0,
+            post: Vec::new(),
+        }
     }
 
     #[test]
@@ -470,22 +486,27 @@ mod tests {
         for (precision, count) in
             Precision::ALL.into_iter().flat_map(|precision| [(precision, 1), (precision, 3)])
         {
-            let panel = MatmulPanel {
-                unit: Bf16Unit::Tiles,
-                direct: false,
-                pixels: 32,
-                columns: 32,
-                chunks: 3,
-                step: 192,
-                taps: Taps { count, distance: 1920 },
-                planes: Planes { count: precision.parts(), distance: 9600 },
-                out: 128,
-                add: 0,
-                post: Vec::new(),
-            };
+            let panel = panel(Bf16Unit::Tiles, precision, count);
             let products = dots(&panel.generate().body) * TILE_ROWS * TILE_LANES * CHUNK;
             let sums = panel.pixels * panel.columns;
             assert_eq!(products, precision.products() * sums * count * panel.chunks * CHUNK);
+        }
+    }
+
+    #[test]
+    fn pairs_take_a_product_for_each_multiply_add_however_pixels_are_cut() {
+        for (pixels, columns, rows_of_taps) in [(1, 32, 1), (14, 16, 3), (29, 32, 1), (61, 17, 3)] {
+            for direct in [false, true] {
+                let panel = MatmulPanel {
+                    direct,
+                    pixels,
+                    columns,
+                    ..panel(Bf16Unit::Pairs, Precision::Bf16, rows_of_taps)
+                };
+                let products = dots(&panel.generate().body) * 2 * TILE_LANES;
+                let sums = pixels * columns.next_multiple_of(TILE_LANES);
+                assert_eq!(products, sums * rows_of_taps * panel.chunks * CHUNK, "{panel}");
+            }
         }
     }
 }

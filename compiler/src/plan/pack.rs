@@ -15,7 +15,7 @@ pub enum Pack {
     /// Segments of a convolution, equal ones in the form chosen for them. Panels: block by block, panel by panel
     /// ([`panel_widths`]); in each panel tap by tap, input by input, its vectors of outputs; zeros where there is no
     /// output, or none that reads the input. Side by side: vector by vector, then tap by tap, then the weights from each
-    /// place in a segment to all outputs.
+    /// place in a segment, or in a part of its inputs, to all outputs.
     Panels {
         /// The convolution.
         conv: Conv,
@@ -327,6 +327,9 @@ impl<'a> Packer<'a> {
     fn run(&mut self, run: &FormRun) {
         match run.form {
             Form::SideBySide { packed } => self.side_by_side(&run.segments, packed as usize),
+            Form::Parts { parts } => {
+                run.segments.iter().for_each(|segment| self.parts(segment, parts as usize))
+            }
             Form::Panels(panels) => {
                 let blocks = run.segments.chunks(panels.merged as usize);
                 blocks.for_each(|block| self.panels(block, panels.vectors));
@@ -359,6 +362,27 @@ impl<'a> Packer<'a> {
             Panel { outputs, width, values }
         });
         panels.collect()
+    }
+
+    /// A segment whose inputs are in `parts` parts, each of which has lanes for all outputs.
+    fn parts(&mut self, (inputs, outputs): &Segment, parts: usize) {
+        let (places, first, oc) = (inputs.len() / parts, outputs.start as usize, outputs.len());
+        let (weights, shifts) = self.take(self.conv.window.taps() as usize * places * self.lanes, self.lanes);
+        copy(&self.elements.folded.shift[first..outputs.end as usize], shifts);
+        let rows = weights.chunks_exact_mut(places * self.lanes).enumerate();
+        for (tap, row) in rows {
+            for (block, held) in self.elements.blocks_of(first..outputs.end as usize) {
+                for input in 0..block.inputs.len() {
+                    let (part, place) = {
+                        let input = (block.inputs.start - inputs.start) as usize + input;
+                        (input / places, input % places)
+                    };
+                    let lane = place * self.lanes + part * oc + held.start - first;
+                    let to = &mut row[lane..lane + held.len()];
+                    self.elements.write(block, (tap, input), held.clone(), to);
+                }
+            }
+        }
     }
 
     /// Equal segments, `packed` of them in each vector.

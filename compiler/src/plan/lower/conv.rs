@@ -187,6 +187,7 @@ impl Job<'_> {
             let outputs = i64::from(run.vectors * lanes);
             match run.form {
                 Form::SideBySide { packed } => found.push(Run::Packed(PackedRun::new(run, packed, at))),
+                Form::Parts { parts } => found.push(Run::Packed(PackedRun::of_parts(run, parts, at))),
                 Form::Panels(panels) => {
                     found.extend(self.panel_runs((run, panels), at, lanes).into_iter().map(Run::Panels));
                 }

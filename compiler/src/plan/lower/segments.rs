@@ -22,6 +22,8 @@ pub(super) struct PackedRun {
     packed: u32,
     /// Input and output channels of each.
     channels: (u32, u32),
+    /// Whether they are parts of a segment's inputs, whose results are summed.
+    summed: bool,
     /// Where they begin.
     at: Start,
 }
@@ -29,7 +31,12 @@ pub(super) struct PackedRun {
 impl PackedRun {
     /// Segments that begin at some place, `packed` of them in a vector.
     pub fn new(run: &FormRun, packed: u32, at: Start) -> Self {
-        Self { count: run.blocks, packed, channels: (run.ic, run.oc), at }
+        Self { count: run.blocks, packed, channels: (run.ic, run.oc), summed: false, at }
+    }
+
+    /// The parts of the inputs of a segment that begins at some place.
+    pub fn of_parts(run: &FormRun, parts: u32, at: Start) -> Self {
+        Self { count: parts, packed: parts, channels: (run.ic, run.oc), summed: true, at }
     }
 }
 
@@ -102,6 +109,7 @@ impl Job<'_> {
                 ic,
                 oc,
                 packed,
+                summed: run.summed,
                 vectors,
                 kh,
                 kw,
