@@ -24,6 +24,13 @@ fn layer(segments: u32) -> Graph {
     builder.finish(&[result])
 }
 
+/// A 3x3 layer from 4 channels to 2.
+fn layer_of_few_outputs() -> Graph {
+    let mut builder = Builder::new(Shape::map(19, 19, 4));
+    let result = builder.conv(builder.input(), window(3, 1, 1), cut(4, 2, 1), false);
+    builder.finish(&[result])
+}
+
 fn choices(graph: &Graph, target: Target) -> Vec<Choice> {
     plan(graph, target, PlanOptions::default()).unwrap().choices
 }
@@ -66,16 +73,16 @@ fn all_forms_are_candidates_at_every_target() {
         let note = |candidates: &[Candidate]| {
             let kind = |candidate: &Candidate| match candidate.form {
                 Form::SideBySide { .. } => "side by side".to_owned(),
-                Form::Parts { .. } => "parts".to_owned(),
+                Form::InputsSideBySide { .. } => "inputs side by side".to_owned(),
                 Form::Panels(panels) => format!("{:?}, merged {}", panels.taps, panels.merged > 1),
             };
             seen.borrow_mut().extend(candidates.iter().map(kind));
             cheapest(candidates)
         };
-        for segments in [4, 364] {
-            plan_with(&layer(segments), Target::of(isa), PlanOptions::default(), &note).unwrap();
+        for graph in [layer(4), layer(364), layer_of_few_outputs()] {
+            plan_with(&graph, Target::of(isa), PlanOptions::default(), &note).unwrap();
         }
-        let kinds = if isa == Isa::Baseline { 3 } else { 5 };
+        let kinds = if isa == Isa::Baseline { 4 } else { 6 };
         assert_eq!(seen.borrow().len(), kinds, "{isa}: {:?}", seen.borrow());
     }
 }

@@ -83,7 +83,7 @@ pub fn available_memory() -> Option<u64> {
 /// Why kernels may not use tile registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the system does not permit this process the use of amx (error {code}); run with --target avx512, in f32"
+    "the system does not permit this process the use of amx (error {code}); run with --target avx512bf16, in f32 or bf16"
 )]
 pub struct NoTiles {
     /// The error of the system call.

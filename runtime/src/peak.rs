@@ -268,6 +268,15 @@ mod tests {
     }
 
     #[test]
+    fn large_layers_are_computed_by_the_fastest_unit_that_is_exact_enough() {
+        let units = |isa| Precision::ALL.map(|precision| Unit::of(precision, Target::of(isa)));
+        assert_eq!(units(Isa::Amx), [Unit::Tiles; 3]);
+        let [f32, _, bf16] = units(Isa::Avx512Bf16);
+        assert_eq!((f32, bf16), (Unit::Vectors, Unit::Pairs));
+        assert_eq!(units(Isa::Avx512)[0], Unit::Vectors);
+    }
+
+    #[test]
     fn factors_of_tiles_are_numbers_of_all_kinds() {
         let factors: Vec<f32> = (0..4 * TILE_VALUES as u64).map(|index| bf16::widen(random(index))).collect();
         assert!(factors.iter().all(|factor| factor.abs() <= 1.0 && *factor != 0.0));

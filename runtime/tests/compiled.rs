@@ -297,11 +297,11 @@ proptest! {
         check(&builder.finish(&[result]), seed, 2);
     }
 
-    /// Wide enough for tiles, with every way that a layer can reach them.
+    /// So few outputs that inputs can lie side by side, in a layer and as the spatial part of one.
     #[test]
-    fn inputs_in_parts_agree(
+    fn layers_with_few_outputs_agree(
         window in any_window(),
-        (ic, oc) in (1u32..17, 1u32..9),
+        (ic, oc, pointwise) in (1u32..17, 1u32..9, 0u32..20),
         (h, w) in (1u32..9, 1u32..12),
         (load, last) in (0usize..5, 0usize..5),
         forms in any::<u64>(),
@@ -310,11 +310,16 @@ proptest! {
         prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
         let mut builder = Builder::new(Shape::map(h, w, ic));
         let loaded = builder.activation(builder.input(), Activation::ALL[load]);
-        let conv = builder.conv(loaded, window, Partition::new(vec![ic], vec![oc]), true);
-        let result = builder.activation(conv, Activation::ALL[last]);
+        let whole = Partition::whole(ic, oc);
+        let layer = match pointwise {
+            0..10 => builder.conv(loaded, window, whole, true),
+            outputs => builder.separable(loaded, window, whole, Activation::Linear, outputs),
+        };
+        let result = builder.activation(layer, Activation::ALL[last]);
         check_forms(&builder.finish(&[result]), seed, 1, Some(forms));
     }
 
+    /// Wide enough for tiles, with every way that a layer can reach them.
     #[test]
     fn layers_that_run_by_tiles_agree(
         window in any_window(),

@@ -95,7 +95,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if measure.job.json { cli::print_json(&report) } else { cli::print(&report.text()) }
 }
 
-/// The peak of vectors, and that of tiles behind it where a network has them.
+/// The peak of vectors of f32 values, and that of bf16 values behind it where a network has products of them.
 fn peaks_of(precision: Precision, unit: Unit, threads: u32) -> Vec<Peak> {
     let tiles = Some(unit).filter(|unit| *unit != Unit::Vectors);
     let vectors = Peak::new(Precision::F32, Unit::Vectors, threads);

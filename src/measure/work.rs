@@ -261,9 +261,12 @@ mod tests {
             let text = std::fs::read_to_string(format!("specs/{spec}.xc")).unwrap();
             let mut graph = elaborate::read(&text, &[]).graph.unwrap();
             optimize(&mut graph, &PassOptions::default());
-            for precision in Precision::ALL {
+            let targets = [Isa::Avx512Bf16, Isa::Amx].map(Target::of);
+            let of_target = |target| Precision::ALL.map(|precision| (target, precision));
+            let cases = targets.into_iter().flat_map(of_target);
+            for (target, precision) in cases.filter(|(target, precision)| precision.is_for(*target)) {
                 let options = PlanOptions { precision, threads, batch: 2, ..PlanOptions::default() };
-                let program = plan(&graph, Target::of(Isa::Amx), options).unwrap();
+                let program = plan(&graph, target, options).unwrap();
                 for (step, work) in program.steps.iter().zip(of_steps(&program, &graph)) {
                     let room = room_in_tiles(&program, step);
                     let StepWork { layer, macs, tile_macs, .. } = work;

@@ -84,7 +84,7 @@ pub fn measure(
 }
 
 /// The peaks that bound the points of a sweep, with the samples that there are: that of vectors of one core, and that of
-/// tiles for each number of threads where points have them.
+/// bf16 values for each number of threads where points have products of them.
 fn peaks(results: &Results) -> Vec<Peak> {
     let unit =
         |precision: &String| Some(Unit::of(precision.parse().ok()?, results.sweep.target.parse().ok()?));

@@ -3,7 +3,7 @@
 use console::measure_text_width;
 use xcc_compiler::plan::Precision;
 
-use super::results::{Axis, Combine, Point, Predicted, Results, Roof, Status, Sweep, Timing};
+use super::results::{Axis, Combine, Point, Predicted, Results, Roof, Status, Timing};
 use super::{budget, kernels};
 use crate::chart::split_bar;
 use crate::measure::samples::quantile;
@@ -53,21 +53,25 @@ fn head(results: &Results, width: usize) -> String {
         .extend(wrap(&format!("{machine}: {target}, {precision}, {threads} {thread}, batch {batch}"), width));
     lines.extend(sweep.hold.iter().flat_map(|hold| wrap(&budget::sentence(hold), width)));
     let measured = |roof: &&Roof| roof.peak_gflops > 0.0;
-    let roofs = results.machine.roofs.iter().filter(measured).map(|roof| roof_text(sweep, roof));
+    let roofs = results.machine.roofs.iter().filter(measured).map(|roof| roof_text(results, roof));
     lines.extend(roofs.flat_map(|text| wrap(&text, width)));
     lines.join("\n") + "\n\n"
 }
 
 /// What the machine reaches with so many threads, in f32 and in the precisions of the sweep; what tiles do in f32 behind
-/// that, where it is swept and was measured.
-pub fn roof_text(sweep: &Sweep, roof: &Roof) -> String {
-    let is_swept = |precision: &Precision| sweep.precisions.contains(&precision.to_string());
+/// that, where points have such products and it was measured.
+pub fn roof_text(results: &Results, roof: &Roof) -> String {
+    let is_swept = |precision: &Precision| results.sweep.precisions.contains(&precision.to_string());
     let shown = |precision: &Precision| *precision == Precision::F32 || is_swept(precision);
     let peaks = Precision::ALL
         .into_iter()
         .filter(shown)
         .filter_map(|precision| Some(format!("{:.1} GFLOP/s in {precision}", roof.peak(precision)?)));
-    let tiles = roof.tiles(Precision::F32).filter(|_| is_swept(&Precision::F32));
+    let is_by_tiles = |point: &Point| {
+        let has_tiles = || point.steps.iter().any(|step| step.tile_macs.is_some_and(|macs| macs > 0));
+        point.precision == Precision::F32.to_string() && has_tiles()
+    };
+    let tiles = roof.tiles(Precision::F32).filter(|_| results.points.iter().any(is_by_tiles));
     let tiles = tiles.map(|peak| format!("{peak:.1} GFLOP/s in f32 by tiles"));
     let peaks: Vec<String> = peaks.chain(tiles).collect();
     let threads = counted(roof.threads as usize, "thread");

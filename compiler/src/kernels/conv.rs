@@ -331,3 +331,18 @@ pub(super) fn finish_panel(
     let pointers = [b.parameter("out"), b.parameter("add")];
     epilogue::finish(b, (post, Format::F32), &results, pointers, &temporaries);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_asked_for_in_groups_of_equally_many_trips() {
+        assert_eq!((groups(91, 14), groups(23, 14), groups(4, 9)), ((13, 7), (14, 1), (4, 1)));
+        for (trips, pixels) in (1..200).flat_map(|trips| (1..30).map(move |pixels| (trips, pixels))) {
+            let (groups, trips_of_group) = groups(trips, pixels);
+            assert!((1..=pixels).contains(&groups) && groups * trips_of_group <= trips, "{trips}, {pixels}");
+            assert!(groups * pixels.div_ceil(groups) < 2 * pixels, "{trips}, {pixels}");
+        }
+    }
+}

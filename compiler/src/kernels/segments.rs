@@ -6,7 +6,7 @@
 //! activated and spread once, whatever the number of taps that read it. Weights are packed by vector, then tap row,
 //! then tap, then place in the segment.
 //!
-//! The segments may be parts of the inputs of one: then the results of all of them are summed.
+//! The segments may be shares of the inputs of one: then the results of all of them are summed.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ pub struct SegmentsTile {
     pub oc: u32,
     /// Segments in a vector.
     pub packed: u32,
-    /// Whether segments are parts of the inputs of one, whose results are summed; they are a power of two, in one vector.
+    /// Whether segments are shares of the inputs of one, whose results are summed; they are a power of two, in one vector.
     pub summed: bool,
     /// Vectors, one behind the other.
     pub vectors: u32,
@@ -51,10 +51,10 @@ pub fn packed(lanes: u32, (ic, oc): (u32, u32), count: u32) -> Option<u32> {
     Some(lanes / ic.max(oc)).filter(|&packed| packed.min(count) > 1)
 }
 
-/// Into how many parts that lie side by side the inputs of a segment from `ic` to `oc` channels are cut, where they can be: a
+/// Into how many shares that lie side by side the inputs of a segment from `ic` to `oc` channels are cut, where they can be: a
 /// power of two.
-pub fn parts(lanes: u32, (ic, oc): (u32, u32)) -> Option<u32> {
-    let fits = |parts: &u32| ic <= lanes && oc * parts <= lanes && ic.is_multiple_of(*parts);
+pub fn shares(lanes: u32, (ic, oc): (u32, u32)) -> Option<u32> {
+    let fits = |shares: &u32| ic <= lanes && oc * shares <= lanes && ic.is_multiple_of(*shares);
     (1..=lanes.ilog2()).rev().map(|power| 1 << power).find(fits)
 }
 
@@ -173,12 +173,12 @@ impl SegmentsTile {
         }
     }
 
-    /// Adds the results of all parts to those of the first one, half of them at a time.
-    fn sum_parts(&self, b: &mut Builder, r: &Registers) {
-        let mut parts = self.packed;
-        while parts > 1 {
-            parts /= 2;
-            let from = |lane: u32| (lane + parts * self.oc).min(self.lanes - 1);
+    /// Adds the results of all shares to those of the first one, half of them at a time.
+    fn sum_shares(&self, b: &mut Builder, r: &Registers) {
+        let mut shares = self.packed;
+        while shares > 1 {
+            shares /= 2;
+            let from = |lane: u32| (lane + shares * self.oc).min(self.lanes - 1);
             b.pattern(r.pattern, (0..self.lanes).map(from).collect());
             for &sum in &r.accumulators {
                 b.permute(r.spread, sum, r.pattern);
@@ -189,7 +189,7 @@ impl SegmentsTile {
 
     fn finish(&self, b: &mut Builder, r: &Registers) {
         if self.summed {
-            self.sum_parts(b, r);
+            self.sum_shares(b, r);
         }
         let mut temporaries: Vec<Slot> =
             r.columns.iter().chain(&r.weights).chain([&r.spread]).copied().collect();
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn inputs_are_cut_into_as_many_parts_as_fit() {
+    fn inputs_are_cut_into_as_many_shares_as_fit() {
         let cases = [
             (16, (8, 8), Some(2)),
             (16, (8, 4), Some(4)),
@@ -223,7 +223,7 @@ mod tests {
             (16, (18, 2), None),
         ];
         for (lanes, channels, expected) in cases {
-            assert_eq!(parts(lanes, channels), expected, "{channels:?} in {lanes} lanes");
+            assert_eq!(shares(lanes, channels), expected, "{channels:?} in {lanes} lanes");
         }
     }
 }

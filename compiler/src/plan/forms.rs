@@ -14,11 +14,11 @@ pub enum Form {
         /// Segments in a vector.
         packed: u32,
     },
-    /// A single segment as if its inputs were in several segments, side by side in a vector: each part of the inputs makes all
-    /// outputs, of which those of all parts are summed.
-    Parts {
-        /// Parts of the inputs, a power of two.
-        parts: u32,
+    /// A single segment as if its inputs were in several segments, side by side in a vector: each share of the inputs makes all
+    /// outputs, of which those of all shares are summed.
+    InputsSideBySide {
+        /// Shares of the inputs, a power of two.
+        shares: u32,
     },
     /// As dense blocks, each with panels of its own.
     Panels(Panels),
@@ -50,7 +50,9 @@ impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Panels { merged, vectors, taps } = match self {
             Form::SideBySide { packed } => return write!(f, "{packed} segments side by side in a vector"),
-            Form::Parts { parts } => return write!(f, "inputs in {parts} parts side by side in a vector"),
+            Form::InputsSideBySide { shares } => {
+                return write!(f, "inputs in {shares} shares side by side in a vector");
+            }
             Form::Panels(panels) => *panels,
         };
         let plural = if vectors == 1 { "" } else { "s" };
@@ -127,7 +129,7 @@ pub struct FormRun {
     pub form: Form,
     /// Dense blocks that they make; segments side by side count each for itself.
     pub blocks: u32,
-    /// Input channels of a block, or of a part of one.
+    /// Input channels of a block, or of a share of the inputs.
     pub ic: u32,
     /// Output channels of a block.
     pub oc: u32,
@@ -140,11 +142,11 @@ impl FormRun {
         let ((ic, oc), count) = (sizes(segments), segments.len() as u32);
         let (merged, vectors) = match form {
             Form::SideBySide { packed } => (1, count.div_ceil(packed)),
-            Form::Parts { .. } => (1, count),
+            Form::InputsSideBySide { .. } => (1, count),
             Form::Panels(Panels { merged, .. }) => (merged, count / merged * (merged * oc).div_ceil(lanes)),
         };
-        let parts = if let Form::Parts { parts } = form { parts } else { 1 };
-        let (ic, oc) = (merged * ic / parts, merged * oc);
+        let shares = if let Form::InputsSideBySide { shares } = form { shares } else { 1 };
+        let (ic, oc) = (merged * ic / shares, merged * oc);
         Self { segments: segments.to_vec(), form, blocks: count / merged, ic, oc, vectors }
     }
 }

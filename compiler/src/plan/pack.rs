@@ -15,7 +15,7 @@ pub enum Pack {
     /// Segments of a convolution, equal ones in the form chosen for them. Panels: block by block, panel by panel
     /// ([`panel_widths`]); in each panel tap by tap, input by input, its vectors of outputs; zeros where there is no
     /// output, or none that reads the input. Side by side: vector by vector, then tap by tap, then the weights from each
-    /// place in a segment, or in a part of its inputs, to all outputs.
+    /// place in a segment, or in a share of its inputs, to all outputs.
     Panels {
         /// The convolution.
         conv: Conv,
@@ -213,6 +213,19 @@ impl<'a> Elements<'a> {
     }
 }
 
+impl Elements<'_> {
+    /// Writes the scaled weights of a tap and an input channel of the convolution for some outputs, where they read it.
+    fn write_input(&self, (tap, input): (usize, u32), outputs: Range<usize>, to: &mut [f32]) {
+        for (block, held) in self.blocks_of(outputs.clone()) {
+            if block.inputs.contains(&input) {
+                let lanes = held.start - outputs.start..held.end - outputs.start;
+                let input = (input - block.inputs.start) as usize;
+                self.write(block, (tap, input), held, &mut to[lanes]);
+            }
+        }
+    }
+}
+
 /// Weights of a block for a panel: those of a tap from some inputs to some outputs.
 struct Rows<'a> {
     elements: &'a Elements<'a>,
@@ -327,8 +340,8 @@ impl<'a> Packer<'a> {
     fn run(&mut self, run: &FormRun) {
         match run.form {
             Form::SideBySide { packed } => self.side_by_side(&run.segments, packed as usize),
-            Form::Parts { parts } => {
-                run.segments.iter().for_each(|segment| self.parts(segment, parts as usize))
+            Form::InputsSideBySide { shares } => {
+                run.segments.iter().for_each(|segment| self.inputs_side_by_side(segment, shares as usize))
             }
             Form::Panels(panels) => {
                 let blocks = run.segments.chunks(panels.merged as usize);
@@ -364,23 +377,18 @@ impl<'a> Packer<'a> {
         panels.collect()
     }
 
-    /// A segment whose inputs are in `parts` parts, each of which has lanes for all outputs.
-    fn parts(&mut self, (inputs, outputs): &Segment, parts: usize) {
-        let (places, first, oc) = (inputs.len() / parts, outputs.start as usize, outputs.len());
-        let (weights, shifts) = self.take(self.conv.window.taps() as usize * places * self.lanes, self.lanes);
-        copy(&self.elements.folded.shift[first..outputs.end as usize], shifts);
-        let rows = weights.chunks_exact_mut(places * self.lanes).enumerate();
-        for (tap, row) in rows {
-            for (block, held) in self.elements.blocks_of(first..outputs.end as usize) {
-                for input in 0..block.inputs.len() {
-                    let (part, place) = {
-                        let input = (block.inputs.start - inputs.start) as usize + input;
-                        (input / places, input % places)
-                    };
-                    let lane = place * self.lanes + part * oc + held.start - first;
-                    let to = &mut row[lane..lane + held.len()];
-                    self.elements.write(block, (tap, input), held.clone(), to);
-                }
+    /// A segment whose inputs are in `shares` shares, each of which has lanes for all outputs.
+    fn inputs_side_by_side(&mut self, (inputs, outputs): &Segment, shares: usize) {
+        let (places, outputs) = (inputs.len() / shares, outputs.start as usize..outputs.end as usize);
+        let taps = self.conv.window.taps() as usize;
+        let (weights, shifts) = self.take(taps * places * self.lanes, self.lanes);
+        copy(&self.elements.folded.shift[outputs.clone()], shifts);
+        for (row, values) in weights.chunks_exact_mut(self.lanes).enumerate() {
+            let (tap, place) = (row / places, row % places);
+            for share in 0..shares {
+                let input = inputs.start + (share * places + place) as u32;
+                let lanes = &mut values[share * outputs.len()..(share + 1) * outputs.len()];
+                self.elements.write_input((tap, input), outputs.clone(), lanes);
             }
         }
     }

@@ -108,4 +108,14 @@ mod tests {
         let ones = [pair(1.0, 1.0); 2];
         assert_eq!(dot(0.5, a.into_iter().zip(ones)), 1.5);
     }
+
+    #[test]
+    fn the_second_products_of_a_pair_are_added_first() {
+        let pair = |first: f32, second: f32| u32::from(round(first)) | u32::from(round(second)) << 16;
+        let (large, ones) = (2f32.powi(40), pair(1.0, 1.0));
+        // The 1 is lost in 2^40 before that is cancelled, unless it comes behind.
+        assert_eq!(add_pair(1.0, pair(-large, large), ones), 0.0);
+        assert_eq!(add_pair(-large, pair(1.0, large), ones), 1.0);
+        assert_eq!(add_pair(f32::from_bits(1), pair(0.0, 0.0), ones), 0.0);
+    }
 }

@@ -13,8 +13,9 @@
 //! `maxps` does.
 //!
 //! Kernels for targets with matrix registers also have **tiles** of [`TILE_ROWS`] rows by [`TILE_BYTES`] bytes:
-//! [`Inst::TileDot`] multiplies matrices of bf16 values (see [`mod@bf16`]) and sums in f32. They need slots of 16
-//! lanes, so that a row of a tile is a slot's worth of values.
+//! [`Inst::TileDot`] multiplies matrices of bf16 values (see [`mod@bf16`]) and sums in f32. Targets with
+//! bf16 values in vectors have [`Inst::Dot`], which multiplies pairs of them. Both need slots of 16 lanes: a row of a tile is a slot's
+//! worth of values.
 
 pub mod bf16;
 pub mod interpret;

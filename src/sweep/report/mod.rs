@@ -234,7 +234,7 @@ fn drawn_point(
 /// How the figures came about.
 fn about(results: &Results) -> String {
     let Results { sweep, machine, sampling, .. } = results;
-    let roof = |roof: &Roof| format!("{}.", roof_text(sweep, roof));
+    let roof = |roof: &Roof| format!("{}.", roof_text(results, roof));
     let mut lines: Vec<String> =
         machine.roofs.iter().filter(|roof| roof.peak_gflops > 0.0).map(roof).collect();
     lines.push(format!("Vector extensions: {}.", machine.features.join(", ")));

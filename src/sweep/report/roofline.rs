@@ -44,7 +44,9 @@ fn caption(point: &Point) -> String {
     };
     let vectors = match has_tiles(point) {
         false => "",
-        true => " What runs in vectors, such as depthwise layers, reaches the dashed line at most.",
+        true => {
+            " What runs in vectors of f32 values, such as depthwise layers, reaches the dashed line at most."
+        }
     };
     format!(
         "Each mark is a layer as it runs; its area grows with its share of the time. Above the slope of memory are \

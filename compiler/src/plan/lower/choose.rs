@@ -128,8 +128,8 @@ impl Job<'_> {
         let fits = segments::tile_pixels(target, &self.conv.window, self.shape.row, fusion).is_some();
         forms.extend(packed.filter(|_| fits).map(|packed| Form::SideBySide { packed }));
         let is_only = self.conv.partition.segments() == 1;
-        let parts = segments_kernel::parts(target.lanes, (ic, oc)).filter(|_| is_only && fits);
-        forms.extend(parts.map(|parts| Form::Parts { parts }));
+        let shares = segments_kernel::shares(target.lanes, (ic, oc)).filter(|_| is_only && fits);
+        forms.extend(shares.map(|shares| Form::InputsSideBySide { shares }));
         forms.extend(self.shared_taps(target, plain, (ic, oc)));
         // A block multiplies as often for each vector of outputs as it has inputs, so blocks of more than a vector
         // would take more multiply-adds than segments by themselves.

@@ -187,12 +187,15 @@ impl Job<'_> {
             let outputs = i64::from(run.vectors * lanes);
             match run.form {
                 Form::SideBySide { packed } => found.push(Run::Packed(PackedRun::new(run, packed, at))),
-                Form::Parts { parts } => found.push(Run::Packed(PackedRun::of_parts(run, parts, at))),
+                Form::InputsSideBySide { shares } => {
+                    found.push(Run::Packed(PackedRun::of_inputs(run, shares, at)));
+                }
                 Form::Panels(panels) => {
                     found.extend(self.panel_runs((run, panels), at, lanes).into_iter().map(Run::Panels));
                 }
             }
-            at.input += i64::from(run.blocks * run.ic);
+            let inputs: usize = run.segments.iter().map(|(inputs, _)| inputs.len()).sum();
+            at.input += inputs as i64;
             at.output += i64::from(run.blocks * run.oc);
             at.weights += outputs * i64::from(run.ic) * self.conv.window.taps() as i64;
             at.bias += outputs;

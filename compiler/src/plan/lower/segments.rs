@@ -22,7 +22,7 @@ pub(super) struct PackedRun {
     packed: u32,
     /// Input and output channels of each.
     channels: (u32, u32),
-    /// Whether they are parts of a segment's inputs, whose results are summed.
+    /// Whether they are shares of a segment's inputs, whose results are summed.
     summed: bool,
     /// Where they begin.
     at: Start,
@@ -34,9 +34,9 @@ impl PackedRun {
         Self { count: run.blocks, packed, channels: (run.ic, run.oc), summed: false, at }
     }
 
-    /// The parts of the inputs of a segment that begins at some place.
-    pub fn of_parts(run: &FormRun, parts: u32, at: Start) -> Self {
-        Self { count: parts, packed: parts, channels: (run.ic, run.oc), summed: true, at }
+    /// The shares of the inputs of a segment that begins at some place.
+    pub fn of_inputs(run: &FormRun, shares: u32, at: Start) -> Self {
+        Self { count: shares, packed: shares, channels: (run.ic, run.oc), summed: true, at }
     }
 }
 
