@@ -48,8 +48,8 @@ pub struct ConvTile {
     /// How many of the pixels are read by the multiply-adds themselves rather than into a slot first; see
     /// [`Inst::FmaBroadcast`](crate::vector::Inst::FmaBroadcast).
     pub direct: u32,
-    /// Cache lines that are brought near, from where the `ahead` pointer says, while the tile is computed; with 0
-    /// there is no such pointer. Meant for the weights of the panel that comes next.
+    /// Cache lines that are brought near, from where the `ahead` pointer says, while the tile is computed: at least so many,
+    /// and one in each trip of the inner loop, since fewer were not faster (benches/LOG.md). With 0 there is no such pointer. Meant for the weights of the panel that comes next.
     pub ahead: u32,
     /// Whether results and the added operand lie where no near cache holds them, so that their lines are asked for while
     /// sums are computed.

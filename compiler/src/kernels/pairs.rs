@@ -138,7 +138,7 @@ impl Tile<'_> {
         before(pixel + 1) > before(pixel)
     }
 
-    /// A chunk's share of the lines of the next panel, which each tile asks for some of.
+    /// A chunk's share of the lines of the next panel, which each tile asks for some of: one at least.
     fn ask_for_weights(&self, b: &mut Builder) {
         let (panel, ahead) = (self.panel, self.registers.ahead);
         let chunks = self.tiles * panel.taps.count * panel.chunks;
