@@ -29,7 +29,8 @@ pub(super) fn reads_vectors(node: &Node) -> bool {
 }
 
 /// Loads of a value that cost more than to activate the value beforehand: each takes two instructions more than a
-/// multiply-add that reads memory, a pass takes three for a vector of values and the way to memory and back.
+/// multiply-add that reads memory, or one more where none does, a pass takes three for a vector of values and the way to
+/// memory and back.
 const LOADS_OF_PASS: u64 = 8;
 
 /// Whether each output channel is made of the input channel at the same place, so that the depthwise kernels
@@ -518,7 +519,9 @@ impl Planner<'_> {
     /// Whether panels would load, and activate, each value of the input so often that a pass over the map costs less.
     fn loads_often(&self, conv: &Conv, maps: Maps) -> bool {
         let widest = conv.partition.outputs().iter().max().copied().unwrap_or(1);
-        let panels = u64::from(widest.div_ceil(self.program.target.lanes * 2));
+        let target = self.program.target;
+        let panel = tile_shape(target, widest, 2).vectors * target.lanes;
+        let panels = u64::from(widest.div_ceil(panel.max(1)));
         let [from, to] = [maps.input, maps.out].map(|view| view.shape.pixels());
         let loads = to.saturating_mul(panels).saturating_mul(conv.window.taps());
         !is_depthwise(conv) && loads >= from.saturating_mul(LOADS_OF_PASS)
