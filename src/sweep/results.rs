@@ -253,6 +253,14 @@ pub struct Point {
     pub steps: Vec<Step>,
 }
 
+impl Point {
+    /// Whether it has f32 products by tiles.
+    pub fn is_f32_by_tiles(&self) -> bool {
+        let has_tiles = || self.steps.iter().any(|step| step.tile_macs.is_some_and(|macs| macs > 0));
+        self.precision == Precision::F32.to_string() && has_tiles()
+    }
+}
+
 /// How far a point has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

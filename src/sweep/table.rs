@@ -67,11 +67,7 @@ pub fn roof_text(results: &Results, roof: &Roof) -> String {
         .into_iter()
         .filter(shown)
         .filter_map(|precision| Some(format!("{:.1} GFLOP/s in {precision}", roof.peak(precision)?)));
-    let is_by_tiles = |point: &Point| {
-        let has_tiles = || point.steps.iter().any(|step| step.tile_macs.is_some_and(|macs| macs > 0));
-        point.precision == Precision::F32.to_string() && has_tiles()
-    };
-    let tiles = roof.tiles(Precision::F32).filter(|_| results.points.iter().any(is_by_tiles));
+    let tiles = roof.tiles(Precision::F32).filter(|_| results.points.iter().any(Point::is_f32_by_tiles));
     let tiles = tiles.map(|peak| format!("{peak:.1} GFLOP/s in f32 by tiles"));
     let peaks: Vec<String> = peaks.chain(tiles).collect();
     let threads = counted(roof.threads as usize, "thread");

@@ -1,7 +1,7 @@
 //! `xcc bench`: that its figures fit together. What they are is the machine's affair.
 
 use xcc_compiler::plan::Precision;
-use xcc_compiler::target::Target;
+use xcc_compiler::target::{Bf16Unit, Target};
 
 use crate::harness::{TINY, json, keys_in_help, number, numbers, output, run};
 
@@ -48,7 +48,8 @@ fn the_peak_is_that_of_the_precision() {
         |found: &serde_json::Value| numbers(&found["peak_samples_gflops"]).into_iter().fold(0.0, f64::max);
     let [f32_peak, bf16_peak] = [&f32, &bf16].map(fastest);
     // Pairs are twice as fast, at a clock that may be a little lower; tiles more.
-    assert!(bf16_peak > 1.5 * f32_peak, "{bf16_peak} in bf16, {f32_peak} in f32");
+    let least = if Target::native().bf16_unit() == Some(Bf16Unit::Pairs) { 1.5 } else { 2.0 };
+    assert!(bf16_peak > least * f32_peak, "{bf16_peak} in bf16, {f32_peak} in f32");
     let is_peak_share = |found: &serde_json::Value| {
         close(number(found, "peak_share"), number(found, "gflops") / number(found, "peak_gflops"));
     };
@@ -61,16 +62,15 @@ fn the_peak_is_that_of_the_precision() {
 }
 
 #[test]
-fn the_start_has_all_its_parts_and_packing_beside_compiling() {
-    let sum = |found: &serde_json::Value, middle: &str| -> f64 {
-        ["parse_ms", "load_ms", middle, "first_run_ms"].iter().map(|key| number(found, key)).sum()
+fn the_start_is_the_sum_of_its_parts() {
+    let sum = |found: &serde_json::Value| -> f64 {
+        ["parse_ms", "load_ms", "compile_ms", "first_run_ms"].iter().map(|key| number(found, key)).sum()
     };
     let found = json(&[&BENCH[..], &["--json"]].concat());
-    let start = number(&found, "start_ms") * (1.0 + 1e-9);
     assert!(number(&found, "pack_ms") > 0.0, "{found}");
-    assert!(sum(&found, "compile_ms") <= start && sum(&found, "pack_ms") <= start, "{found}");
+    close(sum(&found) + number(&found, "pack_ms"), number(&found, "start_ms"));
     let reference = json(&[&BENCH[..], &["--json", "--backend", "reference"]].concat());
-    close(sum(&reference, "compile_ms"), number(&reference, "start_ms"));
+    close(sum(&reference), number(&reference, "start_ms"));
     assert!(reference["pack_ms"].is_null());
 }
 

@@ -101,19 +101,19 @@ impl Machine<'_> {
             }
             Inst::Fma { acc, a, b } => {
                 let b = self.slots[b.index()].clone();
-                self.fma(acc, a, |lane| b[lane]);
+                self.accumulate(acc, a, &b, self.multiply_add());
             }
             Inst::FmaBroadcast { acc, a, from } => {
-                let value = self.span(from, 1)?[0];
-                self.fma(acc, a, |_| value);
+                let b = self.broadcast(from)?;
+                self.accumulate(acc, a, &b, self.multiply_add());
             }
             Inst::Dot { acc, a, b } => {
                 let b = self.slots[b.index()].clone();
-                self.dot(acc, a, |lane| b[lane]);
+                self.accumulate(acc, a, &b, add_pair);
             }
             Inst::DotBroadcast { acc, a, from } => {
-                let pair = self.span(from, 1)?[0];
-                self.dot(acc, a, |_| pair);
+                let b = self.broadcast(from)?;
+                self.accumulate(acc, a, &b, add_pair);
             }
             Inst::Binary { op, dst, a, b } => {
                 let (a, b) = (self.slots[a.index()].clone(), self.slots[b.index()].clone());
@@ -156,17 +156,21 @@ impl Machine<'_> {
         }
     }
 
-    fn fma(&mut self, acc: Slot, a: Slot, b: impl Fn(usize) -> f32) {
+    /// acc = operation(a, b, acc), lane by lane.
+    fn accumulate(&mut self, acc: Slot, a: Slot, b: &[f32], operation: fn(f32, f32, f32) -> f32) {
         let (a, sum) = (self.slots[a.index()].clone(), self.slots[acc.index()].clone());
-        let fused = self.fused;
-        self.set(acc, |lane| {
-            if fused { a[lane].mul_add(b(lane), sum[lane]) } else { a[lane] * b(lane) + sum[lane] }
-        });
+        self.set(acc, |lane| operation(a[lane], b[lane], sum[lane]));
     }
 
-    fn dot(&mut self, acc: Slot, a: Slot, b: impl Fn(usize) -> f32) {
-        let (a, sum) = (self.slots[a.index()].clone(), self.slots[acc.index()].clone());
-        self.set(acc, |lane| bf16::add_pair(sum[lane], a[lane].to_bits(), b(lane).to_bits()));
+    /// a * b + sum, as the target rounds it.
+    fn multiply_add(&self) -> fn(f32, f32, f32) -> f32 {
+        if self.fused { f32::mul_add } else { |a, b, sum| a * b + sum }
+    }
+
+    /// One value of memory in every lane.
+    fn broadcast(&mut self, from: Address) -> Result<Vec<f32>, OutOfBounds> {
+        let value = self.span(from, 1)?[0];
+        Ok(vec![value; self.kernel.lanes as usize])
     }
 
     /// Two values fill the bits of one f32 of memory.
@@ -243,6 +247,11 @@ impl Machine<'_> {
         let span = first.and_then(|first| values.get_mut(first..first + lanes as usize));
         span.ok_or_else(|| OutOfBounds { kernel: self.kernel.name.clone(), buffer, offset, lanes, bounds })
     }
+}
+
+/// The products of two pairs of bf16 values, which the bits of `a` and `b` are, added to a sum.
+fn add_pair(a: f32, b: f32, sum: f32) -> f32 {
+    bf16::add_pair(sum, a.to_bits(), b.to_bits())
 }
 
 fn binary(op: BinaryOp, a: f32, b: f32) -> f32 {

@@ -55,8 +55,7 @@ fn caption(point: &Point) -> String {
 }
 
 fn has_tiles(point: &Point) -> bool {
-    point.precision != Precision::F32.to_string()
-        || point.steps.iter().any(|step| step.tile_macs.is_some_and(|macs| macs > 0))
+    point.precision != Precision::F32.to_string() || point.is_f32_by_tiles()
 }
 
 /// The share of a point's time in steps that have no place in the chart, for want of multiply-adds.

@@ -111,17 +111,9 @@ impl Translator {
             Inst::Constant { dst, value } => self.constant(dst, value.to_bits(), held),
             Inst::Store { src, to, lanes } => self.store(src, to, lanes),
             Inst::Fma { acc, a, b } => self.three(self.forms.fma, acc, a, b),
-            Inst::FmaBroadcast { acc, a, from } => {
-                let from = MemoryOperand { is_broadcast: true, ..self.memory(from, 0) };
-                let [acc, a] = [acc, a].map(|slot| self.vector(slot));
-                self.push(Instruction::with3(self.forms.fma, acc, a, from))
-            }
+            Inst::FmaBroadcast { acc, a, from } => self.three_of_memory(self.forms.fma, acc, a, from),
             Inst::Dot { acc, a, b } => self.three(tiles::DOT, acc, a, b),
-            Inst::DotBroadcast { acc, a, from } => {
-                let from = MemoryOperand { is_broadcast: true, ..self.memory(from, 0) };
-                let [acc, a] = [acc, a].map(|slot| self.vector(slot));
-                self.push(Instruction::with3(tiles::DOT, acc, a, from))
-            }
+            Inst::DotBroadcast { acc, a, from } => self.three_of_memory(tiles::DOT, acc, a, from),
             Inst::Binary { op, dst, a, b } => self.three(self.forms.binary(op), dst, a, b),
             Inst::Pattern { dst, ref lanes } => {
                 let pattern = self.assembler.constant(lanes.clone());
@@ -157,6 +149,13 @@ impl Translator {
     fn three(&mut self, code: Code, dst: Slot, a: Slot, b: Slot) -> Done {
         let [dst, a, b] = [dst, a, b].map(|slot| self.vector(slot));
         self.push(Instruction::with3(code, dst, a, b))
+    }
+
+    /// An instruction whose third operand is a value of memory, in every lane.
+    fn three_of_memory(&mut self, code: Code, dst: Slot, a: Slot, from: Address) -> Done {
+        let from = MemoryOperand { is_broadcast: true, ..self.memory(from, 0) };
+        let [dst, a] = [dst, a].map(|slot| self.vector(slot));
+        self.push(Instruction::with3(code, dst, a, from))
     }
 
     /// The whole register of a slot.
