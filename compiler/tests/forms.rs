@@ -74,6 +74,7 @@ fn all_forms_are_candidates_at_every_target() {
             let kind = |candidate: &Candidate| match candidate.form {
                 Form::SideBySide { .. } => "side by side".to_owned(),
                 Form::InputsSideBySide { .. } => "inputs side by side".to_owned(),
+                Form::Winograd { .. } => "winograd".to_owned(),
                 Form::Panels(panels) => format!("{:?}, merged {}", panels.taps, panels.merged > 1),
             };
             seen.borrow_mut().extend(candidates.iter().map(kind));
@@ -82,7 +83,7 @@ fn all_forms_are_candidates_at_every_target() {
         for graph in [layer(4), layer(364), layer_of_few_outputs()] {
             plan_with(&graph, Target::of(isa), PlanOptions::default(), &note).unwrap();
         }
-        let kinds = if isa == Isa::Baseline { 4 } else { 6 };
+        let kinds = if isa == Isa::Baseline { 5 } else { 7 };
         assert_eq!(seen.borrow().len(), kinds, "{isa}: {:?}", seen.borrow());
     }
 }

@@ -17,6 +17,7 @@ pub mod pool;
 pub mod segments;
 pub mod sliding;
 pub mod softmax;
+pub mod winograd;
 
 use std::fmt;
 use std::ops::Range;
@@ -39,6 +40,10 @@ pub enum Descriptor {
     Gather(gather::GatherPixels),
     /// A panel of a multiplication of bf16 matrices.
     Matmul(matmul::MatmulPanel),
+    /// Inputs of a convolution by Winograd's method, transformed.
+    WinogradInput(winograd::InputPatches),
+    /// Results of a convolution by Winograd's method.
+    WinogradOutput(winograd::OutputPatches),
     /// A tile of a pool.
     Pool(pool::PoolTile),
     /// Channels of a global pool.
@@ -59,6 +64,8 @@ impl Descriptor {
             Descriptor::Segments(tile) => tile.generate(),
             Descriptor::Gather(pixels) => pixels.generate(),
             Descriptor::Matmul(panel) => panel.generate(),
+            Descriptor::WinogradInput(patches) => patches.generate(),
+            Descriptor::WinogradOutput(patches) => patches.generate(),
             Descriptor::Pool(tile) => tile.generate(),
             Descriptor::GlobalPool(tile) => tile.generate(),
             Descriptor::Elementwise(run) => run.generate(),
@@ -76,6 +83,8 @@ impl fmt::Display for Descriptor {
             Descriptor::Segments(tile) => tile.fmt(f),
             Descriptor::Gather(pixels) => pixels.fmt(f),
             Descriptor::Matmul(panel) => panel.fmt(f),
+            Descriptor::WinogradInput(patches) => patches.fmt(f),
+            Descriptor::WinogradOutput(patches) => patches.fmt(f),
             Descriptor::Pool(tile) => tile.fmt(f),
             Descriptor::GlobalPool(tile) => tile.fmt(f),
             Descriptor::Elementwise(run) => run.fmt(f),

@@ -4,7 +4,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::graph::{Conv, NodeId, Partition};
+use crate::graph::{Conv, NodeId, Partition, Window};
+use crate::kernels::winograd::PLANES;
 
 /// How equal segments next to each other are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +23,12 @@ pub enum Form {
     },
     /// As dense blocks, each with panels of its own.
     Panels(Panels),
+    /// By Winograd's method, F(2x2, 3x3): 16 products take the place of 36 (see
+    /// [`kernels::winograd`](crate::kernels::winograd)). An infinity or NaN in a patch reaches all its results.
+    Winograd {
+        /// Vectors of a panel of the products, as for [`Panels::vectors`].
+        vectors: u32,
+    },
 }
 
 /// Dense blocks of segments.
@@ -53,6 +60,7 @@ impl fmt::Display for Form {
             Form::InputsSideBySide { shares } => {
                 return write!(f, "inputs in {shares} shares side by side in a vector");
             }
+            Form::Winograd { .. } => return f.write_str("patches of 2x2 results by Winograd's method"),
             Form::Panels(panels) => *panels,
         };
         let plural = if vectors == 1 { "" } else { "s" };
@@ -143,11 +151,23 @@ impl FormRun {
         let (merged, vectors) = match form {
             Form::SideBySide { packed } => (1, count.div_ceil(packed)),
             Form::InputsSideBySide { .. } => (1, count),
+            Form::Winograd { .. } => (1, count * oc.div_ceil(lanes)),
             Form::Panels(Panels { merged, .. }) => (merged, count / merged * (merged * oc).div_ceil(lanes)),
         };
         let shares = if let Form::InputsSideBySide { shares } = form { shares } else { 1 };
         let (ic, oc) = (merged * ic / shares, merged * oc);
         Self { segments: segments.to_vec(), form, blocks: count / merged, ic, oc, vectors }
+    }
+
+    /// Values of packed weights and biases.
+    pub fn constants(&self, window: &Window, lanes: u32) -> [u64; 2] {
+        let outputs = u64::from(self.vectors) * u64::from(lanes);
+        match self.form {
+            Form::Winograd { .. } => {
+                [u64::from(self.ic), 1].map(|inputs| outputs * inputs * u64::from(PLANES))
+            }
+            _ => [outputs * u64::from(self.ic) * window.taps(), outputs],
+        }
     }
 }
 

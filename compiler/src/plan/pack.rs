@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::forms::{Form, FormRun, Segment, all_runs};
 use super::wide::{Work, widest};
 use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightId, WeightSource, Window};
-use crate::kernels::{gather, matmul};
+use crate::kernels::{gather, matmul, winograd};
 use crate::vector::{TILE_LANES, bf16};
 
 /// A recipe for the packed constants of one step: `weights` (or scales) and `bias` (or shifts).
@@ -15,7 +15,8 @@ pub enum Pack {
     /// Segments of a convolution, equal ones in the form chosen for them. Panels: block by block, panel by panel
     /// ([`panel_widths`]); in each panel tap by tap, input by input, its vectors of outputs; zeros where there is no
     /// output, or none that reads the input. Side by side: vector by vector, then tap by tap, then the weights from each
-    /// place in a segment, or in a share of its inputs, to all outputs.
+    /// place in a segment, or in a share of its inputs, to all outputs. By Winograd's method: segment by segment, plane by plane,
+    /// panels of transformed weights; biases in one plane, zeros in the others.
     Panels {
         /// The convolution.
         conv: Conv,
@@ -79,13 +80,9 @@ impl Pack {
     pub fn sizes(&self) -> (u64, u64) {
         match self {
             Pack::Panels { conv, lanes, forms } => {
-                let (mut products, mut outputs) = (0, 0);
-                for run in all_runs(conv, forms, *lanes) {
-                    let lanes = u64::from(run.vectors) * u64::from(*lanes);
-                    products += u64::from(run.ic) * lanes;
-                    outputs += lanes;
-                }
-                (products * conv.window.taps(), outputs)
+                let runs = all_runs(conv, forms, *lanes);
+                let constants = runs.iter().map(|run| run.constants(&conv.window, *lanes));
+                constants.fold((0, 0), |sum, [weights, biases]| (sum.0 + weights, sum.1 + biases))
             }
             Pack::Depthwise { conv, lanes } => {
                 let channels = u64::from(conv.partition.oc().next_multiple_of(*lanes));
@@ -312,6 +309,60 @@ impl WeightPanel for Panel<'_> {
     }
 }
 
+/// A panel of transformed weights that is being written, a plane for each of their values.
+struct PlanesPanel<'a> {
+    /// The outputs that it has columns for.
+    outputs: Range<usize>,
+    /// Columns, padding included.
+    width: usize,
+    /// A row for each input.
+    planes: Vec<&'a mut [f32]>,
+}
+
+/// Outputs whose weights are transformed together.
+const TOGETHER: usize = 16;
+
+impl WeightPanel for PlanesPanel<'_> {
+    fn outputs(&self) -> Range<usize> {
+        self.outputs.clone()
+    }
+
+    /// Writes the weights of all taps.
+    #[inline(always)]
+    fn write(&mut self, Rows { elements, block, inputs, outputs, above, .. }: Rows<'_>) {
+        let first = outputs.start - self.outputs.start;
+        for input in inputs {
+            let row = (above + input) * self.width + first;
+            for start in outputs.clone().step_by(TOGETHER) {
+                let held = start..outputs.end.min(start + TOGETHER);
+                let at = row + start - outputs.start;
+                let mut taps = [[0.0; TOGETHER]; 9];
+                for (tap, weights) in taps.iter_mut().enumerate() {
+                    elements.write(block, (tap, input), held.clone(), &mut weights[..held.len()]);
+                }
+                let planes = transformed(&taps);
+                for (plane, weights) in self.planes.iter_mut().zip(&planes) {
+                    plane[at..at + held.len()].copy_from_slice(&weights[..held.len()]);
+                }
+            }
+        }
+    }
+}
+
+/// The weights of each tap from an input to some outputs, transformed by Winograd's method: see [`mod@winograd`].
+#[inline(always)]
+fn transformed(taps: &[[f32; TOGETHER]; 9]) -> [[f32; TOGETHER]; winograd::PLANES as usize] {
+    let mut planes = [[0.0; TOGETHER]; winograd::PLANES as usize];
+    for output in 0..TOGETHER {
+        let tap = |row: usize, column: usize| f64::from(taps[3 * row + column][output]);
+        let rows = [0, 1, 2].map(|row| [tap(row, 0), tap(row, 1), tap(row, 2)]);
+        for (plane, weight) in planes.iter_mut().zip(winograd::transform_weights(rows)) {
+            plane[output] = weight as f32;
+        }
+    }
+    planes
+}
+
 /// The first of each [`ROWS`] inputs, tap by tap.
 fn rows_in_turn(taps: usize, inputs: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..taps).flat_map(move |tap| (0..inputs).step_by(ROWS).map(move |first| (tap, first)))
@@ -347,7 +398,34 @@ impl<'a> Packer<'a> {
                 let blocks = run.segments.chunks(panels.merged as usize);
                 blocks.for_each(|block| self.panels(block, panels.vectors));
             }
+            Form::Winograd { vectors } => {
+                run.segments.iter().for_each(|segment| self.planes(segment, vectors));
+            }
         }
+    }
+
+    /// The transformed weights of a segment, plane by plane, and its biases in the plane where they are added.
+    fn planes(&mut self, (inputs, outputs): &Segment, vectors: u32) {
+        let outputs = outputs.start as usize..outputs.end as usize;
+        let padded = outputs.len().next_multiple_of(self.lanes);
+        let planes = winograd::PLANES as usize;
+        let (weights, shifts) = self.take(planes * inputs.len() * padded, planes * padded);
+        let shifts = &mut shifts[winograd::BIAS_PLANE as usize * padded..];
+        copy(&self.elements.folded.shift[outputs.clone()], shifts);
+        let mut rest: Vec<&mut [f32]> = weights.chunks_exact_mut(inputs.len() * padded).collect();
+        let mut start = outputs.start;
+        let widths = panel_widths((padded / self.lanes) as u32, vectors);
+        let panels = widths.into_iter().map(|width| {
+            let width = width as usize * self.lanes;
+            let held = start..outputs.end.min(start + width);
+            start += width;
+            let take = |plane: &mut &'a mut [f32]| plane.split_off_mut(..inputs.len() * width);
+            let planes = rest.iter_mut().filter_map(take).collect();
+            PlanesPanel { outputs: held, width, planes }
+        });
+        let mut panels: Vec<PlanesPanel<'_>> = panels.collect();
+        let above = |block: &KernelBlock, _| (block.inputs.start - inputs.start) as usize;
+        write_panels(&self.elements, &mut panels, 1, above);
     }
 
     /// The panels of neighbouring segments that are one dense block.

@@ -200,7 +200,7 @@ impl Planner<'_> {
                 Ok((Body::TilesSeparable(spatial, product), bytes))
             }
             Windowed::Separable(parts) => {
-                let stages = self.stages(id, parts, between, self.maps(id))?;
+                let stages = self.stages(id, parts, between, (self.maps(id), false))?;
                 let bytes = u64::from(rows) * stages.scratch.row as u64;
                 Ok((Body::Separable(stages), bytes))
             }

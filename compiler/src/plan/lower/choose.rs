@@ -1,8 +1,8 @@
 //! Which forms equal segments can take, how long the instructions of each are, and the choice between them.
 
-use super::conv::Job;
+use super::conv::{Job, Run, tile_shape};
 use super::place::{Surface, Surfaces, Widths};
-use super::{LARGEST_TILE, Planner, segments};
+use super::{LARGEST_TILE, Planner, segments, winograd};
 use crate::graph::{Activation, NodeId, Post, Shape, Window};
 use crate::kernels::segments as segments_kernel;
 use crate::plan::forms::{Candidate, Choice, Form, Panels, Segment, Taps, equal_segments, form_runs, sizes};
@@ -27,6 +27,8 @@ pub(super) struct Question {
     post: Vec<Post>,
     /// Of the input and the result.
     shapes: (Shape, Shape),
+    /// Whether whole maps are computed.
+    of_maps: bool,
 }
 
 impl Planner<'_> {
@@ -61,11 +63,13 @@ impl Planner<'_> {
             load: job.load,
             post: job.post.to_vec(),
             shapes,
+            of_maps: job.of_maps,
         };
         if let Some(known) = self.candidates.get(&question) {
             return known.clone();
         }
-        let forms = job.forms_of(self.program.target, segments, plain, shapes);
+        let mut forms = job.forms_of(self.program.target, segments, plain, shapes);
+        forms.extend(self.winograd(job, segments, shapes));
         let alone = forms.len() == 1;
         let ms = |form: Form| if alone { 0.0 } else { self.ms(job, segments, form, shapes) };
         let times: Vec<f64> = forms.iter().copied().map(ms).collect();
@@ -75,6 +79,17 @@ impl Planner<'_> {
         candidates
     }
 
+    /// Winograd's method for equal segments of at least a vector of channels, where it is possible.
+    fn winograd(&self, job: &Job<'_>, segments: &[Segment], (input, out): (Shape, Shape)) -> Option<Form> {
+        let (target, (ic, oc)) = (self.program.target, sizes(segments));
+        if !job.of_maps || !winograd::fits(&job.conv.window) || ic.min(oc) < target.lanes {
+            return None;
+        }
+        let sizes = [input, out].map(rows_and_columns);
+        self.patches(job.conv, (segments.len() as u32, (ic, oc)), sizes)?;
+        Some(Form::Winograd { vectors: tile_shape(target, oc, LARGEST_TILE as u32).vectors })
+    }
+
     /// Milliseconds that the calls for one image would take.
     fn ms(&mut self, job: &Job<'_>, segments: &[Segment], form: Form, (input, out): (Shape, Shape)) -> f64 {
         let target = self.program.target;
@@ -82,8 +97,11 @@ impl Planner<'_> {
         let mut b = NestBuilder::new();
         let widths = Widths { input: input.w(), output: out.w(), tile: out.w() };
         let surfaces = surfaces(target, input, out);
-        for rows in block_runs(&job.conv.window, input.h(), out.h(), 1) {
-            for run in job.runs(&form_runs(segments, form, target.lanes), target.lanes) {
+        for run in job.runs(&form_runs(segments, form, target.lanes), target.lanes) {
+            if let Run::Winograd(run) = &run {
+                self.winograd_units(&mut b, (job, run), [input, out].map(rows_and_columns), &surfaces);
+            }
+            for rows in block_runs(&job.conv.window, input.h(), out.h(), 1) {
                 job.run(self, &mut b, &run, (widths, &rows, &surfaces));
             }
         }
@@ -93,6 +111,10 @@ impl Planner<'_> {
         self.kernel_ids.retain(|_, id| id.index() < known);
         target.times.ms(&counts)
     }
+}
+
+fn rows_and_columns(shape: Shape) -> [u32; 2] {
+    [shape.h(), shape.w()]
 }
 
 /// Maps of these shapes by themselves.

@@ -3,12 +3,14 @@
 
 use super::place::{Surface, Surfaces, Tile, Widths, call_tile, tile_count, walk};
 use super::segments::PackedRun;
+use super::winograd::WinogradRun;
 use super::{Planner, STEP_LIMIT, argument};
 use crate::graph::{Activation, Conv, Node, NodeId, Op, Post, Shape, Window};
 use crate::kernels::conv::{CACHE_LINE, ConvTile};
 use crate::kernels::depthwise::DepthwiseTile;
 use crate::kernels::epilogue::Format;
 use crate::kernels::sliding::{self, SlidingTile};
+use crate::kernels::winograd::PLANES;
 use crate::kernels::{Clip, Descriptor, TileSteps, conv, depthwise};
 use crate::plan::forms::{self, Form, FormRun, Panels, Taps};
 use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
@@ -49,6 +51,8 @@ pub(super) struct Job<'a> {
     pub shape: TileShape,
     /// How each run of equal segments is computed.
     pub forms: Vec<Form>,
+    /// Whether whole maps are computed rather than some rows at a time, which some forms need.
+    pub of_maps: bool,
 }
 
 /// What the tiles of a convolution are made of.
@@ -65,7 +69,7 @@ pub(super) struct TileShape {
 /// A tile has as many pixels as the registers hold. Two vectors make the narrowest panel, and so the least traffic
 /// from the level-2 cache, that keeps the multiply-adds busy; with AVX-512, the target may have wider ones. A single pixel
 /// takes more vectors, to keep enough sums going at once.
-fn tile_shape(target: Target, oc: u32, pixels: u32) -> TileShape {
+pub(super) fn tile_shape(target: Target, oc: u32, pixels: u32) -> TileShape {
     let widest = match target.isa {
         _ if pixels == 1 => 8,
         isa if isa < Isa::Avx512 => 2,
@@ -103,6 +107,8 @@ pub(super) struct Start {
 pub(super) enum Run {
     Packed(PackedRun),
     Panels(PanelRun),
+    /// Over whole maps, see [`Planner::winograd_units`].
+    Winograd(WinogradRun),
 }
 
 /// Panels of equal width: in each of some equal blocks of segments, one behind the other.
@@ -121,6 +127,8 @@ pub(super) struct PanelRun {
     weights: (i64, i64, i64),
     /// First packed bias, values between blocks, and between panels.
     bias: (i64, i64, i64),
+    /// A loop around all blocks, and the weights and biases by which they move with it.
+    around: (Index, [i64; 2]),
 }
 
 /// The byte offset of a first value, so many values on for each segment and each panel.
@@ -143,9 +151,42 @@ impl PanelRun {
         }
     }
 
-    /// Where the weights of a panel begin.
-    fn weights(&self, at: (Index, Index)) -> Offset {
-        along(self.weights, at)
+    /// Where the weights and the biases of a panel begin.
+    fn constants(&self, at: (Index, Index)) -> [Offset; 2] {
+        let (index, [weights, biases]) = self.around;
+        [along(self.weights, at).along(index, weights * 4), along(self.bias, at).along(index, biases * 4)]
+    }
+
+    /// The panels of products of planes, a block each: `distances` are those of planes of inputs and of results, in values.
+    pub fn of_planes(
+        (ic, oc): (u32, u32),
+        (vectors, lanes): (u32, u32),
+        (at, around): (Start, (Index, [i64; 2])),
+        distances: [i64; 2],
+    ) -> Vec<Self> {
+        let padded = i64::from(oc.next_multiple_of(lanes));
+        let mut start = 0;
+        let widths = panel_widths(oc.div_ceil(lanes), vectors);
+        let equal = widths.chunk_by(|a, b| a == b).map(|widths| {
+            let (panels, vectors) = (widths.len() as u32, widths[0]);
+            let panel = i64::from(vectors * lanes);
+            let first = start;
+            start += i64::from(panels) * panel;
+            Self {
+                blocks: PLANES,
+                panels,
+                vectors,
+                last_lanes: lanes,
+                ic,
+                taps: Taps::Apart,
+                input: (at.input, distances[0]),
+                output: (at.output + first, distances[1], panel),
+                weights: (at.weights + first * i64::from(ic), padded * i64::from(ic), panel * i64::from(ic)),
+                bias: (at.bias + first, padded, panel),
+                around,
+            }
+        });
+        equal.collect()
     }
 }
 
@@ -185,7 +226,6 @@ impl Job<'_> {
         let mut at = Start::default();
         let mut found = Vec::new();
         for run in runs {
-            let outputs = i64::from(run.vectors * lanes);
             match run.form {
                 Form::SideBySide { packed } => found.push(Run::Packed(PackedRun::new(run, packed, at))),
                 Form::InputsSideBySide { shares } => {
@@ -194,14 +234,24 @@ impl Job<'_> {
                 Form::Panels(panels) => {
                     found.extend(self.panel_runs((run, panels), at, lanes).into_iter().map(Run::Panels));
                 }
+                Form::Winograd { vectors } => {
+                    let is_only = self.conv.partition.segments() == 1;
+                    found.push(Run::Winograd(WinogradRun::new(run, (vectors, lanes), (at, is_only))));
+                }
             }
             let inputs: usize = run.segments.iter().map(|(inputs, _)| inputs.len()).sum();
             at.input += inputs as i64;
             at.output += i64::from(run.blocks * run.oc);
-            at.weights += outputs * i64::from(run.ic) * self.conv.window.taps() as i64;
-            at.bias += outputs;
+            let [weights, biases] = run.constants(&self.conv.window, lanes);
+            at.weights += weights as i64;
+            at.bias += biases as i64;
         }
         found
+    }
+
+    /// All segments in the forms chosen for them.
+    pub(super) fn all_runs(&self, lanes: u32) -> Vec<Run> {
+        self.runs(&forms::all_runs(self.conv, &self.forms, lanes), lanes)
     }
 
     /// The panels of equal segments.
@@ -237,6 +287,7 @@ impl Job<'_> {
                 output: (at.output + first, i64::from(oc), panel),
                 weights: (at.weights + first * products, padded * products, panel * products),
                 bias: (at.bias + first, padded, panel),
+                around: (Index::Constant(0), [0; 2]),
             }
         });
         runs.collect()
@@ -259,11 +310,10 @@ impl Job<'_> {
         let ahead = self.lines_ahead(target, run, tile_count(window, widths, block));
         let far = planner.is_far(&surfaces.out);
         walk(b, window, widths, block, &surfaces, |b, tile: Tile<'_>| {
-            let weights = run.weights(at);
+            let [weights, bias] = run.constants(at);
             let skipped = i64::from(tile.taps.start) * row_of_taps * 4;
             let next = weights.clone().plus(run.weights.2 * 4);
-            let constants =
-                vec![argument(self.weights, weights.plus(skipped)), argument(self.bias, along(run.bias, at))];
+            let constants = vec![argument(self.weights, weights.plus(skipped)), argument(self.bias, bias)];
             let steps = surfaces.steps(window, self.post.contains(&Post::Add));
             let kernel = planner.kernel(match run.taps {
                 Taps::Apart => {
@@ -340,7 +390,7 @@ impl Job<'_> {
         place: (Widths, &BlockRun, &Surfaces),
     ) {
         let lanes = planner.program.target.lanes;
-        for run in self.runs(&forms::all_runs(self.conv, &self.forms, lanes), lanes) {
+        for run in self.all_runs(lanes) {
             self.run(planner, b, &run, place);
         }
     }
@@ -354,6 +404,7 @@ impl Job<'_> {
         place: (Widths, &BlockRun, &Surfaces),
     ) {
         match run {
+            Run::Winograd(_) => {}
             Run::Packed(run) => self.packed_run(planner, b, run, place),
             Run::Panels(run) => b.repeat(0..run.blocks, |b, segments| {
                 b.repeat(0..run.panels, |b, panel| {
@@ -377,6 +428,7 @@ impl Job<'_> {
                 let place = (widths, block_run, &surfaces);
                 for run in &runs {
                     match run {
+                        Run::Winograd(_) => {}
                         Run::Packed(run) => self.packed_run(planner, b, run, place),
                         Run::Panels(run) if run.blocks == 1 => {
                             self.panel(planner, b, run, (Index::Constant(0), part), place);
@@ -393,8 +445,9 @@ impl Job<'_> {
     /// Runs that are cut into units together: all panels of equal segments.
     fn runs_of_units(&self, lanes: u32) -> Vec<Vec<Run>> {
         let mut found: Vec<Vec<Run>> = Vec::new();
-        for run in self.runs(&forms::all_runs(self.conv, &self.forms, lanes), lanes) {
+        for run in self.all_runs(lanes) {
             match found.last_mut() {
+                _ if matches!(run, Run::Winograd(_)) => {}
                 Some(last) if last.last().is_some_and(|before| before.has_segments_of(&run)) => {
                     last.push(run)
                 }
@@ -415,7 +468,7 @@ fn parts(runs: &[Run]) -> u32 {
     match runs.first() {
         Some(Run::Panels(run)) if run.blocks == 1 => run.panels,
         Some(Run::Panels(run)) => run.blocks,
-        Some(Run::Packed(_)) | None => 1,
+        Some(Run::Packed(_) | Run::Winograd(_)) | None => 1,
     }
 }
 
@@ -509,7 +562,9 @@ impl Planner<'_> {
             self.depthwise_blocks(&mut b, conv, load, post, maps);
             self.pack(Pack::Depthwise { conv: conv.clone(), lanes: self.program.target.lanes })
         } else {
-            self.panel_blocks(id, &mut b, conv, (load, post), maps)?
+            let (constants, scratch) = self.panel_blocks(id, &mut b, conv, (load, post), maps)?;
+            operands[Operand::Scratch.index()] = scratch;
+            constants
         };
         set(&mut operands, [Operand::Weights, Operand::Bias], constants);
         self.step_of(id, part, b, operands);
@@ -541,10 +596,11 @@ impl Planner<'_> {
         self.limit(self.graph.node(id), "a panel of weights", weights, STEP_LIMIT)?;
         let form = Form::Panels(Panels { merged: 1, vectors: shape.vectors, taps: Taps::Apart });
         let forms = vec![form; forms::equal_segments(&conv.partition).len()];
-        Ok(Job { conv, load, post, weights: Operand::Weights, bias: Operand::Bias, shape, forms })
+        let [weights, bias] = [Operand::Weights, Operand::Bias];
+        Ok(Job { conv, load, post, weights, bias, shape, forms, of_maps: false })
     }
 
-    /// Any convolution by panels; returns the places of its constants.
+    /// Any convolution by panels; returns the places of its constants, and of scratch memory where that takes some.
     fn panel_blocks(
         &mut self,
         id: NodeId,
@@ -552,12 +608,13 @@ impl Planner<'_> {
         conv: &Conv,
         fusion: (Activation, &[Post]),
         maps: Maps,
-    ) -> Result<[Place; 2], PlanError> {
+    ) -> Result<([Place; 2], Option<Place>), PlanError> {
         let batch = self.program.options.batch;
         let (input, out) = (maps.input.shape, maps.out.shape);
         let is_flat = conv.window.is_point() && maps.is_one_run();
         let pixels = u32::try_from(out.pixels() * u64::from(batch)).ok().filter(|_| is_flat);
-        let mut job = self.job(id, conv, fusion, pixels.unwrap_or(out.w()))?;
+        let job = self.job(id, conv, fusion, pixels.unwrap_or(out.w()))?;
+        let mut job = Job { of_maps: true, ..job };
         self.choose_forms(id, &mut job, (input, out));
         let lanes = self.program.target.lanes;
         if let Some(pixels) = pixels {
@@ -571,7 +628,8 @@ impl Planner<'_> {
                 self.blocks_of_rows(b, &job, (input.h(), out.h()), (input.w(), out.w()), &surfaces);
             });
         }
-        Ok(self.pack(job.pack(lanes)))
+        let scratch = self.winograd_scratch(&job, [[input.h(), input.w()], [out.h(), out.w()]]);
+        Ok((self.pack(job.pack(lanes)), scratch))
     }
 
     /// A pointwise convolution over pixels as if they were one row, cut into blocks.
@@ -622,6 +680,11 @@ impl Planner<'_> {
         let cache_bytes = self.program.target.cache_bytes;
         let fewest = self.fewest_blocks(job, self.program.options.batch);
         let blocks = block_count(oh, row, cache_bytes / 2, fewest);
+        for run in job.all_runs(self.program.target.lanes) {
+            if let Run::Winograd(run) = run {
+                self.winograd_units(b, (job, &run), [[h, w], [oh, ow]], surfaces);
+            }
+        }
         for run in block_runs(window, h, oh, blocks) {
             job.units(self, b, (widths, &run), |block| surfaces.block(&run, block, window.strides[0]));
         }

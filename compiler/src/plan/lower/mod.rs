@@ -8,6 +8,7 @@ mod place;
 mod segments;
 mod separable;
 mod tiles;
+mod winograd;
 
 use std::collections::HashMap;
 

@@ -6,6 +6,7 @@ use super::place::{Surface, Surfaces, Widths};
 use super::{Operands, Planner, STEP_LIMIT};
 use crate::graph::{Activation, NodeId, Post, Separable, Shape};
 use crate::kernels::epilogue::Format;
+use crate::plan::forms::Form;
 use crate::plan::nest::{NestBuilder, Offset, Operand};
 use crate::plan::pack::Pack;
 use crate::plan::windows::{BlockRun, block_count, block_runs};
@@ -35,9 +36,10 @@ impl Planner<'_> {
         }
         let maps = self.maps(id);
         let between = between(parts);
-        let stages = self.stages(id, parts, &between, maps)?;
+        let stages = self.stages(id, parts, &between, (maps, true))?;
         let bytes = stages.scratch.row as u64 * u64::from(maps.out.shape.h());
-        if self.runs_apart(parts, maps, bytes) {
+        let needs_maps = stages.spatial.forms.iter().any(|form| matches!(form, Form::Winograd { .. }));
+        if needs_maps || self.runs_apart(parts, maps, bytes) {
             self.stages_apart(id, stages, maps);
             return Ok(());
         }
@@ -88,10 +90,14 @@ impl Planner<'_> {
         let mut operands = self.operands_of_first(id, between);
         let [first, second] = self.packs(&stages);
         set(&mut operands, [Operand::Weights, Operand::Bias], self.pack(first));
+        let sizes = [input, out].map(|shape| [shape.h(), shape.w()]);
+        operands[Operand::Scratch.index()] = self.winograd_scratch(&stages.spatial, sizes);
         self.step_of(id, Part::Spatial, b, operands);
 
         let pixels = out.pixels() as u32;
-        let blocks = (pixels / PIXELS_OF_BLOCK).clamp(1, self.program.options.threads.saturating_mul(2));
+        let fewest = (pixels / PIXELS_OF_BLOCK).clamp(1, self.program.options.threads.saturating_mul(2));
+        let pixel = stages.scratch.pixel as u64;
+        let blocks = block_count(pixels, pixel, self.program.target.cache_bytes, fewest);
         let mut b = NestBuilder::new();
         b.divide(batch, |b, image| {
             let surfaces = maps.surfaces().image(image, maps.images());
@@ -132,12 +138,13 @@ impl Planner<'_> {
         }
     }
 
+    /// Both stages, of whole maps or of some rows at a time.
     pub(super) fn stages<'p>(
         &mut self,
         id: NodeId,
         parts: &'p Separable,
         between: &'p [Post],
-        maps: Maps,
+        (maps, of_maps): (Maps, bool),
     ) -> Result<Stages<'p>, PlanError>
     where
         Self: 'p,
@@ -153,7 +160,7 @@ impl Planner<'_> {
         let blocks =
             block_count(out.h(), row, target.cache_bytes, self.fewest_units(self.program.options.batch));
         Ok(Stages {
-            spatial: self.spatial(id, parts, between)?,
+            spatial: self.spatial(id, parts, (between, of_maps))?,
             pointwise: Job { weights: Operand::PointwiseWeights, bias: Operand::PointwiseBias, ..pointwise },
             scratch: Surface { operand: Operand::Scratch, origin: Offset::default(), pixel, row: row_bytes },
             blocks,
@@ -165,11 +172,12 @@ impl Planner<'_> {
         &mut self,
         id: NodeId,
         parts: &'p Separable,
-        between: &'p [Post],
+        (between, of_maps): (&'p [Post], bool),
     ) -> Result<Job<'p>, PlanError> {
         let node = self.graph.node(id);
         let [input, out] = [node.inputs[0], id].map(|node| self.view(node).shape);
-        let mut job = self.job(id, &parts.spatial, (node.fusion.load, between), out.w())?;
+        let job = self.job(id, &parts.spatial, (node.fusion.load, between), out.w())?;
+        let mut job = Job { of_maps, ..job };
         if !is_depthwise(job.conv) {
             self.choose_forms(id, &mut job, (input, out));
         }

@@ -624,7 +624,7 @@ impl Planner<'_> {
         maps: Maps,
     ) -> Result<(), PlanError> {
         let (input, out) = (maps.input.shape, maps.out.shape);
-        let spatial = self.spatial(id, parts, between)?;
+        let spatial = self.spatial(id, parts, (between, false))?;
         let matrix = self.matrix(id, &parts.pointwise, out.pixels() as u32 + BEHIND)?.whole(Operand::Out);
         let weights = [Operand::PointwiseWeights, Operand::PointwiseBias];
         let product = Product { weights, ..self.product(id, &parts.pointwise, (Activation::Linear, matrix)) };
@@ -677,7 +677,7 @@ impl Planner<'_> {
         let slack = u64::from(self.program.target.vector_bytes());
         let row = self.between_bytes(id, parts);
         let bytes = matrix.end() + u64::from(rows.min(self.rows_between(row))) * row + slack;
-        Ok((self.spatial(id, parts, between)?, Product { weights, ..product }, bytes))
+        Ok((self.spatial(id, parts, (between, false))?, Product { weights, ..product }, bytes))
     }
 
     /// The spatial part of a block of rows, as rows of the matrix.
