@@ -1,9 +1,9 @@
-//! How batches are divided, when inputs are activated by themselves, and what is refused because no kernel could reach it.
+//! How batches are divided, when inputs are activated by themselves, what Winograd's method saves, and what is refused because no kernel could reach it.
 
 mod common;
 
-use common::Builder;
-use xcc_compiler::graph::{Activation, Partition, Shape, Window};
+use common::{Builder, cut, window};
+use xcc_compiler::graph::{Activation, Graph, Partition, Shape, Window};
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{Part, PlanError, PlanOptions, Program, plan};
 use xcc_compiler::target::{Isa, Target};
@@ -61,4 +61,60 @@ fn inputs_that_panels_would_activate_often_are_activated_before() {
     assert_eq!(parts(256, Window::POINT, 1, Activation::Linear), together);
     assert_eq!(parts(64, taps, 1, Activation::Relu6), apart);
     assert_eq!(parts(64, taps, 64, Activation::Relu6), together);
+}
+
+/// A layer of 3x3 taps from some channels to as many, in segments, on a square map.
+fn layer_of_taps(size: u32, channels: u32, segments: u32) -> Graph {
+    let mut builder = Builder::new(Shape::map(size, size, channels));
+    let layer = builder.conv(builder.input(), window(3, 1, 1), cut(channels, channels, segments), false);
+    builder.finish(&[layer])
+}
+
+/// What is said to be saved is not executed: kernels have room for the other multiply-adds, and for few more.
+#[test]
+fn winograds_method_saves_products() {
+    for (isa, segments) in
+        [Isa::Baseline, Isa::Avx2, Isa::Avx512].into_iter().flat_map(|isa| [(isa, 1), (isa, 3)])
+    {
+        let graph = layer_of_taps(19, 144, segments);
+        let program = plan(&graph, Target::of(isa), PlanOptions::default()).unwrap();
+        let products = 144 * 144 / u64::from(segments);
+        let all = 19 * 19 * 9 * products;
+        let saved: u64 = program.saved_macs(&graph).values().sum();
+        assert_eq!(all - saved, 10 * 10 * 16 * products, "{isa}, {segments} segments");
+        let counts = program.counts();
+        let executed = (counts.multiply_add + counts.multiply_add_memory) * u64::from(program.target.lanes);
+        assert!((all - saved..all).contains(&executed), "{isa}, {segments}: {executed} of {all} - {saved}");
+    }
+}
+
+#[test]
+fn layers_that_winograds_method_does_not_suit_save_nothing() {
+    let saved = |graph: &Graph| {
+        let program = plan(graph, Target::of(Isa::Avx512), PlanOptions::default()).unwrap();
+        program.saved_macs(graph).values().sum::<u64>()
+    };
+    let strided = |strides, kernel: u32| {
+        let mut builder = Builder::new(Shape::map(20, 20, 64));
+        let layer = builder.conv(builder.input(), window(kernel, strides, 1), cut(64, 64, 1), false);
+        builder.finish(&[layer])
+    };
+    assert!(saved(&strided(1, 3)) > 0);
+    assert_eq!([saved(&strided(2, 3)), saved(&strided(1, 5))], [0, 0]);
+    assert_eq!(saved(&layer_of_taps(20, 64, 8)), 0, "segments of half a vector");
+    assert_eq!(saved(&layer_of_taps(7, 512, 1)), 0, "more weights than a cache holds for few patches");
+}
+
+/// Threads share planes where each would otherwise read all weights of a map that is too small to be cut.
+#[test]
+fn threads_share_planes_of_small_maps() {
+    let parts = |graph: &Graph, threads| {
+        let options = PlanOptions { threads, ..PlanOptions::default() };
+        let program = plan(graph, Target::of(Isa::Avx512), options).unwrap();
+        program.steps.iter().map(|step| step.part).collect::<Vec<_>>()
+    };
+    let small = layer_of_taps(14, 256, 1);
+    assert_eq!(parts(&small, 1), [Part::Whole]);
+    assert_eq!(parts(&small, 2), [Part::Patches, Part::Planes, Part::Results]);
+    assert_eq!(parts(&layer_of_taps(56, 64, 1), 2), [Part::Whole]);
 }

@@ -78,6 +78,9 @@ fn bound(precision: Precision) -> f64 {
     }
 }
 
+/// A number that stands for the last of the forms that segments can take: Winograd's method, where it suits.
+const LAST_FORM: u64 = u64::MAX;
+
 /// A network with all that its runs depend on.
 struct Case {
     /// Picks forms of segments.
@@ -116,7 +119,10 @@ impl Case {
         let Some(forms) = self.forms else {
             return Model::compile(&self.graph, &self.weights, target, options).unwrap();
         };
-        let choose = |candidates: &[Candidate]| forms as usize % candidates.len();
+        let choose = |candidates: &[Candidate]| match forms {
+            LAST_FORM => candidates.len() - 1,
+            _ => forms as usize % candidates.len(),
+        };
         let program = plan_with(&self.graph, target, options, &choose).unwrap();
         Model::of_program(program, &self.weights).unwrap()
     }
@@ -224,6 +230,40 @@ proptest! {
         let spatial = builder.conv(input, window, partition, true);
         let pointwise = builder.pointwise(spatial, 1 + seed as u32 % 150);
         check(&builder.finish(&[pointwise]), seed, batch);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 30, ..ProptestConfig::default() })]
+
+    /// Segments of at least a vector, of several sizes, in all ways that the planes of patches can be divided.
+    #[test]
+    fn convolutions_by_winograds_method_agree(
+        pads in [0u32..3, 0..3, 0..3, 0..3],
+        (ic, oc, count, rest) in (16u32..36, 16u32..52, 1u32..4, 0u32..2),
+        (h, w) in (1u32..19, 1u32..19),
+        (load, last) in (0usize..5, 0usize..5),
+        (kind, batch) in (0u32..4, 1u32..3),
+        seed in any::<u64>(),
+    ) {
+        let [top, bottom, left, right] = pads;
+        let window = Window { kernel: [3, 3], pads: Pads { top, bottom, left, right }, ..Window::POINT };
+        prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
+        let sizes = |size: u32| [vec![size; count as usize], vec![size + 1; rest as usize]].concat();
+        let partition = Partition::new(sizes(ic), sizes(oc));
+        let mut builder = Builder::new(Shape::map(h, w, partition.ic()));
+        let loaded = builder.activation(builder.input(), Activation::ALL[load]);
+        let result = match kind {
+            0 => builder.separable(loaded, window, partition, Activation::ALL[last], 20),
+            1 => {
+                let conv = builder.conv(loaded, window, partition, true);
+                let shortcut = builder.conv(loaded, window, Partition::whole(sizes(ic).iter().sum(), sizes(oc).iter().sum()), false);
+                builder.add(&[conv, shortcut])
+            }
+            _ => builder.conv(loaded, window, partition, true),
+        };
+        let result = builder.activation(result, Activation::ALL[last]);
+        check_forms(&builder.finish(&[result]), seed, batch, Some(LAST_FORM));
     }
 }
 

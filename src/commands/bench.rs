@@ -34,10 +34,12 @@ JSON: an object on one line with `model`, `parameters` (of the spec), `backend`,
 `pack_ms` (weights read or drawn; or null), `first_run_ms` and `start_ms` (their
 sum); then `warmup` (runs before those that
 count), `times_ms` (every run that counts, in order), `median_ms`, `p5_ms`, `p95_ms`,
-`min_ms`, `macs` (multiply-adds of one image), `gflops` (2 x macs x batch / median),
+`min_ms`, `macs` (multiply-adds of one image), `saved_macs` (those of them that
+Winograd's method does without), `gflops` (2 x macs x batch / median),
 `peak_gflops` (of the precision: median of one core, times threads),
 `peak_samples_gflops` (one core; that of tiles while all threads work; every
-measurement, in order: before, between and after the runs), `peak_share` and
+measurement, in order: before, between and after the runs), `peak_share` (gflops of
+macs that are not saved / peak_gflops) and
 `peak_rss_mb` (most memory of the process in 10^6 bytes, or null).")]
 pub struct Arguments {
     #[command(flatten)]
@@ -55,7 +57,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let taken = with_progress("measuring", || measure.plan().take(run, || peaks.between()))?;
     let peak = peaks.end()?.pop().unwrap_or(peak);
     settings.origin.tell();
-    let report = Report::new(settings, start, taken, total_macs(&needed(&graph)).total(), peak);
+    let saved = engine.model().map_or(0, |model| model.program().saved_macs(&graph).values().sum());
+    let macs = [total_macs(&needed(&graph)).total(), saved];
+    let report = Report::new(settings, start, taken, macs, peak);
     if measure.job.json { cli::print_json(&report) } else { cli::print(&report.text()) }
 }
 

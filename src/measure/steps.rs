@@ -106,6 +106,7 @@ pub struct StepReport {
     pub share: f64,
     pub macs: u64,
     pub tile_macs: u64,
+    pub saved_macs: u64,
     pub gflops: Option<f64>,
     pub peak_share: Option<f64>,
     pub bytes: u64,
@@ -143,7 +144,7 @@ pub fn steps(program: &Program, elaborated: &Graph, runs: &[Run], roofs: &Roofs)
 fn report(step: usize, work: StepWork, runs: &[Run], roofs: &Roofs) -> StepReport {
     let times: Vec<f64> = runs.iter().map(|run| milliseconds(run.steps[step])).collect();
     let [p5_ms, ms, p95_ms] = [0.05, 0.5, 0.95].map(|share| quantile(&times, share));
-    let compute = roofs.compute_ms(work.macs, work.tile_macs);
+    let compute = roofs.compute_ms(work.macs.saturating_sub(work.saved_macs), work.tile_macs);
     let (bound, bound_ms) = roofs.bound(ms, compute, work.bytes);
     StepReport {
         step,
@@ -155,6 +156,7 @@ fn report(step: usize, work: StepWork, runs: &[Run], roofs: &Roofs) -> StepRepor
         share: 0.0,
         macs: work.macs,
         tile_macs: work.tile_macs,
+        saved_macs: work.saved_macs,
         gflops: gflops(work.macs, ms),
         peak_share: (work.macs > 0).then(|| compute / ms.max(1e-6)),
         bytes: work.bytes,

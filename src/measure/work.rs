@@ -40,6 +40,8 @@ pub struct StepWork {
     pub macs: u64,
     /// Those of them that are products of bf16 values, by tiles or in pairs; the others are done in vectors of f32.
     pub tile_macs: u64,
+    /// Those of them that are not computed, since Winograd's method does with fewer products.
+    pub saved_macs: u64,
     /// Bytes that it reads and writes at least.
     pub bytes: u64,
     /// The kernels that it calls, the one that executes most instructions first.
@@ -48,7 +50,8 @@ pub struct StepWork {
 
 /// The work of all steps of `program`, which was planned for `graph`.
 pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
-    let called = of_drivers(program);
+    let (called, saved) = (of_drivers(program), program.saved_macs(graph));
+    let saved_of = |node: NodeId| saved.get(&node).copied().unwrap_or(0);
     let mut seen = HashSet::new();
     let work = |step: &Step| {
         // Steps after the first one that computes all of a node only finish its epilogue.
@@ -59,22 +62,23 @@ pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
         let by_tiles = |node: NodeId| tiles_of_stages(node).iter().sum();
         let [spatial_tiles, pointwise_tiles] = tiles_of_stages(step.node);
         let [spatial, pointwise] = stage_macs(graph, step.node);
-        let (products, tiles) = match step.part {
-            Part::Whole => (all(&|node| macs(graph, node).total()), all(&by_tiles)),
-            Part::Spatial => (spatial, spatial_tiles),
-            Part::Pointwise => (pointwise, pointwise_tiles),
-            Part::Activation | Part::Windows => (0, 0),
-            Part::Products => (macs(graph, step.node).total(), by_tiles(step.node)),
+        let products = match step.part {
+            Part::Whole => [all(&|node| macs(graph, node).total()), all(&by_tiles), all(&saved_of)],
+            Part::Spatial | Part::Planes => [spatial, spatial_tiles, saved_of(step.node)],
+            Part::Pointwise => [pointwise, pointwise_tiles, 0],
+            Part::Activation | Part::Windows | Part::Patches | Part::Results => [0; 3],
+            Part::Products => [macs(graph, step.node).total(), by_tiles(step.node), saved_of(step.node)],
         };
         // A chain begins with a convolution, which is most of its work.
         let first = step.before.first().copied().unwrap_or(step.node);
-        let [macs, tile_macs] =
-            [products, tiles].map(|macs| macs.saturating_mul(u64::from(program.options.batch)));
+        let [macs, tile_macs, saved_macs] =
+            products.map(|macs| macs.saturating_mul(u64::from(program.options.batch)));
         StepWork {
             layer: name(graph, step),
             class: layer(graph, first).kind.keras_class(),
             macs,
             tile_macs,
+            saved_macs,
             bytes: bytes(program, graph, step),
             kernels: called[step.driver.index()].clone(),
         }
@@ -120,7 +124,7 @@ fn bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
     let input = read(Operand::In).map_or_else(|| left(Operand::In), size);
     let output = match step.part {
         _ if node.op == Op::Concat => input,
-        Part::Activation | Part::Spatial | Part::Windows => left(Operand::Out),
+        Part::Activation | Part::Spatial | Part::Windows | Part::Patches | Part::Planes => left(Operand::Out),
         _ => size(step.node),
     };
     let packed = step.operands.iter().flatten().filter(|place| place.region == Region::Constants);

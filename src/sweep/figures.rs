@@ -46,7 +46,11 @@ fn update_step(step: &mut Step, roofs: Option<Roofs>) {
     step.gflops = gflops(step.macs, step.ms);
     let bound = roofs.and_then(|roofs| {
         let tile_macs = if roofs.tiles.is_some() { step.tile_macs? } else { 0 };
-        Some(roofs.bound(step.ms, roofs.compute_ms(step.macs, tile_macs), step.bytes))
+        Some(roofs.bound(
+            step.ms,
+            roofs.compute_ms(step.macs.saturating_sub(step.saved_macs), tile_macs),
+            step.bytes,
+        ))
     });
     step.bound = bound.map(|(bound, _)| bound.name().to_owned());
     step.bound_ms = bound.map(|(_, ms)| ms);
@@ -70,6 +74,7 @@ mod tests {
             class: "Conv2D".to_owned(),
             macs,
             tile_macs,
+            saved_macs: 0,
             bytes: 0,
             samples_ms: vec![8.0],
             ms: 0.0,

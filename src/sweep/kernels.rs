@@ -326,6 +326,7 @@ mod tests {
             class: "Conv2D".to_owned(),
             macs: 0,
             tile_macs: None,
+            saved_macs: 0,
             bytes: 0,
             samples_ms: vec![ms],
             ms,

@@ -100,6 +100,7 @@ pub fn step(work: StepWork) -> Step {
         class: work.class.to_owned(),
         macs: work.macs,
         tile_macs: Some(work.tile_macs),
+        saved_macs: work.saved_macs,
         bytes: work.bytes,
         samples_ms: Vec::new(),
         ms: 0.0,

@@ -419,6 +419,9 @@ pub struct Step {
     /// that is not known.
     #[serde(default)]
     pub tile_macs: Option<u64>,
+    /// Those of them that are not computed, since Winograd's method does with fewer products.
+    #[serde(default)]
+    pub saved_macs: u64,
     /// Bytes that it reads and writes at least.
     pub bytes: u64,
     /// The step of each run that counts, in the order of the point's samples.

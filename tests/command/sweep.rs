@@ -197,7 +197,7 @@ fn points_of_each_precision_have_their_own_peak() {
         let mut sum = 0.0;
         for step in list(point, "steps") {
             let tiles = number(step, "tile_macs");
-            let others = number(step, "macs") - tiles;
+            let others = number(step, "macs") - number(step, "saved_macs") - tiles;
             let compute = (2.0 * tiles / peak).max(2.0 * others / f32) / 1e6;
             let memory = number(step, "bytes") / number(roof, "bandwidth_gbs") / 1e6;
             close(number(step, "bound_ms"), compute.max(memory));

@@ -25,6 +25,19 @@ pub const PLANES: u32 = INPUTS * INPUTS;
 /// The plane of which a value reaches all results of its patch as it is, so that biases are added there.
 pub const BIAS_PLANE: u32 = INPUTS + 1;
 
+/// The patches that rows and columns of results are cut into.
+pub fn patches(results: [u32; 2]) -> [u32; 2] {
+    results.map(|results| results.div_ceil(PATCH))
+}
+
+/// The products that Winograd's method saves for each input and output channel of a map of results; 0 where it takes more.
+pub fn products_saved(results: [u32; 2]) -> u64 {
+    let count = |[rows, columns]: [u32; 2], products: u32| {
+        u64::from(rows).saturating_mul(u64::from(columns)).saturating_mul(u64::from(products))
+    };
+    count(results, TAPS * TAPS).saturating_sub(count(patches(results), PLANES))
+}
+
 /// Each transformed value of four in a line: two of them, and what is done with these.
 const OF_INPUTS: [(usize, usize, BinaryOp); INPUTS as usize] =
     [(0, 2, BinaryOp::Sub), (1, 2, BinaryOp::Add), (2, 1, BinaryOp::Sub), (1, 3, BinaryOp::Sub)];

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::PlanOptions;
 use super::bands::{self, LayerRows};
-use super::lower::{takes_tiles, takes_tiles_twice};
+use super::lower::{takes_tiles, takes_tiles_twice, winograd_saves};
 use crate::cost::macs;
 use crate::graph::{Conv, Graph, NodeId, Op, Pool, Post, Separable, Window};
 use crate::target::Target;
@@ -255,9 +255,12 @@ impl Trial<'_> {
     }
 
     /// What bands cost a thread for an image, in multiply-adds: more work than its share of what all compute
-    /// without, and weights that do not stay in the cache and are read more often.
+    /// without, and weights that do not stay in the cache and are read more often. Winograd's method is only for whole maps.
     fn cost(&self, layers: &[LayerRows], sections: &[Range<u32>], height: u32) -> u64 {
-        let whole = |&id: &NodeId| macs(self.graph, id).total();
+        let whole = |&id: &NodeId| {
+            let saved = winograd_saves(self.graph.node(id), self.options, self.target);
+            macs(self.graph, id).total().saturating_sub(saved)
+        };
         let share = self.nodes.iter().map(whole).fold(0, u64::saturating_add) / sections.len().max(1) as u64;
         let most = sections.iter().map(|rows| bands::section_macs(layers, rows)).max().unwrap_or(0);
         let layers_of = self.nodes.iter().filter_map(|&id| Windowed::of(&self.graph.node(id).op));

@@ -23,10 +23,10 @@ use std::str::FromStr;
 
 use crate::graph::{Graph, NodeId, entity};
 use crate::instruction_times::{Counts, KernelCounts};
-use crate::kernels::Descriptor;
+use crate::kernels::{Descriptor, winograd};
 use crate::target::{Bf16Unit, Isa, Target};
 use chains::Considered;
-use forms::{Candidate, Choice, cheapest};
+use forms::{Candidate, Choice, Form, cheapest};
 use nest::{Nest, Operand, for_each_count};
 use pack::Pack;
 
@@ -250,6 +250,12 @@ pub enum Part {
     Windows,
     /// What a convolution is but for its input, which a step before has prepared.
     Products,
+    /// The inputs of a convolution by Winograd's method, transformed.
+    Patches,
+    /// The products of such a convolution.
+    Planes,
+    /// The results of such a convolution.
+    Results,
 }
 
 impl fmt::Display for Part {
@@ -261,6 +267,9 @@ impl fmt::Display for Part {
             Part::Pointwise => "pointwise",
             Part::Windows => "windows",
             Part::Products => "products",
+            Part::Patches => "patches",
+            Part::Planes => "planes",
+            Part::Results => "results",
         })
     }
 }
@@ -360,6 +369,20 @@ impl Program {
             counts = counts.plus(times, &of_kernel.of_call(rows.unwrap_or(0)));
         });
         counts
+    }
+
+    /// Multiply-adds of an image that Winograd's method saves, by the node of `graph`, which this was planned for.
+    pub fn saved_macs(&self, graph: &Graph) -> HashMap<NodeId, u64> {
+        let mut saved = HashMap::new();
+        for choice in &self.choices {
+            if let Form::Winograd { .. } = choice.form() {
+                let shape = graph.node(choice.node).shape;
+                let products = u64::from(choice.segments) * u64::from(choice.ic) * u64::from(choice.oc);
+                *saved.entry(choice.node).or_default() +=
+                    products * winograd::products_saved([shape.h(), shape.w()]);
+            }
+        }
+        saved
     }
 
     /// Whether kernels use tile registers, which some systems permit only on request.

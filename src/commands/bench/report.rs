@@ -32,6 +32,7 @@ pub struct Report {
     p95_ms: f64,
     min_ms: f64,
     macs: u64,
+    saved_macs: u64,
     gflops: f64,
     peak_gflops: f64,
     peak_samples_gflops: Vec<f64>,
@@ -43,11 +44,17 @@ pub struct Report {
 }
 
 impl Report {
-    /// The figures that follow from times, multiply-adds of an image, and what the machine reaches.
-    pub fn new(settings: Settings, start: StartTimes, taken: Taken<Duration>, macs: u64, peak: Peak) -> Self {
+    /// The figures that follow from times, multiply-adds of an image, those of them that are saved, and what the machine reaches.
+    pub fn new(
+        settings: Settings,
+        start: StartTimes,
+        taken: Taken<Duration>,
+        [macs, saved_macs]: [u64; 2],
+        peak: Peak,
+    ) -> Self {
         let times_ms: Vec<f64> = taken.runs.into_iter().map(milliseconds).collect();
         let median_ms = quantile(&times_ms, 0.5);
-        let gflops = 2.0 * macs as f64 * f64::from(settings.batch) / median_ms.max(1e-6) / 1e6;
+        let speed = |macs: u64| 2.0 * macs as f64 * f64::from(settings.batch) / median_ms.max(1e-6) / 1e6;
         let peak_gflops = peak.of_threads();
         Self {
             start,
@@ -58,11 +65,12 @@ impl Report {
             min_ms: quantile(&times_ms, 0.0),
             times_ms,
             macs,
-            gflops,
+            saved_macs,
+            gflops: speed(macs),
             peak_gflops,
             peak_remark: peak.remark(),
             peak_samples_gflops: peak.gflops,
-            peak_share: gflops / peak_gflops,
+            peak_share: speed(macs.saturating_sub(saved_macs)) / peak_gflops,
             peak_rss_mb: machine::peak_memory().map(|bytes| bytes as f64 / 1e6),
             settings,
         }
@@ -108,10 +116,15 @@ impl Report {
             format!("fastest {:.3}, 5 % below {:.3}, 95 % below {:.3}", self.min_ms, self.p5_ms, self.p95_ms);
         row("median", format!("{:.3} ms", self.median_ms), spread);
         row("runs", self.times_ms.len().to_string(), format!("after {} to warm up", self.warmup));
-        let macs = numbers::macs(self.macs.saturating_mul(u64::from(self.settings.batch)));
-        row("speed", format!("{:.2} GFLOP/s", self.gflops), format!("2 x {macs} / median"));
+        let macs = |of_image: u64| numbers::macs(of_image.saturating_mul(u64::from(self.settings.batch)));
+        let (all, saved) = (macs(self.macs), macs(self.saved_macs));
+        row("speed", format!("{:.2} GFLOP/s", self.gflops), format!("2 x {all} / median"));
         row("peak", format!("{:.2} GFLOP/s", self.peak_gflops), self.peak_remark.clone());
-        row("share", format!("{:.1} %", self.peak_share * 100.0), "speed / peak".to_owned());
+        let remark = match self.saved_macs {
+            0 => "speed / peak".to_owned(),
+            _ => format!("speed / peak without {saved} that Winograd's method saves"),
+        };
+        row("share", format!("{:.1} %", self.peak_share * 100.0), remark);
         if let Some(megabytes) = self.peak_rss_mb {
             row("memory", format!("{megabytes:.1} MB"), "most of this process".to_owned());
         }

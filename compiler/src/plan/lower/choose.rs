@@ -79,13 +79,13 @@ impl Planner<'_> {
         candidates
     }
 
-    /// Winograd's method for equal segments of at least a vector of channels, where it is possible.
+    /// Winograd's method for equal segments, where it is possible.
     fn winograd(&self, job: &Job<'_>, segments: &[Segment], (input, out): (Shape, Shape)) -> Option<Form> {
         let (target, (ic, oc)) = (self.program.target, sizes(segments));
-        if !job.of_maps || !winograd::fits(&job.conv.window) || ic.min(oc) < target.lanes {
+        let sizes = [input, out].map(rows_and_columns);
+        if !job.of_maps || !winograd::suits(job.conv, sizes[1], target) {
             return None;
         }
-        let sizes = [input, out].map(rows_and_columns);
         self.patches(job.conv, (segments.len() as u32, (ic, oc)), sizes)?;
         Some(Form::Winograd { vectors: tile_shape(target, oc, LARGEST_TILE as u32).vectors })
     }

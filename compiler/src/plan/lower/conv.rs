@@ -407,11 +407,20 @@ impl Job<'_> {
             Run::Winograd(_) => {}
             Run::Packed(run) => self.packed_run(planner, b, run, place),
             Run::Panels(run) => b.repeat(0..run.blocks, |b, segments| {
-                b.repeat(0..run.panels, |b, panel| {
-                    self.panel(planner, b, run, (segments, panel), place);
-                });
+                self.panels_of_block(planner, b, (run, segments), place);
             }),
         }
+    }
+
+    /// All panels of a run in one of its blocks of segments.
+    pub(super) fn panels_of_block(
+        &self,
+        planner: &mut Planner<'_>,
+        b: &mut NestBuilder,
+        (run, segments): (&PanelRun, Index),
+        place: (Widths, &BlockRun, &Surfaces),
+    ) {
+        b.repeat(0..run.panels, |b, panel| self.panel(planner, b, run, (segments, panel), place));
     }
 
     /// Blocks of rows as units of work: a unit for each panel of each block, or for each segment where there are several.
@@ -433,9 +442,7 @@ impl Job<'_> {
                         Run::Panels(run) if run.blocks == 1 => {
                             self.panel(planner, b, run, (Index::Constant(0), part), place);
                         }
-                        Run::Panels(run) => b.repeat(0..run.panels, |b, panel| {
-                            self.panel(planner, b, run, (part, panel), place);
-                        }),
+                        Run::Panels(run) => self.panels_of_block(planner, b, (run, part), place),
                     }
                 }
             });
@@ -558,15 +565,25 @@ impl Planner<'_> {
             operands[Operand::In.index()] = Some(memory);
         }
         let mut b = NestBuilder::new();
-        let constants = if is_depthwise(conv) {
+        if is_depthwise(conv) {
             self.depthwise_blocks(&mut b, conv, load, post, maps);
-            self.pack(Pack::Depthwise { conv: conv.clone(), lanes: self.program.target.lanes })
+            let pack = Pack::Depthwise { conv: conv.clone(), lanes: self.program.target.lanes };
+            set(&mut operands, [Operand::Weights, Operand::Bias], self.pack(pack));
         } else {
-            let (constants, scratch) = self.panel_blocks(id, &mut b, conv, (load, post), maps)?;
-            operands[Operand::Scratch.index()] = scratch;
-            constants
-        };
-        set(&mut operands, [Operand::Weights, Operand::Bias], constants);
+            let job = self.chosen_job(id, conv, (load, post), maps)?;
+            set(
+                &mut operands,
+                [Operand::Weights, Operand::Bias],
+                self.pack(job.pack(self.program.target.lanes)),
+            );
+            let sizes = [maps.input, maps.out].map(|view| [view.shape.h(), view.shape.w()]);
+            if let Some((run, patches)) = self.shared_planes(&job, sizes) {
+                self.winograd_steps(id, (&job, &run), (&patches, &maps.surfaces()), operands);
+                return Ok(());
+            }
+            operands[Operand::Scratch.index()] = self.winograd_scratch(&job, sizes);
+            self.panel_blocks(&mut b, &job, maps);
+        }
         self.step_of(id, part, b, operands);
         Ok(())
     }
@@ -600,36 +617,40 @@ impl Planner<'_> {
         Ok(Job { conv, load, post, weights, bias, shape, forms, of_maps: false })
     }
 
-    /// Any convolution by panels; returns the places of its constants, and of scratch memory where that takes some.
-    fn panel_blocks(
+    /// The pixels of all images, if a convolution can take them as if they were one row.
+    fn flat_pixels(&self, conv: &Conv, maps: Maps) -> Option<u32> {
+        let pixels = maps.out.shape.pixels() * u64::from(self.program.options.batch);
+        u32::try_from(pixels).ok().filter(|_| conv.window.is_point() && maps.is_one_run())
+    }
+
+    /// A convolution of whole maps in the forms chosen for it.
+    fn chosen_job<'a>(
         &mut self,
         id: NodeId,
-        b: &mut NestBuilder,
-        conv: &Conv,
-        fusion: (Activation, &[Post]),
+        conv: &'a Conv,
+        fusion: (Activation, &'a [Post]),
         maps: Maps,
-    ) -> Result<([Place; 2], Option<Place>), PlanError> {
-        let batch = self.program.options.batch;
+    ) -> Result<Job<'a>, PlanError> {
+        let row = self.flat_pixels(conv, maps).unwrap_or(maps.out.shape.w());
+        let mut job = Job { of_maps: true, ..self.job(id, conv, fusion, row)? };
+        self.choose_forms(id, &mut job, (maps.input.shape, maps.out.shape));
+        Ok(job)
+    }
+
+    /// Any convolution but a depthwise one as units of work.
+    fn panel_blocks(&mut self, b: &mut NestBuilder, job: &Job<'_>, maps: Maps) {
         let (input, out) = (maps.input.shape, maps.out.shape);
-        let is_flat = conv.window.is_point() && maps.is_one_run();
-        let pixels = u32::try_from(out.pixels() * u64::from(batch)).ok().filter(|_| is_flat);
-        let job = self.job(id, conv, fusion, pixels.unwrap_or(out.w()))?;
-        let mut job = Job { of_maps: true, ..job };
-        self.choose_forms(id, &mut job, (input, out));
-        let lanes = self.program.target.lanes;
-        if let Some(pixels) = pixels {
+        if let Some(pixels) = self.flat_pixels(job.conv, maps) {
             let cache_bytes = self.program.target.cache_bytes;
-            let fewest = self.fewest_blocks(&job, 1);
+            let fewest = self.fewest_blocks(job, 1);
             let blocks = block_count(pixels, maps.input.pixel, cache_bytes / 2, fewest);
-            b.divide(1, |b, _| self.runs_of_pixels(b, &job, (pixels, blocks), &maps.surfaces()));
+            b.divide(1, |b, _| self.runs_of_pixels(b, job, (pixels, blocks), &maps.surfaces()));
         } else {
-            b.divide(batch, |b, image| {
+            b.divide(self.program.options.batch, |b, image| {
                 let surfaces = maps.surfaces().image(image, maps.images());
-                self.blocks_of_rows(b, &job, (input.h(), out.h()), (input.w(), out.w()), &surfaces);
+                self.blocks_of_rows(b, job, (input.h(), out.h()), (input.w(), out.w()), &surfaces);
             });
         }
-        let scratch = self.winograd_scratch(&job, [[input.h(), input.w()], [out.h(), out.w()]]);
-        Ok((self.pack(job.pack(lanes)), scratch))
     }
 
     /// A pointwise convolution over pixels as if they were one row, cut into blocks.

@@ -7,7 +7,7 @@ use super::{Operands, Planner, STEP_LIMIT};
 use crate::graph::{Activation, NodeId, Post, Separable, Shape};
 use crate::kernels::epilogue::Format;
 use crate::plan::forms::Form;
-use crate::plan::nest::{NestBuilder, Offset, Operand};
+use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
 use crate::plan::pack::Pack;
 use crate::plan::windows::{BlockRun, block_count, block_runs};
 use crate::plan::{Part, Place, PlanError, PlanOptions};
@@ -80,19 +80,27 @@ impl Planner<'_> {
         let between = self.between_steps(u64::from(batch) * image_bytes + slack);
         let map = |operand, image| Surface { operand, ..stages.scratch.clone() }.image(image, image_bytes);
 
-        let mut b = NestBuilder::new();
-        b.divide(batch, |b, image| {
+        let [first, second] = self.packs(&stages);
+        let mut operands = self.operands_of_first(id, between);
+        set(&mut operands, [Operand::Weights, Operand::Bias], self.pack(first));
+        let surfaces = |image| {
             let to = || map(Operand::Out, image);
             let from = maps.surfaces().input.image(image, maps.input.image);
-            let surfaces = Surfaces { input: from, out: to(), add: to() };
-            self.spatial_units(b, &stages.spatial, ((input, out), Format::F32), &surfaces);
-        });
-        let mut operands = self.operands_of_first(id, between);
-        let [first, second] = self.packs(&stages);
-        set(&mut operands, [Operand::Weights, Operand::Bias], self.pack(first));
+            Surfaces { input: from, out: to(), add: to() }
+        };
         let sizes = [input, out].map(|shape| [shape.h(), shape.w()]);
-        operands[Operand::Scratch.index()] = self.winograd_scratch(&stages.spatial, sizes);
-        self.step_of(id, Part::Spatial, b, operands);
+        if let Some((run, patches)) = self.shared_planes(&stages.spatial, sizes) {
+            let surfaces = surfaces(Index::Constant(0));
+            self.winograd_steps(id, (&stages.spatial, &run), (&patches, &surfaces), operands);
+        } else {
+            let mut b = NestBuilder::new();
+            b.divide(batch, |b, image| {
+                let format = ((input, out), Format::F32);
+                self.spatial_units(b, &stages.spatial, format, &surfaces(image));
+            });
+            operands[Operand::Scratch.index()] = self.winograd_scratch(&stages.spatial, sizes);
+            self.step_of(id, Part::Spatial, b, operands);
+        }
 
         let pixels = out.pixels() as u32;
         let fewest = (pixels / PIXELS_OF_BLOCK).clamp(1, self.program.options.threads.saturating_mul(2));

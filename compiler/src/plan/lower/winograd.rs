@@ -1,16 +1,20 @@
-//! Convolutions of 3x3 taps by Winograd's method: a block of patches is transformed into planes in scratch memory, each plane is
-//! multiplied by weights like a map of pixels, and the sums are transformed into results.
+//! Convolutions of 3x3 taps by Winograd's method: patches are transformed into planes, each plane is multiplied by weights like
+//! a map of pixels, and the sums are transformed into results.
+//!
+//! Either a unit of work does all of that for a segment and a block of patches, with planes in scratch memory, or each is a step
+//! of its own, so that threads share planes and each weight is read once.
 
 use super::conv::{Job, PanelRun, Run, Start, TileShape, one_row};
 use super::place::{Surface, Surfaces};
-use super::{LARGEST_TILE, Planner, STEP_LIMIT};
-use crate::graph::{Activation, Conv, Pads, Partition, Post, Window};
+use super::tiles::takes_tiles;
+use super::{LARGEST_TILE, Operands, Planner, STEP_LIMIT};
+use crate::graph::{Activation, Conv, Node, NodeId, Op, Pads, Partition, Post, Window};
 use crate::kernels::Descriptor;
-use crate::kernels::winograd::{INPUTS, InputPatches, OutputPatches, PATCH, PLANES, TAPS};
-use crate::plan::Place;
+use crate::kernels::winograd::{self, INPUTS, InputPatches, OutputPatches, PATCH, PLANES, TAPS};
 use crate::plan::forms::{self, FormRun};
-use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
+use crate::plan::nest::{Argument, Index, NestBuilder, Offset, Operand};
 use crate::plan::windows::{BlockRun, TileRun, block_count, block_runs, tile_runs};
+use crate::plan::{Part, Place, PlanOptions, Region};
 use crate::target::Target;
 use crate::vector::F32;
 
@@ -46,34 +50,72 @@ impl WinogradRun {
         let biases = i64::from(PLANES) * i64::from(self.channels.1.next_multiple_of(lanes));
         [biases * i64::from(self.channels.0), biases]
     }
-}
 
-/// Planes of a block of patches, behind each other. Distances are in bytes.
-#[derive(Clone, Copy)]
-struct PlaneSet {
-    origin: u64,
-    patch: u64,
-    plane: u64,
-}
-
-impl PlaneSet {
-    fn new(target: Target, channels: u32, (origin, patches): (u64, u64)) -> Self {
-        let patch = target.pixel_bytes(channels);
-        Self { origin, patch, plane: (patches * patch).next_multiple_of(4096) + SHIFT }
+    /// Maps, moved to the channels of a segment.
+    fn surfaces(&self, surfaces: &Surfaces, segment: Index) -> Surfaces {
+        let moved = |surface: &Surface, start: i64, channels: u32| {
+            let surface = surface.channel(start);
+            let origin = surface.origin.clone().along(segment, i64::from(channels) * i64::from(F32));
+            Surface { origin, ..surface }
+        };
+        let (ic, oc) = self.channels;
+        Surfaces {
+            input: moved(&surfaces.input, self.at.input, ic),
+            out: moved(&surfaces.out, self.at.output, oc),
+            add: moved(&surfaces.add, self.at.output, oc),
+        }
     }
 
+    /// The panels of the products of a segment's planes.
+    fn panels(&self, lanes: u32, patches: &Patches, segment: Index) -> Vec<PanelRun> {
+        let at = Start { input: 0, output: 0, ..self.at };
+        let around = (segment, self.constants(lanes));
+        let distances = [patches.inputs.plane, patches.sums.plane].map(|bytes| bytes as i64 / i64::from(F32));
+        PanelRun::of_planes(self.channels, (self.vectors, lanes), (at, around), distances)
+    }
+}
+
+/// Planes behind each other, a value of each patch in every one. Distances are in bytes.
+#[derive(Clone, Copy)]
+struct Planes {
+    operand: Operand,
+    origin: u64,
+    /// Between neighbouring patches of a row, and between rows of patches.
+    patch: u64,
+    row: u64,
+    plane: u64,
+    /// Between segments; 0 where there are only the planes of one.
+    segment: u64,
+}
+
+impl Planes {
+    /// The planes of so many rows of patches of a segment in scratch memory.
+    fn of_block(target: Target, channels: u32, origin: u64, [rows, columns]: [u32; 2]) -> Self {
+        let patch = target.pixel_bytes(channels);
+        let row = u64::from(columns) * patch;
+        let plane = (u64::from(rows) * row).next_multiple_of(4096) + SHIFT;
+        Self { operand: Operand::Scratch, origin, patch, row, plane, segment: 0 }
+    }
+
+    /// First byte behind the planes of a segment.
     fn end(&self) -> u64 {
         self.origin + u64::from(PLANES) * self.plane
     }
 
-    /// The first plane as a row of pixels.
-    fn surface(&self) -> Surface {
-        let (origin, pixel) = (Offset::bytes(self.origin as i64), self.patch as i64);
-        Surface { operand: Operand::Scratch, origin, pixel, row: pixel }
+    /// The planes of all segments at the start of an operand.
+    fn of_segments(self, operand: Operand) -> Self {
+        Self { operand, origin: 0, segment: u64::from(PLANES) * self.plane, ..self }
+    }
+
+    /// The first plane of a segment as a map of patches.
+    fn surface(&self, segment: Index) -> Surface {
+        let origin = Offset::bytes(self.origin as i64).along(segment, self.segment as i64);
+        Surface { operand: self.operand, origin, pixel: self.patch as i64, row: self.row as i64 }
     }
 }
 
-/// The patches of a map, and how their blocks lie in scratch memory.
+/// The patches of a map, and planes of them.
+#[derive(Clone)]
 pub(super) struct Patches {
     /// What a patch is of the input.
     window: Window,
@@ -85,14 +127,44 @@ pub(super) struct Patches {
     columns: u32,
     /// Blocks of rows of patches.
     blocks: u32,
-    inputs: PlaneSet,
-    sums: PlaneSet,
+    inputs: Planes,
+    sums: Planes,
 }
 
-/// Whether a window is one of those that Winograd's method is for.
-pub(super) fn fits(window: &Window) -> bool {
-    let Window { kernel, strides, dilation, .. } = *window;
+/// Whether Winograd's method is for a convolution's windows, its narrowest segment, and its map of results: of few patches it would
+/// wait for its weights, which are 16 for 9, unless these stay in a cache.
+pub(super) fn suits(conv: &Conv, out: [u32; 2], target: Target) -> bool {
+    let Window { kernel, strides, dilation, .. } = conv.window;
+    let narrowest = conv.partition.inputs().iter().chain(conv.partition.outputs()).min();
+    let weights = conv.partition.products().saturating_mul(u64::from(PLANES) * F32 as u64);
+    let [rows, columns] = winograd::patches(out);
     (kernel, strides, dilation) == ([TAPS; 2], [1; 2], [1; 2])
+        && narrowest.is_some_and(|&channels| channels >= target.lanes)
+        && (u64::from(rows) * u64::from(columns) >= u64::from(FEWEST_PATCHES)
+            || weights <= u64::from(target.cache_bytes / 2))
+}
+
+/// About as many multiply-adds as the transformations of a patch take time for each input channel, and for each output channel.
+const TRANSFORMATIONS: [u64; 2] = [80, 44];
+
+/// What Winograd's method saves of a node's first convolution where whole maps are computed, as multiply-adds of the same time; 0
+/// where it does not suit.
+pub fn winograd_saves(node: &Node, options: &PlanOptions, target: Target) -> u64 {
+    let conv = match &node.op {
+        Op::Conv(conv) => conv,
+        Op::Separable(parts) => &parts.spatial,
+        _ => return 0,
+    };
+    let out = [node.shape.h(), node.shape.w()];
+    if !suits(conv, out, target) || takes_tiles(node, conv, options, target) {
+        return 0;
+    }
+    let [rows, columns] = winograd::patches(out).map(u64::from);
+    let channels = [conv.partition.ic(), conv.partition.oc()].map(u64::from);
+    let [of_input, of_output] = [0, 1].map(|side| TRANSFORMATIONS[side].saturating_mul(channels[side]));
+    let transformations = rows.saturating_mul(columns).saturating_mul(of_input.saturating_add(of_output));
+    let products = conv.partition.products().saturating_mul(winograd::products_saved(out));
+    products.saturating_sub(transformations)
 }
 
 impl Patches {
@@ -106,6 +178,22 @@ impl Patches {
     fn inside(&self, axis: usize, first: u32) -> u32 {
         PATCH.min(self.out[axis] - PATCH * first)
     }
+
+    /// The patches of a row, those with the same columns inside the image together.
+    fn in_row(&self) -> Vec<TileRun> {
+        tile_runs(&self.window, self.input[1], self.columns, 1)
+    }
+
+    /// The rows of patches in so many blocks.
+    fn blocks(&self, blocks: u32) -> Vec<BlockRun> {
+        block_runs(&self.window, self.input[0], self.rows, blocks)
+    }
+}
+
+/// A surface of pixels, moved to those of a block of patches.
+fn pixels(surface: &Surface, block: &BlockRun, number: Index) -> Surface {
+    let two_rows = Surface { row: i64::from(PATCH) * surface.row, ..surface.clone() };
+    Surface { row: surface.row, ..two_rows.block(block, number, 1) }
 }
 
 impl Planner<'_> {
@@ -118,16 +206,16 @@ impl Planner<'_> {
         [input, out]: [[u32; 2]; 2],
     ) -> Option<Patches> {
         let target = self.program.target;
-        let [rows, columns] = out.map(|results| results.div_ceil(PATCH));
+        let [rows, columns] = winograd::patches(out);
         let patch = u64::from(PLANES) * (target.pixel_bytes(ic) + target.pixel_bytes(oc));
         let row = patch * u64::from(columns);
         if row > STEP_LIMIT / 2 {
             return None;
         }
         let blocks = self.patch_blocks(segments, (rows, columns), row);
-        let patches = u64::from(rows.div_ceil(blocks)) * u64::from(columns);
-        let inputs = PlaneSet::new(target, ic, (0, patches));
-        let sums = PlaneSet::new(target, oc, (inputs.end(), patches));
+        let of_block = [rows.div_ceil(blocks), columns];
+        let inputs = Planes::of_block(target, ic, 0, of_block);
+        let sums = Planes::of_block(target, oc, inputs.end(), of_block);
         let Pads { top, left, .. } = conv.window.pads;
         let window = Window {
             kernel: [INPUTS; 2],
@@ -139,15 +227,16 @@ impl Planner<'_> {
         (patches.end(target) <= STEP_LIMIT).then_some(patches)
     }
 
-    /// How many blocks the rows of patches are cut into: as many as fit into the cache, unless they had too few patches, and
-    /// enough for all threads.
+    /// How many blocks the rows of patches are cut into: as many as leave half of the cache to all else and make enough units of
+    /// work, unless they had too few patches, but one for each thread.
     fn patch_blocks(&self, segments: u32, (rows, columns): (u32, u32), row_bytes: u64) -> u32 {
-        let fitting = block_count(rows, row_bytes, self.program.target.cache_bytes, 1);
+        let (threads, images) = (self.program.options.threads, self.program.options.batch);
+        let units_of = |units: u32| units.div_ceil(segments.max(1));
+        let cache_bytes = self.program.target.cache_bytes;
+        let wanted = block_count(rows, row_bytes, cache_bytes / 2, units_of(self.fewest_units(images)));
         let most = (rows.saturating_mul(columns) / FEWEST_PATCHES).max(1);
         let limit = u32::try_from(STEP_LIMIT / 2 / row_bytes.max(1)).unwrap_or(u32::MAX).max(1);
-        let images = self.program.options.batch;
-        let enough = self.fewest_units(images).div_ceil(segments.max(1));
-        fitting.min(most).max(enough).max(rows.div_ceil(limit)).min(rows)
+        wanted.min(most).max(units_of(threads.div_ceil(images))).max(rows.div_ceil(limit)).min(rows)
     }
 
     /// The scratch memory that the runs of a convolution by Winograd's method take, if there are any.
@@ -171,146 +260,254 @@ impl Planner<'_> {
         surfaces: &Surfaces,
     ) {
         let Some(patches) = self.patches(job.conv, (run.segments, run.channels), sizes) else { return };
-        let two_rows = |surface: &Surface| Surface { row: i64::from(PATCH) * surface.row, ..surface.clone() };
-        for block in block_runs(&patches.window, patches.input[0], patches.rows, patches.blocks) {
+        let lanes = self.program.target.lanes;
+        for block in patches.blocks(patches.blocks) {
             b.units(block.blocks.clone(), run.segments, |b, [number, segment]| {
-                let moved = |surface: &Surface, start: i64, channels: u32| {
-                    let surface = two_rows(&surface.channel(start)).block(&block, number, 1);
-                    let origin = surface.origin.along(segment, i64::from(channels) * i64::from(F32));
-                    Surface { origin, row: surface.row / i64::from(PATCH), ..surface }
-                };
-                let (ic, oc) = run.channels;
+                let here = run.surfaces(surfaces, segment);
                 let here = Surfaces {
-                    input: moved(&surfaces.input, run.at.input, ic),
-                    out: moved(&surfaces.out, run.at.output, oc),
-                    add: moved(&surfaces.add, run.at.output, oc),
+                    input: pixels(&here.input, &block, number),
+                    out: pixels(&here.out, &block, number),
+                    add: pixels(&here.add, &block, number),
                 };
-                self.transform_inputs(b, (job, run), (&patches, &block), &here.input);
-                self.multiply_planes(b, (job, run), (&patches, &block), segment);
-                self.transform_sums(b, (job, run), (&patches, &block), &here);
+                let [inputs, sums] = [patches.inputs, patches.sums].map(|planes| planes.surface(segment));
+                self.transform_inputs(b, (job, run), (&patches, &block), [&here.input, &inputs]);
+                for panels in run.panels(lanes, &patches, segment) {
+                    let column = block.rows * patches.columns;
+                    b.repeat(0..PLANES, |b, plane| {
+                        self.multiply_plane(b, (job, run), (&panels, plane), (column, [&inputs, &sums]));
+                    });
+                }
+                self.transform_sums(b, (job, run), (&patches, &block), (&sums, &here));
             });
         }
     }
 
+    /// The only run of a convolution with its patches, if it is one by Winograd's method whose planes threads should share:
+    /// if each thread had patches of its own, all would read the same weights, which takes longer than to pass planes on.
+    pub(super) fn shared_planes(
+        &self,
+        job: &Job<'_>,
+        sizes: [[u32; 2]; 2],
+    ) -> Option<(WinogradRun, Patches)> {
+        let (target, options) = (self.program.target, self.program.options);
+        let [Run::Winograd(run)] = <[Run; 1]>::try_from(job.all_runs(target.lanes)).ok()? else {
+            return None;
+        };
+        let patches = self.patches(job.conv, (run.segments, run.channels), sizes)?;
+        let whole = [patches.rows, patches.columns];
+        let [inputs, sums] = [(run.channels.0, Operand::In), (run.channels.1, Operand::Out)]
+            .map(|(channels, operand)| Planes::of_block(target, channels, 0, whole).of_segments(operand));
+        let passed = inputs.segment + sums.segment;
+        let read_again = run.constants(target.lanes)[0] as u64 * 4 * u64::from(patches.blocks - 1);
+        let is_shared = options.threads > 1
+            && options.batch == 1
+            && passed * u64::from(run.segments) <= STEP_LIMIT
+            && read_again > 2 * passed;
+        is_shared.then_some((run, Patches { inputs, sums, ..patches }))
+    }
+
+    /// A convolution by Winograd's method as three steps, with operands of all of it.
+    pub(super) fn winograd_steps(
+        &mut self,
+        id: NodeId,
+        (job, run): (&Job<'_>, &WinogradRun),
+        (patches, surfaces): (&Patches, &Surfaces),
+        operands: Operands,
+    ) {
+        let slack = u64::from(self.program.target.vector_bytes());
+        let [inputs, sums] = [patches.inputs, patches.sums]
+            .map(|planes| (planes.segment * u64::from(run.segments) + slack).next_multiple_of(4096));
+        // Input and result may themselves be what one step leaves to the next.
+        let ends = operands.iter().flatten().filter(|place| place.region == Region::Arena);
+        let taken = ends.map(|place| place.offset + place.bytes).max().unwrap_or(0);
+        let taken = taken.saturating_sub(self.values.arena_bytes);
+        let memory = self.between_steps(taken + inputs + sums);
+        let offset = memory.offset + taken;
+        let (inputs, sums) = (
+            Place { offset, bytes: inputs, ..memory },
+            Place { offset: offset + inputs, bytes: sums, ..memory },
+        );
+        let with = |names: [(Operand, Place); 2]| {
+            let mut operands = operands;
+            names.into_iter().for_each(|(name, place)| operands[name.index()] = Some(place));
+            operands
+        };
+        let nest = self.nest_of_inputs((job, run), patches, surfaces);
+        self.step_of(id, Part::Patches, nest, with([(Operand::Out, inputs), (Operand::Add, inputs)]));
+        let nest = self.nest_of_products((job, run), patches);
+        self.step_of(id, Part::Planes, nest, with([(Operand::In, inputs), (Operand::Out, sums)]));
+        let nest = self.nest_of_results((job, run), patches, surfaces);
+        self.step_of(id, Part::Results, nest, with([(Operand::In, sums), (Operand::In, sums)]));
+    }
+
+    /// Blocks of rows of patches for steps that only transform them.
+    fn transformed_blocks(&self, patches: &Patches, segments: u32) -> Vec<BlockRun> {
+        let blocks = self.fewest_units(1).div_ceil(segments).min(patches.rows);
+        patches.blocks(blocks)
+    }
+
+    fn nest_of_inputs(
+        &mut self,
+        (job, run): (&Job<'_>, &WinogradRun),
+        patches: &Patches,
+        surfaces: &Surfaces,
+    ) -> NestBuilder {
+        let planes = Planes { operand: Operand::Out, ..patches.inputs };
+        let mut b = NestBuilder::new();
+        b.divide(1, |b, _| {
+            for block in self.transformed_blocks(patches, run.segments) {
+                b.units(block.blocks.clone(), run.segments, |b, [number, segment]| {
+                    let from = pixels(&run.surfaces(surfaces, segment).input, &block, number);
+                    let to = planes.surface(segment).block(&block, number, 1);
+                    self.transform_inputs(b, (job, run), (patches, &block), [&from, &to]);
+                });
+            }
+        });
+        b
+    }
+
+    /// The products: a unit for each plane of each segment.
+    fn nest_of_products(&mut self, (job, run): (&Job<'_>, &WinogradRun), patches: &Patches) -> NestBuilder {
+        let lanes = self.program.target.lanes;
+        let mut b = NestBuilder::new();
+        b.divide(1, |b, _| {
+            b.units(0..run.segments, PLANES, |b, [segment, plane]| {
+                let [inputs, sums] = [patches.inputs, patches.sums].map(|planes| planes.surface(segment));
+                for panels in run.panels(lanes, patches, segment) {
+                    let column = patches.rows * patches.columns;
+                    self.multiply_plane(b, (job, run), (&panels, plane), (column, [&inputs, &sums]));
+                }
+            });
+        });
+        b
+    }
+
+    fn nest_of_results(
+        &mut self,
+        (job, run): (&Job<'_>, &WinogradRun),
+        patches: &Patches,
+        surfaces: &Surfaces,
+    ) -> NestBuilder {
+        let planes = Planes { operand: Operand::In, ..patches.sums };
+        let mut b = NestBuilder::new();
+        b.divide(1, |b, _| {
+            for block in self.transformed_blocks(patches, run.segments) {
+                b.units(block.blocks.clone(), run.segments, |b, [number, segment]| {
+                    let from = planes.surface(segment).block(&block, number, 1);
+                    let Surfaces { input, out, add } = run.surfaces(surfaces, segment);
+                    let [out, add] = [out, add].map(|surface| pixels(&surface, &block, number));
+                    self.transform_sums(
+                        b,
+                        (job, run),
+                        (patches, &block),
+                        (&from, &Surfaces { input, out, add }),
+                    );
+                });
+            }
+        });
+        b
+    }
+
+    /// The inputs of a block of patches into planes.
     fn transform_inputs(
         &mut self,
         b: &mut NestBuilder,
         (job, run): (&Job<'_>, &WinogradRun),
         (patches, block): (&Patches, &BlockRun),
-        input: &Surface,
+        [input, planes]: [&Surface; 2],
     ) {
         let Pads { top, left, .. } = patches.window.pads;
-        let to = patches.inputs.surface();
-        for rows in &block.runs {
-            for tiles in patches.in_row() {
-                let descriptor = InputPatches {
-                    lanes: self.program.target.lanes,
-                    channels: run.channels.0,
-                    rows: rows.taps.clone(),
-                    columns: tiles.clip.0[0].clone(),
-                    pixel: input.pixel as i32,
-                    row: input.row as i32,
-                    patch: patches.inputs.patch as i32,
-                    plane: patches.inputs.plane as i32,
-                    load: job.load,
-                };
-                let kernel = self.kernel(Descriptor::WinogradInput(descriptor));
-                let first_row = i64::from(PATCH * rows.first + rows.taps.start) - i64::from(top);
-                let first_pixel = i64::from(PATCH * tiles.first) - i64::from(left);
-                let first_patch = i64::from(rows.first * patches.columns + tiles.first) * to.pixel;
-                b.repeat(0..rows.count, |b, row| {
-                    let from = input.at(|origin| {
-                        let start = origin.plus(first_row * input.row + first_pixel * input.pixel);
-                        start.along(row, i64::from(PATCH) * input.row)
-                    });
-                    let to = to.at(|origin| {
-                        origin.plus(first_patch).along(row, i64::from(patches.columns) * to.pixel)
-                    });
-                    b.call(kernel, vec![from, to], Some(tiles.count));
+        for (rows, tiles) in
+            block.runs.iter().flat_map(|rows| patches.in_row().into_iter().map(move |t| (rows, t)))
+        {
+            let descriptor = InputPatches {
+                lanes: self.program.target.lanes,
+                channels: run.channels.0,
+                rows: rows.taps.clone(),
+                columns: tiles.clip.0[0].clone(),
+                pixel: input.pixel as i32,
+                row: input.row as i32,
+                patch: planes.pixel as i32,
+                plane: patches.inputs.plane as i32,
+                load: job.load,
+            };
+            let kernel = self.kernel(Descriptor::WinogradInput(descriptor));
+            let first_row = i64::from(PATCH * rows.first + rows.taps.start) - i64::from(top);
+            let first_pixel = i64::from(PATCH * tiles.first) - i64::from(left);
+            b.repeat(0..rows.count, |b, row| {
+                let from = input.at(|origin| {
+                    let start = origin.plus(first_row * input.row + first_pixel * input.pixel);
+                    start.along(row, i64::from(PATCH) * input.row)
                 });
-            }
+                let to = first_patch(planes, [rows.first, tiles.first], row);
+                b.call(kernel, vec![from, to], Some(tiles.count));
+            });
         }
     }
 
-    /// The products of all planes of a block with a segment's weights.
-    fn multiply_planes(
+    /// The products of `patches` patches of a plane with some of a segment's weights; `inputs` and `sums` are the first plane.
+    fn multiply_plane(
         &mut self,
         b: &mut NestBuilder,
         (job, run): (&Job<'_>, &WinogradRun),
-        (patches, block): (&Patches, &BlockRun),
-        segment: Index,
+        (panels, plane): (&PanelRun, Index),
+        (patches, [inputs, sums]): (u32, [&Surface; 2]),
     ) {
-        let (ic, oc) = run.channels;
         let planes = PLANES as usize;
-        let partition = Partition::new(vec![ic; planes], vec![oc; planes]);
+        let partition = Partition::new(vec![run.channels.0; planes], vec![run.channels.1; planes]);
         let conv = Conv { window: Window::POINT, partition, parts: Vec::new() };
-        let products = Job {
-            conv: &conv,
-            load: Activation::Linear,
-            post: &[],
-            forms: Vec::new(),
-            shape: TileShape { row: LARGEST_TILE as u32, vectors: run.vectors },
-            ..*job
-        };
-        let lanes = self.program.target.lanes;
-        let [weights, biases] = run.constants(lanes);
-        let at = Start { input: 0, output: 0, ..run.at };
-        let moved = (segment, [weights, biases]);
-        let distances = [patches.inputs.plane, patches.sums.plane].map(|bytes| bytes as i64 / i64::from(F32));
-        let (widths, pixels) = one_row(block.rows * patches.columns);
-        let sums = patches.sums.surface();
-        let surfaces = Surfaces { input: patches.inputs.surface(), out: sums.clone(), add: sums };
-        for run in PanelRun::of_planes((ic, oc), (products.shape.vectors, lanes), (at, moved), distances) {
-            products.run(self, b, &Run::Panels(run), (widths, &pixels, &surfaces));
-        }
+        let shape = TileShape { row: LARGEST_TILE as u32, vectors: run.vectors };
+        let (load, post, forms) = (Activation::Linear, &[][..], Vec::new());
+        let products = Job { conv: &conv, load, post, forms, shape, ..*job };
+        let (widths, column) = one_row(patches);
+        let surfaces = Surfaces { input: inputs.clone(), out: sums.clone(), add: sums.clone() };
+        products.panels_of_block(self, b, (panels, plane), (widths, &column, &surfaces));
     }
 
+    /// The sums of a block of patches into results.
     fn transform_sums(
         &mut self,
         b: &mut NestBuilder,
         (job, run): (&Job<'_>, &WinogradRun),
         (patches, block): (&Patches, &BlockRun),
-        Surfaces { out, add, .. }: &Surfaces,
+        (planes, Surfaces { out, add, .. }): (&Surface, &Surfaces),
     ) {
-        let sums = patches.sums.surface();
         let adds = job.post.contains(&Post::Add);
-        for rows in &block.runs {
-            for tiles in patches.in_row() {
-                let first_row = block.first_row + rows.first;
-                let descriptor = OutputPatches {
-                    lanes: self.program.target.lanes,
-                    channels: run.channels.1,
-                    last_lanes: run.last_lanes,
-                    inside: [patches.inside(0, first_row), patches.inside(1, tiles.first)],
-                    patch: patches.sums.patch as i32,
-                    plane: patches.sums.plane as i32,
-                    out: [out.row as i32, out.pixel as i32],
-                    add: if adds { [add.row as i32, add.pixel as i32] } else { [0; 2] },
-                    post: job.post.to_vec(),
+        for (rows, tiles) in
+            block.runs.iter().flat_map(|rows| patches.in_row().into_iter().map(move |t| (rows, t)))
+        {
+            let first_row = block.first_row + rows.first;
+            let descriptor = OutputPatches {
+                lanes: self.program.target.lanes,
+                channels: run.channels.1,
+                last_lanes: run.last_lanes,
+                inside: [patches.inside(0, first_row), patches.inside(1, tiles.first)],
+                patch: planes.pixel as i32,
+                plane: patches.sums.plane as i32,
+                out: [out.row as i32, out.pixel as i32],
+                add: if adds { [add.row as i32, add.pixel as i32] } else { [0; 2] },
+                post: job.post.to_vec(),
+            };
+            let kernel = self.kernel(Descriptor::WinogradOutput(descriptor));
+            let first = [rows.first, tiles.first].map(|first| i64::from(PATCH * first));
+            b.repeat(0..rows.count, |b, row| {
+                let results = |surface: &Surface| {
+                    surface.at(|origin| {
+                        let start = origin.plus(first[0] * surface.row + first[1] * surface.pixel);
+                        start.along(row, i64::from(PATCH) * surface.row)
+                    })
                 };
-                let kernel = self.kernel(Descriptor::WinogradOutput(descriptor));
-                let first_patch = i64::from(rows.first * patches.columns + tiles.first) * sums.pixel;
-                b.repeat(0..rows.count, |b, row| {
-                    let from = sums.at(|origin| {
-                        origin.plus(first_patch).along(row, i64::from(patches.columns) * sums.pixel)
-                    });
-                    let results = |surface: &Surface| {
-                        let first = [rows.first, tiles.first].map(|first| i64::from(PATCH * first));
-                        surface.at(|origin| {
-                            let start = origin.plus(first[0] * surface.row + first[1] * surface.pixel);
-                            start.along(row, i64::from(PATCH) * surface.row)
-                        })
-                    };
-                    b.call(kernel, vec![from, results(out), results(add)], Some(tiles.count));
-                });
-            }
+                let from = first_patch(planes, [rows.first, tiles.first], row);
+                b.call(kernel, vec![from, results(out), results(add)], Some(tiles.count));
+            });
         }
     }
 }
 
-impl Patches {
-    /// The patches of a row, those with the same columns inside the image together.
-    fn in_row(&self) -> Vec<TileRun> {
-        tile_runs(&self.window, self.input[1], self.columns, 1)
-    }
+/// The first of some patches next to each other in the first plane, `row` rows behind the first of theirs.
+fn first_patch(planes: &Surface, [first_row, first]: [u32; 2], row: Index) -> Argument {
+    planes.at(|origin| {
+        let start = origin.plus(i64::from(first_row) * planes.row + i64::from(first) * planes.pixel);
+        start.along(row, planes.row)
+    })
 }
