@@ -379,7 +379,7 @@ impl Job<'_> {
             return 0;
         }
         let lines = panel.div_ceil(CACHE_LINE as u64 * u64::from(tiles.max(1)));
-        if lines * 2 <= products { lines as u32 } else { 0 }
+        if lines <= products { lines as u32 } else { 0 }
     }
 
     /// All panels of a block of rows.
