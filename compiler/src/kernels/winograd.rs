@@ -42,16 +42,23 @@ pub fn products_saved(results: [u32; 2]) -> u64 {
 const OF_INPUTS: [(usize, usize, BinaryOp); INPUTS as usize] =
     [(0, 2, BinaryOp::Sub), (1, 2, BinaryOp::Add), (2, 1, BinaryOp::Sub), (1, 3, BinaryOp::Sub)];
 
-/// The transformed weights of a kernel of 3x3 taps, plane by plane.
+/// The transformed weights of some kernels of 3x3 taps, row by row of taps and plane by plane.
 #[inline(always)]
-pub fn transform_weights(taps: [[f64; TAPS as usize]; TAPS as usize]) -> [f64; PLANES as usize] {
-    let line = |[first, middle, last]: [f64; 3]| {
-        let sum = (first + last) / 2.0;
-        [first, sum + middle / 2.0, sum - middle / 2.0, last]
-    };
-    let columns = [0, 1, 2].map(|column| line(taps.map(|row| row[column])));
-    let rows = [0, 1, 2, 3].map(|row| line(columns.map(|column| column[row])));
+pub fn transform_weights<const N: usize>(taps: &[[f64; N]; 9]) -> [[f64; N]; PLANES as usize] {
+    let columns = [0, 1, 2].map(|column| line([0, 3, 6].map(|row| &taps[row + column])));
+    let rows = [0, 1, 2, 3].map(|row| line([0, 1, 2].map(|column: usize| &columns[column][row])));
     std::array::from_fn(|plane| rows[plane / 4][plane % 4])
+}
+
+/// Three taps in a line, transformed.
+#[inline(always)]
+fn line<const N: usize>([first, middle, last]: [&[f64; N]; 3]) -> [[f64; N]; INPUTS as usize] {
+    let mut values = [*first, [0.0; N], [0.0; N], *last];
+    for kernel in 0..N {
+        let (sum, middle) = ((first[kernel] + last[kernel]) / 2.0, middle[kernel] / 2.0);
+        (values[1][kernel], values[2][kernel]) = (sum + middle, sum - middle);
+    }
+    values
 }
 
 /// What the transformation of inputs depends on. The `rows` count is the number of patches, neighbours in a row; `in` points
@@ -324,8 +331,12 @@ mod tests {
         let (lanes, channels, pixel, row, patch, plane) = (4, 4, 16, 64, 16, 16);
         let kernel = InputPatches { lanes, channels, rows, columns, pixel, row, patch, plane, load };
         let transformed = evaluate(&kernel.generate(), &inputs, 16);
-        let products: Vec<f64> =
-            transformed.iter().zip(transform_weights(taps)).map(|(input, weight)| input * weight).collect();
+        let flat = std::array::from_fn(|tap| [taps[tap / 3][tap % 3]]);
+        let products: Vec<f64> = transformed
+            .iter()
+            .zip(transform_weights(&flat))
+            .map(|(input, [weight])| input * weight)
+            .collect();
         let results = evaluate(&whole_patch().generate(), &products, 4);
         let expected = |row: usize, column: usize| -> f64 {
             let product =

@@ -352,15 +352,8 @@ impl WeightPanel for PlanesPanel<'_> {
 /// The weights of each tap from an input to some outputs, transformed by Winograd's method: see [`mod@winograd`].
 #[inline(always)]
 fn transformed(taps: &[[f32; TOGETHER]; 9]) -> [[f32; TOGETHER]; winograd::PLANES as usize] {
-    let mut planes = [[0.0; TOGETHER]; winograd::PLANES as usize];
-    for output in 0..TOGETHER {
-        let tap = |row: usize, column: usize| f64::from(taps[3 * row + column][output]);
-        let rows = [0, 1, 2].map(|row| [tap(row, 0), tap(row, 1), tap(row, 2)]);
-        for (plane, weight) in planes.iter_mut().zip(winograd::transform_weights(rows)) {
-            plane[output] = weight as f32;
-        }
-    }
-    planes
+    let planes = winograd::transform_weights(&taps.map(|weights| weights.map(f64::from)));
+    planes.map(|weights| weights.map(|weight| weight as f32))
 }
 
 /// The first of each [`ROWS`] inputs, tap by tap.
