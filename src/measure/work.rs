@@ -124,7 +124,8 @@ fn bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
     let input = read(Operand::In).map_or_else(|| left(Operand::In), size);
     let output = match step.part {
         _ if node.op == Op::Concat => input,
-        Part::Activation | Part::Spatial | Part::Windows | Part::Patches | Part::Planes => left(Operand::Out),
+        Part::Activation | Part::Spatial | Part::Windows => left(Operand::Out),
+        Part::Patches | Part::Planes | Part::Results => left(Operand::Out),
         _ => size(step.node),
     };
     let packed = step.operands.iter().flatten().filter(|place| place.region == Region::Constants);

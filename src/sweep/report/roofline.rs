@@ -48,9 +48,16 @@ fn caption(point: &Point) -> String {
             " What runs in vectors of f32 values, such as depthwise layers, reaches the dashed line at most."
         }
     };
+    let saving = match point.steps.iter().any(|step| step.saved_macs > 0) {
+        true => {
+            " Above the peak can be convolutions by Winograd's method, which takes fewer products than their speed \
+             counts."
+        }
+        false => "",
+    };
     format!(
         "Each mark is a layer as it runs; its area grows with its share of the time. Above the slope of memory are \
-         layers that find their data in caches.{vectors}{rest}"
+         layers that find their data in caches.{saving}{vectors}{rest}"
     )
 }
 

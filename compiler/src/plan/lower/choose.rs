@@ -2,7 +2,7 @@
 
 use super::conv::{Job, Run, tile_shape};
 use super::place::{Surface, Surfaces, Widths};
-use super::{LARGEST_TILE, Planner, segments, winograd};
+use super::{LARGEST_TILE, Planner, STEP_LIMIT, segments, winograd};
 use crate::graph::{Activation, NodeId, Post, Shape, Window};
 use crate::kernels::segments as segments_kernel;
 use crate::plan::forms::{Candidate, Choice, Form, Panels, Segment, Taps, equal_segments, form_runs, sizes};
@@ -34,6 +34,7 @@ pub(super) struct Question {
 impl Planner<'_> {
     /// Chooses the form of each run of equal segments of a convolution from a map to another.
     pub(super) fn choose_forms(&mut self, id: NodeId, job: &mut Job<'_>, shapes: (Shape, Shape)) {
+        job.of_maps &= self.rows_are_near(id);
         for (run, segments) in equal_segments(&job.conv.partition).into_iter().enumerate() {
             let candidates = self.candidates(job, &segments, job.forms[run], shapes);
             if let [_, _, ..] = candidates[..] {
@@ -77,6 +78,12 @@ impl Planner<'_> {
         let candidates: Vec<Candidate> = candidates.collect();
         self.candidates.insert(question, candidates.clone());
         candidates
+    }
+
+    /// Whether kernels can reach the next row of each map that a node reads or writes.
+    fn rows_are_near(&self, id: NodeId) -> bool {
+        let values = self.graph.node(id).inputs.iter().chain([&id]);
+        values.copied().all(|value| self.view(value).row() <= STEP_LIMIT)
     }
 
     /// Winograd's method for equal segments, where it is possible.

@@ -327,17 +327,22 @@ impl Planner<'_> {
             Place { offset, bytes: inputs, ..memory },
             Place { offset: offset + inputs, bytes: sums, ..memory },
         );
-        let with = |names: [(Operand, Place); 2]| {
+        let [weights, bias] = [job.weights, job.bias].map(|name| (name, operands[name.index()]));
+        let with = |changed: &[(Operand, Option<Place>)]| {
             let mut operands = operands;
-            names.into_iter().for_each(|(name, place)| operands[name.index()] = Some(place));
+            [job.weights, job.bias].iter().for_each(|name| operands[name.index()] = None);
+            changed.iter().for_each(|&(name, place)| operands[name.index()] = place);
             operands
         };
+        let (inputs, sums) = (Some(inputs), Some(sums));
         let nest = self.nest_of_inputs((job, run), patches, surfaces);
-        self.step_of(id, Part::Patches, nest, with([(Operand::Out, inputs), (Operand::Add, inputs)]));
+        self.step_of(id, Part::Patches, nest, with(&[(Operand::Out, inputs), (Operand::Add, inputs)]));
         let nest = self.nest_of_products((job, run), patches);
-        self.step_of(id, Part::Planes, nest, with([(Operand::In, inputs), (Operand::Out, sums)]));
+        let of_products =
+            with(&[(Operand::In, inputs), (Operand::Out, sums), (Operand::Add, sums), weights, bias]);
+        self.step_of(id, Part::Planes, nest, of_products);
         let nest = self.nest_of_results((job, run), patches, surfaces);
-        self.step_of(id, Part::Results, nest, with([(Operand::In, sums), (Operand::In, sums)]));
+        self.step_of(id, Part::Results, nest, with(&[(Operand::In, sums)]));
     }
 
     /// Blocks of rows of patches for steps that only transform them.
