@@ -1,4 +1,5 @@
-//! How batches are divided, when inputs are activated by themselves, what Winograd's method saves, and what is refused because no kernel could reach it.
+//! How batches are divided, when inputs are activated by themselves, what Winograd's method saves, and what is refused because
+//! no kernel could reach it.
 
 mod common;
 
@@ -70,7 +71,7 @@ fn layer_of_taps(size: u32, channels: u32, segments: u32) -> Graph {
     builder.finish(&[layer])
 }
 
-/// What is said to be saved is not executed: kernels have room for the other multiply-adds, and for few more.
+/// What is said to be saved is not executed: 144 and 48 channels are whole vectors, and nothing is done for padding.
 #[test]
 fn winograds_method_saves_products() {
     for (isa, segments) in
@@ -80,11 +81,11 @@ fn winograds_method_saves_products() {
         let program = plan(&graph, Target::of(isa), PlanOptions::default()).unwrap();
         let products = 144 * 144 / u64::from(segments);
         let all = 19 * 19 * 9 * products;
-        let saved: u64 = program.saved_macs(&graph).values().sum();
+        let saved: u64 = program.saved_macs().values().sum();
         assert_eq!(all - saved, 10 * 10 * 16 * products, "{isa}, {segments} segments");
         let counts = program.counts();
         let executed = (counts.multiply_add + counts.multiply_add_memory) * u64::from(program.target.lanes);
-        assert!((all - saved..all).contains(&executed), "{isa}, {segments}: {executed} of {all} - {saved}");
+        assert_eq!(executed, all - saved, "{isa}, {segments} segments");
     }
 }
 
@@ -92,7 +93,7 @@ fn winograds_method_saves_products() {
 fn layers_that_winograds_method_does_not_suit_save_nothing() {
     let saved = |graph: &Graph| {
         let program = plan(graph, Target::of(Isa::Avx512), PlanOptions::default()).unwrap();
-        program.saved_macs(graph).values().sum::<u64>()
+        program.saved_macs().values().sum::<u64>()
     };
     let strided = |strides, kernel: u32| {
         let mut builder = Builder::new(Shape::map(20, 20, 64));

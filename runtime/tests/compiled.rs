@@ -5,7 +5,7 @@ mod common;
 use std::collections::HashMap;
 
 use common::compiled::{bits, constants, precisions, read_values, targets, with_some_cache, write_input};
-use common::graphs::{Builder, cut, random_graph};
+use common::graphs::{Builder, cut, random_graph, window};
 use common::{Random, RandomWeights};
 use proptest::prelude::*;
 use xcc_compiler::graph::{
@@ -13,8 +13,8 @@ use xcc_compiler::graph::{
 };
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::forms::Candidate;
-use xcc_compiler::plan::{PlanOptions, Precision, Program, interpret, plan, plan_with};
-use xcc_compiler::target::Target;
+use xcc_compiler::plan::{Part, PlanOptions, Precision, Program, interpret, plan, plan_with};
+use xcc_compiler::target::{Isa, Target};
 use xcc_runtime::Model;
 use xcc_runtime::reference::{Values, evaluate};
 
@@ -236,7 +236,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 30, ..ProptestConfig::default() })]
 
-    /// Segments of at least a vector, of several sizes, in all ways that the planes of patches can be divided.
+    /// Segments of at least a vector, of several sizes; results that are added to, and parts of others.
     #[test]
     fn convolutions_by_winograds_method_agree(
         pads in [0u32..3, 0..3, 0..3, 0..3],
@@ -251,19 +251,57 @@ proptest! {
         prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
         let sizes = |size: u32| [vec![size; count as usize], vec![size + 1; rest as usize]].concat();
         let partition = Partition::new(sizes(ic), sizes(oc));
-        let mut builder = Builder::new(Shape::map(h, w, partition.ic()));
+        let (inputs, outputs) = (partition.ic(), partition.oc());
+        let mut builder = Builder::new(Shape::map(h, w, inputs));
         let loaded = builder.activation(builder.input(), Activation::ALL[load]);
+        let mut conv = |window, partition| builder.conv(loaded, window, partition, true);
         let result = match kind {
             0 => builder.separable(loaded, window, partition, Activation::ALL[last], 20),
             1 => {
-                let conv = builder.conv(loaded, window, partition, true);
-                let shortcut = builder.conv(loaded, window, Partition::whole(sizes(ic).iter().sum(), sizes(oc).iter().sum()), false);
-                builder.add(&[conv, shortcut])
+                let operands = [conv(window, partition), conv(window, Partition::whole(inputs, outputs))];
+                builder.add(&operands)
             }
-            _ => builder.conv(loaded, window, partition, true),
+            2 => {
+                let operands = [conv(window, Partition::whole(inputs, 32)), conv(window, partition)];
+                builder.concat(&operands)
+            }
+            _ => conv(window, partition),
         };
         let result = builder.activation(result, Activation::ALL[last]);
         check_forms(&builder.finish(&[result]), seed, batch, Some(LAST_FORM));
+    }
+}
+
+/// The parts of steps that a plan for so many threads has.
+fn parts(graph: &Graph, target: Target, threads: u32) -> Vec<Part> {
+    let mut graph = graph.clone();
+    optimize(&mut graph, &PassOptions::default());
+    let options = PlanOptions { threads, ..PlanOptions::default() };
+    plan(&graph, target, options).unwrap().steps.iter().map(|step| step.part).collect()
+}
+
+/// Maps so small that threads share their planes: three steps, one after the other, in memory behind what they read and write.
+#[test]
+fn planes_that_threads_share_agree() {
+    for (seed, (ic, kind)) in (0..).step_by(12).zip([(192, 0), (192, 1), (192, 2), (384, 3)]) {
+        let mut builder = Builder::new(Shape::map(12, 11, ic));
+        let input = builder.activation(builder.input(), Activation::Relu);
+        let window = window(3, 1, 1);
+        let layer = match kind {
+            0 => builder.conv(input, window, Partition::whole(ic, 200), true),
+            1 => builder.separable(input, window, Partition::whole(ic, ic), Activation::Elu, 40),
+            2 => {
+                let layer = builder.conv(builder.input(), window, Partition::whole(ic, ic), true);
+                builder.add(&[layer, builder.input()])
+            }
+            _ => builder.conv(input, window, cut(ic, ic, 2), true),
+        };
+        let result = builder.activation(layer, Activation::Sigmoid);
+        let graph = builder.finish(&[result]);
+        let threads = if kind == 3 { 4 } else { 2 };
+        let parts = parts(&graph, with_some_cache(Target::of(Isa::Avx512), seed), threads);
+        assert!(parts.contains(&Part::Planes), "kind {kind}: {parts:?}");
+        check(&graph, seed, 1);
     }
 }
 

@@ -50,7 +50,7 @@ pub struct StepWork {
 
 /// The work of all steps of `program`, which was planned for `graph`.
 pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
-    let (called, saved) = (of_drivers(program), program.saved_macs(graph));
+    let (called, saved) = (of_drivers(program), program.saved_macs());
     let saved_of = |node: NodeId| saved.get(&node).copied().unwrap_or(0);
     let mut seen = HashSet::new();
     let work = |step: &Step| {
@@ -124,8 +124,8 @@ fn bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
     let input = read(Operand::In).map_or_else(|| left(Operand::In), size);
     let output = match step.part {
         _ if node.op == Op::Concat => input,
-        Part::Activation | Part::Spatial | Part::Windows => left(Operand::Out),
-        Part::Patches | Part::Planes | Part::Results => left(Operand::Out),
+        Part::Activation | Part::Spatial | Part::Windows | Part::Patches | Part::Planes => left(Operand::Out),
+        Part::Results if matches!(node.op, Op::Separable(_)) => left(Operand::Out),
         _ => size(step.node),
     };
     let packed = step.operands.iter().flatten().filter(|place| place.region == Region::Constants);

@@ -76,6 +76,19 @@ fn the_start_is_the_sum_of_its_parts() {
     assert!(reference["pack_ms"].is_null());
 }
 
+/// Towers are merged into layers that the spec does not have, of which Winograd's method computes those of 3x3 taps.
+#[test]
+fn the_share_counts_what_is_computed() {
+    let network = ["bench", "specs/inception_module.xc", "--set", "figure=2", "--set", "size=12"];
+    let options = ["--target", "baseline", "--threads", "1", "--seed", "1", "--iters", "3", "--warmup", "0"];
+    let found = json(&[&network[..], &options, &["--json"]].concat());
+    let number = |key: &str| number(&found, key);
+    assert_eq!(number("saved_macs"), f64::from(3 * 64 * 64 * (9 * 12 * 12 - 16 * 6 * 6)));
+    let computed = number("macs") - number("saved_macs");
+    close(number("peak_share"), number("gflops") / number("peak_gflops") * computed / number("macs"));
+    assert!(output(&[&network[..], &options].concat()).contains("that Winograd's method saves"));
+}
+
 #[test]
 fn json_has_the_keys_that_help_names() {
     let found = json(&[&BENCH[..], &["--json"]].concat());

@@ -4,7 +4,7 @@
 //! 36: sums over input channels are then 16 pointwise convolutions, each of a *plane*, which holds one value of every patch.
 //! The matrices are those of A. Lavin and S. Gray, "Fast Algorithms for Convolutional Neural Networks" (2015). All factors
 //! are 0, 1 or -1 but for those of the weights, some of which are a half, so errors stay near those of plain sums.
-//! An infinity in a patch makes all results of the patch infinities or NaN.
+//! An infinity reaches the results that it would reach otherwise, but may do so as NaN.
 
 use std::fmt;
 use std::ops::Range;
@@ -174,7 +174,7 @@ impl InputPatches {
 pub struct OutputPatches {
     /// f32 values in a vector.
     pub lanes: u32,
-    /// Channels; whole vectors of sums are read.
+    /// Channels, of which whole vectors of sums are read.
     pub channels: u32,
     /// Lanes stored of the last vector.
     pub last_lanes: u32,

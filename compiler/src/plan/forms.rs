@@ -24,7 +24,7 @@ pub enum Form {
     /// As dense blocks, each with panels of its own.
     Panels(Panels),
     /// By Winograd's method, F(2x2, 3x3): 16 products take the place of 36 (see
-    /// [`kernels::winograd`](crate::kernels::winograd)). An infinity or NaN in a patch reaches all its results.
+    /// [`kernels::winograd`](crate::kernels::winograd)). Infinities reach results as NaN.
     Winograd {
         /// Vectors of a panel of the products, as for [`Panels::vectors`].
         vectors: u32,

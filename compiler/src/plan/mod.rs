@@ -252,7 +252,7 @@ pub enum Part {
     Products,
     /// The inputs of a convolution by Winograd's method, transformed.
     Patches,
-    /// The products of such a convolution.
+    /// The products of the planes of such a convolution.
     Planes,
     /// The results of such a convolution.
     Results,
@@ -371,15 +371,15 @@ impl Program {
         counts
     }
 
-    /// Multiply-adds of an image that Winograd's method saves, by the node of `graph`, which this was planned for.
-    pub fn saved_macs(&self, graph: &Graph) -> HashMap<NodeId, u64> {
+    /// Multiply-adds of an image that Winograd's method saves, by node.
+    pub fn saved_macs(&self) -> HashMap<NodeId, u64> {
         let mut saved = HashMap::new();
         for choice in &self.choices {
-            if let Form::Winograd { .. } = choice.form() {
-                let shape = graph.node(choice.node).shape;
+            // Only whole maps are computed so.
+            if let (Form::Winograd { .. }, Some(view)) = (choice.form(), self.values.get(&choice.node)) {
                 let products = u64::from(choice.segments) * u64::from(choice.ic) * u64::from(choice.oc);
                 *saved.entry(choice.node).or_default() +=
-                    products * winograd::products_saved([shape.h(), shape.w()]);
+                    products * winograd::products_saved([view.shape.h(), view.shape.w()]);
             }
         }
         saved

@@ -39,7 +39,7 @@ fn plain(label: &str) -> String {
 fn caption(point: &Point) -> String {
     let unplaced = unplaced_share(point) * 100.0;
     let rest = match unplaced >= 0.05 {
-        true => format!(" Layers without multiply-adds, {unplaced:.1} % of the time, have no place here."),
+        true => format!(" Steps without multiply-adds, {unplaced:.1} % of the time, have no place here."),
         false => String::new(),
     };
     let vectors = match has_tiles(point) {

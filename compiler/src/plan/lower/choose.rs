@@ -27,14 +27,15 @@ pub(super) struct Question {
     post: Vec<Post>,
     /// Of the input and the result.
     shapes: (Shape, Shape),
-    /// Whether whole maps are computed.
-    of_maps: bool,
+    /// Whether Winograd's method is possible.
+    winograd: bool,
 }
 
 impl Planner<'_> {
     /// Chooses the form of each run of equal segments of a convolution from a map to another.
     pub(super) fn choose_forms(&mut self, id: NodeId, job: &mut Job<'_>, shapes: (Shape, Shape)) {
-        job.of_maps &= self.rows_are_near(id);
+        let out = rows_and_columns(shapes.1);
+        job.winograd &= self.rows_are_near(id) && winograd::suits(job.conv, out, self.program.target);
         for (run, segments) in equal_segments(&job.conv.partition).into_iter().enumerate() {
             let candidates = self.candidates(job, &segments, job.forms[run], shapes);
             if let [_, _, ..] = candidates[..] {
@@ -64,13 +65,14 @@ impl Planner<'_> {
             load: job.load,
             post: job.post.to_vec(),
             shapes,
-            of_maps: job.of_maps,
+            winograd: job.winograd,
         };
         if let Some(known) = self.candidates.get(&question) {
             return known.clone();
         }
         let mut forms = job.forms_of(self.program.target, segments, plain, shapes);
-        forms.extend(self.winograd(job, segments, shapes));
+        let panel = tile_shape(self.program.target, sizes(segments).1, LARGEST_TILE as u32);
+        forms.extend(job.winograd.then_some(Form::Winograd { vectors: panel.vectors }));
         let alone = forms.len() == 1;
         let ms = |form: Form| if alone { 0.0 } else { self.ms(job, segments, form, shapes) };
         let times: Vec<f64> = forms.iter().copied().map(ms).collect();
@@ -86,17 +88,6 @@ impl Planner<'_> {
         values.copied().all(|value| self.view(value).row() <= STEP_LIMIT)
     }
 
-    /// Winograd's method for equal segments, where it is possible.
-    fn winograd(&self, job: &Job<'_>, segments: &[Segment], (input, out): (Shape, Shape)) -> Option<Form> {
-        let (target, (ic, oc)) = (self.program.target, sizes(segments));
-        let sizes = [input, out].map(rows_and_columns);
-        if !job.of_maps || !winograd::suits(job.conv, sizes[1], target) {
-            return None;
-        }
-        self.patches(job.conv, (segments.len() as u32, (ic, oc)), sizes)?;
-        Some(Form::Winograd { vectors: tile_shape(target, oc, LARGEST_TILE as u32).vectors })
-    }
-
     /// Milliseconds that the calls for one image would take.
     fn ms(&mut self, job: &Job<'_>, segments: &[Segment], form: Form, (input, out): (Shape, Shape)) -> f64 {
         let target = self.program.target;
@@ -104,9 +95,12 @@ impl Planner<'_> {
         let mut b = NestBuilder::new();
         let widths = Widths { input: input.w(), output: out.w(), tile: out.w() };
         let surfaces = surfaces(target, input, out);
+        let mut of_planes = 0.0;
         for run in job.runs(&form_runs(segments, form, target.lanes), target.lanes) {
             if let Run::Winograd(run) = &run {
-                self.winograd_units(&mut b, (job, run), [input, out].map(rows_and_columns), &surfaces);
+                let sizes = [input, out].map(rows_and_columns);
+                self.winograd_units(&mut b, (job, run), sizes, &surfaces);
+                of_planes += self.planes_ms((job, run), sizes);
             }
             for rows in block_runs(&job.conv.window, input.h(), out.h(), 1) {
                 job.run(self, &mut b, &run, (widths, &rows, &surfaces));
@@ -116,7 +110,7 @@ impl Planner<'_> {
         // Kernels of forms that are not chosen are no part of the program.
         self.program.kernels.truncate(known);
         self.kernel_ids.retain(|_, id| id.index() < known);
-        target.times.ms(&counts)
+        target.times.ms(&counts) + of_planes
     }
 }
 

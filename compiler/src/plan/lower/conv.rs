@@ -51,8 +51,8 @@ pub(super) struct Job<'a> {
     pub shape: TileShape,
     /// How each run of equal segments is computed.
     pub forms: Vec<Form>,
-    /// Whether whole maps are computed rather than some rows at a time, which some forms need.
-    pub of_maps: bool,
+    /// Whether Winograd's method is possible: it needs whole maps rather than some rows at a time.
+    pub winograd: bool,
 }
 
 /// What the tiles of a convolution are made of.
@@ -369,7 +369,8 @@ impl Job<'_> {
     /// How many cache lines of the next panel each tile of a block brings near.
     ///
     /// Weights that fit into the cache together with a block of pixels stay there. Only convolution tiles can ask for
-    /// lines; a kernel over rows of taps has no parameter left for this, and few tiles would have to wait for what they ask for.
+    /// lines; a kernel over rows of taps has no parameter left for this, and tiles so few that each had to ask for more than a line
+    /// with a product would wait for them.
     fn lines_ahead(&self, target: Target, run: &PanelRun, tiles: u32) -> u32 {
         let window = &self.conv.window;
         let (panel, products) = (run.weights.2 as u64 * 4, window.taps() * u64::from(run.ic));
@@ -614,7 +615,7 @@ impl Planner<'_> {
         let form = Form::Panels(Panels { merged: 1, vectors: shape.vectors, taps: Taps::Apart });
         let forms = vec![form; forms::equal_segments(&conv.partition).len()];
         let [weights, bias] = [Operand::Weights, Operand::Bias];
-        Ok(Job { conv, load, post, weights, bias, shape, forms, of_maps: false })
+        Ok(Job { conv, load, post, weights, bias, shape, forms, winograd: false })
     }
 
     /// The pixels of all images, if a convolution can take them as if they were one row.
@@ -632,7 +633,7 @@ impl Planner<'_> {
         maps: Maps,
     ) -> Result<Job<'a>, PlanError> {
         let row = self.flat_pixels(conv, maps).unwrap_or(maps.out.shape.w());
-        let mut job = Job { of_maps: true, ..self.job(id, conv, fusion, row)? };
+        let mut job = Job { winograd: true, ..self.job(id, conv, fusion, row)? };
         self.choose_forms(id, &mut job, (maps.input.shape, maps.out.shape));
         Ok(job)
     }

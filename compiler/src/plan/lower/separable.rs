@@ -36,7 +36,8 @@ impl Planner<'_> {
         }
         let maps = self.maps(id);
         let between = between(parts);
-        let stages = self.stages(id, parts, &between, (maps, true))?;
+        let of_maps = u32::try_from(maps.out.shape.pixels()).is_ok();
+        let stages = self.stages(id, parts, &between, (maps, of_maps))?;
         let bytes = stages.scratch.row as u64 * u64::from(maps.out.shape.h());
         let needs_maps = stages.spatial.forms.iter().any(|form| matches!(form, Form::Winograd { .. }));
         if needs_maps || self.runs_apart(parts, maps, bytes) {
@@ -185,7 +186,7 @@ impl Planner<'_> {
         let node = self.graph.node(id);
         let [input, out] = [node.inputs[0], id].map(|node| self.view(node).shape);
         let job = self.job(id, &parts.spatial, (node.fusion.load, between), out.w())?;
-        let mut job = Job { of_maps, ..job };
+        let mut job = Job { winograd: of_maps, ..job };
         if !is_depthwise(job.conv) {
             self.choose_forms(id, &mut job, (input, out));
         }

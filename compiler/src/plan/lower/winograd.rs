@@ -10,6 +10,7 @@ use super::tiles::takes_tiles;
 use super::{LARGEST_TILE, Operands, Planner, STEP_LIMIT};
 use crate::graph::{Activation, Conv, Node, NodeId, Op, Pads, Partition, Post, Window};
 use crate::kernels::Descriptor;
+use crate::kernels::conv::CACHE_LINE;
 use crate::kernels::winograd::{self, INPUTS, InputPatches, OutputPatches, PATCH, PLANES, TAPS};
 use crate::plan::forms::{self, FormRun};
 use crate::plan::nest::{Argument, Index, NestBuilder, Offset, Operand};
@@ -131,21 +132,32 @@ pub(super) struct Patches {
     sums: Planes,
 }
 
-/// Whether Winograd's method is for a convolution's windows, its narrowest segment, and its map of results: of few patches it would
-/// wait for its weights, which are 16 for 9, unless these stay in a cache.
+/// Most bytes of the planes of a row of patches.
+const ROW_LIMIT: u64 = STEP_LIMIT / 2;
+
+/// Whether Winograd's method is for a convolution with a map of so many rows and columns as its result: for its windows, if it
+/// saves products; for its segments, if the narrowest has a vector of channels; and for its weights, which are 16 for 9: of few
+/// patches it would wait for them unless they stay in a cache.
 pub(super) fn suits(conv: &Conv, out: [u32; 2], target: Target) -> bool {
     let Window { kernel, strides, dilation, .. } = conv.window;
-    let narrowest = conv.partition.inputs().iter().chain(conv.partition.outputs()).min();
+    let channels = || conv.partition.inputs().iter().chain(conv.partition.outputs()).copied();
     let weights = conv.partition.products().saturating_mul(u64::from(PLANES) * F32 as u64);
-    let [rows, columns] = winograd::patches(out);
+    let [rows, columns] = winograd::patches(out).map(u64::from);
+    let widest = target.pixel_bytes(channels().max().unwrap_or(0));
     (kernel, strides, dilation) == ([TAPS; 2], [1; 2], [1; 2])
-        && narrowest.is_some_and(|&channels| channels >= target.lanes)
-        && (u64::from(rows) * u64::from(columns) >= u64::from(FEWEST_PATCHES)
+        && winograd::products_saved(out) > 0
+        && channels().all(|channels| channels >= target.lanes)
+        && columns.saturating_mul(2 * u64::from(PLANES) * widest) <= ROW_LIMIT
+        && (rows.saturating_mul(columns) >= u64::from(FEWEST_PATCHES)
             || weights <= u64::from(target.cache_bytes / 2))
 }
 
 /// About as many multiply-adds as the transformations of a patch take time for each input channel, and for each output channel.
-const TRANSFORMATIONS: [u64; 2] = [80, 44];
+const TRANSFORMATIONS: [u64; 2] = [225, 225];
+
+/// Nanoseconds that a cache line of planes takes beyond the instructions that write or read it, since it lies in the level-2 cache
+/// (benches/LOG.md).
+const LINE_NS: f64 = 0.6;
 
 /// What Winograd's method saves of a node's first convolution where whole maps are computed, as multiply-adds of the same time; 0
 /// where it does not suit.
@@ -197,46 +209,45 @@ fn pixels(surface: &Surface, block: &BlockRun, number: Index) -> Surface {
 }
 
 impl Planner<'_> {
-    /// The patches of a convolution between maps of so many rows and columns, in blocks for segments of some channels; none
-    /// where a row of them is too large.
-    pub(super) fn patches(
-        &self,
-        conv: &Conv,
-        (segments, (ic, oc)): (u32, (u32, u32)),
-        [input, out]: [[u32; 2]; 2],
-    ) -> Option<Patches> {
-        let target = self.program.target;
+    /// The patches of a run of a convolution that Winograd's method [`suits`], between maps of so many rows and columns.
+    fn patches(&self, (job, run): (&Job<'_>, &WinogradRun), [input, out]: [[u32; 2]; 2]) -> Patches {
+        let (target, (ic, oc)) = (self.program.target, run.channels);
         let [rows, columns] = winograd::patches(out);
         let patch = u64::from(PLANES) * (target.pixel_bytes(ic) + target.pixel_bytes(oc));
-        let row = patch * u64::from(columns);
-        if row > STEP_LIMIT / 2 {
-            return None;
-        }
-        let blocks = self.patch_blocks(segments, (rows, columns), row);
+        let blocks = self.patch_blocks(run.segments, (rows, columns), patch * u64::from(columns));
         let of_block = [rows.div_ceil(blocks), columns];
         let inputs = Planes::of_block(target, ic, 0, of_block);
         let sums = Planes::of_block(target, oc, inputs.end(), of_block);
-        let Pads { top, left, .. } = conv.window.pads;
+        let Pads { top, left, .. } = job.conv.window.pads;
         let window = Window {
             kernel: [INPUTS; 2],
             strides: [PATCH; 2],
             pads: Pads { top, left, ..Pads::default() },
             ..Window::POINT
         };
-        let patches = Patches { window, input, out, rows, columns, blocks, inputs, sums };
-        (patches.end(target) <= STEP_LIMIT).then_some(patches)
+        Patches { window, input, out, rows, columns, blocks, inputs, sums }
     }
 
-    /// How many blocks the rows of patches are cut into: as many as leave half of the cache to all else and make enough units of
-    /// work, unless they had too few patches, but one for each thread.
+    /// How many blocks the rows of patches are cut into, whose planes have `row_bytes` for each of them: as many as leave half of the
+    /// cache to all else and make enough units of work, unless their patches would be too few for the weights that each reads. But
+    /// there is a unit for each thread, and no block has more bytes than kernels can reach.
     fn patch_blocks(&self, segments: u32, (rows, columns): (u32, u32), row_bytes: u64) -> u32 {
         let (threads, images) = (self.program.options.threads, self.program.options.batch);
         let units_of = |units: u32| units.div_ceil(segments.max(1));
-        let cache_bytes = self.program.target.cache_bytes;
-        let wanted = block_count(rows, row_bytes, cache_bytes / 2, units_of(self.fewest_units(images)));
-        let most = (rows.saturating_mul(columns) / FEWEST_PATCHES).max(1);
-        let limit = u32::try_from(STEP_LIMIT / 2 / row_bytes.max(1)).unwrap_or(u32::MAX).max(1);
-        wanted.min(most).max(units_of(threads.div_ceil(images))).max(rows.div_ceil(limit)).min(rows)
+        let half = self.program.target.cache_bytes / 2;
+        let wanted = block_count(rows, row_bytes, half, units_of(self.fewest_units(images)));
+        let worth = (rows.saturating_mul(columns) / FEWEST_PATCHES).max(1);
+        let of_threads = units_of(threads.div_ceil(images));
+        let reached = block_count(rows, row_bytes, ROW_LIMIT as u32, of_threads);
+        wanted.min(worth).max(reached).min(rows)
+    }
+
+    /// Milliseconds that planes take beyond the instructions of kernels, for one image.
+    pub(super) fn planes_ms(&self, (job, run): (&Job<'_>, &WinogradRun), sizes: [[u32; 2]; 2]) -> f64 {
+        let patches = self.patches((job, run), sizes);
+        let values = f64::from(patches.rows) * f64::from(patches.columns) * f64::from(PLANES * run.segments);
+        let bytes = values * (patches.inputs.patch + patches.sums.patch) as f64;
+        bytes / f64::from(CACHE_LINE) * LINE_NS * 1e-6
     }
 
     /// The scratch memory that the runs of a convolution by Winograd's method take, if there are any.
@@ -244,7 +255,7 @@ impl Planner<'_> {
         let target = self.program.target;
         let runs = job.all_runs(target.lanes);
         let patches = runs.iter().filter_map(|run| match run {
-            Run::Winograd(run) => self.patches(job.conv, (run.segments, run.channels), sizes),
+            Run::Winograd(run) => Some(self.patches((job, run), sizes)),
             _ => None,
         });
         let bytes = patches.map(|patches| patches.end(target)).max()?;
@@ -259,7 +270,7 @@ impl Planner<'_> {
         sizes: [[u32; 2]; 2],
         surfaces: &Surfaces,
     ) {
-        let Some(patches) = self.patches(job.conv, (run.segments, run.channels), sizes) else { return };
+        let patches = self.patches((job, run), sizes);
         let lanes = self.program.target.lanes;
         for block in patches.blocks(patches.blocks) {
             b.units(block.blocks.clone(), run.segments, |b, [number, segment]| {
@@ -293,7 +304,7 @@ impl Planner<'_> {
         let [Run::Winograd(run)] = <[Run; 1]>::try_from(job.all_runs(target.lanes)).ok()? else {
             return None;
         };
-        let patches = self.patches(job.conv, (run.segments, run.channels), sizes)?;
+        let patches = self.patches((job, &run), sizes);
         let whole = [patches.rows, patches.columns];
         let [inputs, sums] = [(run.channels.0, Operand::In), (run.channels.1, Operand::Out)]
             .map(|(channels, operand)| Planes::of_block(target, channels, 0, whole).of_segments(operand));
@@ -450,7 +461,8 @@ impl Planner<'_> {
         }
     }
 
-    /// The products of `patches` patches of a plane with some of a segment's weights; `inputs` and `sums` are the first plane.
+    /// The products of `patches` patches of a plane with some of a segment's weights; `inputs` and `sums` are the first plane. They
+    /// are those of a pointwise convolution with a segment for each plane.
     fn multiply_plane(
         &mut self,
         b: &mut NestBuilder,
