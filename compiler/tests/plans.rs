@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Builder, cut, window};
+use common::{Builder, cut, shipped, window};
 use xcc_compiler::graph::{Activation, Graph, Partition, Shape, Window};
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{Part, PlanError, PlanOptions, Program, plan};
@@ -118,4 +118,30 @@ fn threads_share_planes_of_small_maps() {
     assert_eq!(parts(&small, 1), [Part::Whole]);
     assert_eq!(parts(&small, 2), [Part::Patches, Part::Planes, Part::Results]);
     assert_eq!(parts(&layer_of_taps(56, 64, 1), 2), [Part::Whole]);
+}
+
+/// Forms decide how sums are rounded, and chains which layers have them: neither may follow the number of threads.
+#[test]
+fn forms_are_the_same_for_any_number_of_threads() {
+    let networks = [
+        shipped("vgg16.xc", &[("size", "96")]),
+        shipped("xception.xc", &[("size", "128"), ("segments", "4")]),
+        shipped("inception_v3.xc", &[("size", "139")]),
+        layer_of_taps(7, 48, 1),
+        layer_of_taps(5, 32, 1),
+        layer_of_taps(56, 26, 1),
+    ];
+    for (mut graph, isa) in
+        networks.into_iter().flat_map(|graph| [(graph.clone(), Isa::Avx2), (graph, Isa::Avx512)])
+    {
+        optimize(&mut graph, &PassOptions::default());
+        let forms = |threads| -> Vec<_> {
+            let options = PlanOptions { threads, ..PlanOptions::default() };
+            let program = plan(&graph, Target::of(isa), options).unwrap();
+            program.choices.iter().map(|choice| (choice.node, choice.ic, choice.form())).collect()
+        };
+        for threads in [2, 3, 8, 40] {
+            assert_eq!(forms(threads), forms(1), "{}, {isa}, {threads} threads", graph.name);
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::PlanOptions;
 use super::bands::{self, LayerRows};
-use super::lower::{takes_tiles, takes_tiles_twice, winograd_saves};
+use super::lower::{may_take_winograd, takes_tiles, takes_tiles_twice};
 use crate::cost::macs;
 use crate::graph::{Conv, Graph, NodeId, Op, Pool, Post, Separable, Window};
 use crate::target::Target;
@@ -146,9 +146,12 @@ const MOST_CONVOLUTIONS: usize = 2;
 /// saves more, it leaves them.
 pub fn find(graph: &Graph, target: Target, options: &PlanOptions) -> Chains {
     let weigh = |id: NodeId| -> Vec<(Considered, Option<Chain>)> {
-        // A layer of two products by tiles is two steps.
-        let is_whole = |id: &NodeId| !takes_tiles_twice(graph.node(*id), options, target);
-        let possible = possible(graph, id).into_iter().filter(|nodes| nodes.iter().all(is_whole));
+        // A layer of two products by tiles is two steps, and Winograd's method needs whole maps.
+        let is_by_rows = |id: &NodeId| {
+            let node = graph.node(*id);
+            !takes_tiles_twice(node, options, target) && !may_take_winograd(node, options, target)
+        };
+        let possible = possible(graph, id).into_iter().filter(|nodes| nodes.iter().all(is_by_rows));
         let trials = possible.map(|nodes| Trial { graph, target, options, nodes });
         trials.filter_map(|trial| trial.weigh()).collect()
     };
@@ -255,12 +258,9 @@ impl Trial<'_> {
     }
 
     /// What bands cost a thread for an image, in multiply-adds: more work than its share of what all compute
-    /// without, and weights that do not stay in the cache and are read more often. Winograd's method is only for whole maps.
+    /// without, and weights that do not stay in the cache and are read more often.
     fn cost(&self, layers: &[LayerRows], sections: &[Range<u32>], height: u32) -> u64 {
-        let whole = |&id: &NodeId| {
-            let saved = winograd_saves(self.graph.node(id), self.options, self.target);
-            macs(self.graph, id).total().saturating_sub(saved)
-        };
+        let whole = |&id: &NodeId| macs(self.graph, id).total();
         let share = self.nodes.iter().map(whole).fold(0, u64::saturating_add) / sections.len().max(1) as u64;
         let most = sections.iter().map(|rows| bands::section_macs(layers, rows)).max().unwrap_or(0);
         let layers_of = self.nodes.iter().filter_map(|&id| Windowed::of(&self.graph.node(id).op));

@@ -99,8 +99,9 @@ impl Planner<'_> {
         for run in job.runs(&form_runs(segments, form, target.lanes), target.lanes) {
             if let Run::Winograd(run) = &run {
                 let sizes = [input, out].map(rows_and_columns);
-                self.winograd_units(&mut b, (job, run), sizes, &surfaces);
-                of_planes += self.planes_ms((job, run), sizes);
+                let patches = self.large_blocks((job, run), sizes);
+                self.winograd_units(&mut b, (job, run), &patches, &surfaces);
+                of_planes += patches.planes_ms(run.segments);
             }
             for rows in block_runs(&job.conv.window, input.h(), out.h(), 1) {
                 job.run(self, &mut b, &run, (widths, &rows, &surfaces));

@@ -704,7 +704,8 @@ impl Planner<'_> {
         let blocks = block_count(oh, row, cache_bytes / 2, fewest);
         for run in job.all_runs(self.program.target.lanes) {
             if let Run::Winograd(run) = run {
-                self.winograd_units(b, (job, &run), [[h, w], [oh, ow]], surfaces);
+                let patches = self.patches((job, &run), [[h, w], [oh, ow]]);
+                self.winograd_units(b, (job, &run), &patches, surfaces);
             }
         }
         for run in block_runs(window, h, oh, blocks) {

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 
 use choose::Question;
 pub use tiles::{takes_tiles, takes_tiles_twice, tile_macs};
-pub use winograd::winograd_saves;
+pub use winograd::may_take_winograd;
 
 use super::chains::{self, Chains};
 use super::forms::Candidate;

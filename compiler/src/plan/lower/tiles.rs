@@ -166,6 +166,13 @@ pub fn takes_tiles_twice(node: &Node, options: &PlanOptions, target: Target) -> 
     }
 }
 
+/// Whether the pointwise part of a separable convolution runs by tiles: it has one segment, or the spatial part does, too.
+pub fn pointwise_takes_tiles(node: &Node, parts: &Separable, options: &PlanOptions, target: Target) -> bool {
+    let is_whole = parts.pointwise.partition.segments() == 1;
+    is_whole && takes_tiles(node, &parts.pointwise, options, target)
+        || takes_tiles_twice(node, options, target)
+}
+
 /// Multiply-adds of the stages of a node, of one image, that a plan does by products of bf16 values; its others are done in
 /// vectors of f32.
 pub fn tile_macs(graph: &Graph, id: NodeId, options: &PlanOptions, target: Target) -> [u64; 2] {
@@ -183,12 +190,9 @@ pub fn tile_macs(graph: &Graph, id: NodeId, options: &PlanOptions, target: Targe
 }
 
 impl Planner<'_> {
-    /// Whether the pointwise part of a separable convolution runs by tiles: it has one segment, or the spatial part does, too.
+    /// See [`pointwise_takes_tiles`].
     pub(super) fn pointwise_takes_tiles(&self, id: NodeId, parts: &Separable) -> bool {
-        let (node, options, target) = (self.graph.node(id), &self.program.options, self.program.target);
-        let is_whole =
-            parts.pointwise.partition.segments() == 1 && takes_tiles(node, &parts.pointwise, options, target);
-        is_whole || takes_tiles_twice(node, options, target)
+        pointwise_takes_tiles(self.graph.node(id), parts, &self.program.options, self.program.target)
     }
 
     /// Whether a convolution runs by tiles.

@@ -6,7 +6,7 @@
 
 use super::conv::{Job, PanelRun, Run, Start, TileShape, one_row};
 use super::place::{Surface, Surfaces};
-use super::tiles::takes_tiles;
+use super::tiles::{pointwise_takes_tiles, takes_tiles};
 use super::{LARGEST_TILE, Operands, Planner, STEP_LIMIT};
 use crate::graph::{Activation, Conv, Node, NodeId, Op, Pads, Partition, Post, Window};
 use crate::kernels::Descriptor;
@@ -17,7 +17,7 @@ use crate::plan::nest::{Argument, Index, NestBuilder, Offset, Operand};
 use crate::plan::windows::{BlockRun, TileRun, block_count, block_runs, tile_runs};
 use crate::plan::{Part, Place, PlanOptions, Region};
 use crate::target::Target;
-use crate::vector::F32;
+use crate::vector::{F32, TILE_LANES};
 
 /// Fewest patches of a block that make it worth while to read all weights of a segment for them, where there is a choice.
 const FEWEST_PATCHES: u32 = 36;
@@ -28,7 +28,7 @@ const SHIFT: u64 = 256;
 
 /// Equal segments that are computed by Winograd's method.
 pub(super) struct WinogradRun {
-    segments: u32,
+    pub segments: u32,
     /// Input and output channels of each.
     channels: (u32, u32),
     /// Vectors of a panel of products.
@@ -135,49 +135,45 @@ pub(super) struct Patches {
 /// Most bytes of the planes of a row of patches.
 const ROW_LIMIT: u64 = STEP_LIMIT / 2;
 
-/// Whether Winograd's method is for a convolution with a map of so many rows and columns as its result: for its windows, if it
-/// saves products; for its segments, if the narrowest has a vector of channels; and for its weights, which are 16 for 9: of few
-/// patches it would wait for them unless they stay in a cache.
+/// About as many multiply-adds of 16 lanes as the transformations of a patch take time for each input and each output channel.
+const TRANSFORMATIONS: u64 = 225;
+
+/// Whether Winograd's method is for a convolution with a map of so many rows and columns as its result: for its windows; for its
+/// segments, if the narrowest has a vector of channels and all save more products than transformations take; and for its weights,
+/// which are 16 for 9: of few patches it would wait for them unless they stay in a cache.
+///
+/// The answer is the same for any number of threads, since results are.
 pub(super) fn suits(conv: &Conv, out: [u32; 2], target: Target) -> bool {
     let Window { kernel, strides, dilation, .. } = conv.window;
     let channels = || conv.partition.inputs().iter().chain(conv.partition.outputs()).copied();
     let weights = conv.partition.products().saturating_mul(u64::from(PLANES) * F32 as u64);
     let [rows, columns] = winograd::patches(out).map(u64::from);
+    let patches = rows.saturating_mul(columns);
+    let transformation = TRANSFORMATIONS * u64::from(target.lanes) / u64::from(TILE_LANES);
+    let all = u64::from(conv.partition.ic()).saturating_add(u64::from(conv.partition.oc()));
+    let transformations = patches.saturating_mul(transformation).saturating_mul(all);
     let widest = target.pixel_bytes(channels().max().unwrap_or(0));
     (kernel, strides, dilation) == ([TAPS; 2], [1; 2], [1; 2])
-        && winograd::products_saved(out) > 0
         && channels().all(|channels| channels >= target.lanes)
+        && conv.partition.products().saturating_mul(winograd::products_saved(out)) > transformations
         && columns.saturating_mul(2 * u64::from(PLANES) * widest) <= ROW_LIMIT
-        && (rows.saturating_mul(columns) >= u64::from(FEWEST_PATCHES)
-            || weights <= u64::from(target.cache_bytes / 2))
+        && (patches >= u64::from(FEWEST_PATCHES) || weights <= u64::from(target.cache_bytes / 2))
 }
 
-/// About as many multiply-adds as the transformations of a patch take time for each input channel, and for each output channel.
-const TRANSFORMATIONS: [u64; 2] = [225, 225];
+/// Whether segments of a node may be computed by Winograd's method, so that whole maps must be.
+pub fn may_take_winograd(node: &Node, options: &PlanOptions, target: Target) -> bool {
+    let takes_tiles = |conv: &Conv| takes_tiles(node, conv, options, target);
+    let (conv, by_tiles) = match &node.op {
+        Op::Conv(conv) => (conv, takes_tiles(conv)),
+        Op::Separable(parts) => (&parts.spatial, pointwise_takes_tiles(node, parts, options, target)),
+        _ => return false,
+    };
+    !by_tiles && suits(conv, [node.shape.h(), node.shape.w()], target)
+}
 
 /// Nanoseconds that a cache line of planes takes beyond the instructions that write or read it, since it lies in the level-2 cache
 /// (benches/LOG.md).
 const LINE_NS: f64 = 0.6;
-
-/// What Winograd's method saves of a node's first convolution where whole maps are computed, as multiply-adds of the same time; 0
-/// where it does not suit.
-pub fn winograd_saves(node: &Node, options: &PlanOptions, target: Target) -> u64 {
-    let conv = match &node.op {
-        Op::Conv(conv) => conv,
-        Op::Separable(parts) => &parts.spatial,
-        _ => return 0,
-    };
-    let out = [node.shape.h(), node.shape.w()];
-    if !suits(conv, out, target) || takes_tiles(node, conv, options, target) {
-        return 0;
-    }
-    let [rows, columns] = winograd::patches(out).map(u64::from);
-    let channels = [conv.partition.ic(), conv.partition.oc()].map(u64::from);
-    let [of_input, of_output] = [0, 1].map(|side| TRANSFORMATIONS[side].saturating_mul(channels[side]));
-    let transformations = rows.saturating_mul(columns).saturating_mul(of_input.saturating_add(of_output));
-    let products = conv.partition.products().saturating_mul(winograd::products_saved(out));
-    products.saturating_sub(transformations)
-}
 
 impl Patches {
     /// Bytes of scratch memory for a block.
@@ -200,6 +196,12 @@ impl Patches {
     fn blocks(&self, blocks: u32) -> Vec<BlockRun> {
         block_runs(&self.window, self.input[0], self.rows, blocks)
     }
+
+    /// Milliseconds that the planes of so many segments take beyond the instructions of kernels.
+    pub fn planes_ms(&self, segments: u32) -> f64 {
+        let values = f64::from(self.rows) * f64::from(self.columns) * f64::from(PLANES * segments);
+        values * (self.inputs.patch + self.sums.patch) as f64 / f64::from(CACHE_LINE) * LINE_NS * 1e-6
+    }
 }
 
 /// A surface of pixels, moved to those of a block of patches.
@@ -210,11 +212,33 @@ fn pixels(surface: &Surface, block: &BlockRun, number: Index) -> Surface {
 
 impl Planner<'_> {
     /// The patches of a run of a convolution that Winograd's method [`suits`], between maps of so many rows and columns.
-    fn patches(&self, (job, run): (&Job<'_>, &WinogradRun), [input, out]: [[u32; 2]; 2]) -> Patches {
+    pub(super) fn patches(&self, of_run: (&Job<'_>, &WinogradRun), sizes: [[u32; 2]; 2]) -> Patches {
+        let blocks = self.patch_blocks(of_run.1, sizes[1]);
+        self.patches_in(of_run, sizes, blocks)
+    }
+
+    /// The same in as few blocks as possible, for any number of threads.
+    pub(super) fn large_blocks(&self, of_run: (&Job<'_>, &WinogradRun), sizes: [[u32; 2]; 2]) -> Patches {
+        let [rows, _] = winograd::patches(sizes[1]);
+        let blocks = block_count(rows, self.row_bytes(of_run.1, sizes[1]), ROW_LIMIT as u32, 1);
+        self.patches_in(of_run, sizes, blocks)
+    }
+
+    /// Bytes of planes for a row of patches.
+    fn row_bytes(&self, run: &WinogradRun, out: [u32; 2]) -> u64 {
+        let (target, (ic, oc)) = (self.program.target, run.channels);
+        let patch = u64::from(PLANES) * (target.pixel_bytes(ic) + target.pixel_bytes(oc));
+        patch * u64::from(winograd::patches(out)[1])
+    }
+
+    fn patches_in(
+        &self,
+        (job, run): (&Job<'_>, &WinogradRun),
+        [input, out]: [[u32; 2]; 2],
+        blocks: u32,
+    ) -> Patches {
         let (target, (ic, oc)) = (self.program.target, run.channels);
         let [rows, columns] = winograd::patches(out);
-        let patch = u64::from(PLANES) * (target.pixel_bytes(ic) + target.pixel_bytes(oc));
-        let blocks = self.patch_blocks(run.segments, (rows, columns), patch * u64::from(columns));
         let of_block = [rows.div_ceil(blocks), columns];
         let inputs = Planes::of_block(target, ic, 0, of_block);
         let sums = Planes::of_block(target, oc, inputs.end(), of_block);
@@ -228,26 +252,18 @@ impl Planner<'_> {
         Patches { window, input, out, rows, columns, blocks, inputs, sums }
     }
 
-    /// How many blocks the rows of patches are cut into, whose planes have `row_bytes` for each of them: as many as leave half of the
-    /// cache to all else and make enough units of work, unless their patches would be too few for the weights that each reads. But
+    /// How many blocks the rows of patches are cut into: as many as leave half of the cache to all else and make enough units of work, unless their patches would be too few for the weights that each reads. But
     /// there is a unit for each thread, and no block has more bytes than kernels can reach.
-    fn patch_blocks(&self, segments: u32, (rows, columns): (u32, u32), row_bytes: u64) -> u32 {
+    fn patch_blocks(&self, run: &WinogradRun, out: [u32; 2]) -> u32 {
+        let ([rows, columns], row_bytes) = (winograd::patches(out), self.row_bytes(run, out));
         let (threads, images) = (self.program.options.threads, self.program.options.batch);
-        let units_of = |units: u32| units.div_ceil(segments.max(1));
+        let units_of = |units: u32| units.div_ceil(run.segments.max(1));
         let half = self.program.target.cache_bytes / 2;
         let wanted = block_count(rows, row_bytes, half, units_of(self.fewest_units(images)));
         let worth = (rows.saturating_mul(columns) / FEWEST_PATCHES).max(1);
         let of_threads = units_of(threads.div_ceil(images));
         let reached = block_count(rows, row_bytes, ROW_LIMIT as u32, of_threads);
         wanted.min(worth).max(reached).min(rows)
-    }
-
-    /// Milliseconds that planes take beyond the instructions of kernels, for one image.
-    pub(super) fn planes_ms(&self, (job, run): (&Job<'_>, &WinogradRun), sizes: [[u32; 2]; 2]) -> f64 {
-        let patches = self.patches((job, run), sizes);
-        let values = f64::from(patches.rows) * f64::from(patches.columns) * f64::from(PLANES * run.segments);
-        let bytes = values * (patches.inputs.patch + patches.sums.patch) as f64;
-        bytes / f64::from(CACHE_LINE) * LINE_NS * 1e-6
     }
 
     /// The scratch memory that the runs of a convolution by Winograd's method take, if there are any.
@@ -267,10 +283,9 @@ impl Planner<'_> {
         &mut self,
         b: &mut NestBuilder,
         (job, run): (&Job<'_>, &WinogradRun),
-        sizes: [[u32; 2]; 2],
+        patches: &Patches,
         surfaces: &Surfaces,
     ) {
-        let patches = self.patches((job, run), sizes);
         let lanes = self.program.target.lanes;
         for block in patches.blocks(patches.blocks) {
             b.units(block.blocks.clone(), run.segments, |b, [number, segment]| {
@@ -281,14 +296,14 @@ impl Planner<'_> {
                     add: pixels(&here.add, &block, number),
                 };
                 let [inputs, sums] = [patches.inputs, patches.sums].map(|planes| planes.surface(segment));
-                self.transform_inputs(b, (job, run), (&patches, &block), [&here.input, &inputs]);
-                for panels in run.panels(lanes, &patches, segment) {
+                self.transform_inputs(b, (job, run), (patches, &block), [&here.input, &inputs]);
+                for panels in run.panels(lanes, patches, segment) {
                     let column = block.rows * patches.columns;
                     b.repeat(0..PLANES, |b, plane| {
                         self.multiply_plane(b, (job, run), (&panels, plane), (column, [&inputs, &sums]));
                     });
                 }
-                self.transform_sums(b, (job, run), (&patches, &block), (&sums, &here));
+                self.transform_sums(b, (job, run), (patches, &block), (&sums, &here));
             });
         }
     }
