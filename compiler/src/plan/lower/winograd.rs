@@ -136,7 +136,7 @@ pub(super) struct Patches {
 const ROW_LIMIT: u64 = STEP_LIMIT / 2;
 
 /// About as many multiply-adds of 16 lanes as the transformations of a patch take time for each input and each output channel.
-const TRANSFORMATIONS: u64 = 225;
+const TRANSFORMATIONS: u64 = 200;
 
 /// Whether Winograd's method is for a convolution with a map of so many rows and columns as its result: for its windows; for its
 /// segments, if the narrowest has a vector of channels and all save more products than transformations take; and for its weights,
