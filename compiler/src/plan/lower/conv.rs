@@ -1,6 +1,7 @@
 //! Convolutions: pointwise over runs of pixels, depthwise, segmented over blocks of rows, and separable in
 //! two stages.
 
+use super::panels::{PanelRun, Start};
 use super::place::{Surface, Surfaces, Tile, Widths, call_tile, tile_count, walk};
 use super::segments::PackedRun;
 use super::winograd::WinogradRun;
@@ -10,7 +11,6 @@ use crate::kernels::conv::{CACHE_LINE, ConvTile};
 use crate::kernels::depthwise::DepthwiseTile;
 use crate::kernels::epilogue::Format;
 use crate::kernels::sliding::{self, SlidingTile};
-use crate::kernels::winograd::PLANES;
 use crate::kernels::{Clip, Descriptor, TileSteps, conv, depthwise};
 use crate::plan::forms::{self, Form, FormRun, Panels, Taps};
 use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
@@ -94,100 +94,12 @@ fn direct_pixels(target: Target, load: Activation, (pixels, vectors): (u32, u32)
     }
 }
 
-/// Where equal segments begin, in channels of input and output and in values of packed weights and biases.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Start {
-    pub input: i64,
-    pub output: i64,
-    pub weights: i64,
-    pub bias: i64,
-}
-
 /// Equal segments, or the panels of one width in each of them.
 pub(super) enum Run {
     Packed(PackedRun),
     Panels(PanelRun),
     /// Over whole maps, see [`Planner::winograd_units`].
     Winograd(WinogradRun),
-}
-
-/// Panels of equal width: in each of some equal blocks of segments, one behind the other.
-pub(super) struct PanelRun {
-    blocks: u32,
-    panels: u32,
-    vectors: u32,
-    last_lanes: u32,
-    ic: u32,
-    taps: Taps,
-    /// First input channel, and channels between blocks.
-    input: (i64, i64),
-    /// First output channel, channels between blocks, and between panels.
-    output: (i64, i64, i64),
-    /// First packed weight, values between blocks, and between panels.
-    weights: (i64, i64, i64),
-    /// First packed bias, values between blocks, and between panels.
-    bias: (i64, i64, i64),
-    /// A loop around all blocks, and the weights and biases by which they move with it.
-    around: (Index, [i64; 2]),
-}
-
-/// The byte offset of a first value, so many values on for each segment and each panel.
-fn along((start, by_segment, by_panel): (i64, i64, i64), (segment, panel): (Index, Index)) -> Offset {
-    Offset::bytes(start * 4).along(segment, by_segment * 4).along(panel, by_panel * 4)
-}
-
-impl PanelRun {
-    /// The maps, moved to the channels of a panel.
-    fn surfaces(&self, surfaces: &Surfaces, (segment, panel): (Index, Index)) -> Surfaces {
-        let shift = |surface: &Surface, (start, by_segment, by_panel): (i64, i64, i64)| {
-            let moved = surface.channel(start);
-            let origin = moved.origin.along(segment, by_segment * 4).along(panel, by_panel * 4);
-            Surface { origin, ..moved }
-        };
-        Surfaces {
-            input: shift(&surfaces.input, (self.input.0, self.input.1, 0)),
-            out: shift(&surfaces.out, self.output),
-            add: shift(&surfaces.add, self.output),
-        }
-    }
-
-    /// Where the weights and the biases of a panel begin.
-    fn constants(&self, at: (Index, Index)) -> [Offset; 2] {
-        let (index, [weights, biases]) = self.around;
-        [along(self.weights, at).along(index, weights * 4), along(self.bias, at).along(index, biases * 4)]
-    }
-
-    /// The panels of products of planes, a block each: `distances` are those of planes of inputs and of results, in values.
-    pub fn of_planes(
-        (ic, oc): (u32, u32),
-        (vectors, lanes): (u32, u32),
-        (at, around): (Start, (Index, [i64; 2])),
-        distances: [i64; 2],
-    ) -> Vec<Self> {
-        let padded = i64::from(oc.next_multiple_of(lanes));
-        let mut start = 0;
-        let widths = panel_widths(oc.div_ceil(lanes), vectors);
-        let equal = widths.chunk_by(|a, b| a == b).map(|widths| {
-            let (panels, vectors) = (widths.len() as u32, widths[0]);
-            let panel = i64::from(vectors * lanes);
-            let first = start;
-            start += i64::from(panels) * panel;
-            Self {
-                blocks: PLANES,
-                panels,
-                vectors,
-                last_lanes: lanes,
-                ic,
-                taps: Taps::Apart,
-                input: (at.input, distances[0]),
-                output: (at.output + first, distances[1], panel),
-                weights: (at.weights + first * i64::from(ic), padded * i64::from(ic), panel * i64::from(ic)),
-                bias: (at.bias + first, padded, panel),
-                around,
-            }
-        });
-        equal.collect()
-    }
 }
 
 impl Job<'_> {

@@ -4,6 +4,7 @@ mod chain;
 mod channelwise;
 mod choose;
 mod conv;
+mod panels;
 mod place;
 mod segments;
 mod separable;

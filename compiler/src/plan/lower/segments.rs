@@ -1,6 +1,7 @@
 //! Narrow segments, packed side by side into vectors.
 
-use super::conv::{Job, Start};
+use super::conv::Job;
+use super::panels::Start;
 use super::place::{Surfaces, Tile, Widths, call_tile, walk};
 use super::{Planner, argument};
 use crate::graph::{Activation, Post, Window};

@@ -4,7 +4,8 @@
 //! Either a unit of work does all of that for a segment and a block of patches, with planes in scratch memory, or each is a step
 //! of its own, so that threads share planes and each weight is read once.
 
-use super::conv::{Job, PanelRun, Run, Start, TileShape, one_row};
+use super::conv::{Job, Run, TileShape, one_row};
+use super::panels::{PanelRun, Start};
 use super::place::{Surface, Surfaces};
 use super::tiles::{pointwise_takes_tiles, takes_tiles};
 use super::{LARGEST_TILE, Operands, Planner, STEP_LIMIT};
