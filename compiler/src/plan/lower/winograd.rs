@@ -15,7 +15,7 @@ use crate::kernels::conv::CACHE_LINE;
 use crate::kernels::winograd::{self, INPUTS, InputPatches, OutputPatches, PATCH, PLANES, TAPS};
 use crate::plan::forms::{self, FormRun};
 use crate::plan::nest::{Argument, Index, NestBuilder, Offset, Operand};
-use crate::plan::windows::{BlockRun, TileRun, block_count, block_runs, tile_runs};
+use crate::plan::windows::{BlockRun, RowRun, TileRun, block_count, block_runs, tile_runs};
 use crate::plan::{Part, Place, PlanOptions, Region};
 use crate::target::Target;
 use crate::vector::{F32, TILE_LANES};
@@ -193,6 +193,12 @@ impl Patches {
         tile_runs(&self.window, self.input[1], self.columns, 1)
     }
 
+    /// The patches of a block that have the same rows and columns inside the image, by rows and then within each.
+    fn alike<'b>(&self, block: &'b BlockRun) -> impl Iterator<Item = (&'b RowRun, TileRun)> {
+        let in_row = self.in_row();
+        block.runs.iter().flat_map(move |rows| in_row.clone().into_iter().map(move |tiles| (rows, tiles)))
+    }
+
     /// The rows of patches in so many blocks.
     fn blocks(&self, blocks: u32) -> Vec<BlockRun> {
         block_runs(&self.window, self.input[0], self.rows, blocks)
@@ -253,8 +259,9 @@ impl Planner<'_> {
         Patches { window, input, out, rows, columns, blocks, inputs, sums }
     }
 
-    /// How many blocks the rows of patches are cut into: as many as leave half of the cache to all else and make enough units of work, unless their patches would be too few for the weights that each reads. But
-    /// there is a unit for each thread, and no block has more bytes than kernels can reach.
+    /// How many blocks the rows of patches are cut into: as many as leave half of the cache to all else and make enough units of
+    /// work, unless their patches would be too few for the weights that each reads. But there is a unit for each thread, and no
+    /// block has more bytes than kernels can reach.
     fn patch_blocks(&self, run: &WinogradRun, out: [u32; 2]) -> u32 {
         let ([rows, columns], row_bytes) = (winograd::patches(out), self.row_bytes(run, out));
         let (threads, images) = (self.program.options.threads, self.program.options.batch);
@@ -449,9 +456,7 @@ impl Planner<'_> {
         [input, planes]: [&Surface; 2],
     ) {
         let Pads { top, left, .. } = patches.window.pads;
-        for (rows, tiles) in
-            block.runs.iter().flat_map(|rows| patches.in_row().into_iter().map(move |t| (rows, t)))
-        {
+        for (rows, tiles) in patches.alike(block) {
             let descriptor = InputPatches {
                 lanes: self.program.target.lanes,
                 channels: run.channels.0,
@@ -506,9 +511,7 @@ impl Planner<'_> {
         (planes, Surfaces { out, add, .. }): (&Surface, &Surfaces),
     ) {
         let adds = job.post.contains(&Post::Add);
-        for (rows, tiles) in
-            block.runs.iter().flat_map(|rows| patches.in_row().into_iter().map(move |t| (rows, t)))
-        {
+        for (rows, tiles) in patches.alike(block) {
             let first_row = block.first_row + rows.first;
             let descriptor = OutputPatches {
                 lanes: self.program.target.lanes,
