@@ -194,7 +194,8 @@ pub struct ExactTiles {
     pub most_inputs: u64,
     /// The same where a row of a matrix holds a row of taps only, for any number of segments: a block is smaller.
     pub most_inputs_by_rows: u64,
-    /// Fewest pixels of all images: weights are half as large again as f32.
+    /// Fewest pixels of an image: weights are half as large again as f32. Those of a whole batch do not count, so that an
+    /// image has the same bits in any batch.
     pub fewest_pixels: u64,
 }
 

@@ -3,9 +3,13 @@
 
 mod common;
 
+use std::collections::HashSet;
+
 use common::{Builder, cut, shipped, window};
 use xcc_compiler::graph::{Activation, Graph, Partition, Shape, Window};
 use xcc_compiler::passes::{PassOptions, optimize};
+use xcc_compiler::plan::forms::{Form, Panels};
+use xcc_compiler::plan::pack::Pack;
 use xcc_compiler::plan::{Part, PlanError, PlanOptions, Program, plan};
 use xcc_compiler::target::{Isa, Target};
 
@@ -120,28 +124,48 @@ fn threads_share_planes_of_small_maps() {
     assert_eq!(parts(&layer_of_taps(56, 64, 1), 2), [Part::Whole]);
 }
 
-/// Forms decide how sums are rounded, and chains which layers have them: neither may follow the number of threads.
+/// Of packed weights, what tells how sums are rounded: all but the number of outputs that are summed at a time.
+fn rounding(pack: &Pack) -> Pack {
+    let vectors = 1;
+    let of_form = |form: &Form| match *form {
+        Form::Panels(panels) => Form::Panels(Panels { vectors, ..panels }),
+        Form::Winograd { .. } => Form::Winograd { vectors },
+        form => form,
+    };
+    match pack.clone() {
+        Pack::Panels { conv, lanes, forms } => {
+            Pack::Panels { conv, lanes, forms: forms.iter().map(of_form).collect() }
+        }
+        pack => pack,
+    }
+}
+
 #[test]
-fn forms_are_the_same_for_any_number_of_threads() {
+fn an_image_is_rounded_alike_for_any_threads_and_in_any_batch() {
     let networks = [
         shipped("vgg16.xc", &[("size", "96")]),
         shipped("xception.xc", &[("size", "128"), ("segments", "4")]),
         shipped("inception_v3.xc", &[("size", "139")]),
         layer_of_taps(7, 48, 1),
+        layer_of_taps(7, 128, 1),
         layer_of_taps(5, 32, 1),
         layer_of_taps(56, 26, 1),
     ];
-    for (mut graph, isa) in
-        networks.into_iter().flat_map(|graph| [(graph.clone(), Isa::Avx2), (graph, Isa::Avx512)])
-    {
+    for mut graph in networks {
         optimize(&mut graph, &PassOptions::default());
-        let forms = |threads| -> Vec<_> {
-            let options = PlanOptions { threads, ..PlanOptions::default() };
-            let program = plan(&graph, Target::of(isa), options).unwrap();
-            program.choices.iter().map(|choice| (choice.node, choice.ic, choice.form())).collect()
-        };
-        for threads in [2, 3, 8, 40] {
-            assert_eq!(forms(threads), forms(1), "{}, {isa}, {threads} threads", graph.name);
+        for isa in [Isa::Avx2, Isa::Avx512, Isa::Amx] {
+            let rounded = |threads, batch| -> HashSet<String> {
+                let options = PlanOptions { threads, batch, ..PlanOptions::default() };
+                let program = plan(&graph, Target::of(isa), options).unwrap();
+                program.constants.iter().map(|packed| format!("{:?}", rounding(&packed.pack))).collect()
+            };
+            let expected = rounded(1, 1);
+            for (threads, batch) in [(2, 1), (3, 1), (8, 1), (40, 1), (1, 8), (2, 8), (3, 8)] {
+                let difference: Vec<_> =
+                    rounded(threads, batch).symmetric_difference(&expected).cloned().collect();
+                let case = format!("{}, {isa}, {threads} threads, {batch} images", graph.name);
+                assert!(difference.is_empty(), "{case}: {difference:#?}");
+            }
         }
     }
 }

@@ -139,10 +139,9 @@ fn row_step(chunks: u64) -> u64 {
 pub fn takes_tiles(node: &Node, conv: &Conv, options: &PlanOptions, target: Target) -> bool {
     let Some([ic, oc]) = conv.partition.equal_sizes() else { return false };
     let inputs = u64::from(ic) * conv.window.taps();
-    let pixels = node.shape.pixels().saturating_mul(u64::from(options.batch));
     let (segments, (_, rows)) = (conv.partition.segments(), pack::gathered(conv));
     let pays = match options.precision {
-        Precision::F32 => target.exact_tiles.include(segments, (oc, inputs, rows), pixels),
+        Precision::F32 => target.exact_tiles.include(segments, (oc, inputs, rows), node.shape.pixels()),
         Precision::Split => inputs / u64::from(rows) <= MOST_SPLIT_INPUTS && (segments == 1 || oc >= BLOCK),
         Precision::Bf16 => true,
     };
