@@ -74,7 +74,7 @@ fn all_forms_are_candidates_at_every_target() {
             let kind = |candidate: &Candidate| match candidate.form {
                 Form::SideBySide { .. } => "side by side".to_owned(),
                 Form::InputsSideBySide { .. } => "inputs side by side".to_owned(),
-                Form::Winograd { .. } => "winograd".to_owned(),
+                Form::Winograd(_) => "winograd".to_owned(),
                 Form::Panels(panels) => format!("{:?}, merged {}", panels.taps, panels.merged > 1),
             };
             seen.borrow_mut().extend(candidates.iter().map(kind));

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use common::{Builder, cut, shipped, window};
 use xcc_compiler::graph::{Activation, Graph, Partition, Shape, Window};
 use xcc_compiler::passes::{PassOptions, optimize};
-use xcc_compiler::plan::forms::{Form, Panels};
+use xcc_compiler::plan::forms::{Form, Panels, PlaneProducts};
 use xcc_compiler::plan::pack::Pack;
 use xcc_compiler::plan::{Part, PlanError, PlanOptions, Program, plan};
 use xcc_compiler::target::{Isa, Target};
@@ -129,7 +129,7 @@ fn rounding(pack: &Pack) -> Pack {
     let vectors = 1;
     let of_form = |form: &Form| match *form {
         Form::Panels(panels) => Form::Panels(Panels { vectors, ..panels }),
-        Form::Winograd { .. } => Form::Winograd { vectors },
+        Form::Winograd(PlaneProducts::Vectors(_)) => Form::Winograd(PlaneProducts::Vectors(vectors)),
         form => form,
     };
     match pack.clone() {

@@ -10,9 +10,10 @@ use std::fmt;
 use std::ops::Range;
 
 use super::epilogue::{self, Format};
+use super::matmul::CHUNK;
 use super::name_fusion;
 use crate::graph::{Activation, Post};
-use crate::vector::{BinaryOp, Builder, F32, Kernel, Slot, Times};
+use crate::vector::{BinaryOp, Builder, Kernel, Slot, Times};
 
 /// Results of a patch in each direction.
 pub const PATCH: u32 = 2;
@@ -83,6 +84,8 @@ pub struct InputPatches {
     pub plane: i32,
     /// Applied to the input.
     pub load: Activation,
+    /// How values of planes are stored. Those of bf16 are padded with zeros to whole chunks of [`CHUNK`] inputs.
+    pub format: Format,
 }
 
 impl fmt::Display for InputPatches {
@@ -94,7 +97,8 @@ impl fmt::Display for InputPatches {
                 write!(f, "_{name}{}to{}", inside.start, inside.end)?;
             }
         }
-        name_fusion(self.load, &[], f)
+        name_fusion(self.load, &[], f)?;
+        self.format.fmt(f)
     }
 }
 
@@ -113,19 +117,55 @@ impl InputPatches {
         let slots = InputSlots {
             row: b.slots(INPUTS as usize),
             value: b.slot(),
-            temporaries: b.slots(epilogue::activation_slots(self.load)),
+            temporaries: b.slots(epilogue::activation_slots(self.load).max(self.format.slots())),
         };
+        let steps = [("in", b.vector_bytes()), ("out", self.vector_bytes())];
+        let padding = self.padding();
         b.repeat(Times::Rows, |b| {
-            let moved = vectors(b, self.channels, &["in", "out"], |b, lanes| self.vector(b, &slots, lanes));
-            b.advance(b.parameter("in"), PATCH as i32 * self.pixel - moved);
-            b.advance(b.parameter("out"), self.patch - moved);
+            let vectors = vectors(b, self.channels, &steps, |b, lanes| self.vector(b, &slots, lanes));
+            self.zeros(b, &slots, padding);
+            b.advance(b.parameter("in"), PATCH as i32 * self.pixel - vectors * b.vector_bytes());
+            b.advance(b.parameter("out"), self.patch - vectors * self.vector_bytes());
         });
         b.finish(self.to_string())
     }
 
+    /// Bytes of a vector of channels in a plane.
+    fn vector_bytes(&self) -> i32 {
+        self.lanes as i32 * self.format.bytes()
+    }
+
+    /// Vectors of zeros behind the channels in every plane.
+    fn padding(&self) -> i32 {
+        let padded = match self.format {
+            Format::F32 => self.lanes,
+            Format::Bf16(_) => CHUNK,
+        };
+        let vectors = |unit: u32| self.channels.next_multiple_of(unit) / self.lanes;
+        (vectors(padded) - vectors(self.lanes)) as i32
+    }
+
+    fn zeros(&self, b: &mut Builder, s: &InputSlots, vectors: i32) {
+        if vectors > 0 {
+            b.constant(s.value, 0.0);
+        }
+        let places = (0..vectors).flat_map(|vector| (0..PLANES as i32).map(move |plane| (vector, plane)));
+        for (vector, plane) in places {
+            self.store(b, s, vector * self.vector_bytes() + plane * self.plane);
+        }
+    }
+
+    /// Stores a vector of a plane.
+    fn store(&self, b: &mut Builder, s: &InputSlots, offset: i32) {
+        let out = b.parameter("out");
+        match self.format {
+            Format::F32 => b.store_lanes(s.value, out, offset, self.lanes),
+            Format::Bf16(planes) => epilogue::store(b, planes, s.value, (out, offset), &s.temporaries),
+        }
+    }
+
     /// A vector of channels of a patch.
     fn vector(&self, b: &mut Builder, s: &InputSlots, lanes: u32) {
-        let out = b.parameter("out");
         for (row, &(first, second, op)) in (0..).zip(&OF_INPUTS) {
             for (column, &slot) in (0..).zip(&s.row) {
                 let [first, second] = [first, second].map(|row| self.place(row as u32, column));
@@ -133,7 +173,7 @@ impl InputPatches {
             }
             for (column, &(first, second, op)) in (0..).zip(&OF_INPUTS) {
                 b.binary(op, s.value, s.row[first], s.row[second]);
-                b.store_lanes(s.value, out, (row * INPUTS as i32 + column) * self.plane, self.lanes);
+                self.store(b, s, (row * INPUTS as i32 + column) * self.plane);
             }
         }
     }
@@ -227,7 +267,9 @@ impl OutputPatches {
         b.repeat(Times::Rows, |b| {
             let last = self.channels.next_multiple_of(self.lanes) - self.lanes;
             let stored = last + self.last_lanes;
-            let moved = vectors(b, stored, &["in", "out", "add"], |b, lanes| self.vector(b, &slots, lanes));
+            let steps = ["in", "out", "add"].map(|name| (name, b.vector_bytes()));
+            let moved =
+                vectors(b, stored, &steps, |b, lanes| self.vector(b, &slots, lanes)) * b.vector_bytes();
             b.advance(b.parameter("in"), self.patch - moved);
             for (name, pixel) in [("out", self.out[1]), ("add", self.add[1])] {
                 b.advance(b.parameter(name), PATCH as i32 * pixel - moved);
@@ -274,20 +316,20 @@ impl OutputPatches {
     }
 }
 
-/// Runs `body` for each vector of some channels, with the lanes of it that are used, and moves the pointers along; returns the
-/// bytes by which they are moved.
-fn vectors(b: &mut Builder, channels: u32, pointers: &[&str], body: impl Fn(&mut Builder, u32)) -> i32 {
+/// Runs `body` for each vector of some channels, with the lanes of it that are used, and moves the pointers along by their
+/// bytes; returns how many vectors there are.
+fn vectors(b: &mut Builder, channels: u32, steps: &[(&str, i32)], body: impl Fn(&mut Builder, u32)) -> i32 {
     let (whole, rest) = (channels / b.lanes(), channels % b.lanes());
     let vector = |b: &mut Builder, lanes: u32| {
         body(b, lanes);
-        pointers.iter().for_each(|name| b.advance(b.parameter(name), b.vector_bytes()));
+        steps.iter().for_each(|&(name, bytes)| b.advance(b.parameter(name), bytes));
     };
     let lanes = b.lanes();
     b.repeat(Times::Exactly(whole), |b| vector(b, lanes));
     if rest > 0 {
         vector(b, rest);
     }
-    channels.next_multiple_of(lanes) as i32 * F32
+    channels.div_ceil(lanes) as i32
 }
 
 #[cfg(test)]
@@ -329,7 +371,8 @@ mod tests {
         let taps = [[2.0, -4.0, 6.0], [8.0, 4.0, -2.0], [-6.0, 12.0, 2.0]];
         let (rows, columns, load) = (0..INPUTS, 0..INPUTS, Activation::Linear);
         let (lanes, channels, pixel, row, patch, plane) = (4, 4, 16, 64, 16, 16);
-        let kernel = InputPatches { lanes, channels, rows, columns, pixel, row, patch, plane, load };
+        let format = Format::F32;
+        let kernel = InputPatches { lanes, channels, rows, columns, pixel, row, patch, plane, load, format };
         let transformed = evaluate(&kernel.generate(), &inputs, 16);
         let flat = std::array::from_fn(|tap| [taps[tap / 3][tap % 3]]);
         let products: Vec<f64> = transformed

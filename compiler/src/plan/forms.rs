@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::graph::{Conv, NodeId, Partition, Window};
+use crate::kernels::matmul::CHUNK;
 use crate::kernels::winograd::PLANES;
 
 /// How equal segments next to each other are computed.
@@ -25,10 +26,16 @@ pub enum Form {
     Panels(Panels),
     /// By Winograd's method, F(2x2, 3x3): 16 products take the place of 36 (see
     /// [`kernels::winograd`](crate::kernels::winograd)). Infinities reach results as NaN.
-    Winograd {
-        /// Vectors of a panel of the products, as for [`Panels::vectors`].
-        vectors: u32,
-    },
+    Winograd(PlaneProducts),
+}
+
+/// How planes of Winograd's method are multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PlaneProducts {
+    /// In vectors of f32 values, with panels of so many, as for [`Panels::vectors`].
+    Vectors(u32),
+    /// In vectors of pairs of bf16 values.
+    Pairs,
 }
 
 /// Dense blocks of segments.
@@ -60,7 +67,10 @@ impl fmt::Display for Form {
             Form::InputsSideBySide { shares } => {
                 return write!(f, "inputs in {shares} shares side by side in a vector");
             }
-            Form::Winograd { .. } => return f.write_str("patches of 2x2 results by Winograd's method"),
+            Form::Winograd(products) => {
+                f.write_str("patches of 2x2 results by Winograd's method")?;
+                return f.write_str(if *products == PlaneProducts::Pairs { ", in bf16" } else { "" });
+            }
             Form::Panels(panels) => *panels,
         };
         let plural = if vectors == 1 { "" } else { "s" };
@@ -151,7 +161,7 @@ impl FormRun {
         let (merged, vectors) = match form {
             Form::SideBySide { packed } => (1, count.div_ceil(packed)),
             Form::InputsSideBySide { .. } => (1, count),
-            Form::Winograd { .. } => (1, count * oc.div_ceil(lanes)),
+            Form::Winograd(_) => (1, count * oc.div_ceil(lanes)),
             Form::Panels(Panels { merged, .. }) => (merged, count / merged * (merged * oc).div_ceil(lanes)),
         };
         let shares = if let Form::InputsSideBySide { shares } = form { shares } else { 1 };
@@ -159,12 +169,16 @@ impl FormRun {
         Self { segments: segments.to_vec(), form, blocks: count / merged, ic, oc, vectors }
     }
 
-    /// Values of packed weights and biases.
+    /// Words of packed weights and biases.
     pub fn constants(&self, window: &Window, lanes: u32) -> [u64; 2] {
         let outputs = u64::from(self.vectors) * u64::from(lanes);
         match self.form {
-            Form::Winograd { .. } => {
-                [u64::from(self.ic), 1].map(|inputs| outputs * inputs * u64::from(PLANES))
+            Form::Winograd(products) => {
+                let words = match products {
+                    PlaneProducts::Vectors(_) => self.ic,
+                    PlaneProducts::Pairs => self.ic.next_multiple_of(CHUNK) / 2,
+                };
+                [u64::from(words), 1].map(|inputs| outputs * inputs * u64::from(PLANES))
             }
             _ => [outputs * u64::from(self.ic) * window.taps(), outputs],
         }

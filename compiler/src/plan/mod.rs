@@ -376,7 +376,7 @@ impl Program {
         let mut saved = HashMap::new();
         for choice in &self.choices {
             // Only whole maps are computed so.
-            if let (Form::Winograd { .. }, Some(view)) = (choice.form(), self.values.get(&choice.node)) {
+            if let (Form::Winograd(_), Some(view)) = (choice.form(), self.values.get(&choice.node)) {
                 let products = u64::from(choice.segments) * u64::from(choice.ic) * u64::from(choice.oc);
                 *saved.entry(choice.node).or_default() +=
                     products * winograd::products_saved([view.shape.h(), view.shape.w()]);

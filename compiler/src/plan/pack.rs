@@ -1,12 +1,14 @@
 //! How parameters become the constants that kernels read: normalisations folded in, panels in reading order.
 
+mod planes;
+
 use std::borrow::Cow;
 use std::ops::Range;
 
 use super::forms::{Form, FormRun, Segment, all_runs};
 use super::wide::{Work, widest};
 use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightId, WeightSource, Window};
-use crate::kernels::{gather, matmul, winograd};
+use crate::kernels::{gather, matmul};
 use crate::vector::{TILE_LANES, bf16};
 
 /// A recipe for the packed constants of one step: `weights` (or scales) and `bias` (or shifts).
@@ -16,7 +18,8 @@ pub enum Pack {
     /// ([`panel_widths`]); in each panel tap by tap, input by input, its vectors of outputs; zeros where there is no
     /// output, or none that reads the input. Side by side: vector by vector, then tap by tap, then the weights from each
     /// place in a segment, or in a share of its inputs, to all outputs. By Winograd's method: segment by segment, plane by plane,
-    /// panels of transformed weights; biases in one plane, zeros in the others.
+    /// panels of transformed weights, which for products of pairs are those of [`Pack::Tiles`]; biases in one plane, zeros in the
+    /// others.
     Panels {
         /// The convolution.
         conv: Conv,
@@ -309,53 +312,6 @@ impl WeightPanel for Panel<'_> {
     }
 }
 
-/// A panel of transformed weights that is being written, a plane for each of their values.
-struct PlanesPanel<'a> {
-    /// The outputs that it has columns for.
-    outputs: Range<usize>,
-    /// Columns, padding included.
-    width: usize,
-    /// A row for each input.
-    planes: Vec<&'a mut [f32]>,
-}
-
-/// Outputs whose weights are transformed together.
-const TOGETHER: usize = 16;
-
-impl WeightPanel for PlanesPanel<'_> {
-    fn outputs(&self) -> Range<usize> {
-        self.outputs.clone()
-    }
-
-    /// Writes the weights of all taps.
-    #[inline(always)]
-    fn write(&mut self, Rows { elements, block, inputs, outputs, above, .. }: Rows<'_>) {
-        let first = outputs.start - self.outputs.start;
-        for input in inputs {
-            let row = (above + input) * self.width + first;
-            for start in outputs.clone().step_by(TOGETHER) {
-                let held = start..outputs.end.min(start + TOGETHER);
-                let at = row + start - outputs.start;
-                let mut taps = [[0.0; TOGETHER]; 9];
-                for (tap, weights) in taps.iter_mut().enumerate() {
-                    elements.write(block, (tap, input), held.clone(), &mut weights[..held.len()]);
-                }
-                let planes = transformed(&taps);
-                for (plane, weights) in self.planes.iter_mut().zip(&planes) {
-                    plane[at..at + held.len()].copy_from_slice(&weights[..held.len()]);
-                }
-            }
-        }
-    }
-}
-
-/// The weights of each tap from an input to some outputs, transformed by Winograd's method: see [`mod@winograd`].
-#[inline(always)]
-fn transformed(taps: &[[f32; TOGETHER]; 9]) -> [[f32; TOGETHER]; winograd::PLANES as usize] {
-    let planes = winograd::transform_weights(&taps.map(|weights| weights.map(f64::from)));
-    planes.map(|weights| weights.map(|weight| weight as f32))
-}
-
 /// The first of each [`ROWS`] inputs, tap by tap.
 fn rows_in_turn(taps: usize, inputs: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..taps).flat_map(move |tap| (0..inputs).step_by(ROWS).map(move |first| (tap, first)))
@@ -391,34 +347,10 @@ impl<'a> Packer<'a> {
                 let blocks = run.segments.chunks(panels.merged as usize);
                 blocks.for_each(|block| self.panels(block, panels.vectors));
             }
-            Form::Winograd { vectors } => {
-                run.segments.iter().for_each(|segment| self.planes(segment, vectors));
+            Form::Winograd(products) => {
+                run.segments.iter().for_each(|segment| self.planes(segment, products));
             }
         }
-    }
-
-    /// The transformed weights of a segment, plane by plane, and its biases in the plane where they are added.
-    fn planes(&mut self, (inputs, outputs): &Segment, vectors: u32) {
-        let outputs = outputs.start as usize..outputs.end as usize;
-        let padded = outputs.len().next_multiple_of(self.lanes);
-        let planes = winograd::PLANES as usize;
-        let (weights, shifts) = self.take(planes * inputs.len() * padded, planes * padded);
-        let shifts = &mut shifts[winograd::BIAS_PLANE as usize * padded..];
-        copy(&self.elements.folded.shift[outputs.clone()], shifts);
-        let mut rest: Vec<&mut [f32]> = weights.chunks_exact_mut(inputs.len() * padded).collect();
-        let mut start = outputs.start;
-        let widths = panel_widths((padded / self.lanes) as u32, vectors);
-        let panels = widths.into_iter().map(|width| {
-            let width = width as usize * self.lanes;
-            let held = start..outputs.end.min(start + width);
-            start += width;
-            let take = |plane: &mut &'a mut [f32]| plane.split_off_mut(..inputs.len() * width);
-            let planes = rest.iter_mut().filter_map(take).collect();
-            PlanesPanel { outputs: held, width, planes }
-        });
-        let mut panels: Vec<PlanesPanel<'_>> = panels.collect();
-        let above = |block: &KernelBlock, _| (block.inputs.start - inputs.start) as usize;
-        write_panels(&self.elements, &mut panels, 1, above);
     }
 
     /// The panels of neighbouring segments that are one dense block.

@@ -186,7 +186,8 @@ impl Planner<'_> {
             Windowed::Conv(conv) if self.takes_tiles(id, conv) => {
                 let product =
                     self.product(id, conv, (load, self.matrix(id, conv, rows.saturating_mul(width))?));
-                Ok((Body::Tiles(product), product.matrix.end()))
+                let bytes = product.matrix.end();
+                Ok((Body::Tiles(product), bytes))
             }
             Windowed::Conv(conv) => {
                 let row = if conv.window.is_point() { u32::MAX } else { width };

@@ -5,7 +5,9 @@ use super::place::{Surface, Surfaces, Widths};
 use super::{LARGEST_TILE, Planner, STEP_LIMIT, segments, winograd};
 use crate::graph::{Activation, NodeId, Post, Shape, Window};
 use crate::kernels::segments as segments_kernel;
-use crate::plan::forms::{Candidate, Choice, Form, Panels, Segment, Taps, equal_segments, form_runs, sizes};
+use crate::plan::forms::{
+    Candidate, Choice, Form, Panels, PlaneProducts, Segment, Taps, equal_segments, form_runs, sizes,
+};
 use crate::plan::nest::{NestBuilder, Offset, Operand};
 use crate::plan::pack::panel_widths;
 use crate::plan::windows::block_runs;
@@ -27,15 +29,17 @@ pub(super) struct Question {
     post: Vec<Post>,
     /// Of the input and the result.
     shapes: (Shape, Shape),
-    /// Whether Winograd's method is possible.
-    winograd: bool,
+    /// How planes would be multiplied, if Winograd's method is possible.
+    winograd: Option<PlaneProducts>,
 }
 
 impl Planner<'_> {
     /// Chooses the form of each run of equal segments of a convolution from a map to another.
     pub(super) fn choose_forms(&mut self, id: NodeId, job: &mut Job<'_>, shapes: (Shape, Shape)) {
         let out = rows_and_columns(shapes.1);
-        job.winograd &= self.rows_are_near(id) && winograd::suits(job.conv, out, self.program.target);
+        let target = self.program.target;
+        job.pairs = job.winograd && self.takes_planes_of_pairs(id, job.conv);
+        job.winograd &= self.rows_are_near(id) && winograd::suits(job.conv, out, (target, job.pairs));
         for (run, segments) in equal_segments(&job.conv.partition).into_iter().enumerate() {
             let candidates = self.candidates(job, &segments, job.forms[run], shapes);
             if let [_, _, ..] = candidates[..] {
@@ -57,6 +61,12 @@ impl Planner<'_> {
         plain: Form,
         shapes: (Shape, Shape),
     ) -> Vec<Candidate> {
+        let winograd = job.winograd.then(|| match job.pairs {
+            true => PlaneProducts::Pairs,
+            false => PlaneProducts::Vectors(
+                tile_shape(self.program.target, sizes(segments).1, LARGEST_TILE as u32).vectors,
+            ),
+        });
         let question = Question {
             segments: segments.len() as u32,
             channels: sizes(segments),
@@ -65,14 +75,13 @@ impl Planner<'_> {
             load: job.load,
             post: job.post.to_vec(),
             shapes,
-            winograd: job.winograd,
+            winograd,
         };
         if let Some(known) = self.candidates.get(&question) {
             return known.clone();
         }
         let mut forms = job.forms_of(self.program.target, segments, plain, shapes);
-        let panel = tile_shape(self.program.target, sizes(segments).1, LARGEST_TILE as u32);
-        forms.extend(job.winograd.then_some(Form::Winograd { vectors: panel.vectors }));
+        forms.extend(winograd.map(Form::Winograd));
         let alone = forms.len() == 1;
         let ms = |form: Form| if alone { 0.0 } else { self.ms(job, segments, form, shapes) };
         let times: Vec<f64> = forms.iter().copied().map(ms).collect();

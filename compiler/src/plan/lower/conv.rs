@@ -53,6 +53,8 @@ pub(super) struct Job<'a> {
     pub forms: Vec<Form>,
     /// Whether Winograd's method is possible: it needs whole maps rather than some rows at a time.
     pub winograd: bool,
+    /// Whether its products would be those of pairs of bf16 values.
+    pub pairs: bool,
 }
 
 /// What the tiles of a convolution are made of.
@@ -146,9 +148,9 @@ impl Job<'_> {
                 Form::Panels(panels) => {
                     found.extend(self.panel_runs((run, panels), at, lanes).into_iter().map(Run::Panels));
                 }
-                Form::Winograd { vectors } => {
+                Form::Winograd(products) => {
                     let is_only = self.conv.partition.segments() == 1;
-                    found.push(Run::Winograd(WinogradRun::new(run, (vectors, lanes), (at, is_only))));
+                    found.push(Run::Winograd(WinogradRun::new(run, (products, lanes), (at, is_only))));
                 }
             }
             let inputs: usize = run.segments.iter().map(|(inputs, _)| inputs.len()).sum();
@@ -465,13 +467,14 @@ impl Planner<'_> {
 
     /// A convolution that is not fused with another.
     pub(super) fn conv(&mut self, id: NodeId, conv: &Conv) -> Result<(), PlanError> {
-        if self.takes_tiles(id, conv) {
+        let of_pairs = self.takes_planes_of_pairs(id, conv);
+        if self.takes_tiles(id, conv) && !of_pairs {
             return self.tiles_conv(id, conv);
         }
         let (mut load, post) = (self.graph.node(id).fusion.load, self.post(id));
         let (mut maps, mut operands) = (self.maps(id), self.operands(id, self.added(id)));
         let mut part = Part::Whole;
-        if load != Activation::Linear && self.loads_often(conv, maps) {
+        if load != Activation::Linear && !of_pairs && self.loads_often(conv, maps) {
             let (memory, activated) = self.activate_input(id, load);
             let input = View { shape: maps.input.shape, ..activated };
             (load, part, maps) = (Activation::Linear, Part::Products, Maps { input, ..maps });
@@ -527,7 +530,8 @@ impl Planner<'_> {
         let form = Form::Panels(Panels { merged: 1, vectors: shape.vectors, taps: Taps::Apart });
         let forms = vec![form; forms::equal_segments(&conv.partition).len()];
         let [weights, bias] = [Operand::Weights, Operand::Bias];
-        Ok(Job { conv, load, post, weights, bias, shape, forms, winograd: false })
+        let (winograd, pairs) = (false, false);
+        Ok(Job { conv, load, post, weights, bias, shape, forms, winograd, pairs })
     }
 
     /// The pixels of all images, if a convolution can take them as if they were one row.

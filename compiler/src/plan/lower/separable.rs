@@ -9,6 +9,7 @@ use crate::kernels::epilogue::Format;
 use crate::plan::forms::Form;
 use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
 use crate::plan::pack::Pack;
+use crate::plan::values::View;
 use crate::plan::windows::{BlockRun, block_count, block_runs};
 use crate::plan::{Part, Place, PlanError, PlanOptions};
 
@@ -39,7 +40,7 @@ impl Planner<'_> {
         let of_maps = u32::try_from(maps.out.shape.pixels()).is_ok();
         let stages = self.stages(id, parts, &between, (maps, of_maps))?;
         let bytes = stages.scratch.row as u64 * u64::from(maps.out.shape.h());
-        let needs_maps = stages.spatial.forms.iter().any(|form| matches!(form, Form::Winograd { .. }));
+        let needs_maps = stages.spatial.forms.iter().any(|form| matches!(form, Form::Winograd(_)));
         if needs_maps || self.runs_apart(parts, maps, bytes) {
             self.stages_apart(id, stages, maps);
             return Ok(());
@@ -74,49 +75,49 @@ impl Planner<'_> {
 
     /// Both stages, as a step each.
     fn stages_apart(&mut self, id: NodeId, stages: Stages<'_>, maps: Maps) {
-        let (batch, row) = (self.program.options.batch, stages.scratch.row);
-        let (input, out) = (maps.input.shape, maps.out.shape);
+        let (batch, row, out) = (self.program.options.batch, stages.scratch.row, maps.out.shape);
         let image_bytes = row as u64 * u64::from(out.h());
         let slack = u64::from(self.program.target.vector_bytes());
         let between = self.between_steps(u64::from(batch) * image_bytes + slack);
-        let map = |operand, image| Surface { operand, ..stages.scratch.clone() }.image(image, image_bytes);
-
-        let [first, second] = self.packs(&stages);
-        let mut operands = self.operands_of_first(id, between);
-        set(&mut operands, [Operand::Weights, Operand::Bias], self.pack(first));
-        let surfaces = |image| {
-            let to = || map(Operand::Out, image);
-            let from = maps.surfaces().input.image(image, maps.input.image);
-            Surfaces { input: from, out: to(), add: to() }
-        };
-        let sizes = [input, out].map(|shape| [shape.h(), shape.w()]);
-        if let Some((run, patches)) = self.shared_planes(&stages.spatial, sizes) {
-            let surfaces = surfaces(Index::Constant(0));
-            self.winograd_steps(id, (&stages.spatial, &run), (&patches, &surfaces), operands);
-        } else {
-            let mut b = NestBuilder::new();
-            b.divide(batch, |b, image| {
-                let format = ((input, out), Format::F32);
-                self.spatial_units(b, &stages.spatial, format, &surfaces(image));
-            });
-            operands[Operand::Scratch.index()] = self.winograd_scratch(&stages.spatial, sizes);
-            self.step_of(id, Part::Spatial, b, operands);
-        }
+        let pixel = stages.scratch.pixel as u64;
+        let shape = Shape::map(out.h(), out.w(), stages.spatial.conv.partition.oc());
+        let of_between = View { offset: between.offset, pixel, image: image_bytes, shape };
+        let of_spatial = Maps { out: of_between, add: of_between, ..maps };
+        self.spatial_step(id, &stages.spatial, of_spatial, self.operands_of_first(id, between));
 
         let pixels = out.pixels() as u32;
         let fewest = (pixels / PIXELS_OF_BLOCK).clamp(1, self.program.options.threads.saturating_mul(2));
-        let pixel = stages.scratch.pixel as u64;
         let blocks = block_count(pixels, pixel, self.program.target.cache_bytes, fewest);
         let mut b = NestBuilder::new();
         b.divide(batch, |b, image| {
+            let maps = Maps { input: of_between, ..maps };
             let surfaces = maps.surfaces().image(image, maps.images());
-            let surfaces = Surfaces { input: map(Operand::In, image), ..surfaces };
             self.runs_of_pixels(b, &stages.pointwise, (pixels, blocks), &surfaces);
         });
         let mut operands = self.operands(id, self.added(id));
         operands[Operand::In.index()] = Some(between);
-        set(&mut operands, [Operand::PointwiseWeights, Operand::PointwiseBias], self.pack(second));
+        let pack = stages.pointwise.pack(self.program.target.lanes);
+        set(&mut operands, [Operand::PointwiseWeights, Operand::PointwiseBias], self.pack(pack));
         self.step_of(id, Part::Pointwise, b, operands);
+    }
+
+    /// A spatial part as a step, or as the steps of Winograd's method.
+    pub(super) fn spatial_step(&mut self, id: NodeId, job: &Job<'_>, maps: Maps, mut operands: Operands) {
+        let constants = self.pack(self.spatial_pack(job));
+        set(&mut operands, [Operand::Weights, Operand::Bias], constants);
+        let (input, out) = (maps.input.shape, maps.out.shape);
+        let sizes = [input, out].map(|shape| [shape.h(), shape.w()]);
+        if let Some((run, patches)) = self.shared_planes(job, sizes) {
+            let surfaces = maps.surfaces().image(Index::Constant(0), maps.images());
+            return self.winograd_steps(id, (job, &run), (&patches, &surfaces), operands);
+        }
+        let mut b = NestBuilder::new();
+        b.divide(self.program.options.batch, |b, image| {
+            let surfaces = maps.surfaces().image(image, maps.images());
+            self.spatial_units(b, job, ((input, out), Format::F32), &surfaces);
+        });
+        operands[Operand::Scratch.index()] = self.winograd_scratch(job, sizes);
+        self.step_of(id, Part::Spatial, b, operands);
     }
 
     /// The operands of the first of two steps of a layer, which leaves what it computes in `memory`.

@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::conv::{Job, Maps, is_depthwise, one_row, set};
 use super::place::{Surface, Surfaces};
 use super::separable::between;
+use super::winograd::takes_planes_of_pairs;
 use super::{Operands, Planner, STEP_LIMIT, argument, dense_conv};
 use crate::cost::stage_macs;
 use crate::graph::{Activation, Conv, Graph, Node, NodeId, Op, Post, Separable, Shape, Window};
@@ -63,7 +64,7 @@ pub(super) struct Matrix {
 }
 
 /// The multiplication of a matrix by all panels of a convolution.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Product<'a> {
     pub conv: &'a Conv,
     /// Applied to what the matrix is gathered from.
@@ -71,15 +72,25 @@ pub(super) struct Product<'a> {
     post: &'a [Post],
     pub weights: [Operand; 2],
     pub matrix: Matrix,
-    /// The segment that is multiplied.
-    segment: Index,
+    /// Where the weights and biases of the segment begin that is multiplied.
+    constants: [Offset; 2],
     /// What a row of the matrix holds of a window.
     gathered: Window,
     /// Rows that a sum is over.
     taps: Taps,
 }
 
-impl Product<'_> {
+impl<'a> Product<'a> {
+    /// Products of rows that are made already, without an epilogue.
+    pub fn of_points(
+        conv: &'a Conv,
+        weights: [Operand; 2],
+        (matrix, constants): (Matrix, [Offset; 2]),
+    ) -> Self {
+        let (load, gathered, taps) = (Activation::Linear, Window::POINT, Taps { count: 1, distance: 0 });
+        Self { conv, load, post: &[], weights, matrix, constants, gathered, taps }
+    }
+
     fn segments(&self) -> u32 {
         self.conv.partition.segments() as u32
     }
@@ -101,12 +112,20 @@ impl Product<'_> {
     }
 
     /// The same product for a segment.
-    fn of(self, segment: Index) -> Self {
-        Self { segment, ..self }
+    fn of(&self, segment: Index) -> Self {
+        let words = pack::tile_words(self.conv, self.matrix.planes.count);
+        let constants = words.map(|words| Offset::default().along(segment, 4 * words as i64));
+        Self { constants, ..self.clone() }
     }
 }
 
 impl Matrix {
+    /// Rows of bf16 values so many bytes apart, wherever they lie.
+    pub fn of_rows(step: u64, chunks: u64) -> Self {
+        let planes = Planes { count: 1, distance: 0 };
+        Self { operand: Operand::Scratch, origin: 0, step, plane: 0, planes, chunks }
+    }
+
     fn format(&self) -> Format {
         Format::Bf16(self.planes)
     }
@@ -131,7 +150,7 @@ impl Matrix {
 
 /// Bytes between rows of `chunks` chunks: an odd number of cache lines, so that the rows of a tile do not
 /// compete for the same places of the cache.
-fn row_step(chunks: u64) -> u64 {
+pub(super) fn row_step(chunks: u64) -> u64 {
     (chunks | 1) * 64
 }
 
@@ -192,6 +211,11 @@ impl Planner<'_> {
     /// See [`pointwise_takes_tiles`].
     pub(super) fn pointwise_takes_tiles(&self, id: NodeId, parts: &Separable) -> bool {
         pointwise_takes_tiles(self.graph.node(id), parts, &self.program.options, self.program.target)
+    }
+
+    /// See [`takes_planes_of_pairs`].
+    pub(super) fn takes_planes_of_pairs(&self, id: NodeId, conv: &Conv) -> bool {
+        takes_planes_of_pairs(self.graph.node(id), conv, &self.program.options, self.program.target)
     }
 
     /// Whether a convolution runs by tiles.
@@ -265,7 +289,7 @@ impl Planner<'_> {
             for run in block_runs(&conv.window, input.h(), out.h(), blocks) {
                 b.units(run.blocks.clone(), product.segments(), |b, [block, segment]| {
                     let surfaces = surfaces.block(&run, block, conv.window.strides[0]);
-                    self.segment(b, &product.of(segment), ((input.w(), out.w()), &run), &surfaces);
+                    self.segment(b, (&product, segment), ((input.w(), out.w()), &run), &surfaces);
                 });
             }
         });
@@ -285,7 +309,7 @@ impl Planner<'_> {
         surfaces: &Surfaces,
     ) {
         b.repeat(0..product.segments(), |b, segment| {
-            self.segment(b, &product.of(segment), (widths, block), surfaces);
+            self.segment(b, (product, segment), (widths, block), surfaces);
         });
     }
 
@@ -293,14 +317,15 @@ impl Planner<'_> {
     fn segment(
         &mut self,
         b: &mut NestBuilder,
-        product: &Product<'_>,
+        (product, segment): (&Product<'_>, Index),
         (widths, block): ((u32, u32), &BlockRun),
         surfaces: &Surfaces,
     ) {
+        let product = &product.of(segment);
         let [inputs, outputs] =
             segment_sizes(product.conv).map(|channels| i64::from(channels) * i64::from(F32));
         let moved = |surface: &Surface, bytes: i64| Surface {
-            origin: surface.origin.clone().along(product.segment, bytes),
+            origin: surface.origin.clone().along(segment, bytes),
             ..surface.clone()
         };
         self.gather_rows(b, product, widths, block, &moved(&surfaces.input, inputs));
@@ -372,7 +397,7 @@ impl Planner<'_> {
         maps: Maps,
         (part, between, constants): (Part, Place, [Place; 2]),
     ) {
-        let product = Product { matrix: product.matrix.whole(Operand::In), ..*product };
+        let product = Product { matrix: product.matrix.whole(Operand::In), ..product.clone() };
         let pixels = maps.out.shape.pixels() as u32;
         let most = if self.is_cut(&product) { self.program.options.threads } else { 1 };
         let blocks = (pixels / BLOCK).clamp(1, most);
@@ -423,8 +448,8 @@ impl Planner<'_> {
         let weights = [Operand::Weights, Operand::Bias];
         let (gathered, count) = pack::gathered(conv);
         let distance = if count > 1 { self.view(id).shape.w() as i32 * matrix.step as i32 } else { 0 };
-        let (post, segment, taps) = (self.post(id), Index::Constant(0), Taps { count, distance });
-        Product { conv, load, post, weights, matrix, segment, gathered, taps }
+        let (post, constants, taps) = (self.post(id), Default::default(), Taps { count, distance });
+        Product { conv, load, post, weights, matrix, constants, gathered, taps }
     }
 
     /// The windows of a block of rows as rows of the matrix; `widths` are those of input and output.
@@ -506,8 +531,20 @@ impl Planner<'_> {
         self.kernel(Descriptor::Gather(descriptor))
     }
 
-    /// Multiplies a block of `pixels` rows by every panel of weights.
+    /// Multiplies the first `pixels` rows of the matrix by every panel of weights.
     pub(super) fn panels(
+        &mut self,
+        b: &mut NestBuilder,
+        product: &Product<'_>,
+        pixels: u32,
+        surfaces: &Surfaces,
+    ) {
+        let surfaces = Surfaces { input: product.matrix.surface(1), ..surfaces.clone() };
+        self.panels_of_rows(b, product, pixels, &surfaces);
+    }
+
+    /// Multiplies `pixels` rows of a matrix, which are the input, by every panel of weights.
+    pub(super) fn panels_of_rows(
         &mut self,
         b: &mut NestBuilder,
         product: &Product<'_>,
@@ -519,9 +556,8 @@ impl Planner<'_> {
                 continue;
             }
             let kernel = self.panel(product, (pixels, columns), surfaces);
-            let surfaces = Surfaces { input: product.matrix.surface(1), ..surfaces.clone() };
             b.repeat(0..panels.len() as u32, |b, panel| {
-                call_panel(b, kernel, product, &surfaces, (panels.start, panel));
+                call_panel(b, kernel, product, surfaces, (panels.start, panel));
             });
         }
     }
@@ -564,12 +600,13 @@ impl Planner<'_> {
         let between = between(parts);
         let spatial = (&parts.spatial, self.graph.node(id).fusion.load, &between[..]);
         let operands = self.operands_of_first(id, memory);
-        self.tiles_step(
-            id,
-            spatial,
-            (batch, Maps { out: map, add: map, ..maps }),
-            (Part::Spatial, operands),
-        )?;
+        let of_spatial = Maps { out: map, add: map, ..maps };
+        if self.takes_planes_of_pairs(id, &parts.spatial) {
+            let job = self.spatial(id, parts, (&between, true))?;
+            self.spatial_step(id, &job, of_spatial, operands);
+        } else {
+            self.tiles_step(id, spatial, (batch, of_spatial), (Part::Spatial, operands))?;
+        }
         let mut operands = self.operands(id, self.added(id));
         operands[Operand::In.index()] = Some(memory);
         let pointwise = (&parts.pointwise, Activation::Linear, self.post(id));
@@ -736,10 +773,8 @@ fn call_panel(
     let columns = i64::from(BLOCK) * i64::from(F32);
     let weights = matmul::panel_bytes(pack::chunks(product.conv), 2, u64::from(matrix.planes.count)) as i64;
     let move_to = |origin: Offset, bytes: i64| origin.plus(i64::from(first) * bytes).along(panel, bytes);
-    let of_segment = pack::tile_words(product.conv, matrix.planes.count).map(|words| 4 * words as i64);
     let constant = |which: usize, bytes| {
-        let segment = Offset::default().along(product.segment, of_segment[which]);
-        argument(product.weights[which], move_to(segment, bytes))
+        argument(product.weights[which], move_to(product.constants[which].clone(), bytes))
     };
     let arguments = vec![
         surfaces.input.at(|origin| origin),

@@ -7,17 +7,19 @@
 use super::conv::{Job, Run, TileShape, one_row};
 use super::panels::{PanelRun, Start};
 use super::place::{Surface, Surfaces};
-use super::tiles::{pointwise_takes_tiles, takes_tiles};
+use super::tiles::{Matrix, Product, pointwise_takes_tiles, row_step, takes_tiles};
 use super::{LARGEST_TILE, Operands, Planner, STEP_LIMIT};
 use crate::graph::{Activation, Conv, Node, NodeId, Op, Pads, Partition, Post, Window};
 use crate::kernels::Descriptor;
 use crate::kernels::conv::CACHE_LINE;
+use crate::kernels::epilogue::{self, Format};
+use crate::kernels::matmul::{CHUNK, SUMS_BYTES};
 use crate::kernels::winograd::{self, INPUTS, InputPatches, OutputPatches, PATCH, PLANES, TAPS};
-use crate::plan::forms::{self, FormRun};
+use crate::plan::forms::{self, FormRun, PlaneProducts};
 use crate::plan::nest::{Argument, Index, NestBuilder, Offset, Operand};
 use crate::plan::windows::{BlockRun, RowRun, TileRun, block_count, block_runs, tile_runs};
 use crate::plan::{Part, Place, PlanOptions, Region};
-use crate::target::Target;
+use crate::target::{Bf16Unit, Target};
 use crate::vector::{F32, TILE_LANES};
 
 /// Fewest patches of a block that make it worth while to read all weights of a segment for them, where there is a choice.
@@ -32,8 +34,7 @@ pub(super) struct WinogradRun {
     pub segments: u32,
     /// Input and output channels of each.
     channels: (u32, u32),
-    /// Vectors of a panel of products.
-    vectors: u32,
+    products: PlaneProducts,
     /// Lanes that each stores of its last vector of outputs.
     last_lanes: u32,
     at: Start,
@@ -41,16 +42,44 @@ pub(super) struct WinogradRun {
 
 impl WinogradRun {
     /// Segments that begin at some place; `is_only` tells that there are no others beside them.
-    pub fn new(run: &FormRun, (vectors, lanes): (u32, u32), (at, is_only): (Start, bool)) -> Self {
+    pub fn new(run: &FormRun, (products, lanes): (PlaneProducts, u32), (at, is_only): (Start, bool)) -> Self {
         let channels = forms::sizes(&run.segments);
         let last_lanes = if is_only { lanes } else { (channels.1 - 1) % lanes + 1 };
-        Self { segments: run.segments.len() as u32, channels, vectors, last_lanes, at }
+        Self { segments: run.segments.len() as u32, channels, products, last_lanes, at }
     }
 
-    /// Packed weights and biases of a segment, in values.
+    /// Words of the packed weights and biases of a plane of a segment.
+    fn constants_of_plane(&self, lanes: u32) -> [i64; 2] {
+        let (ic, oc) = self.channels;
+        let inputs = match self.products {
+            PlaneProducts::Vectors(_) => ic,
+            PlaneProducts::Pairs => ic.next_multiple_of(CHUNK) / 2,
+        };
+        let outputs = i64::from(oc.next_multiple_of(lanes));
+        [outputs * i64::from(inputs), outputs]
+    }
+
+    /// Words of the packed weights and biases of a segment.
     fn constants(&self, lanes: u32) -> [i64; 2] {
-        let biases = i64::from(PLANES) * i64::from(self.channels.1.next_multiple_of(lanes));
-        [biases * i64::from(self.channels.0), biases]
+        self.constants_of_plane(lanes).map(|words| i64::from(PLANES) * words)
+    }
+
+    /// Bytes of a patch in a plane of inputs, and in one of sums.
+    fn patch_bytes(&self, target: Target) -> [u64; 2] {
+        let (ic, oc) = self.channels;
+        let inputs = match self.products {
+            PlaneProducts::Vectors(_) => target.pixel_bytes(ic),
+            PlaneProducts::Pairs => row_step(u64::from(ic.div_ceil(CHUNK))),
+        };
+        [inputs, target.pixel_bytes(oc)]
+    }
+
+    /// How inputs are stored.
+    fn format(&self) -> Format {
+        match self.products {
+            PlaneProducts::Vectors(_) => Format::F32,
+            PlaneProducts::Pairs => Format::Bf16(SINGLE),
+        }
     }
 
     /// Maps, moved to the channels of a segment.
@@ -68,14 +97,17 @@ impl WinogradRun {
         }
     }
 
-    /// The panels of the products of a segment's planes.
-    fn panels(&self, lanes: u32, patches: &Patches, segment: Index) -> Vec<PanelRun> {
+    /// The panels of the products of a segment's planes, of so many vectors.
+    fn panels(&self, (vectors, lanes): (u32, u32), patches: &Patches, segment: Index) -> Vec<PanelRun> {
         let at = Start { input: 0, output: 0, ..self.at };
         let around = (segment, self.constants(lanes));
         let distances = [patches.inputs.plane, patches.sums.plane].map(|bytes| bytes as i64 / i64::from(F32));
-        PanelRun::of_planes(self.channels, (self.vectors, lanes), (at, around), distances)
+        PanelRun::of_planes(self.channels, (vectors, lanes), (at, around), distances)
     }
 }
+
+/// Values that are a single bf16 value each.
+const SINGLE: epilogue::Planes = epilogue::Planes { count: 1, distance: 0 };
 
 /// Planes behind each other, a value of each patch in every one. Distances are in bytes.
 #[derive(Clone, Copy)]
@@ -91,9 +123,8 @@ struct Planes {
 }
 
 impl Planes {
-    /// The planes of so many rows of patches of a segment in scratch memory.
-    fn of_block(target: Target, channels: u32, origin: u64, [rows, columns]: [u32; 2]) -> Self {
-        let patch = target.pixel_bytes(channels);
+    /// The planes of so many rows of patches of a segment in scratch memory, with so many bytes for each patch.
+    fn of_block(patch: u64, origin: u64, [rows, columns]: [u32; 2]) -> Self {
         let row = u64::from(columns) * patch;
         let plane = (u64::from(rows) * row).next_multiple_of(4096) + SHIFT;
         Self { operand: Operand::Scratch, origin, patch, row, plane, segment: 0 }
@@ -139,18 +170,24 @@ const ROW_LIMIT: u64 = STEP_LIMIT / 2;
 /// About as many multiply-adds of 16 lanes as the transformations of a patch take time for each input and each output channel.
 const TRANSFORMATIONS: u64 = 200;
 
+/// The same where products are those of pairs, of which twice as many take that time.
+const TRANSFORMATIONS_TO_PAIRS: u64 = 400;
+
 /// Whether Winograd's method is for a convolution with a map of so many rows and columns as its result: for its windows; for its
 /// segments, if the narrowest has a vector of channels and all save more products than transformations take; and for its weights,
 /// which are 16 for 9: of few patches it would wait for them unless they stay in a cache.
 ///
 /// The answer is the same for any number of threads, since results are.
-pub(super) fn suits(conv: &Conv, out: [u32; 2], target: Target) -> bool {
+pub(super) fn suits(conv: &Conv, out: [u32; 2], (target, is_by_pairs): (Target, bool)) -> bool {
     let Window { kernel, strides, dilation, .. } = conv.window;
     let channels = || conv.partition.inputs().iter().chain(conv.partition.outputs()).copied();
-    let weights = conv.partition.products().saturating_mul(u64::from(PLANES) * F32 as u64);
+    let (words, transformation) = match is_by_pairs {
+        true => (PLANES / 2, TRANSFORMATIONS_TO_PAIRS),
+        false => (PLANES, TRANSFORMATIONS * u64::from(target.lanes) / u64::from(TILE_LANES)),
+    };
+    let weights = conv.partition.products().saturating_mul(u64::from(words) * F32 as u64);
     let [rows, columns] = winograd::patches(out).map(u64::from);
     let patches = rows.saturating_mul(columns);
-    let transformation = TRANSFORMATIONS * u64::from(target.lanes) / u64::from(TILE_LANES);
     let all = u64::from(conv.partition.ic()).saturating_add(u64::from(conv.partition.oc()));
     let transformations = patches.saturating_mul(transformation).saturating_mul(all);
     let widest = target.pixel_bytes(channels().max().unwrap_or(0));
@@ -161,6 +198,14 @@ pub(super) fn suits(conv: &Conv, out: [u32; 2], target: Target) -> bool {
         && (patches >= u64::from(FEWEST_PATCHES) || weights <= u64::from(target.cache_bytes / 2))
 }
 
+/// Whether planes of a convolution that runs by tiles, or whose spatial part does, are better multiplied than windows: where tiles
+/// are vectors of pairs. Tiles themselves are so fast that the transformations would take longer than what they save.
+pub fn takes_planes_of_pairs(node: &Node, conv: &Conv, options: &PlanOptions, target: Target) -> bool {
+    target.bf16_unit() == Some(Bf16Unit::Pairs)
+        && takes_tiles(node, conv, options, target)
+        && suits(conv, [node.shape.h(), node.shape.w()], (target, true))
+}
+
 /// Whether segments of a node may be computed by Winograd's method, so that whole maps must be.
 pub fn may_take_winograd(node: &Node, options: &PlanOptions, target: Target) -> bool {
     let takes_tiles = |conv: &Conv| takes_tiles(node, conv, options, target);
@@ -169,7 +214,10 @@ pub fn may_take_winograd(node: &Node, options: &PlanOptions, target: Target) -> 
         Op::Separable(parts) => (&parts.spatial, pointwise_takes_tiles(node, parts, options, target)),
         _ => return false,
     };
-    !by_tiles && suits(conv, [node.shape.h(), node.shape.w()], target)
+    match by_tiles {
+        true => takes_planes_of_pairs(node, conv, options, target),
+        false => suits(conv, [node.shape.h(), node.shape.w()], (target, false)),
+    }
 }
 
 /// Nanoseconds that a cache line of planes takes beyond the instructions that write or read it, since it lies in the level-2 cache
@@ -233,9 +281,8 @@ impl Planner<'_> {
 
     /// Bytes of planes for a row of patches.
     fn row_bytes(&self, run: &WinogradRun, out: [u32; 2]) -> u64 {
-        let (target, (ic, oc)) = (self.program.target, run.channels);
-        let patch = u64::from(PLANES) * (target.pixel_bytes(ic) + target.pixel_bytes(oc));
-        patch * u64::from(winograd::patches(out)[1])
+        let [inputs, sums] = run.patch_bytes(self.program.target);
+        u64::from(PLANES) * (inputs + sums) * u64::from(winograd::patches(out)[1])
     }
 
     fn patches_in(
@@ -244,11 +291,11 @@ impl Planner<'_> {
         [input, out]: [[u32; 2]; 2],
         blocks: u32,
     ) -> Patches {
-        let (target, (ic, oc)) = (self.program.target, run.channels);
         let [rows, columns] = winograd::patches(out);
         let of_block = [rows.div_ceil(blocks), columns];
-        let inputs = Planes::of_block(target, ic, 0, of_block);
-        let sums = Planes::of_block(target, oc, inputs.end(), of_block);
+        let [input_bytes, sum_bytes] = run.patch_bytes(self.program.target);
+        let inputs = Planes::of_block(input_bytes, 0, of_block);
+        let sums = Planes::of_block(sum_bytes, inputs.end(), of_block);
         let Pads { top, left, .. } = job.conv.window.pads;
         let window = Window {
             kernel: [INPUTS; 2],
@@ -294,7 +341,6 @@ impl Planner<'_> {
         patches: &Patches,
         surfaces: &Surfaces,
     ) {
-        let lanes = self.program.target.lanes;
         for block in patches.blocks(patches.blocks) {
             b.units(block.blocks.clone(), run.segments, |b, [number, segment]| {
                 let here = run.surfaces(surfaces, segment);
@@ -305,12 +351,10 @@ impl Planner<'_> {
                 };
                 let [inputs, sums] = [patches.inputs, patches.sums].map(|planes| planes.surface(segment));
                 self.transform_inputs(b, (job, run), (patches, &block), [&here.input, &inputs]);
-                for panels in run.panels(lanes, patches, segment) {
-                    let column = block.rows * patches.columns;
-                    b.repeat(0..PLANES, |b, plane| {
-                        self.multiply_plane(b, (job, run), (&panels, plane), (column, [&inputs, &sums]));
-                    });
-                }
+                let count = block.rows * patches.columns;
+                b.repeat(0..PLANES, |b, plane| {
+                    self.multiply(b, (job, run), (patches, segment, plane), (count, [&inputs, &sums]));
+                });
                 self.transform_sums(b, (job, run), (patches, &block), (&sums, &here));
             });
         }
@@ -329,8 +373,9 @@ impl Planner<'_> {
         };
         let patches = self.patches((job, &run), sizes);
         let whole = [patches.rows, patches.columns];
-        let [inputs, sums] = [(run.channels.0, Operand::In), (run.channels.1, Operand::Out)]
-            .map(|(channels, operand)| Planes::of_block(target, channels, 0, whole).of_segments(operand));
+        let [input_bytes, sum_bytes] = run.patch_bytes(target);
+        let [inputs, sums] = [(input_bytes, Operand::In), (sum_bytes, Operand::Out)]
+            .map(|(patch, operand)| Planes::of_block(patch, 0, whole).of_segments(operand));
         let passed = inputs.segment + sums.segment;
         let read_again = run.constants(target.lanes)[0] as u64 * 4 * u64::from(patches.blocks - 1);
         let is_shared = options.threads > 1
@@ -372,8 +417,9 @@ impl Planner<'_> {
         let nest = self.nest_of_inputs((job, run), patches, surfaces);
         self.step_of(id, Part::Patches, nest, with(&[(Operand::Out, inputs), (Operand::Add, inputs)]));
         let nest = self.nest_of_products((job, run), patches);
+        let unused = (Operand::Scratch, Some(self.scratch(SUMS_BYTES)));
         let of_products =
-            with(&[(Operand::In, inputs), (Operand::Out, sums), (Operand::Add, sums), weights, bias]);
+            with(&[(Operand::In, inputs), (Operand::Out, sums), (Operand::Add, sums), weights, bias, unused]);
         self.step_of(id, Part::Planes, nest, of_products);
         let nest = self.nest_of_results((job, run), patches, surfaces);
         self.step_of(id, Part::Results, nest, with(&[(Operand::In, sums)]));
@@ -407,15 +453,12 @@ impl Planner<'_> {
 
     /// The products: a unit for each plane of each segment.
     fn nest_of_products(&mut self, (job, run): (&Job<'_>, &WinogradRun), patches: &Patches) -> NestBuilder {
-        let lanes = self.program.target.lanes;
         let mut b = NestBuilder::new();
         b.divide(1, |b, _| {
             b.units(0..run.segments, PLANES, |b, [segment, plane]| {
                 let [inputs, sums] = [patches.inputs, patches.sums].map(|planes| planes.surface(segment));
-                for panels in run.panels(lanes, patches, segment) {
-                    let column = patches.rows * patches.columns;
-                    self.multiply_plane(b, (job, run), (&panels, plane), (column, [&inputs, &sums]));
-                }
+                let count = patches.rows * patches.columns;
+                self.multiply(b, (job, run), (patches, segment, plane), (count, [&inputs, &sums]));
             });
         });
         b
@@ -467,6 +510,7 @@ impl Planner<'_> {
                 patch: planes.pixel as i32,
                 plane: patches.inputs.plane as i32,
                 load: job.load,
+                format: run.format(),
             };
             let kernel = self.kernel(Descriptor::WinogradInput(descriptor));
             let first_row = i64::from(PATCH * rows.first + rows.taps.start) - i64::from(top);
@@ -482,24 +526,71 @@ impl Planner<'_> {
         }
     }
 
-    /// The products of `patches` patches of a plane with some of a segment's weights; `inputs` and `sums` are the first plane. They
-    /// are those of a pointwise convolution with a segment for each plane.
-    fn multiply_plane(
+    /// The products of `count` patches of a plane with a segment's weights; `inputs` and `sums` are the segment's first plane.
+    fn multiply(
+        &mut self,
+        b: &mut NestBuilder,
+        (job, run): (&Job<'_>, &WinogradRun),
+        (patches, segment, plane): (&Patches, Index, Index),
+        (count, [inputs, sums]): (u32, [&Surface; 2]),
+    ) {
+        let lanes = self.program.target.lanes;
+        match run.products {
+            PlaneProducts::Vectors(vectors) => {
+                for panels in run.panels((vectors, lanes), patches, segment) {
+                    self.multiply_vectors(b, (job, run), (&panels, plane), (count, [inputs, sums]));
+                }
+            }
+            PlaneProducts::Pairs => {
+                let distances = [patches.inputs.plane, patches.sums.plane].map(|bytes| bytes as i64);
+                let [inputs, sums] = [(inputs, distances[0]), (sums, distances[1])]
+                    .map(|(surface, distance)| moved(surface, plane, distance));
+                self.multiply_pairs(b, (job, run), (segment, plane), (count, [inputs, sums]));
+            }
+        }
+    }
+
+    /// Products in vectors. They are those of a pointwise convolution with a segment for each plane.
+    fn multiply_vectors(
         &mut self,
         b: &mut NestBuilder,
         (job, run): (&Job<'_>, &WinogradRun),
         (panels, plane): (&PanelRun, Index),
-        (patches, [inputs, sums]): (u32, [&Surface; 2]),
+        (count, [inputs, sums]): (u32, [&Surface; 2]),
     ) {
         let planes = PLANES as usize;
         let partition = Partition::new(vec![run.channels.0; planes], vec![run.channels.1; planes]);
         let conv = Conv { window: Window::POINT, partition, parts: Vec::new() };
-        let shape = TileShape { row: LARGEST_TILE as u32, vectors: run.vectors };
+        let shape = TileShape { row: LARGEST_TILE as u32, vectors: panels.vectors };
         let (load, post, forms) = (Activation::Linear, &[][..], Vec::new());
         let products = Job { conv: &conv, load, post, forms, shape, ..*job };
-        let (widths, column) = one_row(patches);
+        let (widths, column) = one_row(count);
         let surfaces = Surfaces { input: inputs.clone(), out: sums.clone(), add: sums.clone() };
         products.panels_of_block(self, b, (panels, plane), (widths, &column, &surfaces));
+    }
+
+    /// Products of pairs of bf16 values. They are those of a matrix for each plane, which `inputs` and `sums` are moved to.
+    fn multiply_pairs(
+        &mut self,
+        b: &mut NestBuilder,
+        (job, run): (&Job<'_>, &WinogradRun),
+        (segment, plane): (Index, Index),
+        (count, [inputs, sums]): (u32, [Surface; 2]),
+    ) {
+        let lanes = self.program.target.lanes;
+        let (ic, oc) = run.channels;
+        let partition = Partition::new(vec![ic], vec![oc]);
+        let conv = Conv { window: Window::POINT, partition, parts: Vec::new() };
+        let first = [run.at.weights, run.at.bias];
+        let words = run.constants(lanes).into_iter().zip(run.constants_of_plane(lanes));
+        let mut constants = first.into_iter().zip(words).map(|(first, (of_segment, of_plane))| {
+            Offset::bytes(4 * first).along(segment, 4 * of_segment).along(plane, 4 * of_plane)
+        });
+        let constants = [constants.next(), constants.next()].map(Option::unwrap_or_default);
+        let matrix = Matrix::of_rows(inputs.pixel as u64, u64::from(ic.div_ceil(CHUNK)));
+        let product = Product::of_points(&conv, [job.weights, job.bias], (matrix, constants));
+        let surfaces = Surfaces { input: inputs, add: sums.clone(), out: sums };
+        self.panels_of_rows(b, &product, count, &surfaces);
     }
 
     /// The sums of a block of patches into results.
@@ -538,6 +629,11 @@ impl Planner<'_> {
             });
         }
     }
+}
+
+/// A surface that moves along an index by so many bytes.
+fn moved(surface: &Surface, index: Index, bytes: i64) -> Surface {
+    Surface { origin: surface.origin.clone().along(index, bytes), ..surface.clone() }
 }
 
 /// The first of some patches next to each other in the first plane, `row` rows behind the first of theirs.
