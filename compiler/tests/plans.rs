@@ -10,7 +10,7 @@ use xcc_compiler::graph::{Activation, Graph, Partition, Shape, Window};
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::forms::{Form, Panels, PlaneProducts};
 use xcc_compiler::plan::pack::Pack;
-use xcc_compiler::plan::{Part, PlanError, PlanOptions, Program, plan};
+use xcc_compiler::plan::{Part, PlanError, PlanOptions, Precision, Program, plan};
 use xcc_compiler::target::{Isa, Target};
 
 /// A pointwise layer from 8 to some channels over a row of pixels.
@@ -75,20 +75,24 @@ fn layer_of_taps(size: u32, channels: u32, segments: u32) -> Graph {
     builder.finish(&[layer])
 }
 
-/// What is said to be saved is not executed: 144 and 48 channels are whole vectors, and nothing is done for padding.
+/// What is said to be saved is not executed: 192 and 64 channels are whole chunks of vectors, and nothing is done for padding.
 #[test]
 fn winograds_method_saves_products() {
-    for (isa, segments) in
-        [Isa::Baseline, Isa::Avx2, Isa::Avx512].into_iter().flat_map(|isa| [(isa, 1), (isa, 3)])
+    let of_vectors = [Isa::Baseline, Isa::Avx2, Isa::Avx512].map(|isa| (isa, Precision::F32, 1));
+    let of_pairs = (Isa::Avx512Bf16, Precision::Bf16, 2);
+    for ((isa, precision, products_of_lane), segments) in
+        of_vectors.into_iter().chain([of_pairs]).flat_map(|of_target| [(of_target, 1), (of_target, 3)])
     {
-        let graph = layer_of_taps(19, 144, segments);
-        let program = plan(&graph, Target::of(isa), PlanOptions::default()).unwrap();
-        let products = 144 * 144 / u64::from(segments);
+        let graph = layer_of_taps(19, 192, segments);
+        let options = PlanOptions { precision, ..PlanOptions::default() };
+        let program = plan(&graph, Target::of(isa), options).unwrap();
+        let products = 192 * 192 / u64::from(segments);
         let all = 19 * 19 * 9 * products;
         let saved: u64 = program.saved_macs().values().sum();
         assert_eq!(all - saved, 10 * 10 * 16 * products, "{isa}, {segments} segments");
         let counts = program.counts();
-        let executed = (counts.multiply_add + counts.multiply_add_memory) * u64::from(program.target.lanes);
+        let in_vectors = counts.multiply_add + counts.multiply_add_memory;
+        let executed = in_vectors * u64::from(program.target.lanes) * products_of_lane;
         assert_eq!(executed, all - saved, "{isa}, {segments} segments");
     }
 }
@@ -153,17 +157,21 @@ fn an_image_is_rounded_alike_for_any_threads_and_in_any_batch() {
     ];
     for mut graph in networks {
         optimize(&mut graph, &PassOptions::default());
-        for isa in [Isa::Avx2, Isa::Avx512, Isa::Amx] {
+        let targets = [Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx];
+        let of_target = |isa| Precision::ALL.map(|precision| (Target::of(isa), precision));
+        let cases = targets.into_iter().flat_map(of_target);
+        for (target, precision) in cases.filter(|(target, precision)| precision.is_for(*target)) {
             let rounded = |threads, batch| -> HashSet<String> {
-                let options = PlanOptions { threads, batch, ..PlanOptions::default() };
-                let program = plan(&graph, Target::of(isa), options).unwrap();
+                let options = PlanOptions { threads, batch, precision, ..PlanOptions::default() };
+                let program = plan(&graph, target, options).unwrap();
                 program.constants.iter().map(|packed| format!("{:?}", rounding(&packed.pack))).collect()
             };
             let expected = rounded(1, 1);
             for (threads, batch) in [(2, 1), (3, 1), (8, 1), (40, 1), (1, 8), (2, 8), (3, 8)] {
                 let difference: Vec<_> =
                     rounded(threads, batch).symmetric_difference(&expected).cloned().collect();
-                let case = format!("{}, {isa}, {threads} threads, {batch} images", graph.name);
+                let isa = target.isa;
+                let case = format!("{}, {isa} {precision}, {threads} threads, {batch} images", graph.name);
                 assert!(difference.is_empty(), "{case}: {difference:#?}");
             }
         }

@@ -83,6 +83,17 @@ fn kernels_as_clif() {
 }
 
 #[test]
+fn plans_and_kernels_of_planes() {
+    let of_threads = |threads| program_for("planes", target(), PlanOptions { threads, ..OPTIONS });
+    check("planes", "plan", of_threads(1).to_string());
+    check("planes", "vir", vir(&of_threads(1)));
+    let options = PlanOptions { threads: 1, precision: Precision::Bf16, ..OPTIONS };
+    let program = program_for("planes", Target::of(Isa::Avx512Bf16), options);
+    check("planes", "pairs.plan", program.to_string());
+    check("planes", "pairs.vir", vir(&program));
+}
+
+#[test]
 fn plans_of_bands_of_rows() {
     let small_cache = Target { cache_bytes: 2 << 10, ..target() };
     check("bands", "plan", program_for("bands", small_cache, OPTIONS).to_string());

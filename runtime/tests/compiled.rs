@@ -273,22 +273,22 @@ proptest! {
 }
 
 /// The parts of steps that a plan for so many threads has.
-fn parts(graph: &Graph, target: Target, threads: u32) -> Vec<Part> {
+fn parts(graph: &Graph, (target, precision): (Target, Precision), threads: u32) -> Vec<Part> {
     let mut graph = graph.clone();
     optimize(&mut graph, &PassOptions::default());
-    let options = PlanOptions { threads, ..PlanOptions::default() };
+    let options = PlanOptions { threads, precision, ..PlanOptions::default() };
     plan(&graph, target, options).unwrap().steps.iter().map(|step| step.part).collect()
 }
 
 /// Maps so small that threads share their planes: three steps, one after the other, in memory behind what they read and write.
 #[test]
 fn planes_that_threads_share_agree() {
-    for (seed, (ic, kind)) in (0..).step_by(12).zip([(192, 0), (192, 1), (192, 2), (384, 3)]) {
+    for (seed, (ic, kind)) in (0..).step_by(12).zip([(264, 0), (264, 1), (264, 2), (528, 3)]) {
         let mut builder = Builder::new(Shape::map(12, 11, ic));
         let input = builder.activation(builder.input(), Activation::Relu);
         let window = window(3, 1, 1);
         let layer = match kind {
-            0 => builder.conv(input, window, Partition::whole(ic, 200), true),
+            0 => builder.conv(input, window, Partition::whole(ic, 300), true),
             1 => builder.separable(input, window, Partition::whole(ic, ic), Activation::Elu, 40),
             2 => {
                 let layer = builder.conv(builder.input(), window, Partition::whole(ic, ic), true);
@@ -299,8 +299,10 @@ fn planes_that_threads_share_agree() {
         let result = builder.activation(layer, Activation::Sigmoid);
         let graph = builder.finish(&[result]);
         let threads = if kind == 3 { 4 } else { 2 };
-        let parts = parts(&graph, with_some_cache(Target::of(Isa::Avx512), seed), threads);
-        assert!(parts.contains(&Part::Planes), "kind {kind}: {parts:?}");
+        for (isa, precision) in [(Isa::Avx512, Precision::F32), (Isa::Avx512Bf16, Precision::Bf16)] {
+            let parts = parts(&graph, (with_some_cache(Target::of(isa), seed), precision), threads);
+            assert!(parts.contains(&Part::Planes), "kind {kind} in {precision}: {parts:?}");
+        }
         check(&graph, seed, 1);
     }
 }

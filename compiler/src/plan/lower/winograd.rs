@@ -168,10 +168,9 @@ pub(super) struct Patches {
 const ROW_LIMIT: u64 = STEP_LIMIT / 2;
 
 /// About as many multiply-adds of 16 lanes as the transformations of a patch take time for each input and each output channel.
+/// Pairs take half the time for a multiply-add, but their planes of inputs have half the bytes, and what they leave is as much of
+/// a gain (benches/LOG.md).
 const TRANSFORMATIONS: u64 = 200;
-
-/// The same where products are those of pairs, of which twice as many take that time.
-const TRANSFORMATIONS_TO_PAIRS: u64 = 400;
 
 /// Whether Winograd's method is for a convolution with a map of so many rows and columns as its result: for its windows; for its
 /// segments, if the narrowest has a vector of channels and all save more products than transformations take; and for its weights,
@@ -181,13 +180,11 @@ const TRANSFORMATIONS_TO_PAIRS: u64 = 400;
 pub(super) fn suits(conv: &Conv, out: [u32; 2], (target, is_by_pairs): (Target, bool)) -> bool {
     let Window { kernel, strides, dilation, .. } = conv.window;
     let channels = || conv.partition.inputs().iter().chain(conv.partition.outputs()).copied();
-    let (words, transformation) = match is_by_pairs {
-        true => (PLANES / 2, TRANSFORMATIONS_TO_PAIRS),
-        false => (PLANES, TRANSFORMATIONS * u64::from(target.lanes) / u64::from(TILE_LANES)),
-    };
+    let words = if is_by_pairs { PLANES / 2 } else { PLANES };
     let weights = conv.partition.products().saturating_mul(u64::from(words) * F32 as u64);
     let [rows, columns] = winograd::patches(out).map(u64::from);
     let patches = rows.saturating_mul(columns);
+    let transformation = TRANSFORMATIONS * u64::from(target.lanes) / u64::from(TILE_LANES);
     let all = u64::from(conv.partition.ic()).saturating_add(u64::from(conv.partition.oc()));
     let transformations = patches.saturating_mul(transformation).saturating_mul(all);
     let widest = target.pixel_bytes(channels().max().unwrap_or(0));

@@ -133,9 +133,9 @@ impl WeightPanel for PairPlanesPanel<'_> {
                 let held = columns.start.max(tile * LANES)..columns.end.min((tile + 1) * LANES);
                 let outputs = self.outputs.start + held.start..self.outputs.start + held.end;
                 let lane = held.start - tile * LANES;
-                let [even, odd] = [input, input + 1].map(|input| {
-                    let is_there = rows.inputs.contains(&input);
-                    is_there.then(|| transformed(&rows, input, (outputs.clone(), lane))).unwrap_or_default()
+                let [even, odd] = [input, input + 1].map(|input| match rows.inputs.contains(&input) {
+                    true => transformed(&rows, input, (outputs.clone(), lane)),
+                    false => Default::default(),
                 });
                 for (plane, pair) in self.planes.iter_mut().zip(even.iter().zip(&odd)) {
                     plane.write_pair(rows.above + input, (tile, held.clone()), [pair.0, pair.1]);
