@@ -7,7 +7,7 @@ use serde::Serialize;
 use xcc_compiler::cost::{macs, stage_macs};
 use xcc_compiler::graph::{Graph, Layer, NodeId, Op};
 use xcc_compiler::plan::nest::{KernelId, Operand, for_each_count};
-use xcc_compiler::plan::{Driver, Part, Program, Region, Step, tile_macs};
+use xcc_compiler::plan::{Driver, Part, Program, Region, Step};
 use xcc_compiler::vector::{Inst, Kernel, TILE_ROWS, Times};
 
 /// A kernel that a step calls.
@@ -58,7 +58,7 @@ pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
         let new: Vec<NodeId> = nodes(step).filter(|&node| seen.insert(node)).collect();
         let all =
             |macs: &dyn Fn(NodeId) -> u64| new.iter().map(|&node| macs(node)).fold(0, u64::saturating_add);
-        let tiles_of_stages = |node: NodeId| tile_macs(graph, node, &program.options, program.target);
+        let tiles_of_stages = |node: NodeId| program.methods().tile_macs(graph, node);
         let by_tiles = |node: NodeId| tiles_of_stages(node).iter().sum();
         let [spatial_tiles, pointwise_tiles] = tiles_of_stages(step.node);
         let [spatial, pointwise] = stage_macs(graph, step.node);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Partition, WeightId};
+use super::{Partition, Shape, WeightId};
 
 /// An operation of the graph.
 #[derive(Clone, Debug, PartialEq)]
@@ -244,6 +244,18 @@ pub struct Conv {
     /// Parameters; together they cover the output channels in order. A layer has one part; merging parallel
     /// convolutions makes more.
     pub parts: Vec<LinearPart>,
+}
+
+impl Conv {
+    /// A dense layer as a convolution: its window is the whole map, taken as a single column of pixels.
+    pub fn of_dense(input: Shape, part: &LinearPart) -> Self {
+        let kernel = [input.pixels() as u32, 1];
+        Self {
+            window: Window { kernel, ..Window::POINT },
+            partition: Partition::whole(input.c(), part.outputs),
+            parts: vec![part.clone()],
+        }
+    }
 }
 
 /// Parameters of consecutive output channels of a linear operation, and the normalisations folded into them.

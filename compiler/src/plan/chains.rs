@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::PlanOptions;
 use super::bands::{self, LayerRows};
-use super::lower::{may_take_winograd, takes_tiles, takes_tiles_twice};
+use super::methods::Methods;
 use crate::cost::macs;
 use crate::graph::{Conv, Graph, NodeId, Op, Pool, Post, Separable, Window};
 use crate::target::Target;
@@ -145,11 +145,12 @@ const MOST_CONVOLUTIONS: usize = 2;
 /// Finds the chains of `graph` that pay. Where a layer could begin a chain or leave the ones behind it to another that
 /// saves more, it leaves them.
 pub fn find(graph: &Graph, target: Target, options: &PlanOptions) -> Chains {
+    let methods = Methods::new(options.precision, target);
     let weigh = |id: NodeId| -> Vec<(Considered, Option<Chain>)> {
         // A layer of two products by tiles is two steps, and Winograd's method needs whole maps.
         let is_by_rows = |id: &NodeId| {
             let node = graph.node(*id);
-            !takes_tiles_twice(node, options, target) && !may_take_winograd(node, options, target)
+            !methods.takes_tiles_twice(node) && !methods.may_take_winograd(node)
         };
         let possible = possible(graph, id).into_iter().filter(|nodes| nodes.iter().all(is_by_rows));
         let trials = possible.map(|nodes| Trial { graph, target, options, nodes });
@@ -289,6 +290,10 @@ impl Trial<'_> {
         (1..=longest).take_while(fits).last().unwrap_or(1)
     }
 
+    fn methods(&self) -> Methods {
+        Methods::new(self.options.precision, self.target)
+    }
+
     /// Bytes that a layer reads again and again while it computes a row of its result, besides weights: its matrix or
     /// intermediate map in scratch memory, or, where there is neither, rows of its input.
     fn own_row_bytes(&self, id: NodeId) -> u64 {
@@ -298,7 +303,7 @@ impl Trial<'_> {
             |channels: u32, taps: u64| pixels.saturating_mul(u64::from(channels)).saturating_mul(taps * 4);
         match Windowed::of(&node.op) {
             Some(Windowed::Separable(parts)) => values(parts.pointwise.partition.ic(), 1),
-            Some(Windowed::Conv(conv)) if !takes_tiles(node, conv, self.options, self.target) => {
+            Some(Windowed::Conv(conv)) if !self.methods().takes_tiles(node, conv) => {
                 self.row_bytes(node.inputs[0]).saturating_mul(u64::from(conv.window.strides[0]))
             }
             Some(Windowed::Conv(conv)) => values(conv.partition.ic(), conv.window.taps()),

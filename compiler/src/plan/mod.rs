@@ -10,6 +10,7 @@ pub mod chains;
 pub mod forms;
 pub mod interpret;
 mod lower;
+pub mod methods;
 pub mod nest;
 pub mod pack;
 mod text;
@@ -27,10 +28,10 @@ use crate::kernels::{Descriptor, winograd};
 use crate::target::{Bf16Unit, Isa, Target};
 use chains::Considered;
 use forms::{Candidate, Choice, Form, cheapest};
+use methods::Methods;
 use nest::{Nest, Operand, for_each_count};
 use pack::Pack;
 
-pub use lower::tile_macs;
 pub use values::View;
 
 entity!(
@@ -340,6 +341,11 @@ pub struct Program {
 }
 
 impl Program {
+    /// The methods that convolutions are computed by.
+    pub fn methods(&self) -> Methods {
+        Methods::new(self.options.precision, self.target)
+    }
+
     /// Images of a portion.
     pub fn images(&self) -> u32 {
         self.options.batch / self.portions
@@ -394,6 +400,9 @@ impl Program {
         self.kernels.iter().any(is_of_tiles)
     }
 }
+
+/// Largest distance in bytes that a kernel moves at once.
+const STEP_LIMIT: u64 = 1 << 27;
 
 /// Largest arena, constants or scratch, in bytes: more than machines have, far below what 64-bit addresses
 /// span.

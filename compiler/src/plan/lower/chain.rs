@@ -196,7 +196,9 @@ impl Planner<'_> {
                 self.choose_forms(id, &mut job, (maps.input.shape, maps.out.shape));
                 Ok((Body::Conv(job), 0))
             }
-            Windowed::Separable(parts) if self.pointwise_takes_tiles(id, parts) => {
+            Windowed::Separable(parts)
+                if self.program.methods().pointwise_takes_tiles(self.graph.node(id), parts) =>
+            {
                 let (spatial, product, bytes) = self.separable_product(id, parts, between, rows)?;
                 Ok((Body::TilesSeparable(spatial, product), bytes))
             }

@@ -2,7 +2,7 @@
 
 use super::conv::{Job, Run, tile_shape};
 use super::place::{Surface, Surfaces, Widths};
-use super::{LARGEST_TILE, Planner, STEP_LIMIT, segments, winograd};
+use super::{LARGEST_TILE, Planner, STEP_LIMIT, segments};
 use crate::graph::{Activation, NodeId, Post, Shape, Window};
 use crate::kernels::segments as segments_kernel;
 use crate::plan::forms::{
@@ -36,10 +36,9 @@ pub(super) struct Question {
 impl Planner<'_> {
     /// Chooses the form of each run of equal segments of a convolution from a map to another.
     pub(super) fn choose_forms(&mut self, id: NodeId, job: &mut Job<'_>, shapes: (Shape, Shape)) {
-        let out = rows_and_columns(shapes.1);
-        let target = self.program.target;
-        job.pairs = job.winograd && self.takes_planes_of_pairs(id, job.conv);
-        job.winograd &= self.rows_are_near(id) && winograd::suits(job.conv, out, (target, job.pairs));
+        job.pairs = job.winograd && self.takes_planes_of_pairs(id);
+        job.winograd &=
+            self.rows_are_near(id) && self.program.methods().suits_winograd(job.conv, shapes.1, job.pairs);
         for (run, segments) in equal_segments(&job.conv.partition).into_iter().enumerate() {
             let candidates = self.candidates(job, &segments, job.forms[run], shapes);
             if let [_, _, ..] = candidates[..] {

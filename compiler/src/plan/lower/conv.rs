@@ -467,7 +467,7 @@ impl Planner<'_> {
 
     /// A convolution that is not fused with another.
     pub(super) fn conv(&mut self, id: NodeId, conv: &Conv) -> Result<(), PlanError> {
-        let of_pairs = self.takes_planes_of_pairs(id, conv);
+        let of_pairs = self.takes_planes_of_pairs(id);
         if self.takes_tiles(id, conv) && !of_pairs {
             return self.tiles_conv(id, conv);
         }

@@ -14,8 +14,6 @@ mod winograd;
 use std::collections::HashMap;
 
 use choose::Question;
-pub use tiles::{takes_tiles, takes_tiles_twice, tile_macs};
-pub use winograd::may_take_winograd;
 
 use super::chains::{self, Chains};
 use super::forms::Candidate;
@@ -24,15 +22,13 @@ use super::pack::Pack;
 use super::values::{Values, View, lay_out};
 use super::windows::fewest_units;
 use super::{
-    Driver, DriverId, MEMORY_LIMIT, Packed, Part, Place, PlanError, PlanOptions, Program, Region, Step, arena,
+    Driver, DriverId, MEMORY_LIMIT, Packed, Part, Place, PlanError, PlanOptions, Program, Region, STEP_LIMIT,
+    Step, arena,
 };
 use crate::cost::macs;
-use crate::graph::{Conv, Graph, LinearPart, Node, NodeId, Op, Pads, Partition, Post, Shape, Window};
+use crate::graph::{Conv, Graph, LinearPart, Node, NodeId, Op, Post};
 use crate::kernels::Descriptor;
 use crate::target::Target;
-
-/// Largest distance in bytes that a kernel moves at once.
-const STEP_LIMIT: u64 = 1 << 27;
 
 /// More pixels than any tile has.
 const LARGEST_TILE: u64 = 32;
@@ -169,7 +165,7 @@ impl<'a> Planner<'a> {
 
     fn dense(&mut self, id: NodeId, part: &LinearPart) -> Result<(), PlanError> {
         let input = self.view(self.graph.node(id).inputs[0]).shape;
-        self.conv(id, &dense_conv(input, part))
+        self.conv(id, &Conv::of_dense(input, part))
     }
 
     fn view(&self, node: NodeId) -> View {
@@ -311,16 +307,6 @@ impl<'a> Planner<'a> {
         let values = inputs.map_or(0, |&input| self.graph.node(input).shape.elements());
         let image = macs(self.graph, id).total().max(values);
         image.saturating_mul(u64::from(self.program.options.batch))
-    }
-}
-
-/// A dense layer is a convolution whose window is the whole map, taken as a single column of pixels.
-fn dense_conv(input: Shape, part: &LinearPart) -> Conv {
-    let kernel = [input.pixels() as u32, 1];
-    Conv {
-        window: Window { kernel, pads: Pads::default(), ..Window::POINT },
-        partition: Partition::whole(input.c(), part.outputs),
-        parts: vec![part.clone()],
     }
 }
 

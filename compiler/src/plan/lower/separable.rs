@@ -32,7 +32,7 @@ const PIXELS_OF_BLOCK: u32 = 84;
 impl Planner<'_> {
     /// A fused separable convolution.
     pub(super) fn separable(&mut self, id: NodeId, parts: &Separable) -> Result<(), PlanError> {
-        if self.pointwise_takes_tiles(id, parts) {
+        if self.program.methods().pointwise_takes_tiles(self.graph.node(id), parts) {
             return self.tiles_separable(id, parts);
         }
         let maps = self.maps(id);

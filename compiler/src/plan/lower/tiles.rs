@@ -7,10 +7,8 @@ use std::ops::Range;
 use super::conv::{Job, Maps, is_depthwise, one_row, set};
 use super::place::{Surface, Surfaces};
 use super::separable::between;
-use super::winograd::takes_planes_of_pairs;
-use super::{Operands, Planner, STEP_LIMIT, argument, dense_conv};
-use crate::cost::stage_macs;
-use crate::graph::{Activation, Conv, Graph, Node, NodeId, Op, Post, Separable, Shape, Window};
+use super::{Operands, Planner, argument};
+use crate::graph::{Activation, Conv, NodeId, Post, Separable, Shape, Window};
 use crate::kernels::Descriptor;
 use crate::kernels::epilogue::{Format, Planes};
 use crate::kernels::gather::GatherPixels;
@@ -19,22 +17,9 @@ use crate::plan::nest::{Index, KernelId, NestBuilder, Offset, Operand};
 use crate::plan::pack::{self, Pack, segment_sizes};
 use crate::plan::values::View;
 use crate::plan::windows::{BlockRun, RowRun, block_count, block_runs, tile_runs};
-use crate::plan::{MEMORY_LIMIT, Part, Place, PlanError, PlanOptions, Precision};
-use crate::target::{Bf16Unit, Target};
+use crate::plan::{MEMORY_LIMIT, Part, Place, PlanError, STEP_LIMIT};
+use crate::target::Bf16Unit;
 use crate::vector::{F32, TILE_LANES, TILE_ROWS};
-
-/// Fewest inputs of a sum that are worth a tile: those of one row.
-const FEWEST_INPUTS: u64 = 32;
-/// Fewest input channels, since each tap is padded to a vector of them.
-const FEWEST_CHANNELS: u32 = 4;
-
-/// Most bytes between pixels of a result: kernels hold distances of two blocks of them in 32 bits.
-const FARTHEST_PIXEL: u64 = i32::MAX as u64 / (2 * BLOCK as u64);
-
-/// Most inputs of a row of a matrix in split precision: of more, rows and a panel leave the level-2 cache, and vectors are
-/// faster.
-/// Segments narrower than a panel are, too.
-const MOST_SPLIT_INPUTS: u64 = 3456;
 
 /// Fewest pixels of a block that make it worth while to read all weights for them, where there is a choice.
 const FULL_BLOCK: u32 = 8 * BLOCK;
@@ -154,73 +139,15 @@ pub(super) fn row_step(chunks: u64) -> u64 {
     (chunks | 1) * 64
 }
 
-/// Whether the convolution that yields the value of `node` runs by tiles.
-pub fn takes_tiles(node: &Node, conv: &Conv, options: &PlanOptions, target: Target) -> bool {
-    let Some([ic, oc]) = conv.partition.equal_sizes() else { return false };
-    let inputs = u64::from(ic) * conv.window.taps();
-    let (segments, (_, rows)) = (conv.partition.segments(), pack::gathered(conv));
-    let pays = match options.precision {
-        Precision::F32 => target.exact_tiles.include(segments, (oc, inputs, rows), node.shape.pixels()),
-        Precision::Split => inputs / u64::from(rows) <= MOST_SPLIT_INPUTS && (segments == 1 || oc >= BLOCK),
-        Precision::Bf16 => true,
-    };
-    let panel = matmul::panel_bytes(pack::chunks(conv), 2, u64::from(options.precision.parts()));
-    options.precision.is_by_bf16(target)
-        && oc >= TILE_LANES
-        && ic >= FEWEST_CHANNELS
-        && inputs >= FEWEST_INPUTS
-        && pays
-        && panel <= STEP_LIMIT
-        && target.pixel_bytes(conv.partition.oc()) <= FARTHEST_PIXEL
-}
-
-/// Whether both parts of a separable layer run by tiles.
-pub fn takes_tiles_twice(node: &Node, options: &PlanOptions, target: Target) -> bool {
-    match &node.op {
-        Op::Separable(parts) => [&parts.spatial, &parts.pointwise]
-            .into_iter()
-            .all(|conv| takes_tiles(node, conv, options, target)),
-        _ => false,
-    }
-}
-
-/// Whether the pointwise part of a separable convolution runs by tiles: it has one segment, or the spatial part does, too.
-pub fn pointwise_takes_tiles(node: &Node, parts: &Separable, options: &PlanOptions, target: Target) -> bool {
-    let is_whole = parts.pointwise.partition.segments() == 1;
-    is_whole && takes_tiles(node, &parts.pointwise, options, target)
-        || takes_tiles_twice(node, options, target)
-}
-
-/// Multiply-adds of the stages of a node, of one image, that a plan does by products of bf16 values; its others are done in
-/// vectors of f32.
-pub fn tile_macs(graph: &Graph, id: NodeId, options: &PlanOptions, target: Target) -> [u64; 2] {
-    let node = graph.node(id);
-    let takes_tiles = |conv: &Conv| takes_tiles(node, conv, options, target);
-    let takes_whole = |conv: &Conv| conv.partition.segments() == 1 && takes_tiles(conv);
-    let [first, second] = stage_macs(graph, id);
-    match &node.op {
-        Op::Conv(conv) if takes_tiles(conv) => [first, 0],
-        Op::Separable(_) if takes_tiles_twice(node, options, target) => [first, second],
-        Op::Separable(parts) if takes_whole(&parts.pointwise) => [0, second],
-        Op::Dense(part) if takes_tiles(&dense_conv(graph.node(node.inputs[0]).shape, part)) => [first, 0],
-        _ => [0; 2],
-    }
-}
-
 impl Planner<'_> {
-    /// See [`pointwise_takes_tiles`].
-    pub(super) fn pointwise_takes_tiles(&self, id: NodeId, parts: &Separable) -> bool {
-        pointwise_takes_tiles(self.graph.node(id), parts, &self.program.options, self.program.target)
-    }
-
-    /// See [`takes_planes_of_pairs`].
-    pub(super) fn takes_planes_of_pairs(&self, id: NodeId, conv: &Conv) -> bool {
-        takes_planes_of_pairs(self.graph.node(id), conv, &self.program.options, self.program.target)
-    }
-
     /// Whether a convolution runs by tiles.
     pub(super) fn takes_tiles(&self, id: NodeId, conv: &Conv) -> bool {
-        takes_tiles(self.graph.node(id), conv, &self.program.options, self.program.target)
+        self.program.methods().takes_tiles(self.graph.node(id), conv)
+    }
+
+    /// Whether it would, but planes of pairs take the place of its windows.
+    pub(super) fn takes_planes_of_pairs(&self, id: NodeId) -> bool {
+        self.program.methods().takes_planes_of_pairs(self.graph.node(id))
     }
 
     /// The matrix for `pixels` pixels of a convolution.
@@ -601,7 +528,7 @@ impl Planner<'_> {
         let spatial = (&parts.spatial, self.graph.node(id).fusion.load, &between[..]);
         let operands = self.operands_of_first(id, memory);
         let of_spatial = Maps { out: map, add: map, ..maps };
-        if self.takes_planes_of_pairs(id, &parts.spatial) {
+        if self.takes_planes_of_pairs(id) {
             let job = self.spatial(id, parts, (&between, true))?;
             self.spatial_step(id, &job, of_spatial, operands);
         } else {
@@ -615,7 +542,7 @@ impl Planner<'_> {
 
     /// A separable convolution whose pointwise part runs by tiles.
     pub(super) fn tiles_separable(&mut self, id: NodeId, parts: &Separable) -> Result<(), PlanError> {
-        if takes_tiles_twice(self.graph.node(id), &self.program.options, self.program.target) {
+        if self.program.methods().takes_tiles_twice(self.graph.node(id)) {
             return self.tiles_twice(id, parts);
         }
         let maps = self.maps(id);

@@ -7,23 +7,21 @@
 use super::conv::{Job, Run, TileShape, one_row};
 use super::panels::{PanelRun, Start};
 use super::place::{Surface, Surfaces};
-use super::tiles::{Matrix, Product, pointwise_takes_tiles, row_step, takes_tiles};
-use super::{LARGEST_TILE, Operands, Planner, STEP_LIMIT};
-use crate::graph::{Activation, Conv, Node, NodeId, Op, Pads, Partition, Post, Window};
+use super::tiles::{Matrix, Product, row_step};
+use super::{LARGEST_TILE, Operands, Planner};
+use crate::graph::{Activation, Conv, NodeId, Pads, Partition, Post, Window};
 use crate::kernels::Descriptor;
 use crate::kernels::conv::CACHE_LINE;
 use crate::kernels::epilogue::{self, Format};
 use crate::kernels::matmul::{CHUNK, SUMS_BYTES};
-use crate::kernels::winograd::{self, INPUTS, InputPatches, OutputPatches, PATCH, PLANES, TAPS};
+use crate::kernels::winograd::{self, INPUTS, InputPatches, OutputPatches, PATCH, PLANES};
 use crate::plan::forms::{self, FormRun, PlaneProducts};
+use crate::plan::methods::{FEWEST_PATCHES, ROW_LIMIT};
 use crate::plan::nest::{Argument, Index, NestBuilder, Offset, Operand};
 use crate::plan::windows::{BlockRun, RowRun, TileRun, block_count, block_runs, tile_runs};
-use crate::plan::{Part, Place, PlanOptions, Region};
-use crate::target::{Bf16Unit, Target};
-use crate::vector::{F32, TILE_LANES};
-
-/// Fewest patches of a block that make it worth while to read all weights of a segment for them, where there is a choice.
-const FEWEST_PATCHES: u32 = 36;
+use crate::plan::{Part, Place, Region, STEP_LIMIT};
+use crate::target::Target;
+use crate::vector::F32;
 
 /// Bytes by which planes are more than a multiple of 4096 apart, so that a patch's values in all of them do not compete for the
 /// same places of the cache.
@@ -164,59 +162,6 @@ pub(super) struct Patches {
     sums: Planes,
 }
 
-/// Most bytes of the planes of a row of patches.
-const ROW_LIMIT: u64 = STEP_LIMIT / 2;
-
-/// About as many multiply-adds of 16 lanes as the transformations of a patch take time for each input and each output channel.
-/// Pairs take half the time for a multiply-add, but their planes of inputs have half the bytes, and what they leave is as much of
-/// a gain (benches/LOG.md).
-const TRANSFORMATIONS: u64 = 200;
-
-/// Whether Winograd's method is for a convolution with a map of so many rows and columns as its result: for its windows; for its
-/// segments, if the narrowest has a vector of channels and all save more products than transformations take; and for its weights,
-/// which are 16 for 9: of few patches it would wait for them unless they stay in a cache.
-///
-/// The answer is the same for any number of threads, since results are.
-pub(super) fn suits(conv: &Conv, out: [u32; 2], (target, is_by_pairs): (Target, bool)) -> bool {
-    let Window { kernel, strides, dilation, .. } = conv.window;
-    let channels = || conv.partition.inputs().iter().chain(conv.partition.outputs()).copied();
-    let words = if is_by_pairs { PLANES / 2 } else { PLANES };
-    let weights = conv.partition.products().saturating_mul(u64::from(words) * F32 as u64);
-    let [rows, columns] = winograd::patches(out).map(u64::from);
-    let patches = rows.saturating_mul(columns);
-    let transformation = TRANSFORMATIONS * u64::from(target.lanes) / u64::from(TILE_LANES);
-    let all = u64::from(conv.partition.ic()).saturating_add(u64::from(conv.partition.oc()));
-    let transformations = patches.saturating_mul(transformation).saturating_mul(all);
-    let widest = target.pixel_bytes(channels().max().unwrap_or(0));
-    (kernel, strides, dilation) == ([TAPS; 2], [1; 2], [1; 2])
-        && channels().all(|channels| channels >= target.lanes)
-        && conv.partition.products().saturating_mul(winograd::products_saved(out)) > transformations
-        && columns.saturating_mul(2 * u64::from(PLANES) * widest) <= ROW_LIMIT
-        && (patches >= u64::from(FEWEST_PATCHES) || weights <= u64::from(target.cache_bytes / 2))
-}
-
-/// Whether planes of a convolution that runs by tiles, or whose spatial part does, are better multiplied than windows: where tiles
-/// are vectors of pairs. Tiles themselves are so fast that the transformations would take longer than what they save.
-pub fn takes_planes_of_pairs(node: &Node, conv: &Conv, options: &PlanOptions, target: Target) -> bool {
-    target.bf16_unit() == Some(Bf16Unit::Pairs)
-        && takes_tiles(node, conv, options, target)
-        && suits(conv, [node.shape.h(), node.shape.w()], (target, true))
-}
-
-/// Whether segments of a node may be computed by Winograd's method, so that whole maps must be.
-pub fn may_take_winograd(node: &Node, options: &PlanOptions, target: Target) -> bool {
-    let takes_tiles = |conv: &Conv| takes_tiles(node, conv, options, target);
-    let (conv, by_tiles) = match &node.op {
-        Op::Conv(conv) => (conv, takes_tiles(conv)),
-        Op::Separable(parts) => (&parts.spatial, pointwise_takes_tiles(node, parts, options, target)),
-        _ => return false,
-    };
-    match by_tiles {
-        true => takes_planes_of_pairs(node, conv, options, target),
-        false => suits(conv, [node.shape.h(), node.shape.w()], (target, false)),
-    }
-}
-
 /// Nanoseconds that a cache line of planes takes beyond the instructions that write or read it, since it lies in the level-2 cache
 /// (benches/LOG.md).
 const LINE_NS: f64 = 0.6;
@@ -263,7 +208,7 @@ fn pixels(surface: &Surface, block: &BlockRun, number: Index) -> Surface {
 }
 
 impl Planner<'_> {
-    /// The patches of a run of a convolution that Winograd's method [`suits`], between maps of so many rows and columns.
+    /// The patches of a run of a convolution that Winograd's method suits, between maps of so many rows and columns.
     pub(super) fn patches(&self, of_run: (&Job<'_>, &WinogradRun), sizes: [[u32; 2]; 2]) -> Patches {
         let blocks = self.patch_blocks(of_run.1, sizes[1]);
         self.patches_in(of_run, sizes, blocks)

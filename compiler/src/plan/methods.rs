@@ -1,0 +1,152 @@
+//! What multiplies the weights of a convolution: vectors of f32 values, in some form, matrices of bf16 values, or the planes of
+//! Winograd's method.
+//!
+//! The answers decide how results are rounded. So they depend on the layer, the precision and the target, but neither on threads nor
+//! on how many images there are.
+
+use super::pack;
+use super::{Precision, STEP_LIMIT};
+use crate::cost::stage_macs;
+use crate::graph::{Conv, Graph, Node, NodeId, Op, Separable, Shape, Window};
+use crate::kernels::matmul::{self, BLOCK};
+use crate::kernels::winograd::{self, PLANES, TAPS};
+use crate::target::{Bf16Unit, Target};
+use crate::vector::{F32, TILE_LANES};
+
+/// Fewest inputs of a sum that are worth a tile: those of one row.
+const FEWEST_INPUTS: u64 = 32;
+/// Fewest input channels, since each tap is padded to a vector of them.
+const FEWEST_CHANNELS: u32 = 4;
+
+/// Most bytes between pixels of a result: kernels hold distances of two blocks of them in 32 bits.
+const FARTHEST_PIXEL: u64 = i32::MAX as u64 / (2 * BLOCK as u64);
+
+/// Most inputs of a row of a matrix in split precision: of more, rows and a panel leave the level-2 cache, and vectors are
+/// faster.
+/// Segments narrower than a panel are, too.
+const MOST_SPLIT_INPUTS: u64 = 3456;
+
+/// Fewest patches of a block that make it worth while to read all weights of a segment for them, where there is a choice.
+pub(super) const FEWEST_PATCHES: u32 = 36;
+
+/// Most bytes of the planes of a row of patches.
+pub(super) const ROW_LIMIT: u64 = STEP_LIMIT / 2;
+
+/// About as many multiply-adds of 16 lanes as the transformations of a patch take time for each input and each output channel.
+/// Pairs take half the time for a multiply-add, but their planes of inputs have half the bytes, and what they leave is as much of
+/// a gain (benches/LOG.md).
+const TRANSFORMATIONS: u64 = 200;
+
+/// The methods of a precision on a target. Vectors of pairs of bf16 values are called tiles here, too.
+#[derive(Clone, Copy, Debug)]
+pub struct Methods {
+    precision: Precision,
+    target: Target,
+}
+
+impl Methods {
+    /// Those of a precision on a target, which [has](Precision::is_for) it.
+    pub fn new(precision: Precision, target: Target) -> Self {
+        Self { precision, target }
+    }
+
+    /// Whether a convolution of `node`, which yields its value or has its pixels, runs by tiles.
+    pub fn takes_tiles(self, node: &Node, conv: &Conv) -> bool {
+        let Self { precision, target } = self;
+        let Some([ic, oc]) = conv.partition.equal_sizes() else { return false };
+        let inputs = u64::from(ic) * conv.window.taps();
+        let (segments, (_, rows)) = (conv.partition.segments(), pack::gathered(conv));
+        let pays = match precision {
+            Precision::F32 => target.exact_tiles.include(segments, (oc, inputs, rows), node.shape.pixels()),
+            Precision::Split => {
+                inputs / u64::from(rows) <= MOST_SPLIT_INPUTS && (segments == 1 || oc >= BLOCK)
+            }
+            Precision::Bf16 => true,
+        };
+        let panel = matmul::panel_bytes(pack::chunks(conv), 2, u64::from(precision.parts()));
+        precision.is_by_bf16(target)
+            && oc >= TILE_LANES
+            && ic >= FEWEST_CHANNELS
+            && inputs >= FEWEST_INPUTS
+            && pays
+            && panel <= STEP_LIMIT
+            && target.pixel_bytes(conv.partition.oc()) <= FARTHEST_PIXEL
+    }
+
+    /// Whether both parts of a separable layer run by tiles.
+    pub fn takes_tiles_twice(self, node: &Node) -> bool {
+        match &node.op {
+            Op::Separable(parts) => {
+                [&parts.spatial, &parts.pointwise].into_iter().all(|conv| self.takes_tiles(node, conv))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the pointwise part of a separable convolution runs by tiles: it has one segment, or the spatial part does, too.
+    pub fn pointwise_takes_tiles(self, node: &Node, parts: &Separable) -> bool {
+        let is_whole = parts.pointwise.partition.segments() == 1;
+        is_whole && self.takes_tiles(node, &parts.pointwise) || self.takes_tiles_twice(node)
+    }
+
+    /// Whether a convolution, or the spatial part of a separable one, that would run by tiles runs by planes of pairs of bf16 values
+    /// instead: where tiles are vectors of pairs. Tiles themselves are so fast that the transformations would take longer than what
+    /// they save.
+    pub fn takes_planes_of_pairs(self, node: &Node) -> bool {
+        let conv = match &node.op {
+            Op::Conv(conv) if self.takes_tiles(node, conv) => conv,
+            Op::Separable(parts) if self.takes_tiles_twice(node) => &parts.spatial,
+            _ => return false,
+        };
+        self.target.bf16_unit() == Some(Bf16Unit::Pairs) && self.suits_winograd(conv, node.shape, true)
+    }
+
+    /// Whether segments of a node may be computed by Winograd's method, so that whole maps must be.
+    pub fn may_take_winograd(self, node: &Node) -> bool {
+        let in_vectors = match &node.op {
+            Op::Conv(conv) if !self.takes_tiles(node, conv) => conv,
+            Op::Separable(parts) if !self.pointwise_takes_tiles(node, parts) => &parts.spatial,
+            _ => return self.takes_planes_of_pairs(node),
+        };
+        self.suits_winograd(in_vectors, node.shape, false)
+    }
+
+    /// Whether Winograd's method is for a convolution with a result of this shape, by products of pairs or of f32 values: for its windows; for its segments, if the narrowest has a vector of channels and all save more products than
+    /// transformations take; and for its weights, which are 16 for 9: of few patches it would wait for them unless they stay in a cache.
+    pub fn suits_winograd(self, conv: &Conv, out: Shape, is_by_pairs: bool) -> bool {
+        let (target, out) = (self.target, [out.h(), out.w()]);
+        let Window { kernel, strides, dilation, .. } = conv.window;
+        let channels = || conv.partition.inputs().iter().chain(conv.partition.outputs()).copied();
+        let words = if is_by_pairs { PLANES / 2 } else { PLANES };
+        let weights = conv.partition.products().saturating_mul(u64::from(words) * F32 as u64);
+        let [rows, columns] = winograd::patches(out).map(u64::from);
+        let patches = rows.saturating_mul(columns);
+        let transformation = TRANSFORMATIONS * u64::from(target.lanes) / u64::from(TILE_LANES);
+        let all = u64::from(conv.partition.ic()).saturating_add(u64::from(conv.partition.oc()));
+        let transformations = patches.saturating_mul(transformation).saturating_mul(all);
+        let widest = target.pixel_bytes(channels().max().unwrap_or(0));
+        (kernel, strides, dilation) == ([TAPS; 2], [1; 2], [1; 2])
+            && channels().all(|channels| channels >= target.lanes)
+            && conv.partition.products().saturating_mul(winograd::products_saved(out)) > transformations
+            && columns.saturating_mul(2 * u64::from(PLANES) * widest) <= ROW_LIMIT
+            && (patches >= u64::from(FEWEST_PATCHES) || weights <= u64::from(target.cache_bytes / 2))
+    }
+
+    /// Multiply-adds of the stages of a node, of one image, that a plan does by products of bf16 values, all of them or what
+    /// Winograd's method leaves; its others are done in vectors of f32.
+    pub fn tile_macs(self, graph: &Graph, id: NodeId) -> [u64; 2] {
+        let node = graph.node(id);
+        let takes_tiles = |conv: &Conv| self.takes_tiles(node, conv);
+        let takes_whole = |conv: &Conv| conv.partition.segments() == 1 && takes_tiles(conv);
+        let [first, second] = stage_macs(graph, id);
+        match &node.op {
+            Op::Conv(conv) if takes_tiles(conv) => [first, 0],
+            Op::Separable(_) if self.takes_tiles_twice(node) => [first, second],
+            Op::Separable(parts) if takes_whole(&parts.pointwise) => [0, second],
+            Op::Dense(part) if takes_tiles(&Conv::of_dense(graph.node(node.inputs[0]).shape, part)) => {
+                [first, 0]
+            }
+            _ => [0; 2],
+        }
+    }
+}
