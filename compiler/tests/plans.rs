@@ -23,15 +23,31 @@ fn planned((pixels, channels): (u32, u32), options: PlanOptions) -> Result<Progr
 #[test]
 fn images_are_portions_where_every_thread_has_as_many() {
     for (batch, threads, expected) in
-        [(1, 1, 1), (8, 1, 1), (1, 2, 1), (3, 2, 1), (2, 2, 2), (8, 2, 8), (6, 3, 6)]
+        [(1, 1, 1), (8, 1, 8), (1, 2, 1), (3, 2, 1), (2, 2, 2), (8, 2, 8), (6, 3, 6)]
     {
         let options = PlanOptions { batch, threads, ..PlanOptions::default() };
         let program = planned((40, 32), options).unwrap();
         assert_eq!(program.portions, expected, "{batch} images, {threads} threads");
         assert_eq!((program.images() * expected, program.options), (batch, options));
+        assert_eq!(program.crews(), if expected == 1 { 1 } else { threads });
         let kept = planned((40, 32), PlanOptions { keep_all: true, ..options }).unwrap();
         assert_eq!(kept.portions, 1);
     }
+}
+
+#[test]
+fn weights_that_images_use_once_are_read_once_for_all() {
+    let dense = |outputs| {
+        let mut builder = Builder::new(Shape::map(1, 1, 64));
+        let layer = builder.pointwise(builder.input(), outputs);
+        plan(
+            &builder.finish(&[layer]),
+            Target::of(Isa::Avx512),
+            PlanOptions { batch: 8, ..PlanOptions::default() },
+        )
+    };
+    // Weights are 64 for an output; values are 64, and one for an output.
+    assert_eq!([1, 2].map(|outputs| dense(outputs).unwrap().portions), [8, 1]);
 }
 
 #[test]

@@ -67,7 +67,7 @@ struct Compiled {
 
 /// What one run needs.
 struct Slot {
-    /// One for each portion.
+    /// One for each crew.
     arenas: AlignedBuffer,
     scratch: AlignedBuffer,
     team: Team,
@@ -164,24 +164,19 @@ impl Model {
 
     /// Runs the network on a batch of inputs, each in compact NHWC order, and returns the outputs likewise.
     pub fn run(&self, input: &[f32]) -> Result<Vec<Vec<f32>>, ModelError> {
-        self.with_slot(input, |slot| self.outputs(slot))
+        self.with_slot(input, |_, outputs| outputs)
     }
 
     /// Runs the network as [`Model::run`] does and returns the outputs and how long each step took. The steps'
     /// sum is less than the whole run by the copying of input and output and the waking of threads. Where threads run
     /// portions of the batch, a step's time is the sum over these divided by the threads.
     pub fn run_timed(&self, input: &[f32]) -> Result<(Vec<Vec<f32>>, Vec<Duration>), ModelError> {
-        self.with_slot(input, |slot| (self.outputs(slot), slot.durations()))
-    }
-
-    fn outputs(&self, slot: &Slot) -> Vec<Vec<f32>> {
-        let program = self.program();
-        program.outputs.iter().map(|view| read(program, view, slot.arenas.values())).collect()
+        self.with_slot(input, |slot, outputs| (outputs, slot.durations()))
     }
 
     /// Runs the network and gives `visit` each value that the plan keeps to the end, in compact NHWC order.
     ///
-    /// Meant for plans that keep all values; others have overwritten most of them.
+    /// Meant for plans that keep all values, whose batch is one portion; others have overwritten most of them.
     pub fn run_and_visit(
         &self,
         input: &[f32],
@@ -189,25 +184,34 @@ impl Model {
         mut visit: impl FnMut(NodeId, Vec<f32>),
     ) -> Result<(), ModelError> {
         let program = self.program();
-        self.with_slot(input, |slot| {
+        self.with_slot(input, |slot, _| {
             for &node in nodes {
                 if let Some(view) = program.values.get(&node) {
-                    visit(node, read(program, view, slot.arenas.values()));
+                    let mut value = vec![0.0; program.images() as usize * view.shape.elements() as usize];
+                    read(view, slot.arenas.values(), &mut value);
+                    visit(node, value);
                 }
             }
         })
     }
 
-    fn with_slot<T>(&self, input: &[f32], use_slot: impl FnOnce(&Slot) -> T) -> Result<T, ModelError> {
+    fn with_slot<T>(
+        &self,
+        input: &[f32],
+        use_slot: impl FnOnce(&Slot, Vec<Vec<f32>>) -> T,
+    ) -> Result<T, ModelError> {
         self.check_input(input)?;
         let idle = lock(&self.idle).pop();
         let mut slot = match idle {
             Some(slot) => slot,
             None => self.new_slot()?,
         };
-        write_input(self.program(), input, slot.arenas.values_mut());
-        self.run_slot(&mut slot);
-        let result = use_slot(&slot);
+        let batch = self.program().options.batch as usize;
+        let elements = |view: &View| batch * view.shape.elements() as usize;
+        let mut outputs: Vec<_> =
+            self.program().outputs.iter().map(|view| vec![0.0; elements(view)]).collect();
+        self.run_slot(&mut slot, input, &mut outputs);
+        let result = use_slot(&slot, outputs);
         lock(&self.idle).push(slot);
         Ok(result)
     }
@@ -224,34 +228,44 @@ impl Model {
 
     fn new_slot(&self) -> Result<Slot, ModelError> {
         let program = self.program();
-        let (threads, steps) = (program.options.threads, program.steps.len());
-        let crew = if program.portions == 1 { threads } else { 1 };
-        let arenas = program.arena_bytes.saturating_mul(u64::from(program.portions));
+        let (threads, steps, crews) = (program.options.threads, program.steps.len(), program.crews());
+        let arenas = program.arena_bytes.saturating_mul(u64::from(crews));
         Ok(Slot {
             arenas: AlignedBuffer::zeroed(arenas)?,
             scratch: AlignedBuffer::zeroed(program.scratch_bytes.saturating_mul(u64::from(threads)))?,
             team: Team::new(threads)?,
             taken: (0..steps * threads as usize).map(|_| Taken::default()).collect(),
-            waiters: (0..threads / crew).map(|_| Waiter::new(crew, steps)).collect(),
+            waiters: (0..crews).map(|_| Waiter::new(threads / crews, steps)).collect(),
         })
     }
 
-    fn run_slot(&self, slot: &mut Slot) {
+    fn run_slot(&self, slot: &mut Slot, input: &[f32], outputs: &mut [Vec<f32>]) {
         slot.taken.iter().for_each(|taken| taken.0.store(0, Ordering::Relaxed));
         slot.waiters.iter().flat_map(|waiter| &waiter.sums).for_each(|sum| sum.store(0, Ordering::Relaxed));
+        let program = self.program();
+        let together = program.portions == 1;
+        if together {
+            write_input(&program.input, input, slot.arenas.values_mut());
+        }
         let run = SharedRun {
             compiled: self.compiled.clone(),
+            input: input.as_ptr(),
+            outputs: outputs.iter_mut().map(|output| output.as_mut_ptr()).collect(),
             arenas: slot.arenas.values_mut().as_mut_ptr(),
             scratch: slot.scratch.values_mut().as_mut_ptr(),
             taken: slot.taken.clone(),
             waiters: slot.waiters.clone(),
             begun: AtomicU32::new(0),
         };
-        let job: Job = match self.program().portions {
-            1 => Arc::new(move |thread| run.together(thread)),
-            _ => Arc::new(move |thread| run.portions(thread)),
+        let job: Job = match together {
+            true => Arc::new(move |thread| run.together(thread)),
+            false => Arc::new(move |thread| run.portions(thread)),
         };
         slot.team.run(&job);
+        if together {
+            let views = program.outputs.iter().zip(outputs);
+            views.for_each(|(view, output)| read(view, slot.arenas.values(), output));
+        }
     }
 }
 
@@ -270,6 +284,9 @@ impl Slot {
 /// What the threads of a run share.
 struct SharedRun {
     compiled: Arc<Compiled>,
+    /// Those of all images, in compact order.
+    input: *const f32,
+    outputs: Vec<*mut f32>,
     arenas: *mut f32,
     scratch: *mut f32,
     taken: Arc<[Taken]>,
@@ -278,8 +295,8 @@ struct SharedRun {
     begun: AtomicU32,
 }
 
-// SAFETY: the pointers are to memory of the slot, which outlives the run; generated code lets no two threads write the same
-// bytes of an arena within a step, portions have arenas of their own, and threads scratch memory of their own.
+// SAFETY: the pointers are to memory of the slot and of the caller, which outlives the run; generated code lets no two threads write
+// the same bytes of an arena within a step, crews have arenas of their own, portions inputs and outputs, and threads scratch memory.
 unsafe impl Send for SharedRun {}
 // SAFETY: as above; all else is only read, or atomic.
 unsafe impl Sync for SharedRun {}
@@ -293,7 +310,7 @@ impl SharedRun {
         }
         let threads = self.compiled.program.options.threads;
         // SAFETY: all threads of the team call this with numbers of their own, and the barrier has as many threads.
-        unsafe { self.run((0, 0), waiter, &self.taken, (thread, threads)) };
+        unsafe { self.run(0, waiter, &self.taken, (thread, threads)) };
         if thread == 0 {
             waiter.add_portion();
         }
@@ -311,32 +328,78 @@ impl SharedRun {
                 return;
             }
             taken.iter().for_each(|taken| taken.0.store(0, Ordering::Relaxed));
+            // SAFETY: the crew is this thread, and nobody else begins this portion.
+            unsafe { self.write_portion(thread, portion) };
             waiter.stamp(0);
-            // SAFETY: each portion is begun once, and the waiter and the counts are this thread's own.
-            unsafe { self.run((portion, thread), waiter, taken, (0, 1)) };
+            // SAFETY: the waiter and the counts are this thread's own.
+            unsafe { self.run(thread, waiter, taken, (0, 1)) };
             waiter.add_portion();
+            // SAFETY: as before.
+            unsafe { self.read_portion(thread, portion) };
         }
     }
 
-    /// Runs the share of a thread of a crew, of so many threads, in a portion, with the first of the crew's scratch memories.
+    /// The arena of a crew.
     ///
     /// # Safety
     ///
-    /// Portion and scratch memory are there, and the crew's alone; all its threads call this with the same `waiter`, whose
-    /// barrier is for as many, and the same `taken`, which has an entry of 0 for each step and thread.
-    unsafe fn run(
-        &self,
-        (portion, scratch): (u32, u32),
-        waiter: &Waiter,
-        taken: &[Taken],
-        (thread, threads): (u32, u32),
-    ) {
+    /// The crew is there, and nobody else uses its arena meanwhile.
+    #[expect(clippy::mut_from_ref, reason = "the memory is not that of `self`, and the caller's alone")]
+    unsafe fn arena(&self, crew: u32) -> &mut [f32] {
+        let length = (self.compiled.program.arena_bytes / 4) as usize;
+        let start = self.arenas.wrapping_add(crew as usize * length);
+        // SAFETY: arenas of this length lie behind each other, one for each crew; the rest is the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(start, length) }
+    }
+
+    /// How many elements a value has for all images before those of a portion, and for those of the portion.
+    fn elements(&self, view: &View, portion: u32) -> (usize, usize) {
+        let length = self.compiled.program.images() as usize * view.shape.elements() as usize;
+        (portion as usize * length, length)
+    }
+
+    /// Puts the input of a portion into the arena of a crew.
+    ///
+    /// # Safety
+    ///
+    /// Crew and portion are there, and nobody else uses the crew's arena meanwhile.
+    unsafe fn write_portion(&self, crew: u32, portion: u32) {
+        let view = &self.compiled.program.input;
+        let (start, length) = self.elements(view, portion);
+        // SAFETY: the input was found to have as many elements for each image, and is only read in a run.
+        let input = unsafe { std::slice::from_raw_parts(self.input.wrapping_add(start), length) };
+        // SAFETY: the caller's promise.
+        write_input(view, input, unsafe { self.arena(crew) });
+    }
+
+    /// Takes the outputs of a portion from the arena of a crew.
+    ///
+    /// # Safety
+    ///
+    /// Crew and portion are there, and nobody else uses the crew's arena or reads these outputs meanwhile.
+    unsafe fn read_portion(&self, crew: u32, portion: u32) {
+        for (view, &output) in self.compiled.program.outputs.iter().zip(&self.outputs) {
+            let (start, length) = self.elements(view, portion);
+            // SAFETY: outputs were made with as many elements for each image; the rest is the caller's promise.
+            let output = unsafe { std::slice::from_raw_parts_mut(output.wrapping_add(start), length) };
+            // SAFETY: the caller's promise.
+            read(view, unsafe { self.arena(crew) }, output);
+        }
+    }
+
+    /// Runs the share of a thread of a crew, of so many threads, in the crew's arena, with the first of its scratch memories.
+    ///
+    /// # Safety
+    ///
+    /// The crew is there; all its threads call this with the same `waiter`, whose barrier is for as many, and the same `taken`, which
+    /// has an entry of 0 for each step and thread, and nobody else uses its arena and scratch memory meanwhile.
+    unsafe fn run(&self, crew: u32, waiter: &Waiter, taken: &[Taken], (thread, threads): (u32, u32)) {
         let Compiled { program, native, constants } = &*self.compiled;
         let context = Context {
             taken: taken.as_ptr(),
-            arena: self.arenas.wrapping_add(portion as usize * (program.arena_bytes / 4) as usize),
+            arena: self.arenas.wrapping_add(crew as usize * (program.arena_bytes / 4) as usize),
             constants: constants.values().as_ptr(),
-            scratch: self.scratch.wrapping_add(scratch as usize * (program.scratch_bytes / 4) as usize),
+            scratch: self.scratch.wrapping_add(crew as usize * (program.scratch_bytes / 4) as usize),
             wait,
             waiter: std::ptr::from_ref(waiter).cast(),
         };
@@ -387,32 +450,22 @@ fn pack_constants(
     Ok(buffer)
 }
 
-/// Spreads compact inputs over the arenas.
-fn write_input(program: &Program, input: &[f32], arenas: &mut [f32]) {
-    let view = &program.input;
+/// Spreads compact inputs over an arena.
+fn write_input(view: &View, input: &[f32], arena: &mut [f32]) {
     let (run, pixels) = runs(view);
     for (number, values) in (0..).zip(input.chunks_exact(run)) {
-        let at = index(program, view, number / pixels, number % pixels);
-        arenas[at..at + run].copy_from_slice(values);
+        let at = view.index(number / pixels, number % pixels);
+        arena[at..at + run].copy_from_slice(values);
     }
 }
 
-/// Collects a value from the arenas in compact order, image by image.
-fn read(program: &Program, view: &View, arenas: &[f32]) -> Vec<f32> {
+/// Collects a value from an arena in compact order, image by image.
+fn read(view: &View, arena: &[f32], values: &mut [f32]) {
     let (run, pixels) = runs(view);
-    let count = u64::from(program.options.batch) * pixels;
-    let mut values = Vec::with_capacity(count as usize * run);
-    for number in 0..count {
-        let at = index(program, view, number / pixels, number % pixels);
-        values.extend_from_slice(&arenas[at..at + run]);
+    for (number, values) in (0..).zip(values.chunks_exact_mut(run)) {
+        let at = view.index(number / pixels, number % pixels);
+        values.copy_from_slice(&arena[at..at + run]);
     }
-    values
-}
-
-/// The index of a pixel's first channel in the arenas of all portions.
-fn index(program: &Program, view: &View, image: u64, pixel: u64) -> usize {
-    let images = u64::from(program.images());
-    (image / images * (program.arena_bytes / 4)) as usize + view.index(image % images, pixel)
 }
 
 /// How many values of an image lie behind each other, and how many such runs it has: all of them in one where there

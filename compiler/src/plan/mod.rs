@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::graph::{Graph, NodeId, entity};
+use crate::graph::{Graph, Node, NodeId, entity};
 use crate::instruction_times::{Counts, KernelCounts};
 use crate::kernels::{Descriptor, winograd};
 use crate::target::{Bf16Unit, Isa, Target};
@@ -146,12 +146,13 @@ impl Default for PlanOptions {
 
 impl PlanOptions {
     /// How many portions of whole images a batch is divided into: one for each image where there are as many for every
-    /// thread, since threads that run images of their own need not meet between steps, nor read what others wrote.
-    /// Otherwise, and with one thread, the batch is one portion, which all threads run together.
+    /// thread, since threads that run images of their own need not meet between steps, and values of a single image are sooner in a
+    /// cache than those of all. Otherwise the batch is one portion, which all threads run together; and where a network has
+    /// more bytes of weights that an image uses once than of values, since these weights are then read once for all images.
     ///
     /// Plans that keep all values are for a look at one portion.
-    fn portions(self) -> u32 {
-        let apart = self.threads > 1 && self.batch.is_multiple_of(self.threads) && !self.keep_all;
+    fn portions(self, graph: &Graph) -> u32 {
+        let apart = self.batch.is_multiple_of(self.threads) && !self.keep_all && !reads_weights_once(graph);
         if apart { self.batch } else { 1 }
     }
 
@@ -162,6 +163,18 @@ impl PlanOptions {
             _ => Self { batch: self.batch / portions, threads: 1, ..self },
         }
     }
+}
+
+/// Whether a network has more weights that each image uses once than values: those of results of a single pixel.
+fn reads_weights_once(graph: &Graph) -> bool {
+    let sum = |count: &dyn Fn(&Node) -> u64| {
+        graph.order().iter().map(|&id| count(graph.node(id))).fold(0, u64::saturating_add)
+    };
+    let weights = |node: &Node| match node.shape.pixels() {
+        1 => node.op.weights().iter().map(|&id| graph.weight(id).elements()).fold(0, u64::saturating_add),
+        _ => 0,
+    };
+    sum(&weights) > sum(&|node: &Node| node.shape.elements())
 }
 
 /// Why a graph cannot be planned.
@@ -310,8 +323,8 @@ pub struct Program {
     pub target: Target,
     /// How it was planned.
     pub options: PlanOptions,
-    /// Portions that a batch consists of. If there are several, each is run by one thread, with an arena of its own; else
-    /// all threads run the batch together.
+    /// Portions that a batch consists of. If there are several, each is run by one thread, in the thread's arena; else all
+    /// threads run the batch together.
     pub portions: u32,
     /// Kernels, by [`nest::KernelId`].
     pub kernels: Vec<Descriptor>,
@@ -327,7 +340,7 @@ pub struct Program {
     pub chains: Vec<Considered>,
     /// Size of the packed constants in bytes.
     pub constant_bytes: u64,
-    /// Size of the arena of a portion in bytes.
+    /// Size of an arena, which holds the values of a portion, in bytes.
     pub arena_bytes: u64,
     /// Size of each thread's scratch memory in bytes.
     pub scratch_bytes: u64,
@@ -351,10 +364,15 @@ impl Program {
         self.options.batch / self.portions
     }
 
+    /// Crews, which are threads that run a portion together: one of all threads, or each thread by itself. Each crew has an arena.
+    pub fn crews(&self) -> u32 {
+        if self.portions == 1 { 1 } else { self.options.threads }
+    }
+
     /// Bytes of all arenas and of the scratch memory of all threads.
     pub fn memory_bytes(&self) -> u64 {
         let scratch = self.scratch_bytes.saturating_mul(u64::from(self.options.threads));
-        self.arena_bytes.saturating_mul(u64::from(self.portions)).saturating_add(scratch)
+        self.arena_bytes.saturating_mul(u64::from(self.crews())).saturating_add(scratch)
     }
 
     /// What all threads together execute in a run.
@@ -427,8 +445,9 @@ pub fn plan_with(
         return Err(PlanError::Precision { precision: options.precision, isa: target.isa });
     }
     let options = PlanOptions { batch: options.batch.max(1), threads: options.threads.max(1), ..options };
-    let portions = options.portions();
+    let portions = options.portions(graph);
     let program = lower::lower(graph, target, options.of_portion(portions), choose)?;
-    lower::check_memory(program.arena_bytes.saturating_mul(u64::from(portions)), options)?;
-    Ok(Program { options, portions, ..program })
+    let program = Program { options, portions, ..program };
+    lower::check_memory(program.memory_bytes(), options)?;
+    Ok(program)
 }
