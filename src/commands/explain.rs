@@ -2,6 +2,7 @@
 
 mod chains;
 mod forms;
+mod matrices;
 
 use std::collections::HashMap;
 use std::io;
@@ -12,8 +13,8 @@ use serde::Serialize;
 use xcc_compiler::graph::{Graph, Op};
 use xcc_compiler::passes::{Outcome, PASSES, Pass, PassOptions, Report, Row, optimize};
 use xcc_compiler::plan::forms::TOLERANCE;
-use xcc_compiler::plan::{PlanOptions, plan};
-use xcc_compiler::target::Target;
+use xcc_compiler::plan::{PlanOptions, Precision, Program, plan};
+use xcc_compiler::target::{Bf16Unit, Target};
 
 use crate::cli::{self, Failure, Loaded, SpecArgs};
 use crate::numbers::counted;
@@ -21,6 +22,7 @@ use crate::table::{Layout, Table, wrap};
 use crate::terminal;
 use chains::ChainRow;
 use forms::ChoiceRow;
+use matrices::MatrixRow;
 
 /// Rows of one pass and outcome that are shown without `--all`.
 const SHORT: usize = 5;
@@ -31,21 +33,22 @@ const SHORT: usize = 5;
 /// as `xcc emit --stage graph` and `--stage fused` name them.
 ///
 /// Where segments can be computed in several forms, the one whose instructions take the least time is chosen, or the
-/// first within 3 % of it: the milliseconds are those of one thread for one image, without waiting for memory.
+/// first within 3 % of it: the milliseconds are those of one thread for one image, without waiting for memory. Layers that are
+/// multiplied as matrices of bf16 values have no forms, but a section of their own.
 ///
 /// Layers are computed together, a few rows of the last one at a time, where the maps between them are larger than a
 /// cache and writing and reading them takes longer than what is done twice. Both are given in multiply-adds (MACs) that a
-/// thread could do meanwhile; they are those of one thread in f32.
+/// thread could do meanwhile; they are those of one thread.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   xcc explain specs/xception.xc
   xcc explain specs/xception.xc --all | grep refused
 
-JSON: an object with `model`, `applied` and `refused` (counts), `rows`, `target`, `choices` and `chains`. A row has `pass`,
+JSON: an object with `model`, `applied` and `refused` (counts), `rows`, `target`, `precision`, `choices`, `matrices` and `chains`. A row has `pass`,
 `node`, `layer`, `line`, `span` (first byte and end in the spec), `outcome` (`applied` or `refused`) and
 `what` or `reason`. A choice has `node`, `layer`, `line`, `segments`, `ic` and `oc` (channels of each), `forms`
-(each with `form` and `ms`) and `chosen` (the index of one). A chain has `node`, `layers`, `line`, `saved_macs`,
+(each with `form` and `ms`) and `chosen` (the index of one). A matrix has `node`, `layer`, `line` and `part`. A chain has `node`, `layers`, `line`, `saved_macs`,
 `cost_macs` and `band_rows` (null where it does not pay), and `band_bytes` where a single row would need too many.")]
 pub struct Arguments {
     #[command(flatten)]
@@ -56,6 +59,9 @@ pub struct Arguments {
     /// Choose forms for an instruction set: baseline, avx2, avx512, avx512bf16, amx or native
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>, default_value = "native")]
     target: Target,
+    /// How exact products are: f32; split, with AMX; bf16, with AMX or AVX512-BF16
+    #[arg(long, value_name = "PRECISION", default_value_t = Precision::F32)]
+    precision: Precision,
     /// Choose forms by the times of instructions in this file, as `xcc calibrate --output FILE` writes them
     #[arg(long, value_name = "FILE")]
     constants: Option<PathBuf>,
@@ -71,11 +77,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     report.rows.retain(|row| is_of_use(row, &loaded.graph));
     let lines = LineTable::new(&loaded.source);
     let target = cli::with_constants(arguments.target, arguments.constants.as_deref())?;
-    let program = plan(&loaded.graph, target, PlanOptions::default()).map_err(Failure::input)?;
-    let choices = program.choices.iter().map(|choice| ChoiceRow::new(choice, &loaded.graph, &lines));
-    let choices: Vec<ChoiceRow> = choices.collect();
-    let chains = program.chains.iter().map(|considered| ChainRow::new(considered, &loaded.graph, &lines));
-    let planned = Planned { target: target.to_string(), choices, chains: chains.collect() };
+    let options = PlanOptions { precision: arguments.precision, ..PlanOptions::default() };
+    let program = plan(&loaded.graph, target, options).map_err(Failure::input)?;
+    let planned = Planned::new(&program, &loaded.graph, &lines);
     if arguments.json {
         return cli::print_json(&json(&loaded, &report, planned, &lines));
     }
@@ -116,8 +120,16 @@ struct Explanation<'a> {
 #[derive(Serialize)]
 struct Planned {
     target: String,
+    precision: String,
     choices: Vec<ChoiceRow>,
+    matrices: Vec<MatrixRow>,
     chains: Vec<ChainRow>,
+    /// What multiplies matrices.
+    #[serde(skip)]
+    unit: Option<Bf16Unit>,
+    /// bf16 values that a factor of them is taken as.
+    #[serde(skip)]
+    parts: u32,
 }
 
 /// A row with its line.
@@ -167,8 +179,36 @@ fn pass_text(pass: &Pass, rows: &[&Row], lines: &LineTable, limit: usize) -> Str
 }
 
 impl Planned {
+    fn new(program: &Program, graph: &Graph, lines: &LineTable) -> Self {
+        let matrix = |&id| MatrixRow::of_node(program.methods(), (graph, id), lines);
+        Self {
+            target: program.target.to_string(),
+            precision: program.options.precision.to_string(),
+            parts: program.options.precision.parts(),
+            choices: program.choices.iter().map(|choice| ChoiceRow::new(choice, graph, lines)).collect(),
+            matrices: graph.order().iter().filter_map(matrix).collect(),
+            chains: program.chains.iter().map(|chain| ChainRow::new(chain, graph, lines)).collect(),
+            unit: program.target.bf16_unit(),
+        }
+    }
+
     fn text(&self, limit: usize) -> String {
-        self.forms_text(limit) + &self.chains_text(limit)
+        self.forms_text(limit) + &self.matrices_text(limit) + &self.chains_text(limit)
+    }
+
+    /// Which layers are multiplied as matrices.
+    fn matrices_text(&self, limit: usize) -> String {
+        if self.matrices.is_empty() {
+            return String::new();
+        }
+        let unit = if self.unit == Some(Bf16Unit::Pairs) { "in pairs" } else { "by tiles" };
+        let values = match self.parts {
+            1 => "rounded to bf16".to_owned(),
+            parts => format!("taken as {parts} bf16 values each"),
+        };
+        let about = format!("multiplies layers as matrices {unit}, with factors {values}");
+        let rows = distinct(self.matrices.iter().map(MatrixRow::cells));
+        section(("matrices", &about), [("chosen", rows)], limit)
     }
 
     /// How segments are computed, where there is a choice.
@@ -178,8 +218,8 @@ impl Planned {
         }
         let percent = 100.0 * TOLERANCE;
         let about = format!(
-            "computes segments for {} in the form whose instructions take the least time, or the first within {percent} % of it",
-            self.target
+            "computes segments for {} in {} in the form whose instructions take the least time, or the first within {percent} % of it",
+            self.target, self.precision
         );
         section(("forms", &about), [("chosen", distinct(self.choices.iter().map(ChoiceRow::cells)))], limit)
     }

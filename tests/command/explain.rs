@@ -1,5 +1,8 @@
 //! `xcc explain`: rewrites with reasons and lines.
 
+use xcc_compiler::plan::Precision;
+use xcc_compiler::target::Target;
+
 use crate::harness::{TINY, assert_text, json, output, run};
 
 #[test]
@@ -70,6 +73,34 @@ fn chains_are_explained() {
         assert_eq!(chain["band_rows"], 1);
     }
     assert!(chains.iter().all(|chain| chain["band_rows"].is_null() != pays(&chain)));
+}
+
+/// In bf16, pointwise parts are matrices, and 3x3 taps are, too, unless they have planes of Winograd's method.
+#[test]
+fn matrices_are_explained() {
+    if !Precision::Bf16.is_for(Target::native()) {
+        eprintln!("skipped: matrices, since this machine multiplies no bf16 values");
+        return;
+    }
+    let explanation = |segments: &str| {
+        let spec = ["explain", "specs/xception.xc", "--json", "--precision", "bf16"];
+        json(&[&spec[..], &["--set", &format!("middle_segments={segments}")]].concat())
+    };
+    let has_form = |explanation: &serde_json::Value, layer: &serde_json::Value| {
+        explanation["choices"].as_array().unwrap().iter().any(|choice| choice["node"] == layer["node"])
+    };
+    for (segments, part) in [("728", "pointwise part"), ("14", "both parts")] {
+        let explanation = explanation(segments);
+        assert_eq!(explanation["precision"], "bf16");
+        let matrices = explanation["matrices"].as_array().unwrap();
+        let middle: Vec<_> =
+            matrices.iter().filter(|row| row["layer"].as_str().unwrap().starts_with("block7_sep")).collect();
+        assert_eq!(middle.len(), 3);
+        for row in middle {
+            let expected = if has_form(&explanation, row) { "pointwise part" } else { part };
+            assert_eq!(row["part"], expected, "{row}");
+        }
+    }
 }
 
 /// Constants that were measured take the place of those that are built in; a file that lacks them says so.

@@ -132,21 +132,25 @@ impl Methods {
             && (patches >= u64::from(FEWEST_PATCHES) || weights <= u64::from(target.cache_bytes / 2))
     }
 
+    /// Which stages of a node, of which all but separable convolutions have one, run by tiles.
+    pub fn stages_by_tiles(self, graph: &Graph, id: NodeId) -> [bool; 2] {
+        let node = graph.node(id);
+        match &node.op {
+            Op::Conv(conv) => [self.takes_tiles(node, conv), false],
+            Op::Dense(part) => {
+                let conv = Conv::of_dense(graph.node(node.inputs[0]).shape, part);
+                [self.takes_tiles(node, &conv), false]
+            }
+            Op::Separable(parts) => [self.takes_tiles_twice(node), self.pointwise_takes_tiles(node, parts)],
+            _ => [false; 2],
+        }
+    }
+
     /// Multiply-adds of the stages of a node, of one image, that a plan does by products of bf16 values, all of them or what
     /// Winograd's method leaves; its others are done in vectors of f32.
     pub fn tile_macs(self, graph: &Graph, id: NodeId) -> [u64; 2] {
-        let node = graph.node(id);
-        let takes_tiles = |conv: &Conv| self.takes_tiles(node, conv);
-        let takes_whole = |conv: &Conv| conv.partition.segments() == 1 && takes_tiles(conv);
         let [first, second] = stage_macs(graph, id);
-        match &node.op {
-            Op::Conv(conv) if takes_tiles(conv) => [first, 0],
-            Op::Separable(_) if self.takes_tiles_twice(node) => [first, second],
-            Op::Separable(parts) if takes_whole(&parts.pointwise) => [0, second],
-            Op::Dense(part) if takes_tiles(&Conv::of_dense(graph.node(node.inputs[0]).shape, part)) => {
-                [first, 0]
-            }
-            _ => [0; 2],
-        }
+        let by_tiles = self.stages_by_tiles(graph, id);
+        [(first, by_tiles[0]), (second, by_tiles[1])].map(|(macs, by_tiles)| if by_tiles { macs } else { 0 })
     }
 }
