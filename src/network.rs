@@ -223,13 +223,16 @@ pub fn compile(
 /// What keeps a network from being compiled for runs of `batch` images, or from running; where memory is
 /// short, with the way out.
 pub fn failure(error: ModelError, batch: u32) -> Failure {
-    let asked = match &error {
-        ModelError::Memory(memory) => Some(memory.bytes),
-        ModelError::Plan(PlanError::Memory { bytes, .. }) => Some(*bytes),
-        _ => None,
+    // A plan may fail for a single image already.
+    let (asked, images) = match &error {
+        ModelError::Memory(memory) => (memory.bytes, batch),
+        ModelError::Plan(PlanError::Memory { bytes, batch, .. }) => (*bytes, *batch),
+        _ => return Failure::input(error),
     };
-    let Some(asked) = asked else { return Failure::input(error) };
-    let way_out = if batch > 1 { "fewer images in a run (`--batch`) take" } else { "a smaller input takes" };
+    let way_out = match images {
+        1 => "a smaller input takes",
+        _ => "fewer images in a run (`--batch`), fewer threads or a smaller input take",
+    };
     Failure::input(format!("{error}: {} are too much; {way_out} less", bytes(asked)))
 }
 

@@ -173,9 +173,8 @@ fn an_image_is_rounded_alike_for_any_threads_and_in_any_batch() {
     ];
     for mut graph in networks {
         optimize(&mut graph, &PassOptions::default());
-        let targets = [Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx];
         let of_target = |isa| Precision::ALL.map(|precision| (Target::of(isa), precision));
-        let cases = targets.into_iter().flat_map(of_target);
+        let cases = Isa::ALL.into_iter().flat_map(of_target);
         for (target, precision) in cases.filter(|(target, precision)| precision.is_for(*target)) {
             let rounded = |threads, batch| -> HashSet<String> {
                 let options = PlanOptions { threads, batch, precision, ..PlanOptions::default() };

@@ -206,20 +206,32 @@ impl Model {
             Some(slot) => slot,
             None => self.new_slot()?,
         };
-        let batch = self.program().options.batch as usize;
-        let elements = |view: &View| batch * view.shape.elements() as usize;
-        let mut outputs: Vec<_> =
-            self.program().outputs.iter().map(|view| vec![0.0; elements(view)]).collect();
+        let mut outputs = self.new_outputs()?;
         self.run_slot(&mut slot, input, &mut outputs);
         let result = use_slot(&slot, outputs);
         lock(&self.idle).push(slot);
         Ok(result)
     }
 
+    /// Memory for the outputs of all images.
+    fn new_outputs(&self) -> Result<Vec<Vec<f32>>, OutOfMemory> {
+        let program = self.program();
+        let zeros = |view: &View| {
+            let elements = view.shape.elements().saturating_mul(u64::from(program.options.batch));
+            let missing = OutOfMemory { bytes: elements.saturating_mul(4) };
+            let elements = usize::try_from(elements).map_err(|_| missing)?;
+            let mut values = Vec::new();
+            values.try_reserve_exact(elements).map_err(|_| missing)?;
+            values.resize(elements, 0.0);
+            Ok(values)
+        };
+        program.outputs.iter().map(zeros).collect()
+    }
+
     fn check_input(&self, input: &[f32]) -> Result<(), ModelError> {
         let program = self.program();
         let (batch, shape) = (program.options.batch, program.input.shape);
-        let expected = u64::from(batch) * shape.elements();
+        let expected = shape.elements().saturating_mul(u64::from(batch));
         if input.len() as u64 == expected {
             return Ok(());
         }

@@ -133,11 +133,12 @@ impl Team {
         Ok(team)
     }
 
-    /// Runs `job` on all threads and returns when all have ended it.
+    /// Runs `job` on all threads and returns when all have ended it. A job must not panic: others may still use memory that its
+    /// caller would release, so the process ends.
     pub fn run(&mut self, job: &Job) {
         *lock(&self.shared.job) = Some(job.clone());
         self.shared.start.open();
-        job(0);
+        call(job, 0);
         self.shared.done.wait();
         *lock(&self.shared.job) = None;
     }
@@ -149,11 +150,28 @@ impl Shared {
         for jobs in 0.. {
             self.start.pass(jobs);
             let Some(job) = lock(&self.job).clone() else { return };
-            job(number);
+            call(&job, number);
             drop(job);
             self.done.wait();
         }
     }
+}
+
+/// Ends the process where it is dropped while a panic unwinds.
+struct EndOnPanic;
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+/// The share of thread `number` in a job.
+fn call(job: &Job, number: u32) {
+    let _end = EndOnPanic;
+    job(number);
 }
 
 impl Drop for Team {

@@ -16,7 +16,7 @@ use crate::{Model, ModelError, OutOfMemory};
 ///
 /// In f32, about 30 times what networks of the size of Xception show. In bf16, a factor is wrong by up to 2^-9
 /// of itself; the errors of a sum's products are as often up as down, so a layer adds about as much to a value's
-/// error as one rounding, and tens of layers several times that. A factor in two parts lacks up to 2^-17 of itself, which
+/// error as one rounding, or half as much again by Winograd's method, and tens of layers several times that. A factor in two parts lacks up to 2^-17 of itself, which
 /// makes 2e-5 in most networks and 3e-5 in Inception V3, the deepest in layers without a residual.
 pub fn tolerance(precision: Precision) -> f64 {
     match precision {

@@ -38,7 +38,7 @@ pub struct StepWork {
     pub class: &'static str,
     /// Multiply-adds of all images of a run.
     pub macs: u64,
-    /// Those of them that are products of bf16 values, by tiles or in pairs; the others are done in vectors of f32.
+    /// Those of them that are products of bf16 values, by tiles or in pairs; the others that are computed are in vectors of f32.
     pub tile_macs: u64,
     /// Those of them that are not computed, since Winograd's method does with fewer products.
     pub saved_macs: u64,

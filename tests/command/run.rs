@@ -212,19 +212,24 @@ fn more_inputs_than_a_run_takes_are_not_verified() {
     assert!(found.stderr.contains("4097 inputs are more than the 4096"), "{}", found.stderr);
 }
 
-/// Values of a terabyte are refused before any memory is taken: two threads run an odd number of images together.
+/// Values of a terabyte are refused before any memory is taken: of images that two threads run together, since their number is
+/// odd, and of what is returned.
 #[test]
 fn a_batch_without_memory_says_how_to_need_less() {
-    let source = "model large\ninput image 64 x 64 x 1\nconv 16384, 1x1\nglobalavgpool\n";
-    let found = run_with_input(&["bench", "-", "--seed", "0", "--batch", "4095", "--threads", "2"], source);
-    assert_eq!(found.status, 2, "{}", found.stdout);
-    let parts = [
-        "error: the network needs ",
-        " bytes for its values at batch 4095",
-        " TiB are too much",
-        "`--batch`",
-    ];
-    assert!(parts.iter().all(|part| found.stderr.contains(part)), "{}", found.stderr);
+    let source = "model large\ninput image 64 x 64 x 1\nconv 16384, 1x1\n";
+    let pooled = format!("{source}globalavgpool\n");
+    for (source, batch, threads) in [(pooled.as_str(), "4095", "2"), (source, "4096", "1")] {
+        let batched = ["bench", "-", "--seed", "0", "--batch", batch, "--threads", threads];
+        let found = run_with_input(&batched, source);
+        assert_eq!(found.status, 2, "{}", found.stdout);
+        let parts = [
+            "error: the network needs ",
+            &format!(" bytes for its values at batch {batch}"),
+            " TiB are too much",
+            "`--batch`",
+        ];
+        assert!(parts.iter().all(|part| found.stderr.contains(part)), "{}", found.stderr);
+    }
 }
 
 #[test]

@@ -146,16 +146,15 @@ impl InputPatches {
     }
 
     fn zeros(&self, b: &mut Builder, s: &InputSlots, vectors: i32) {
-        if vectors > 0 {
-            b.constant(s.value, 0.0);
-        }
-        let places = (0..vectors).flat_map(|vector| (0..PLANES as i32).map(move |plane| (vector, plane)));
-        for (vector, plane) in places {
-            self.store(b, s, vector * self.vector_bytes() + plane * self.plane);
+        for vector in 0..vectors {
+            for plane in 0..PLANES as i32 {
+                b.constant(s.value, 0.0);
+                self.store(b, s, vector * self.vector_bytes() + plane * self.plane);
+            }
         }
     }
 
-    /// Stores a vector of a plane.
+    /// Stores a vector of a plane; the value is lost.
     fn store(&self, b: &mut Builder, s: &InputSlots, offset: i32) {
         let out = b.parameter("out");
         match self.format {

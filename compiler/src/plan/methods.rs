@@ -8,7 +8,7 @@ use super::pack;
 use super::{Precision, STEP_LIMIT};
 use crate::cost::stage_macs;
 use crate::graph::{Conv, Graph, Node, NodeId, Op, Separable, Shape, Window};
-use crate::kernels::matmul::{self, BLOCK};
+use crate::kernels::matmul::{self, BLOCK, CHUNK};
 use crate::kernels::winograd::{self, PLANES, TAPS};
 use crate::target::{Bf16Unit, Target};
 use crate::vector::{F32, TILE_LANES};
@@ -111,8 +111,9 @@ impl Methods {
         self.suits_winograd(in_vectors, node.shape, false)
     }
 
-    /// Whether Winograd's method is for a convolution with a result of this shape, by products of pairs or of f32 values: for its windows; for its segments, if the narrowest has a vector of channels and all save more products than
-    /// transformations take; and for its weights, which are 16 for 9: of few patches it would wait for them unless they stay in a cache.
+    /// Whether Winograd's method is for a convolution with a result of this shape, by products of pairs or of f32 values: for its
+    /// windows; for its segments, if the narrowest has a vector of channels and all save more products than transformations take; and
+    /// for its weights, which are 16 for 9: of few patches it would wait for them unless they stay in a cache.
     pub fn suits_winograd(self, conv: &Conv, out: Shape, is_by_pairs: bool) -> bool {
         let (target, out) = (self.target, [out.h(), out.w()]);
         let Window { kernel, strides, dilation, .. } = conv.window;
@@ -127,7 +128,7 @@ impl Methods {
         let widest = target.pixel_bytes(channels().max().unwrap_or(0));
         (kernel, strides, dilation) == ([TAPS; 2], [1; 2], [1; 2])
             && channels().all(|channels| channels >= target.lanes)
-            && conv.partition.products().saturating_mul(winograd::products_saved(out)) > transformations
+            && products_saved(conv, out, is_by_pairs) > transformations
             && columns.saturating_mul(2 * u64::from(PLANES) * widest) <= ROW_LIMIT
             && (patches >= u64::from(FEWEST_PATCHES) || weights <= u64::from(target.cache_bytes / 2))
     }
@@ -146,11 +147,31 @@ impl Methods {
         }
     }
 
-    /// Multiply-adds of the stages of a node, of one image, that a plan does by products of bf16 values, all of them or what
-    /// Winograd's method leaves; its others are done in vectors of f32.
+    /// Multiply-adds of the stages of a node, of one image, that are products of bf16 values, those that Winograd's method saves
+    /// included.
     pub fn tile_macs(self, graph: &Graph, id: NodeId) -> [u64; 2] {
         let [first, second] = stage_macs(graph, id);
         let by_tiles = self.stages_by_tiles(graph, id);
         [(first, by_tiles[0]), (second, by_tiles[1])].map(|(macs, by_tiles)| if by_tiles { macs } else { 0 })
     }
+}
+
+/// The products that Winograd's method saves in a convolution with a map of so many rows and columns as its result. Of pairs, planes
+/// are padded to chunks of inputs, and windows to vectors of them.
+fn products_saved(conv: &Conv, out: [u32; 2], is_by_pairs: bool) -> u64 {
+    let count = |[rows, columns]: [u32; 2]| u64::from(rows).saturating_mul(u64::from(columns));
+    let (results, patches) = (count(out), count(winograd::patches(out)));
+    let products = |inputs: u32, outputs: u32| {
+        let [of_window, of_plane] = match is_by_pairs {
+            true => [TILE_LANES, CHUNK].map(|unit| inputs.next_multiple_of(unit)),
+            false => [inputs; 2],
+        };
+        let each = [(results, TAPS * TAPS, of_window), (patches, PLANES, of_plane)];
+        let [before, after] = each.map(|(count, products, inputs)| {
+            count.saturating_mul(u64::from(products) * u64::from(inputs)).saturating_mul(u64::from(outputs))
+        });
+        before.saturating_sub(after)
+    };
+    let segments = conv.partition.inputs().iter().zip(conv.partition.outputs());
+    segments.map(|(&inputs, &outputs)| products(inputs, outputs)).fold(0, u64::saturating_add)
 }

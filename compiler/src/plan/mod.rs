@@ -48,7 +48,8 @@ pub enum Precision {
     /// product. Parts of values below 1e-33 are lost, and infinities yield NaN there.
     #[default]
     F32,
-    /// Factors rounded to bf16, 8 bits of mantissa, by matrix instructions or products of pairs.
+    /// Factors rounded to bf16, 8 bits of mantissa, by matrix instructions or products of pairs. Where these are of planes of
+    /// Winograd's method, the factors are sums of inputs and of weights, and infinities yield NaN.
     Bf16,
     /// Each factor as the sum of two bf16 values, and three of the four products of these: about 16 bits of
     /// mantissa, by matrix instructions.
@@ -148,7 +149,7 @@ impl PlanOptions {
     /// How many portions of whole images a batch is divided into: one for each image where there are as many for every
     /// thread, since threads that run images of their own need not meet between steps, and values of a single image are sooner in a
     /// cache than those of all. Otherwise the batch is one portion, which all threads run together; and where a network has
-    /// more bytes of weights that an image uses once than of values, since these weights are then read once for all images.
+    /// more weights that an image uses once than values, since these weights are then read once for all images.
     ///
     /// Plans that keep all values are for a look at one portion.
     fn portions(self, graph: &Graph) -> u32 {
@@ -205,7 +206,7 @@ pub enum PlanError {
     Memory {
         /// Bytes needed.
         bytes: u64,
-        /// Images in a run.
+        /// Images that these are the values of.
         batch: u32,
         /// The largest possible size.
         limit: u64,
@@ -223,7 +224,7 @@ fn lacking(precision: Precision, isa: Isa) -> String {
 /// Memory that steps work on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Region {
-    /// Values of one run.
+    /// Values of a portion while it runs.
     Arena,
     /// Packed constants, shared by all runs.
     Constants,
@@ -369,10 +370,18 @@ impl Program {
         if self.portions == 1 { 1 } else { self.options.threads }
     }
 
-    /// Bytes of all arenas and of the scratch memory of all threads.
+    /// Bytes of all values in a run: of all arenas, and of inputs and outputs as they are given and returned.
+    fn value_bytes(&self) -> u64 {
+        let given =
+            self.outputs.iter().chain([&self.input]).map(|view| view.shape.elements().saturating_mul(4));
+        let given = given.fold(0, u64::saturating_add).saturating_mul(u64::from(self.options.batch));
+        self.arena_bytes.saturating_mul(u64::from(self.crews())).saturating_add(given)
+    }
+
+    /// Bytes of all values in a run, and of the scratch memory of all threads.
     pub fn memory_bytes(&self) -> u64 {
         let scratch = self.scratch_bytes.saturating_mul(u64::from(self.options.threads));
-        self.arena_bytes.saturating_mul(u64::from(self.crews())).saturating_add(scratch)
+        self.value_bytes().saturating_add(scratch)
     }
 
     /// What all threads together execute in a run.
@@ -448,6 +457,6 @@ pub fn plan_with(
     let portions = options.portions(graph);
     let program = lower::lower(graph, target, options.of_portion(portions), choose)?;
     let program = Program { options, portions, ..program };
-    lower::check_memory(program.memory_bytes(), options)?;
+    lower::check_memory(program.value_bytes(), options)?;
     Ok(program)
 }

@@ -52,7 +52,8 @@ impl ChoiceRow {
         let others: Vec<String> = others.iter().map(text).collect();
         let plural = if self.segments == 1 { "" } else { "s" };
         let segments = format!("{} segment{plural} {}->{}", self.segments, self.ic, self.oc);
-        let why = format!("{segments}: {}; not {}", text(&chosen), others.join("; "));
+        let others = if others.is_empty() { String::new() } else { format!("; not {}", others.join("; ")) };
+        let why = format!("{segments}: {}{others}", text(&chosen));
         [format!("  {}", self.layer), format!("line {}", self.line), self.node.clone(), why]
     }
 }

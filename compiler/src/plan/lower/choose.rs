@@ -41,7 +41,8 @@ impl Planner<'_> {
             self.rows_are_near(id) && self.program.methods().suits_winograd(job.conv, shapes.1, job.pairs);
         for (run, segments) in equal_segments(&job.conv.partition).into_iter().enumerate() {
             let candidates = self.candidates(job, &segments, job.forms[run], shapes);
-            if let [_, _, ..] = candidates[..] {
+            let is_told = candidates.len() > 1 || job.pairs;
+            if is_told {
                 let chosen = (self.choose)(&candidates).min(candidates.len() - 1);
                 job.forms[run] = candidates[chosen].form;
                 let (ic, oc) = sizes(&segments);
@@ -51,8 +52,8 @@ impl Planner<'_> {
         }
     }
 
-    /// The forms of equal segments with their times; `plain` is the one that always fits. Without an alternative its
-    /// time is not computed.
+    /// The forms of equal segments with their times; `plain` is the one that always fits in vectors of f32. Without an alternative its
+    /// time is not computed. Where products are those of pairs, there is none.
     fn candidates(
         &mut self,
         job: &Job<'_>,
@@ -79,9 +80,12 @@ impl Planner<'_> {
         if let Some(known) = self.candidates.get(&question) {
             return known.clone();
         }
-        let mut forms = job.forms_of(self.program.target, segments, plain, shapes);
+        let mut forms = match winograd {
+            Some(PlaneProducts::Pairs) => Vec::new(),
+            _ => job.forms_of(self.program.target, segments, plain, shapes),
+        };
         forms.extend(winograd.map(Form::Winograd));
-        let alone = forms.len() == 1;
+        let alone = forms.len() == 1 && !job.pairs;
         let ms = |form: Form| if alone { 0.0 } else { self.ms(job, segments, form, shapes) };
         let times: Vec<f64> = forms.iter().copied().map(ms).collect();
         let candidates = forms.into_iter().zip(times).map(|(form, ms)| Candidate { form, ms });
@@ -91,7 +95,7 @@ impl Planner<'_> {
     }
 
     /// Whether kernels can reach the next row of each map that a node reads or writes.
-    fn rows_are_near(&self, id: NodeId) -> bool {
+    pub(super) fn rows_are_near(&self, id: NodeId) -> bool {
         let values = self.graph.node(id).inputs.iter().chain([&id]);
         values.copied().all(|value| self.view(value).row() <= STEP_LIMIT)
     }

@@ -147,7 +147,7 @@ impl Planner<'_> {
 
     /// Whether it would, but planes of pairs take the place of its windows.
     pub(super) fn takes_planes_of_pairs(&self, id: NodeId) -> bool {
-        self.program.methods().takes_planes_of_pairs(self.graph.node(id))
+        self.program.methods().takes_planes_of_pairs(self.graph.node(id)) && self.rows_are_near(id)
     }
 
     /// The matrix for `pixels` pixels of a convolution.
