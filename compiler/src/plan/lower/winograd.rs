@@ -523,12 +523,12 @@ impl Planner<'_> {
         let (ic, oc) = run.channels;
         let partition = Partition::new(vec![ic], vec![oc]);
         let conv = Conv { window: Window::POINT, partition, parts: Vec::new() };
-        let first = [run.at.weights, run.at.bias];
-        let words = run.constants(lanes).into_iter().zip(run.constants_of_plane(lanes));
-        let mut constants = first.into_iter().zip(words).map(|(first, (of_segment, of_plane))| {
-            Offset::bytes(4 * first).along(segment, 4 * of_segment).along(plane, 4 * of_plane)
-        });
-        let constants = [constants.next(), constants.next()].map(Option::unwrap_or_default);
+        let (of_segment, of_plane) = (run.constants(lanes), run.constants_of_plane(lanes));
+        let constant = |which: usize| {
+            let first = [run.at.weights, run.at.bias][which];
+            Offset::bytes(4 * first).along(segment, 4 * of_segment[which]).along(plane, 4 * of_plane[which])
+        };
+        let constants = [constant(0), constant(1)];
         let matrix = Matrix::of_rows(inputs.pixel as u64, u64::from(ic.div_ceil(CHUNK)));
         let product = Product::of_points(&conv, [job.weights, job.bias], (matrix, constants));
         let surfaces = Surfaces { input: inputs, add: sums.clone(), out: sums };
