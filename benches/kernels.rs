@@ -73,7 +73,7 @@ fn kernels(criterion: &mut Criterion) {
         let mut operands = vec![vec![0.5f32; OPERAND / 4]; kernel.pointers.len()];
         let pointers: Vec<*mut u8> = operands.iter_mut().map(|o| o.as_mut_ptr().cast()).collect();
         group.throughput(Throughput::Elements(macs));
-        group.bench_function(descriptor.to_string(), |bench| {
+        group.bench_function(format!("{target} {descriptor}"), |bench| {
             // SAFETY: the tiles reach less than 300 kB beyond each pointer, and every operand has a megabyte.
             bench.iter(|| unsafe { native.call(&pointers, rows) });
         });

@@ -256,6 +256,16 @@ pub fn check_safetensors(output: &Path) -> Result<(), Failure> {
     )))
 }
 
+/// Finds out before anything takes time whether there is a folder for a file that is to be written.
+pub fn check_folder(file: &Path) -> Result<(), Failure> {
+    match file.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        Some(folder) => {
+            Err(Failure::input(format!("{}: there is no folder {}", file.display(), folder.display())))
+        }
+        None => Ok(()),
+    }
+}
+
 /// A spec that is free of mistakes.
 pub struct Loaded {
     /// The network.

@@ -55,9 +55,12 @@ pub struct Fitted {
 /// Why times cannot be read from a file.
 #[derive(Debug, thiserror::Error)]
 pub enum CalibrationError {
-    /// The file cannot be read or is no such file.
+    /// The file cannot be read.
     #[error("{0}")]
     File(#[from] io::Error),
+    /// It is no such file.
+    #[error("it is no file that `xcc calibrate --output` has written: {0}")]
+    Format(#[from] serde_json::Error),
     /// It has no times for the target.
     #[error("it has no times for {target}, only for {}; `xcc calibrate --target {target}` measures them", known.join(", "))]
     Missing {
@@ -97,7 +100,7 @@ impl Calibration {
     pub fn read(path: &Path) -> Result<Self, CalibrationError> {
         let mut text = String::new();
         std::fs::File::open(path)?.take(LARGEST_FILE).read_to_string(&mut text)?;
-        Ok(serde_json::from_str(&text).map_err(io::Error::from)?)
+        Ok(serde_json::from_str(&text)?)
     }
 
     /// `target` with the times that were measured for it.

@@ -218,8 +218,8 @@ impl Planned {
         }
         let percent = 100.0 * TOLERANCE;
         let about = format!(
-            "computes segments for {} in {} in the form whose instructions take the least time, or the first within {percent} % of it",
-            self.target, self.precision
+            "computes segments for {} in the form whose instructions take the least time, or the first within {percent} % of it",
+            self.target
         );
         section(("forms", &about), [("chosen", distinct(self.choices.iter().map(ChoiceRow::cells)))], limit)
     }

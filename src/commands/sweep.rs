@@ -128,14 +128,7 @@ fn check_outputs(arguments: &Arguments) -> Result<(), Failure> {
             "only one of --json, --csv, --per-kernel and --html can be `-`, standard output",
         ));
     }
-    for path in outputs {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-            let (path, folder) = (path.display(), folder.display());
-            return Err(Failure::input(format!("{path}: there is no folder {folder}")));
-        }
-    }
-    Ok(())
+    outputs.into_iter().try_for_each(cli::check_folder)
 }
 
 /// Writes the files that were asked for, and the table unless one of them is standard output.

@@ -68,7 +68,9 @@ pub enum AxisError {
         text: String,
     },
     /// Nobody knows the divisors of what.
-    #[error("`{word}`: {parameter} does not cut channels in segments, so write of what: `{word}(728)`")]
+    #[error(
+        "`{word}` alone is of the channels that a parameter cuts in segments, and {parameter} cuts none; `{word}(728)` is of that number"
+    )]
     NoChannels {
         /// The word.
         word: &'static str,
@@ -324,7 +326,7 @@ mod tests {
         assert_eq!(said("8..1"), "the range `8..1` is empty; its smaller end comes first: `1..8`");
         assert_eq!(said("1..20000"), "`1..20000` has 20000 values; the limit is 10000");
         assert!(said("-9223372036854775808..9223372036854775807").contains("18446744073709551616 values"));
-        assert!(said("divisors").contains("write of what: `divisors(728)`"));
+        assert!(said("divisors").contains("cuts none; `divisors(728)` is of that number"));
         assert!(said("powers(0)").contains("a whole number from 1 to 1000000"));
         let none = Scale { low: Some(1000), ..Scale::default() };
         assert!(texts("divisors(728)", none).unwrap_err().to_string().contains("none of these numbers"));

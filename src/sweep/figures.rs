@@ -10,7 +10,9 @@ use crate::measure::steps::{Roofs, gflops};
 pub fn update(results: &mut Results) {
     let Results { machine, sampling, points, .. } = results;
     for roof in &mut machine.roofs {
-        let of_threads = |samples: &[f64]| quantile(samples, 0.5) * f64::from(roof.threads);
+        // More threads than cores share these.
+        let busy = roof.threads.min(machine.cores);
+        let of_threads = |samples: &[f64]| quantile(samples, 0.5) * f64::from(busy);
         roof.peak_gflops = of_threads(&sampling.peak_samples_gflops);
         let bf16 = &roof.bf16_samples_gflops;
         roof.bf16_gflops = (!bf16.is_empty()).then(|| of_threads(bf16));

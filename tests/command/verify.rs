@@ -58,8 +58,8 @@ fn all_values_are_in_the_json_and_on_demand_in_the_table() {
     assert_eq!((&last["layer"], &last["shape"]), (&"predictions".into(), &serde_json::json!([3])));
     assert!((last["expected"].as_f64().unwrap() - last["found"].as_f64().unwrap()).abs() < 1e-5);
     let all = output(&["verify", TINY, "--seed", "3", "--all"]);
-    // Three lines of head, one of verdict.
-    assert_eq!(all.lines().count(), values.len() + 4, "{all}");
+    // Three lines of head, one of what errors are, one of verdict.
+    assert_eq!(all.lines().count(), values.len() + 5, "{all}");
     assert!(all.lines().all(|line| line.chars().count() <= 80), "{all}");
 }
 

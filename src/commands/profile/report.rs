@@ -18,8 +18,10 @@ const BAR: usize = 24;
 
 /// What the columns say that do not say it themselves.
 const LEGEND: &str = "\
-bound: the longer of operations / peak and bytes / bandwidth; overhead where the step takes more
-than twice as long. reached: that time / ms. kernels: the one that does most, and how many others
+GFLOP/s: all products count, of peak: those that are computed. bound: the longer
+of operations / peak and bytes / bandwidth; overhead where the step takes more
+than twice as long. reached: that time / ms. kernels: the one that does most,
+and how many others
 ";
 
 /// All figures; the command's help describes them.
