@@ -31,12 +31,15 @@ pub fn patches(results: [u32; 2]) -> [u32; 2] {
     results.map(|results| results.div_ceil(PATCH))
 }
 
-/// The products that Winograd's method saves for each input and output channel of a map of results; 0 where it takes more.
-pub fn products_saved(results: [u32; 2]) -> u64 {
-    let count = |[rows, columns]: [u32; 2], products: u32| {
-        u64::from(rows).saturating_mul(u64::from(columns)).saturating_mul(u64::from(products))
+/// The products that Winograd's method saves for each output channel of a map of results, where windows have so many inputs and
+/// planes so many, padding included; 0 where it takes more.
+pub fn products_saved(results: [u32; 2], [of_windows, of_planes]: [u32; 2]) -> u64 {
+    let count = |[rows, columns]: [u32; 2], products: u32, inputs: u32| {
+        let places = u64::from(rows).saturating_mul(u64::from(columns));
+        places.saturating_mul(u64::from(products) * u64::from(inputs))
     };
-    count(results, TAPS * TAPS).saturating_sub(count(patches(results), PLANES))
+    let planes = count(patches(results), PLANES, of_planes);
+    count(results, TAPS * TAPS, of_windows).saturating_sub(planes)
 }
 
 /// Each transformed value of four in a line: two of them, and what is done with these.

@@ -159,19 +159,10 @@ impl Methods {
 /// The products that Winograd's method saves in a convolution with a map of so many rows and columns as its result. Of pairs, planes
 /// are padded to chunks of inputs, and windows to vectors of them.
 fn products_saved(conv: &Conv, out: [u32; 2], is_by_pairs: bool) -> u64 {
-    let count = |[rows, columns]: [u32; 2]| u64::from(rows).saturating_mul(u64::from(columns));
-    let (results, patches) = (count(out), count(winograd::patches(out)));
-    let products = |inputs: u32, outputs: u32| {
-        let [of_window, of_plane] = match is_by_pairs {
-            true => [TILE_LANES, CHUNK].map(|unit| inputs.next_multiple_of(unit)),
-            false => [inputs; 2],
-        };
-        let each = [(results, TAPS * TAPS, of_window), (patches, PLANES, of_plane)];
-        let [before, after] = each.map(|(count, products, inputs)| {
-            count.saturating_mul(u64::from(products) * u64::from(inputs)).saturating_mul(u64::from(outputs))
-        });
-        before.saturating_sub(after)
+    let units = if is_by_pairs { [TILE_LANES, CHUNK] } else { [1; 2] };
+    let saved = |(&inputs, &outputs): (&u32, &u32)| {
+        let padded = units.map(|unit| inputs.next_multiple_of(unit));
+        winograd::products_saved(out, padded).saturating_mul(u64::from(outputs))
     };
-    let segments = conv.partition.inputs().iter().zip(conv.partition.outputs());
-    segments.map(|(&inputs, &outputs)| products(inputs, outputs)).fold(0, u64::saturating_add)
+    conv.partition.inputs().iter().zip(conv.partition.outputs()).map(saved).fold(0, u64::saturating_add)
 }

@@ -412,7 +412,7 @@ impl Program {
             if let (Form::Winograd(_), Some(view)) = (choice.form(), self.values.get(&choice.node)) {
                 let products = u64::from(choice.segments) * u64::from(choice.ic) * u64::from(choice.oc);
                 *saved.entry(choice.node).or_default() +=
-                    products * winograd::products_saved([view.shape.h(), view.shape.w()]);
+                    products * winograd::products_saved([view.shape.h(), view.shape.w()], [1; 2]);
             }
         }
         saved
