@@ -206,7 +206,7 @@ fn text(shown: &[&Comparison], sorted: &[&Comparison], precision: Precision) -> 
     table.rule("");
     shown.iter().for_each(|comparison| table.row(cells(comparison)));
     let mut text = table.render(terminal::width(), terminal::color(&io::stdout()));
-    text += "error: of the worst element, relative to the largest one of its value\n";
+    text += "errors are those of the worst element, relative to the largest of its value\n";
     if shown.len() < sorted.len() {
         text += &format!("the worst {} of {} values; `--all` shows the others\n", shown.len(), sorted.len());
     }

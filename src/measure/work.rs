@@ -77,7 +77,7 @@ pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
             layer: name(graph, step),
             class: layer(graph, first).kind.keras_class(),
             macs,
-            tile_macs: tile_macs.min(macs - saved_macs),
+            tile_macs: tile_macs.min(macs.saturating_sub(saved_macs)),
             saved_macs,
             bytes: bytes(program, graph, step),
             kernels: called[step.driver.index()].clone(),

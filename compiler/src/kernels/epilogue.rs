@@ -129,6 +129,11 @@ pub struct Planes {
     pub distance: i32,
 }
 
+impl Planes {
+    /// The only part of values that are rounded to bf16.
+    pub const SINGLE: Self = Self { count: 1, distance: 0 };
+}
+
 impl fmt::Display for Planes {
     /// As the end of a kernel's name; nothing where there is a single plane.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

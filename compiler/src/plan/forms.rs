@@ -38,6 +38,16 @@ pub enum PlaneProducts {
     Pairs,
 }
 
+impl PlaneProducts {
+    /// Words of the packed weights of an output in a plane, from so many inputs.
+    pub fn words(self, inputs: u32) -> u32 {
+        match self {
+            PlaneProducts::Vectors(_) => inputs,
+            PlaneProducts::Pairs => inputs.next_multiple_of(CHUNK) / 2,
+        }
+    }
+}
+
 /// Dense blocks of segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Panels {
@@ -174,11 +184,7 @@ impl FormRun {
         let outputs = u64::from(self.vectors) * u64::from(lanes);
         match self.form {
             Form::Winograd(products) => {
-                let words = match products {
-                    PlaneProducts::Vectors(_) => self.ic,
-                    PlaneProducts::Pairs => self.ic.next_multiple_of(CHUNK) / 2,
-                };
-                [u64::from(words), 1].map(|inputs| outputs * inputs * u64::from(PLANES))
+                [u64::from(products.words(self.ic)), 1].map(|inputs| outputs * inputs * u64::from(PLANES))
             }
             _ => [outputs * u64::from(self.ic) * window.taps(), outputs],
         }

@@ -1,7 +1,7 @@
 //! Which layers are multiplied as matrices of bf16 values.
 
 use serde::Serialize;
-use xcc_compiler::graph::{Graph, NodeId, Op};
+use xcc_compiler::graph::{Graph, NodeId};
 use xcc_compiler::plan::methods::Methods;
 
 use super::LineTable;
@@ -25,7 +25,6 @@ impl MatrixRow {
         let part = match (first && !methods.takes_planes_of_pairs(node), second) {
             (true, true) => "both parts",
             (false, true) => "pointwise part",
-            (true, false) if matches!(node.op, Op::Separable(_)) => "spatial part",
             (true, false) => "all of it",
             (false, false) => return None,
         };

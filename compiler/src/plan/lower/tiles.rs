@@ -107,8 +107,7 @@ impl<'a> Product<'a> {
 impl Matrix {
     /// Rows of bf16 values so many bytes apart, wherever they lie.
     pub fn of_rows(step: u64, chunks: u64) -> Self {
-        let planes = Planes { count: 1, distance: 0 };
-        Self { operand: Operand::Scratch, origin: 0, step, plane: 0, planes, chunks }
+        Self { operand: Operand::Scratch, origin: 0, step, plane: 0, planes: Planes::SINGLE, chunks }
     }
 
     fn format(&self) -> Format {

@@ -49,12 +49,8 @@ impl WinogradRun {
     /// Words of the packed weights and biases of a plane of a segment.
     fn constants_of_plane(&self, lanes: u32) -> [i64; 2] {
         let (ic, oc) = self.channels;
-        let inputs = match self.products {
-            PlaneProducts::Vectors(_) => ic,
-            PlaneProducts::Pairs => ic.next_multiple_of(CHUNK) / 2,
-        };
         let outputs = i64::from(oc.next_multiple_of(lanes));
-        [outputs * i64::from(inputs), outputs]
+        [outputs * i64::from(self.products.words(ic)), outputs]
     }
 
     /// Words of the packed weights and biases of a segment.
@@ -76,7 +72,7 @@ impl WinogradRun {
     fn format(&self) -> Format {
         match self.products {
             PlaneProducts::Vectors(_) => Format::F32,
-            PlaneProducts::Pairs => Format::Bf16(SINGLE),
+            PlaneProducts::Pairs => Format::Bf16(epilogue::Planes::SINGLE),
         }
     }
 
@@ -103,9 +99,6 @@ impl WinogradRun {
         PanelRun::of_planes(self.channels, (vectors, lanes), (at, around), distances)
     }
 }
-
-/// Values that are a single bf16 value each.
-const SINGLE: epilogue::Planes = epilogue::Planes { count: 1, distance: 0 };
 
 /// Planes behind each other, a value of each patch in every one. Distances are in bytes.
 #[derive(Clone, Copy)]

@@ -59,7 +59,7 @@ impl<'a> Packer<'a> {
 
     /// The next panels of pairs of bf16 values.
     fn pair_panels(&mut self, (inputs, outputs): (usize, Range<usize>)) -> Vec<PairPlanesPanel<'a>> {
-        let words = inputs.next_multiple_of(matmul::CHUNK as usize) / 2;
+        let words = PlaneProducts::Pairs.words(inputs as u32) as usize;
         let mut planes = self.take_planes(words, &outputs);
         let block = matmul::BLOCK as usize;
         let panels = outputs.clone().step_by(block).map(|start| {
