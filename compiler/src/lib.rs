@@ -10,6 +10,7 @@ pub mod diagnostic;
 pub mod elaborate;
 pub mod graph;
 pub mod instruction_times;
+mod isa;
 pub mod kernels;
 pub mod passes;
 pub mod plan;

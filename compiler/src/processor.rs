@@ -1,7 +1,7 @@
 //! What is known of processors by their makers: constants that were measured on a machine of each.
 
 use crate::instruction_times::InstructionTimes;
-use crate::target::{Isa, WideTiles};
+use crate::isa::Isa;
 
 /// Whose processors constants were measured on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +40,64 @@ impl Maker {
             Maker::Intel => WideTiles { vectors: 2, reads_memory: true, at_once: 8 },
             Maker::Amd => WideTiles { vectors: 3, reads_memory: false, at_once: 2 },
         }
+    }
+}
+
+/// Tiles of pixels by vectors of outputs in 32 registers. Two vectors make many pixels, so that weights are read from
+/// the level-2 cache as seldom as possible; three need fewer loads for a multiply-add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WideTiles {
+    /// Vectors of the widest panel of weights.
+    pub vectors: u32,
+    /// Whether multiply-adds read the values of most pixels from memory themselves: fewer instructions, but a load for
+    /// each vector instead of one for all.
+    pub reads_memory: bool,
+    /// Input channels that one trip of a tile's inner loop covers, at least one.
+    pub at_once: u32,
+}
+
+/// Convolutions for which tiles are faster than vectors although an f32 product takes six of theirs. On cores that are
+/// shared with another thread the gain is small, and these are the limits of it there (benches/LOG.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ExactTiles {
+    /// Fewest outputs: the parts of a pixel's inputs are made once for all of them.
+    pub fewest_outputs: u32,
+    /// Fewest inputs of a sum: shorter products do not hide what becomes of sums.
+    pub fewest_inputs: u64,
+    /// Most inputs of a sum: of more, the parts of a block and of a panel leave the level-2 cache. Half as many where
+    /// there are several segments.
+    pub most_inputs: u64,
+    /// The same where a row of a matrix holds a row of taps only, for any number of segments: a block is smaller.
+    pub most_inputs_by_rows: u64,
+    /// Fewest pixels of an image: weights are half as large again as f32. Those of a whole batch do not count, so that an
+    /// image has the same bits in any batch.
+    pub fewest_pixels: u64,
+}
+
+impl Default for ExactTiles {
+    fn default() -> Self {
+        Self {
+            fewest_outputs: 88,
+            fewest_inputs: 128,
+            most_inputs: 2304,
+            most_inputs_by_rows: 3456,
+            fewest_pixels: 64,
+        }
+    }
+}
+
+impl ExactTiles {
+    /// Whether a convolution of `segments` with `outputs` by sums of `inputs` each, over so many rows of a matrix, is one, for
+    /// so many pixels.
+    pub fn include(self, segments: usize, (outputs, inputs, rows): (u32, u64, u32), pixels: u64) -> bool {
+        let most_inputs = match (rows, segments) {
+            (1, 1) => self.most_inputs,
+            (1, _) => self.most_inputs / 2,
+            _ => self.most_inputs_by_rows,
+        };
+        outputs >= self.fewest_outputs
+            && (self.fewest_inputs..=most_inputs).contains(&inputs)
+            && pixels >= self.fewest_pixels
     }
 }
 

@@ -121,6 +121,11 @@ impl Partition {
         self.inputs.iter().all(|&i| i == 1)
     }
 
+    /// Whether each output is made of the input at the same place alone.
+    pub fn is_one_to_one(&self) -> bool {
+        self.is_depthwise() && self.outputs().iter().all(|&outputs| outputs == 1)
+    }
+
     /// For each segment its ranges of input and output channels.
     pub fn ranges(&self) -> impl Iterator<Item = (Range<u32>, Range<u32>)> + '_ {
         let (mut i, mut o) = (0, 0);

@@ -17,13 +17,16 @@ pub mod pool;
 pub mod segments;
 pub mod sliding;
 pub mod softmax;
+mod tiles;
 pub mod winograd;
 
 use std::fmt;
 use std::ops::Range;
 
 use crate::graph::{Activation, Post};
-use crate::vector::Kernel;
+use crate::target::Bf16Unit;
+use crate::vector::{Builder, Kernel, TILE_LANES};
+use matmul::MatmulPanel;
 
 /// What a kernel is asked for by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,7 +42,7 @@ pub enum Descriptor {
     /// Rows of a matrix of bf16 values for a convolution.
     Gather(gather::GatherPixels),
     /// A panel of a multiplication of bf16 matrices.
-    Matmul(matmul::MatmulPanel),
+    Matmul(MatmulPanel),
     /// Inputs of a convolution by Winograd's method, transformed.
     WinogradInput(winograd::InputPatches),
     /// Results of a convolution by Winograd's method.
@@ -63,7 +66,7 @@ impl Descriptor {
             Descriptor::Depthwise(tile) => tile.generate(),
             Descriptor::Segments(tile) => tile.generate(),
             Descriptor::Gather(pixels) => pixels.generate(),
-            Descriptor::Matmul(panel) => panel.generate(),
+            Descriptor::Matmul(panel) => multiplication(panel),
             Descriptor::WinogradInput(patches) => patches.generate(),
             Descriptor::WinogradOutput(patches) => patches.generate(),
             Descriptor::Pool(tile) => tile.generate(),
@@ -72,6 +75,17 @@ impl Descriptor {
             Descriptor::Softmax(pixel) => pixel.generate(),
         }
     }
+}
+
+/// The kernel of a panel of a multiplication, by what multiplies.
+fn multiplication(panel: &MatmulPanel) -> Kernel {
+    let pointers = ["in", "weights", "bias", "out", "add", "sums"];
+    let mut b = Builder::new(TILE_LANES, &pointers, false);
+    match panel.unit {
+        Bf16Unit::Tiles => panel.by_tiles(&mut b),
+        Bf16Unit::Pairs => pairs::write(panel, &mut b),
+    }
+    b.finish(panel.to_string())
 }
 
 impl fmt::Display for Descriptor {

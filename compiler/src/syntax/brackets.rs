@@ -6,12 +6,9 @@
 
 use std::ops::Range;
 
+use super::limits::{MAX_NESTING, MAX_SOURCE};
 use crate::diagnostic::{Diagnostic, Span};
 
-/// Largest source in bytes.
-pub const MAX_SOURCE: usize = 1 << 20;
-/// How deep brackets and braces may be nested.
-pub const MAX_NESTING: usize = 32;
 /// Stands for a character of a statement that was blanked out; starts no statement.
 pub const BLANK: u8 = b'?';
 

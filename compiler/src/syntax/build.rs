@@ -7,14 +7,9 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::ast::*;
+use super::limits::{MAX_ARGUMENTS, MAX_OPERATORS};
 use super::{Grammar, Rule, brackets, recover};
 use crate::diagnostic::{Diagnostic, Span};
-
-/// How many operators an expression may have between two brackets.
-pub const MAX_OPERATORS: usize = 32;
-
-/// How many arguments a statement, and how many parameters a block may have.
-pub const MAX_ARGUMENTS: usize = 64;
 
 static PRATT: LazyLock<PrattParser<Rule>> = LazyLock::new(|| {
     let left = |rule| Op::infix(rule, Assoc::Left);

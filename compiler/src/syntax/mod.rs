@@ -6,6 +6,7 @@
 pub mod ast;
 mod brackets;
 mod build;
+mod limits;
 mod print;
 mod recover;
 pub mod visit;
@@ -14,8 +15,9 @@ use pest::Parser;
 
 use crate::diagnostic::Diagnostic;
 
-pub use brackets::{MAX_NESTING, MAX_SOURCE};
-pub use build::{MAX_ARGUMENTS, MAX_OPERATORS};
+use limits::MAX_ERRORS;
+
+pub use limits::{MAX_ARGUMENTS, MAX_NESTING, MAX_OPERATORS, MAX_SOURCE};
 
 use grammar::{Grammar, Rule};
 
@@ -27,9 +29,6 @@ mod grammar {
     #[grammar = "syntax/grammar.pest"]
     pub struct Grammar;
 }
-
-/// How many syntax errors are reported.
-const MAX_ERRORS: usize = 100;
 
 /// Reads a spec. The tree holds what could be read; diagnostics say what could not.
 pub fn parse(source: &str) -> (ast::File, Vec<Diagnostic>) {

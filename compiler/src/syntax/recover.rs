@@ -3,7 +3,7 @@
 use pest::Parser;
 use pest::error::{Error, ErrorVariant, InputLocation};
 
-use super::build::{MAX_ARGUMENTS, MAX_OPERATORS};
+use super::limits::{MAX_ARGUMENTS, MAX_OPERATORS};
 use super::{Grammar, Rule};
 use crate::diagnostic::{Diagnostic, Span};
 

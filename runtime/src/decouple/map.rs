@@ -6,7 +6,7 @@ use std::ops::Range;
 use nalgebra::{DMatrix, DMatrixView};
 use xcc_compiler::graph::{Conv, KernelBlock, WeightSource};
 
-use super::layer::Linear;
+use super::linear::Linear;
 
 /// The map of a layer: taps x inputs x outputs.
 pub struct LinearMap<'a> {

@@ -9,6 +9,7 @@
 
 mod factor;
 mod layer;
+mod linear;
 mod map;
 
 use std::borrow::Cow;
@@ -17,7 +18,8 @@ use std::collections::HashMap;
 use xcc_compiler::graph::{Graph, LayerId, WeightId, WeightSource};
 
 use crate::weights::Extents;
-use layer::{Linear, decouple_layer};
+use layer::decouple_layer;
+use linear::Linear;
 
 /// Weights for a network, made of those of another.
 #[derive(Debug)]

@@ -6,15 +6,9 @@ use rayon::prelude::*;
 use xcc_compiler::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightSource, Window};
 
 use super::buffer::zeros;
-use super::ops::CHUNK;
+use super::ops::{CHUNK, element_read};
 use super::{Float, Tensor};
 use crate::OutOfMemory;
-
-/// The element of an axis of `size` that tap `tap` of window `at` reads; `None` in the padding.
-pub(super) fn element_read(window: &Window, axis: usize, at: usize, tap: usize, size: u32) -> Option<usize> {
-    let padded = at * window.strides[axis] as usize + tap * window.dilation[axis] as usize;
-    padded.checked_sub(window.pads_of(axis).0 as usize).filter(|&element| element < size as usize)
-}
 
 /// A convolution with bias and normalisations; padding is zero.
 pub(super) fn convolve<F: Float>(

@@ -1,15 +1,20 @@
 //! Operations without parameters.
 
 use rayon::prelude::*;
-use xcc_compiler::graph::{Activation, Pool, PoolKind, Shape};
+use xcc_compiler::graph::{Activation, Pool, PoolKind, Shape, Window};
 
 use super::buffer::{copied, reserved, zeros};
-use super::linear::element_read;
 use super::{Float, Tensor};
 use crate::OutOfMemory;
 
 /// Elements that one task works on where every element stands for itself.
 pub(super) const CHUNK: usize = 1 << 14;
+
+/// The element of an axis of `size` that tap `tap` of window `at` reads; `None` in the padding.
+pub(super) fn element_read(window: &Window, axis: usize, at: usize, tap: usize, size: u32) -> Option<usize> {
+    let padded = at * window.strides[axis] as usize + tap * window.dilation[axis] as usize;
+    padded.checked_sub(window.pads_of(axis).0 as usize).filter(|&element| element < size as usize)
+}
 
 fn apply<F: Float>(activation: Activation, x: F) -> F {
     let (zero, one) = (F::from_f32(0.0), F::from_f32(1.0));

@@ -1,7 +1,8 @@
 //! Chains of layers: each band of rows of the last one's result is computed from the input on, with the rows between
 //! layers in scratch memory.
 
-use super::conv::{Job, Maps, is_depthwise, one_row, set};
+use super::job::Job;
+use super::maps::{Maps, one_row, set};
 use super::place::{Surface, Surfaces};
 use super::separable::{Stages, between};
 use super::tiles::Product;
@@ -281,7 +282,7 @@ impl Planner<'_> {
         let block = BlockRun { blocks: 0..1, first_row: 0, rows: rows.count, runs: rows.runs.clone() };
         match &link.body {
             Body::Pool(pool) => self.pool_rows(b, link.id, pool, &block, surfaces),
-            Body::Conv(job) if job.conv.window.is_point() && !is_depthwise(job.conv) => {
+            Body::Conv(job) if job.conv.window.is_point() && !job.conv.partition.is_one_to_one() => {
                 let (widths, row) = one_row(pixels);
                 job.block(self, b, (widths, &row, surfaces));
             }

@@ -1,7 +1,8 @@
 //! Which forms equal segments can take, how long the instructions of each are, and the choice between them.
 
-use super::conv::{Job, Run, tile_shape};
+use super::job::{Job, tile_shape};
 use super::place::{Surface, Surfaces, Widths};
+use super::runs::Run;
 use super::{LARGEST_TILE, Planner, STEP_LIMIT, segments};
 use crate::graph::{Activation, NodeId, Post, Shape, Window};
 use crate::kernels::segments as segments_kernel;

@@ -1,30 +1,30 @@
-//! Convolutions: pointwise over runs of pixels, depthwise, segmented over blocks of rows, and separable in
-//! two stages.
+//! Convolutions in vectors: pointwise over runs of pixels, depthwise, and segmented over blocks of rows.
 
-use super::panels::{PanelRun, Start};
+use super::job::{Job, tile_shape};
+use super::maps::{Fusion, Maps, one_row, set};
+use super::panels::PanelRun;
 use super::place::{Surface, Surfaces, Tile, Widths, call_tile, tile_count, walk};
-use super::segments::PackedRun;
-use super::winograd::WinogradRun;
-use super::{Planner, STEP_LIMIT, argument};
-use crate::graph::{Activation, Conv, Node, NodeId, Op, Post, Shape, Window};
+use super::runs::Run;
+use super::{Planner, argument};
+use crate::graph::{Activation, Conv, Node, NodeId, Op, Post, Window};
 use crate::kernels::conv::{CACHE_LINE, ConvTile};
 use crate::kernels::depthwise::DepthwiseTile;
 use crate::kernels::epilogue::Format;
-use crate::kernels::sliding::{self, SlidingTile};
-use crate::kernels::{Clip, Descriptor, TileSteps, conv, depthwise};
-use crate::plan::forms::{self, Form, FormRun, Panels, Taps};
+use crate::kernels::sliding::SlidingTile;
+use crate::kernels::{Clip, Descriptor, TileSteps, depthwise};
+use crate::plan::forms::Taps;
 use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
-use crate::plan::pack::{Pack, panel_widths};
+use crate::plan::pack::Pack;
 use crate::plan::values::View;
-use crate::plan::windows::{BlockRun, RowRun, block_count, block_runs};
-use crate::plan::{Part, Place, PlanError};
+use crate::plan::windows::{BlockRun, block_count, block_runs};
+use crate::plan::{Part, PlanError};
 use crate::target::{Isa, Target};
 
 /// Whether kernels for this node read their first input by whole vectors rather than value by value.
 pub(super) fn reads_vectors(node: &Node) -> bool {
     match &node.op {
-        Op::Conv(conv) => is_depthwise(conv),
-        Op::Separable(parts) => is_depthwise(&parts.spatial),
+        Op::Conv(conv) => conv.partition.is_one_to_one(),
+        Op::Separable(parts) => parts.spatial.partition.is_one_to_one(),
         Op::Dense(_) => false,
         _ => true,
     }
@@ -34,51 +34,6 @@ pub(super) fn reads_vectors(node: &Node) -> bool {
 /// multiply-add that reads memory, or one more where none does, a pass takes three for a vector of values and the way to
 /// memory and back.
 const LOADS_OF_PASS: u64 = 8;
-
-/// Whether each output channel is made of the input channel at the same place, so that the depthwise kernels
-/// serve.
-pub(super) fn is_depthwise(conv: &Conv) -> bool {
-    conv.partition.is_depthwise() && conv.partition.outputs().iter().all(|&o| o == 1)
-}
-
-/// Everything about a convolution but where it runs.
-pub(super) struct Job<'a> {
-    pub conv: &'a Conv,
-    pub load: Activation,
-    pub post: &'a [Post],
-    pub weights: Operand,
-    pub bias: Operand,
-    pub shape: TileShape,
-    /// How each run of equal segments is computed.
-    pub forms: Vec<Form>,
-    /// Whether Winograd's method is possible: it needs whole maps rather than some rows at a time.
-    pub winograd: bool,
-    /// Whether its products would be those of pairs of bf16 values.
-    pub pairs: bool,
-}
-
-/// What the tiles of a convolution are made of.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TileShape {
-    /// Pixels that lie in a row, at most 32.
-    pub row: u32,
-    /// Vectors of the widest panel.
-    pub vectors: u32,
-}
-
-/// Picks the panels for segments of `oc` channels, in rows of `pixels`.
-///
-/// A tile has as many pixels as the registers hold. Two vectors make the narrowest panel, and so the least traffic
-/// from the level-2 cache, that keeps the multiply-adds busy; with AVX-512, the target may have wider ones. A single pixel
-/// takes more vectors, to keep enough sums going at once.
-pub(super) fn tile_shape(target: Target, oc: u32, pixels: u32) -> TileShape {
-    let widest = match target.isa {
-        _ if pixels == 1 => 8,
-        isa if isa < Isa::Avx512 => 2,
-        _ => target.wide_tiles.vectors,
-    };
-    TileShape { row: pixels.min(32), vectors: oc.div_ceil(target.lanes).min(widest) }
-}
 
 /// How many pixels of a tile of `pixels` x `vectors` are read by multiply-adds rather than broadcast first.
 ///
@@ -96,117 +51,7 @@ fn direct_pixels(target: Target, load: Activation, (pixels, vectors): (u32, u32)
     }
 }
 
-/// Equal segments, or the panels of one width in each of them.
-pub(super) enum Run {
-    Packed(PackedRun),
-    Panels(PanelRun),
-    /// Over whole maps, see [`Planner::winograd_units`].
-    Winograd(WinogradRun),
-}
-
 impl Job<'_> {
-    /// The recipe of the convolution's constants.
-    pub fn pack(&self, lanes: u32) -> Pack {
-        Pack::Panels { conv: self.conv.clone(), lanes, forms: self.forms.clone() }
-    }
-
-    /// The most pixels of tiles with this many vectors.
-    pub fn tile_pixels(&self, target: Target, vectors: u32) -> u32 {
-        // Cranelift moves sums through a register that must stay free; wide code needs none.
-        let available = target.registers - usize::from(target.isa == Isa::Baseline);
-        let fits = |pixels: &u32| conv::slots(*pixels, vectors, self.load, self.post) <= available;
-        (1..=self.shape.row).take_while(fits).last().unwrap_or(1)
-    }
-
-    /// The most pixels of tiles of panels with this many vectors.
-    fn panel_pixels(&self, target: Target, (vectors, taps): (u32, Taps)) -> u32 {
-        match taps {
-            Taps::Apart => self.tile_pixels(target, vectors),
-            Taps::Together => self.sliding_pixels(target, vectors).unwrap_or(1),
-        }
-    }
-
-    /// The most pixels of tiles whose taps share inputs, or none when not even two (or all) fit into the registers.
-    pub(super) fn sliding_pixels(&self, target: Target, vectors: u32) -> Option<u32> {
-        let available = target.registers - usize::from(target.isa == Isa::Baseline);
-        let kw = self.conv.window.kernel[1];
-        let fits = |pixels: &u32| sliding::slots(*pixels, vectors, kw, self.load, self.post) <= available;
-        let most = (1..=self.shape.row).take_while(fits).last()?;
-        Some(most).filter(|&most| most >= self.shape.row.min(2))
-    }
-
-    /// Segments in the order in which [`Pack::Panels`] writes them.
-    pub(super) fn runs(&self, runs: &[FormRun], lanes: u32) -> Vec<Run> {
-        let mut at = Start::default();
-        let mut found = Vec::new();
-        for run in runs {
-            match run.form {
-                Form::SideBySide { packed } => found.push(Run::Packed(PackedRun::new(run, packed, at))),
-                Form::InputsSideBySide { shares } => {
-                    found.push(Run::Packed(PackedRun::of_inputs(run, shares, at)));
-                }
-                Form::Panels(panels) => {
-                    found.extend(self.panel_runs((run, panels), at, lanes).into_iter().map(Run::Panels));
-                }
-                Form::Winograd(products) => {
-                    let is_only = self.conv.partition.segments() == 1;
-                    found.push(Run::Winograd(WinogradRun::new(run, (products, lanes), (at, is_only))));
-                }
-            }
-            let inputs: usize = run.segments.iter().map(|(inputs, _)| inputs.len()).sum();
-            at.input += inputs as i64;
-            at.output += i64::from(run.blocks * run.oc);
-            let [weights, biases] = run.constants(&self.conv.window, lanes);
-            at.weights += weights as i64;
-            at.bias += biases as i64;
-        }
-        found
-    }
-
-    /// All segments in the forms chosen for them.
-    pub(super) fn all_runs(&self, lanes: u32) -> Vec<Run> {
-        self.runs(&forms::all_runs(self.conv, &self.forms, lanes), lanes)
-    }
-
-    /// The panels of equal segments.
-    ///
-    /// The only block may write whole vectors, since every value has room for them behind its channels; one
-    /// of several must not touch the next one's channels.
-    fn panel_runs(
-        &self,
-        (run, Panels { vectors, taps, .. }): (&FormRun, Panels),
-        at: Start,
-        lanes: u32,
-    ) -> Vec<PanelRun> {
-        let (ic, oc) = (run.ic, run.oc);
-        let (padded, products) =
-            (i64::from(oc.next_multiple_of(lanes)), i64::from(ic) * self.conv.window.taps() as i64);
-        let is_only = run.segments.len() == self.conv.partition.segments() && run.blocks == 1;
-        let mut widths = panel_widths(oc.div_ceil(lanes), vectors);
-        let partial = if is_only || oc.is_multiple_of(lanes) { None } else { widths.pop() };
-        let whole = widths.chunk_by(|a, b| a == b).map(|w| (w.len() as u32, w[0], lanes));
-        let mut start = 0;
-        let runs = whole.chain(partial.map(|w| (1, w, oc % lanes))).map(|(panels, vectors, last_lanes)| {
-            let panel = i64::from(vectors * lanes);
-            let first = start;
-            start += i64::from(panels) * panel;
-            PanelRun {
-                blocks: run.blocks,
-                panels,
-                vectors,
-                last_lanes,
-                ic,
-                taps,
-                input: (at.input, i64::from(ic)),
-                output: (at.output + first, i64::from(oc), panel),
-                weights: (at.weights + first * products, padded * products, panel * products),
-                bias: (at.bias + first, padded, panel),
-                around: (Index::Constant(0), [0; 2]),
-            }
-        });
-        runs.collect()
-    }
-
     /// Calls the tiles of one panel in a block of rows.
     fn panel(
         &self,
@@ -394,56 +239,6 @@ fn parts(runs: &[Run]) -> u32 {
     }
 }
 
-impl Run {
-    /// Whether both are panels of the same segments, of which there are several.
-    fn has_segments_of(&self, other: &Run) -> bool {
-        match (self, other) {
-            (Run::Panels(run), Run::Panels(other)) => run.blocks > 1 && run.input == other.input,
-            _ => false,
-        }
-    }
-}
-
-/// What a spatial kernel does besides its products.
-#[derive(Clone, Copy)]
-pub(super) struct Fusion<'a> {
-    /// Applied to the input.
-    pub load: Activation,
-    /// Applied to the result.
-    pub post: &'a [Post],
-    /// How the result is stored.
-    pub format: Format,
-    /// Weights and biases.
-    pub constants: [Operand; 2],
-}
-
-/// The maps of a step: views of input, result and added operand.
-#[derive(Clone, Copy)]
-pub(super) struct Maps {
-    pub input: View,
-    pub out: View,
-    pub add: View,
-}
-
-impl Maps {
-    pub(super) fn surfaces(&self) -> Surfaces {
-        Surfaces {
-            input: Surface::of(Operand::In, self.input),
-            out: Surface::of(Operand::Out, self.out),
-            add: Surface::of(Operand::Add, self.add),
-        }
-    }
-
-    pub(super) fn images(&self) -> [u64; 3] {
-        [self.input.image, self.out.image, self.add.image]
-    }
-
-    /// Whether the pixels of all images lie behind each other in every map.
-    pub(super) fn is_one_run(&self) -> bool {
-        [self.input, self.out, self.add].iter().all(|view| view.image == view.shape.pixels() * view.pixel)
-    }
-}
-
 impl Planner<'_> {
     /// Whether kernels should ask for lines of results before they write them: those of a network whose values are more
     /// than a cache holds, unless they go to scratch memory, which has just been read.
@@ -452,17 +247,6 @@ impl Planner<'_> {
         isa != Isa::Baseline
             && out.operand != Operand::Scratch
             && self.values.arena_bytes > u64::from(cache_bytes)
-    }
-
-    pub(super) fn maps(&self, id: NodeId) -> Maps {
-        let out = self.view(id);
-        let add = self.added(id).map_or(out, |added| self.view(added));
-        let mut input = self.view(self.graph.node(id).inputs[0]);
-        if let Op::Dense(_) = self.graph.node(id).op {
-            // Pixels lie behind each other, so a map is as well a single column.
-            input.shape = Shape::map(input.shape.pixels() as u32, 1, input.shape.c());
-        }
-        Maps { input, out, add }
     }
 
     /// A convolution that is not fused with another.
@@ -481,7 +265,7 @@ impl Planner<'_> {
             operands[Operand::In.index()] = Some(memory);
         }
         let mut b = NestBuilder::new();
-        if is_depthwise(conv) {
+        if conv.partition.is_one_to_one() {
             self.depthwise_blocks(&mut b, conv, load, post, maps);
             let pack = Pack::Depthwise { conv: conv.clone(), lanes: self.program.target.lanes };
             set(&mut operands, [Operand::Weights, Operand::Bias], self.pack(pack));
@@ -512,26 +296,7 @@ impl Planner<'_> {
         let panels = u64::from(widest.div_ceil(panel.max(1)));
         let [from, to] = [maps.input, maps.out].map(|view| view.shape.pixels());
         let loads = to.saturating_mul(panels).saturating_mul(conv.window.taps());
-        !is_depthwise(conv) && loads >= from.saturating_mul(LOADS_OF_PASS)
-    }
-
-    pub(super) fn job<'a>(
-        &self,
-        id: NodeId,
-        conv: &'a Conv,
-        (load, post): (Activation, &'a [Post]),
-        row: u32,
-    ) -> Result<Job<'a>, PlanError> {
-        let widest = conv.partition.outputs().iter().max().copied().unwrap_or(1);
-        let ic = conv.partition.inputs().iter().max().copied().unwrap_or(1);
-        let shape = tile_shape(self.program.target, widest, row);
-        let weights = u64::from(ic) * u64::from(shape.vectors * self.program.target.vector_bytes());
-        self.limit(self.graph.node(id), "a panel of weights", weights, STEP_LIMIT)?;
-        let form = Form::Panels(Panels { merged: 1, vectors: shape.vectors, taps: Taps::Apart });
-        let forms = vec![form; forms::equal_segments(&conv.partition).len()];
-        let [weights, bias] = [Operand::Weights, Operand::Bias];
-        let (winograd, pairs) = (false, false);
-        Ok(Job { conv, load, post, weights, bias, shape, forms, winograd, pairs })
+        !conv.partition.is_one_to_one() && loads >= from.saturating_mul(LOADS_OF_PASS)
     }
 
     /// The pixels of all images, if a convolution can take them as if they were one row.
@@ -707,18 +472,5 @@ impl Planner<'_> {
             let rows = Some(tile.taps.len() as u32);
             call_tile(b, kernel, tile, constants, rows, None);
         });
-    }
-}
-
-/// A run of pixels as the only row of a block.
-pub(super) fn one_row(pixels: u32) -> (Widths, BlockRun) {
-    let runs = vec![RowRun { first: 0, count: 1, taps: 0..1 }];
-    let block = BlockRun { blocks: 0..1, first_row: 0, rows: 1, runs };
-    (Widths { input: pixels, output: pixels, tile: pixels }, block)
-}
-
-pub(super) fn set(operands: &mut super::Operands, names: [Operand; 2], places: [Place; 2]) {
-    for (name, place) in names.into_iter().zip(places) {
-        operands[name.index()] = Some(place);
     }
 }

@@ -1,45 +1,18 @@
 //! Narrow segments, packed side by side into vectors.
 
-use super::conv::Job;
-use super::panels::Start;
+use super::job::Job;
 use super::place::{Surfaces, Tile, Widths, call_tile, walk};
+use super::runs::PackedRun;
 use super::{Planner, argument};
 use crate::graph::{Activation, Post, Window};
 use crate::kernels::segments::{self, SegmentsTile};
 use crate::kernels::{Clip, Descriptor, TileSteps};
-use crate::plan::forms::FormRun;
 use crate::plan::nest::{NestBuilder, Offset};
 use crate::plan::windows::BlockRun;
 use crate::target::{Isa, Target};
 
 /// The most pixels of a tile; with more, rows are cut less evenly.
 const MOST_PIXELS: u32 = 12;
-
-/// Equal segments that are packed side by side.
-pub(super) struct PackedRun {
-    /// Segments.
-    count: u32,
-    /// Of them in a vector.
-    packed: u32,
-    /// Input and output channels of each.
-    channels: (u32, u32),
-    /// Whether they are shares of a segment's inputs, whose results are summed.
-    summed: bool,
-    /// Where they begin.
-    at: Start,
-}
-
-impl PackedRun {
-    /// Segments that begin at some place, `packed` of them in a vector.
-    pub fn new(run: &FormRun, packed: u32, at: Start) -> Self {
-        Self { count: run.blocks, packed, channels: (run.ic, run.oc), summed: false, at }
-    }
-
-    /// The shares of the inputs of a segment that begins at some place.
-    pub fn of_inputs(run: &FormRun, shares: u32, at: Start) -> Self {
-        Self { count: shares, packed: shares, channels: (run.ic, run.oc), summed: true, at }
-    }
-}
 
 /// The most pixels of a tile in rows of `row` pixels, or none when not even two pixels (or all) fit into the
 /// registers.

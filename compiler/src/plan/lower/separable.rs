@@ -1,7 +1,8 @@
 //! Separable convolutions in two stages: the spatial part of a block of rows into scratch memory, the pointwise part
 //! from there while it is in the cache.
 
-use super::conv::{Fusion, Job, Maps, is_depthwise, one_row, set};
+use super::job::Job;
+use super::maps::{Fusion, Maps, one_row, set};
 use super::place::{Surface, Surfaces, Widths};
 use super::{Operands, Planner, STEP_LIMIT};
 use crate::graph::{Activation, NodeId, Post, Separable, Shape};
@@ -136,7 +137,7 @@ impl Planner<'_> {
         ((input, out), format): ((Shape, Shape), Format),
         surfaces: &Surfaces,
     ) {
-        if !is_depthwise(job.conv) {
+        if !job.conv.partition.is_one_to_one() {
             return self.blocks_of_rows(b, job, (input.h(), out.h()), (input.w(), out.w()), surfaces);
         }
         let window = &job.conv.window;
@@ -188,7 +189,7 @@ impl Planner<'_> {
         let [input, out] = [node.inputs[0], id].map(|node| self.view(node).shape);
         let job = self.job(id, &parts.spatial, (node.fusion.load, between), out.w())?;
         let mut job = Job { winograd: of_maps, ..job };
-        if !is_depthwise(job.conv) {
+        if !job.conv.partition.is_one_to_one() {
             self.choose_forms(id, &mut job, (input, out));
         }
         Ok(job)
@@ -232,7 +233,7 @@ impl Planner<'_> {
         run: &BlockRun,
         surfaces: &Surfaces,
     ) {
-        if is_depthwise(job.conv) {
+        if job.conv.partition.is_one_to_one() {
             let fusion =
                 Fusion { load: job.load, post: job.post, format, constants: [job.weights, job.bias] };
             self.depthwise_rows(b, job.conv, fusion, widths, run, surfaces);
@@ -248,7 +249,7 @@ impl Planner<'_> {
 
     /// The constants of a spatial part.
     pub(super) fn spatial_pack(&self, job: &Job<'_>) -> Pack {
-        match is_depthwise(job.conv) {
+        match job.conv.partition.is_one_to_one() {
             true => Pack::Depthwise { conv: job.conv.clone(), lanes: self.program.target.lanes },
             false => job.pack(self.program.target.lanes),
         }

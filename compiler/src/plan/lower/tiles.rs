@@ -4,7 +4,8 @@
 
 use std::ops::Range;
 
-use super::conv::{Job, Maps, is_depthwise, one_row, set};
+use super::job::Job;
+use super::maps::{Maps, one_row, set};
 use super::place::{Surface, Surfaces};
 use super::separable::between;
 use super::{Operands, Planner, argument};
@@ -554,7 +555,7 @@ impl Planner<'_> {
         let batch = self.program.options.batch;
         let apart =
             self.runs_apart(parts, maps, matrix_bytes) && self.weighs_more(&parts.pointwise, matrix_bytes);
-        if apart && batch == 1 && is_depthwise(&parts.spatial) {
+        if apart && batch == 1 && parts.spatial.partition.is_one_to_one() {
             return self.tiles_stages_apart(id, parts, &between, maps);
         }
         let blocks = self.tile_blocks((out, batch), row);
@@ -621,7 +622,7 @@ impl Planner<'_> {
     fn between_bytes(&self, id: NodeId, parts: &Separable) -> u64 {
         let channels = self.program.target.padded(parts.spatial.partition.oc());
         let row = u64::from(channels) * u64::from(self.view(id).shape.w()) * F32 as u64;
-        if is_depthwise(&parts.spatial) { 0 } else { row }
+        if parts.spatial.partition.is_one_to_one() { 0 } else { row }
     }
 
     /// The parts of a separable convolution in blocks of up to `rows` rows, and the scratch memory that a block takes.
@@ -655,7 +656,7 @@ impl Planner<'_> {
         (maps, run, here): (Maps, &BlockRun, &Surfaces),
     ) {
         let (w, ow) = (maps.input.shape.w(), maps.out.shape.w());
-        if is_depthwise(spatial.conv) {
+        if spatial.conv.partition.is_one_to_one() {
             let matrix = product.matrix.surface(ow);
             let surfaces = Surfaces { out: matrix.clone(), add: matrix, ..here.clone() };
             self.spatial_rows(b, spatial, ((w, ow), product.matrix.format()), run, &surfaces);

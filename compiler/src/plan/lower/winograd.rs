@@ -4,9 +4,11 @@
 //! Either a unit of work does all of that for a segment and a block of patches, with planes in scratch memory, or each is a step
 //! of its own, so that threads share planes and each weight is read once.
 
-use super::conv::{Job, Run, TileShape, one_row};
+use super::job::{Job, TileShape};
+use super::maps::one_row;
 use super::panels::{PanelRun, Start};
 use super::place::{Surface, Surfaces};
+use super::runs::{Run, WinogradRun};
 use super::tiles::{Matrix, Product, row_step};
 use super::{LARGEST_TILE, Operands, Planner};
 use crate::graph::{Activation, Conv, NodeId, Pads, Partition, Post, Window};
@@ -15,7 +17,7 @@ use crate::kernels::conv::CACHE_LINE;
 use crate::kernels::epilogue::{self, Format};
 use crate::kernels::matmul::{CHUNK, SUMS_BYTES};
 use crate::kernels::winograd::{self, INPUTS, InputPatches, OutputPatches, PATCH, PLANES};
-use crate::plan::forms::{self, FormRun, PlaneProducts};
+use crate::plan::forms::PlaneProducts;
 use crate::plan::methods::{FEWEST_PATCHES, ROW_LIMIT};
 use crate::plan::nest::{Argument, Index, NestBuilder, Offset, Operand};
 use crate::plan::windows::{BlockRun, RowRun, TileRun, block_count, block_runs, tile_runs};
@@ -27,25 +29,7 @@ use crate::vector::F32;
 /// same places of the cache.
 const SHIFT: u64 = 256;
 
-/// Equal segments that are computed by Winograd's method.
-pub(super) struct WinogradRun {
-    pub segments: u32,
-    /// Input and output channels of each.
-    channels: (u32, u32),
-    products: PlaneProducts,
-    /// Lanes that each stores of its last vector of outputs.
-    last_lanes: u32,
-    at: Start,
-}
-
 impl WinogradRun {
-    /// Segments that begin at some place; `is_only` tells that there are no others beside them.
-    pub fn new(run: &FormRun, (products, lanes): (PlaneProducts, u32), (at, is_only): (Start, bool)) -> Self {
-        let channels = forms::sizes(&run.segments);
-        let last_lanes = if is_only { lanes } else { (channels.1 - 1) % lanes + 1 };
-        Self { segments: run.segments.len() as u32, channels, products, last_lanes, at }
-    }
-
     /// Words of the packed weights and biases of a plane of a segment.
     fn constants_of_plane(&self, lanes: u32) -> [i64; 2] {
         let (ic, oc) = self.channels;

@@ -1,0 +1,145 @@
+//! Equal segments in the form that was chosen for them.
+
+use super::job::Job;
+use super::panels::{PanelRun, Start};
+use crate::plan::forms::{self, Form, FormRun, Panels, PlaneProducts};
+use crate::plan::nest::Index;
+use crate::plan::pack::panel_widths;
+
+/// Equal segments, or the panels of one width in each of them.
+pub(super) enum Run {
+    Packed(PackedRun),
+    Panels(PanelRun),
+    /// Over whole maps, see `winograd.rs`.
+    Winograd(WinogradRun),
+}
+
+impl Run {
+    /// Whether both are panels of the same segments, of which there are several.
+    pub fn has_segments_of(&self, other: &Run) -> bool {
+        match (self, other) {
+            (Run::Panels(run), Run::Panels(other)) => run.blocks > 1 && run.input == other.input,
+            _ => false,
+        }
+    }
+}
+
+/// Equal segments that are packed side by side.
+pub(super) struct PackedRun {
+    /// Segments.
+    pub count: u32,
+    /// Of them in a vector.
+    pub packed: u32,
+    /// Input and output channels of each.
+    pub channels: (u32, u32),
+    /// Whether they are shares of a segment's inputs, whose results are summed.
+    pub summed: bool,
+    /// Where they begin.
+    pub at: Start,
+}
+
+impl PackedRun {
+    /// Segments that begin at some place, `packed` of them in a vector.
+    pub fn new(run: &FormRun, packed: u32, at: Start) -> Self {
+        Self { count: run.blocks, packed, channels: (run.ic, run.oc), summed: false, at }
+    }
+
+    /// The shares of the inputs of a segment that begins at some place.
+    pub fn of_inputs(run: &FormRun, shares: u32, at: Start) -> Self {
+        Self { count: shares, packed: shares, channels: (run.ic, run.oc), summed: true, at }
+    }
+}
+
+/// Equal segments that are computed by Winograd's method.
+pub(super) struct WinogradRun {
+    pub segments: u32,
+    /// Input and output channels of each.
+    pub channels: (u32, u32),
+    pub products: PlaneProducts,
+    /// Lanes that each stores of its last vector of outputs.
+    pub last_lanes: u32,
+    pub at: Start,
+}
+
+impl WinogradRun {
+    /// Segments that begin at some place; `is_only` tells that there are no others beside them.
+    pub fn new(run: &FormRun, (products, lanes): (PlaneProducts, u32), (at, is_only): (Start, bool)) -> Self {
+        let channels = forms::sizes(&run.segments);
+        let last_lanes = if is_only { lanes } else { (channels.1 - 1) % lanes + 1 };
+        Self { segments: run.segments.len() as u32, channels, products, last_lanes, at }
+    }
+}
+
+impl Job<'_> {
+    /// Segments in the order in which [`Pack::Panels`] writes them.
+    pub(super) fn runs(&self, runs: &[FormRun], lanes: u32) -> Vec<Run> {
+        let mut at = Start::default();
+        let mut found = Vec::new();
+        for run in runs {
+            match run.form {
+                Form::SideBySide { packed } => found.push(Run::Packed(PackedRun::new(run, packed, at))),
+                Form::InputsSideBySide { shares } => {
+                    found.push(Run::Packed(PackedRun::of_inputs(run, shares, at)));
+                }
+                Form::Panels(panels) => {
+                    found.extend(self.panel_runs((run, panels), at, lanes).into_iter().map(Run::Panels));
+                }
+                Form::Winograd(products) => {
+                    let is_only = self.conv.partition.segments() == 1;
+                    found.push(Run::Winograd(WinogradRun::new(run, (products, lanes), (at, is_only))));
+                }
+            }
+            let inputs: usize = run.segments.iter().map(|(inputs, _)| inputs.len()).sum();
+            at.input += inputs as i64;
+            at.output += i64::from(run.blocks * run.oc);
+            let [weights, biases] = run.constants(&self.conv.window, lanes);
+            at.weights += weights as i64;
+            at.bias += biases as i64;
+        }
+        found
+    }
+
+    /// All segments in the forms chosen for them.
+    pub(super) fn all_runs(&self, lanes: u32) -> Vec<Run> {
+        self.runs(&forms::all_runs(self.conv, &self.forms, lanes), lanes)
+    }
+
+    /// The panels of equal segments.
+    ///
+    /// The only block may write whole vectors, since every value has room for them behind its channels; one
+    /// of several must not touch the next one's channels.
+    fn panel_runs(
+        &self,
+        (run, Panels { vectors, taps, .. }): (&FormRun, Panels),
+        at: Start,
+        lanes: u32,
+    ) -> Vec<PanelRun> {
+        let (ic, oc) = (run.ic, run.oc);
+        let (padded, products) =
+            (i64::from(oc.next_multiple_of(lanes)), i64::from(ic) * self.conv.window.taps() as i64);
+        let is_only = run.segments.len() == self.conv.partition.segments() && run.blocks == 1;
+        let mut widths = panel_widths(oc.div_ceil(lanes), vectors);
+        let partial = if is_only || oc.is_multiple_of(lanes) { None } else { widths.pop() };
+        let whole = widths.chunk_by(|a, b| a == b).map(|w| (w.len() as u32, w[0], lanes));
+        let mut start = 0;
+        let runs = whole.chain(partial.map(|w| (1, w, oc % lanes))).map(|(panels, vectors, last_lanes)| {
+            let panel = i64::from(vectors * lanes);
+            let first = start;
+            start += i64::from(panels) * panel;
+            PanelRun {
+                blocks: run.blocks,
+                panels,
+                vectors,
+                last_lanes,
+                ic,
+                taps,
+                input: (at.input, i64::from(ic)),
+                output: (at.output + first, i64::from(oc), panel),
+                weights: (at.weights + first * products, padded * products, panel * products),
+                bias: (at.bias + first, padded, panel),
+                around: (Index::Constant(0), [0; 2]),
+            }
+        });
+        runs.collect()
+    }
+}
