@@ -1,8 +1,8 @@
 //! The measured bandwidth of memory: how fast kernels can read what is not in the level-2 cache.
 //!
-//! Each thread reads a buffer of its own with the vectors of the target, again and again. The buffers are larger than
-//! level-2 caches and, on servers, smaller than the level-3 cache: where weights and large maps of a network
-//! come from.
+//! Each thread reads a buffer of its own with the vectors of the target, again and again. Its size decides where values come
+//! from: [`BUFFER_BYTES`] are more than level-2 caches hold and, on servers, less than the level-3 cache does, like the maps
+//! of a network. A buffer as large as all its weights takes as long for a byte as these do.
 
 use std::time::Duration;
 
@@ -14,8 +14,10 @@ use xcc_compiler::vector::{BinaryOp, Builder, Kernel, Times};
 use crate::concurrent;
 use crate::memory::AlignedBuffer;
 
-/// Bytes that each thread reads in a pass.
+/// Bytes that do not stay in a level-2 cache.
 pub const BUFFER_BYTES: u64 = 16 << 20;
+/// The most bytes that threads read together: more than caches hold.
+pub const MOST_BYTES: u64 = 256 << 20;
 /// Independent sums, so that none waits for another.
 const SUMS: usize = 8;
 /// Vectors in one turn of the loop.
@@ -23,34 +25,39 @@ const UNROLLED: usize = 16;
 /// Passes of which the fastest counts, at least.
 const PASSES: u32 = 3;
 
-/// Bytes in a second that `threads` threads read together with the vectors of `target`; more threads than the machine
-/// has cores count as that many.
+/// Bytes in a second that `threads` threads read together with the vectors of `target`, each `bytes` in a pass; more threads
+/// than the machine has cores count as that many.
 ///
 /// Takes about `time`. The fastest pass of each thread counts, as for [`crate::peak::measure`].
-pub fn measure(target: Target, threads: u32, time: Duration) -> Result<f64, CodegenError> {
-    concurrent::sum(threads, || prepare(target), |prepared| read(target, time, prepared))
+pub fn measure(target: Target, threads: u32, bytes: u64, time: Duration) -> Result<f64, CodegenError> {
+    let turns = bytes.div_ceil(turn_bytes(target)).max(1);
+    concurrent::sum(threads, || prepare(target, turns), |prepared| read(target, (turns, time), prepared))
+}
+
+/// Bytes that one turn of the loop reads.
+fn turn_bytes(target: Target) -> u64 {
+    u64::from(target.vector_bytes()) * UNROLLED as u64
 }
 
 /// Bytes in a second that this thread reads.
 fn read(
     target: Target,
-    time: Duration,
+    (turns, time): (u64, Duration),
     (kernel, mut buffer, mut result): (NativeKernel, AlignedBuffer, AlignedBuffer),
 ) -> f64 {
-    let turn = u64::from(target.vector_bytes()) * UNROLLED as u64;
     let pointers = [buffer.values_mut(), result.values_mut()].map(|values| values.as_mut_ptr().cast());
     let fastest = concurrent::fastest(PASSES, time, || {
-        // SAFETY: each turn reads its share of the buffer, whose length is a multiple of it, and the only store is that
-        // of one vector, for which the result has room.
-        unsafe { kernel.call(&pointers, BUFFER_BYTES / turn) };
+        // SAFETY: each turn reads its share of the buffer, which has as many, and the only store is that of one vector, for
+        // which the result has room.
+        unsafe { kernel.call(&pointers, turns) };
     });
-    BUFFER_BYTES as f64 / fastest.as_secs_f64().max(1e-9)
+    (turns * turn_bytes(target)) as f64 / fastest.as_secs_f64().max(1e-9)
 }
 
-/// The kernel, a buffer to read that has memory behind every page, and room for a vector.
-fn prepare(target: Target) -> Result<(NativeKernel, AlignedBuffer, AlignedBuffer), CodegenError> {
+/// The kernel, a buffer for so many turns that has memory behind every page, and room for a vector.
+fn prepare(target: Target, turns: u64) -> Result<(NativeKernel, AlignedBuffer, AlignedBuffer), CodegenError> {
     let no_memory = |error: crate::OutOfMemory| CodegenError::Machine { reason: error.to_string() };
-    let mut buffer = AlignedBuffer::zeroed(BUFFER_BYTES).map_err(no_memory)?;
+    let mut buffer = AlignedBuffer::zeroed(turns * turn_bytes(target)).map_err(no_memory)?;
     buffer.values_mut().fill(1.0);
     let result = AlignedBuffer::zeroed(u64::from(target.vector_bytes())).map_err(no_memory)?;
     Ok((NativeKernel::compile(&kernel(target), target)?, buffer, result))
@@ -83,12 +90,12 @@ mod tests {
     #[test]
     fn a_pass_reads_every_value_once() {
         for target in [Target::baseline(), Target::native()] {
-            let (kernel, mut buffer, mut result) = prepare(target).unwrap();
+            let turns = BUFFER_BYTES / turn_bytes(target);
+            let (kernel, mut buffer, mut result) = prepare(target, turns).unwrap();
             let pointers =
                 [buffer.values_mut(), result.values_mut()].map(|values| values.as_mut_ptr().cast());
-            let rows = BUFFER_BYTES / (u64::from(target.vector_bytes()) * UNROLLED as u64);
             // SAFETY: as in `read`.
-            unsafe { kernel.call(&pointers, rows) };
+            unsafe { kernel.call(&pointers, turns) };
             let total: f32 = result.values()[..target.lanes as usize].iter().sum();
             assert_eq!(f64::from(total), (BUFFER_BYTES / 4) as f64);
         }
@@ -96,6 +103,6 @@ mod tests {
 
     #[test]
     fn a_bandwidth_is_measured() {
-        assert!(measure(Target::baseline(), 2, Duration::ZERO).unwrap() > 0.0);
+        assert!(measure(Target::baseline(), 2, 1, Duration::ZERO).unwrap() > 0.0);
     }
 }

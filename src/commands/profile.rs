@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use xcc_compiler::plan::Precision;
+use xcc_compiler::target::Target;
+use xcc_runtime::Model;
+use xcc_runtime::bandwidth::{self, BUFFER_BYTES, MOST_BYTES};
 use xcc_runtime::peak::Unit;
-use xcc_runtime::{Model, bandwidth};
 
-use crate::cli::{self, Failure};
+use crate::cli::{self, Failure, cores};
 use crate::measure::peaks::{Peak, Peaks, unit};
 use crate::measure::steps::{self, Roofs, Run};
 use crate::measure::{MeasureArgs, Subject, timed};
@@ -25,7 +27,8 @@ const BANDWIDTH_TIME: Duration = Duration::from_millis(100);
 /// maps between them are never in memory whole. It calls one or more kernels. The time that a step must take at least
 /// is the longer of its operations at the machine's peak and its bytes (inputs, outputs and weights,
 /// each once) at the bandwidth that threads have beyond their level-2 caches, both measured in the same
-/// process. The longer one bounds the step, `compute` or `memory`, unless the step takes more than twice as
+/// process. Weights are read once in a run: where they are more than 16 MiB for each thread, the bandwidth of reading as many
+/// counts for them, which is that of memory if no cache holds them. The longer one bounds the step, `compute` or `memory`, unless the step takes more than twice as
 /// long: then it is bound by `overhead`. Products of bf16 values, by tiles (AMX) or in pairs (AVX512-BF16), have a
 /// peak of their own, and what runs in vectors of f32 values, such as depthwise parts, has that of these.
 #[derive(Args)]
@@ -45,12 +48,13 @@ JSON: an object on one line with `model`, `parameters` (of the spec), `backend`,
 `threads`, `weights` (a file or null), `seed` (of random weights or null), `target`, `precision`, `processor`,
 `features`, `warmup` (runs before those that count), `times_ms` (every run that counts, in order),
 `median_ms`, `peak_gflops` (of the precision: median of one core, times threads), `f32_peak_gflops`
-(of what runs in vectors), `bandwidth_gbs` (10^9 bytes in a second, all threads), `steps`, `families` and `between` (copying of inputs and outputs, waking of
+(of what runs in vectors), `bandwidth_gbs` (10^9 bytes in a second, all threads),
+`weights_bandwidth_gbs` (of weights), `steps`, `families` and `between` (copying of inputs and outputs, waking of
 threads) with `ms` and `share`. A step has `step` (from 0, as in the plan), `layer`, `kernels`
 (objects with `kernel`, `name`, `calls` and `instructions`, the share of the step's; the largest
 first), `ms` (median), `p5_ms`, `p95_ms`, `share`, `macs` (of all images of a run), `tile_macs`
 (those of bf16 values), `saved_macs` (those that Winograd's method does without, so that they have
-no part in `peak_share` and `bound_ms`), `gflops` (2 x macs / ms; null without any), `peak_share` (or null), `bytes`, `bound_ms` (the least time) and
+no part in `peak_share` and `bound_ms`), `gflops` (2 x macs / ms; null without any), `peak_share` (or null), `bytes`, `weight_bytes` (of them), `bound_ms` (the least time) and
 `bound`: `compute`, `memory` or `overhead`. A family, the steps that call the same kinds of kernels,
 has `family`, `steps` (how many), `ms`, `share` and `gflops` (or null). Shares are those of the sum of
 all `ms` of steps and between them; they add up to 1.")]
@@ -76,15 +80,17 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { measure, sort } = arguments;
     let Subject { settings, graph, engine, input, target, .. } = Subject::new(measure)?;
     let model = engine.model().ok_or_else(no_steps)?;
-    let bandwidth = || bandwidth::measure(target, settings.threads, BANDWIDTH_TIME).map_err(Failure::input);
-    let before = bandwidth()?;
+    let reading =
+        Reading { target, threads: settings.threads, weight_bytes: weight_bytes(model, settings.threads) };
+    let before = reading.measure()?;
     let precision = measure.job.network.precision;
     let unit = unit(precision, target, Some(model));
     let mut peaks = Peaks::begin(target, peaks_of(precision, unit, settings.threads))?;
     let run = || timed_run(model, &input);
     let taken = with_progress("measuring", || measure.plan().take(run, || peaks.between()))?;
     let peaks = peaks.end()?;
-    let roofs = roofs(&peaks, before.max(bandwidth()?));
+    let after = reading.measure()?;
+    let roofs = roofs(&peaks, std::array::from_fn(|kind| before[kind].max(after[kind])));
     settings.origin.tell();
     let mut steps = steps::steps(model.program(), &graph, &taken.runs, &roofs);
     let between = steps::share_out(&mut steps, &taken.runs);
@@ -92,7 +98,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if *sort == Order::Time {
         steps.sort_by(|a, b| b.ms.total_cmp(&a.ms));
     }
-    let report = Report::new(settings, &taken, (roofs, peaks), steps, families, between);
+    let report =
+        Report::new(settings, &taken, (roofs, peaks), reading.weight_bytes, steps, families, between);
     if measure.job.json { cli::print_json(&report) } else { cli::print(&report.text()) }
 }
 
@@ -103,9 +110,35 @@ fn peaks_of(precision: Precision, unit: Unit, threads: u32) -> Vec<Peak> {
     std::iter::once(vectors).chain(tiles.map(|unit| Peak::new(precision, unit, threads))).collect()
 }
 
-fn roofs(peaks: &[Peak], bandwidth: f64) -> Roofs {
+fn roofs(peaks: &[Peak], [bandwidth, weights_bandwidth]: [f64; 2]) -> Roofs {
     let of_threads = |number: usize| peaks.get(number).map(Peak::of_threads);
-    Roofs { vectors: of_threads(0).unwrap_or(0.0), tiles: of_threads(1), bandwidth }
+    Roofs { vectors: of_threads(0).unwrap_or(0.0), tiles: of_threads(1), bandwidth, weights_bandwidth }
+}
+
+/// How the bandwidths of values and weights are measured.
+struct Reading {
+    target: Target,
+    threads: u32,
+    /// See [`weight_bytes`].
+    weight_bytes: Option<u64>,
+}
+
+impl Reading {
+    /// Bytes of values and of weights that all threads read in a second.
+    fn measure(&self) -> Result<[f64; 2], Failure> {
+        let read = |bytes| {
+            bandwidth::measure(self.target, self.threads, bytes, BANDWIDTH_TIME).map_err(Failure::input)
+        };
+        let values = read(BUFFER_BYTES)?;
+        Ok([values, self.weight_bytes.map_or(Ok(values), read)?])
+    }
+}
+
+/// Bytes of a model's weights for each thread that has a core, if they are more than what the bandwidth of values is measured
+/// with, and not more than is worth measuring.
+fn weight_bytes(model: &Model, threads: u32) -> Option<u64> {
+    let all = model.program().constant_bytes.min(MOST_BYTES);
+    Some(all / u64::from(threads.min(cores()))).filter(|&bytes| bytes > BUFFER_BYTES)
 }
 
 fn no_steps() -> Failure {

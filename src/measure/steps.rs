@@ -37,8 +37,11 @@ pub struct Roofs {
     pub vectors: f64,
     /// 10^9 operations in a second of bf16 products, in the precision of the run; `None` where there are none.
     pub tiles: Option<f64>,
-    /// Bytes in a second that are read.
+    /// Bytes in a second that are read and are not in a level-2 cache.
     pub bandwidth: f64,
+    /// Bytes of weights in a second: they are read once in a run, and so come from memory where there are more of them than the
+    /// last cache holds.
+    pub weights_bandwidth: f64,
 }
 
 impl Roofs {
@@ -55,9 +58,10 @@ impl Roofs {
         ms(macs.saturating_sub(tile_macs), self.vectors).max(tiles)
     }
 
-    /// What bounds a step that took `ms` and must take `compute` milliseconds for its products, and its least time.
-    pub fn bound(&self, ms: f64, compute: f64, bytes: u64) -> (Bound, f64) {
-        Bound::of(ms, compute, bytes as f64 / self.bandwidth * 1e3)
+    /// The least milliseconds that so many bytes take, `weight_bytes` of them of weights.
+    pub fn memory_ms(&self, bytes: u64, weight_bytes: u64) -> f64 {
+        let values = bytes.saturating_sub(weight_bytes) as f64 / self.bandwidth;
+        (values + weight_bytes as f64 / self.weights_bandwidth) * 1e3
     }
 }
 
@@ -75,7 +79,7 @@ pub enum Bound {
 
 impl Bound {
     /// Which of the two least times bounds a step that took `ms`, and how long that is.
-    fn of(ms: f64, compute: f64, memory: f64) -> (Self, f64) {
+    pub fn of(ms: f64, compute: f64, memory: f64) -> (Self, f64) {
         let least = compute.max(memory);
         match () {
             () if ms > OVERHEAD * least => (Bound::Overhead, least),
@@ -110,6 +114,7 @@ pub struct StepReport {
     pub gflops: Option<f64>,
     pub peak_share: Option<f64>,
     pub bytes: u64,
+    pub weight_bytes: u64,
     pub bound_ms: f64,
     pub bound: Bound,
 }
@@ -145,7 +150,7 @@ fn report(step: usize, work: StepWork, runs: &[Run], roofs: &Roofs) -> StepRepor
     let times: Vec<f64> = runs.iter().map(|run| milliseconds(run.steps[step])).collect();
     let [p5_ms, ms, p95_ms] = [0.05, 0.5, 0.95].map(|share| quantile(&times, share));
     let compute = roofs.compute_ms(work.macs.saturating_sub(work.saved_macs), work.tile_macs);
-    let (bound, bound_ms) = roofs.bound(ms, compute, work.bytes);
+    let (bound, bound_ms) = Bound::of(ms, compute, roofs.memory_ms(work.bytes, work.weight_bytes));
     StepReport {
         step,
         layer: work.layer,
@@ -160,6 +165,7 @@ fn report(step: usize, work: StepWork, runs: &[Run], roofs: &Roofs) -> StepRepor
         gflops: gflops(work.macs, ms),
         peak_share: (work.macs > 0).then(|| compute / ms.max(1e-6)),
         bytes: work.bytes,
+        weight_bytes: work.weight_bytes,
         bound_ms,
         bound,
     }
@@ -213,7 +219,7 @@ mod tests {
     #[test]
     fn products_are_bounded_by_the_unit_that_computes_them() {
         let close = |a: f64, b: f64| assert!((a / b - 1.0).abs() < 1e-12, "{a} and {b}");
-        let f32 = Roofs { vectors: 100.0, tiles: None, bandwidth: 1e9 };
+        let f32 = Roofs { vectors: 100.0, tiles: None, bandwidth: 1e9, weights_bandwidth: 1e9 };
         let bf16 = Roofs { tiles: Some(1000.0), ..f32 };
         close(f32.compute_ms(50_000_000, 0), 1.0);
         // A depthwise part alone, a pointwise one alone, both with more of either.
@@ -230,6 +236,15 @@ mod tests {
         assert_eq!(Bound::of(3.9, 2.0, 1.0), (Bound::Compute, 2.0));
         assert_eq!(Bound::of(3.9, 1.0, 2.0), (Bound::Memory, 2.0));
         assert_eq!(Bound::of(4.1, 1.0, 2.0), (Bound::Overhead, 2.0));
+    }
+
+    #[test]
+    fn weights_take_their_own_bandwidth() {
+        let roofs = Roofs { vectors: 1.0, tiles: None, bandwidth: 4e9, weights_bandwidth: 1e9 };
+        assert_eq!(
+            [(5_000_000, 1_000_000), (4_000_000, 0)].map(|(all, weights)| roofs.memory_ms(all, weights)),
+            [2.0, 1.0]
+        );
     }
 
     #[test]

@@ -42,8 +42,10 @@ pub struct StepWork {
     pub tile_macs: u64,
     /// Those of them that are not computed, since Winograd's method does with fewer products.
     pub saved_macs: u64,
-    /// Bytes that it reads and writes at least.
+    /// Bytes that it reads and writes at least: its inputs, its result and its packed weights, each once.
     pub bytes: u64,
+    /// Those of its packed weights.
+    pub weight_bytes: u64,
     /// The kernels that it calls, the one that executes most instructions first.
     pub kernels: Vec<Called>,
 }
@@ -79,7 +81,8 @@ pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
             macs,
             tile_macs: tile_macs.min(macs.saturating_sub(saved_macs)),
             saved_macs,
-            bytes: bytes(program, graph, step),
+            bytes: value_bytes(program, graph, step) + weight_bytes(step),
+            weight_bytes: weight_bytes(step),
             kernels: called[step.driver.index()].clone(),
         }
     };
@@ -107,8 +110,14 @@ fn nodes(step: &Step) -> impl Iterator<Item = NodeId> {
     step.before.iter().chain([&step.node]).copied()
 }
 
-/// Bytes that a step reads and writes at least: its inputs, its result and its packed weights, each once.
-fn bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
+/// Bytes of a step's packed weights and biases.
+fn weight_bytes(step: &Step) -> u64 {
+    let packed = step.operands.iter().flatten().filter(|place| place.region == Region::Constants);
+    packed.map(|place| place.bytes).sum()
+}
+
+/// Bytes that a step reads and writes at least beside its weights: its inputs and its result, each once.
+fn value_bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
     let node = graph.node(step.node);
     let place = |operand: Operand| step.operands[operand.index()];
     let size = |value: NodeId| graph.node(value).shape.elements() * 4 * u64::from(program.options.batch);
@@ -128,9 +137,7 @@ fn bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
         Part::Results if matches!(node.op, Op::Separable(_)) => left(Operand::Out),
         _ => size(step.node),
     };
-    let packed = step.operands.iter().flatten().filter(|place| place.region == Region::Constants);
-    let packed: u64 = packed.map(|place| place.bytes).sum();
-    input + read(Operand::Add).map_or(0, size) + output + packed
+    input + read(Operand::Add).map_or(0, size) + output
 }
 
 /// What to call the step of a node: fused nodes are named after their last layer, such as an activation,

@@ -4,7 +4,7 @@ use xcc_compiler::plan::Precision;
 
 use super::results::{Point, Results, Roof, Step, Timing};
 use crate::measure::samples::quantile;
-use crate::measure::steps::{Roofs, gflops};
+use crate::measure::steps::{Bound, Roofs, gflops};
 
 /// Computes all figures anew from the samples that there are.
 pub fn update(results: &mut Results) {
@@ -31,7 +31,8 @@ fn roofs(roof: &Roof, precision: Precision) -> Option<Roofs> {
         Precision::F32 => roof.tiles(precision),
         _ => Some(roof.peak(precision)?),
     };
-    Some(Roofs { vectors: roof.peak_gflops, tiles, bandwidth: roof.bandwidth_gbs * 1e9 })
+    let bandwidth = roof.bandwidth_gbs * 1e9;
+    Some(Roofs { vectors: roof.peak_gflops, tiles, bandwidth, weights_bandwidth: bandwidth })
 }
 
 fn update_point(point: &mut Point, roofs: Option<Roofs>) {
@@ -48,11 +49,8 @@ fn update_step(step: &mut Step, roofs: Option<Roofs>) {
     step.gflops = gflops(step.macs, step.ms);
     let bound = roofs.and_then(|roofs| {
         let tile_macs = if roofs.tiles.is_some() { step.tile_macs? } else { 0 };
-        Some(roofs.bound(
-            step.ms,
-            roofs.compute_ms(step.macs.saturating_sub(step.saved_macs), tile_macs),
-            step.bytes,
-        ))
+        let compute = roofs.compute_ms(step.macs.saturating_sub(step.saved_macs), tile_macs);
+        Some(Bound::of(step.ms, compute, roofs.memory_ms(step.bytes, 0)))
     });
     step.bound = bound.map(|(bound, _)| bound.name().to_owned());
     step.bound_ms = bound.map(|(_, ms)| ms);

@@ -11,9 +11,10 @@ use xcc_compiler::graph::Graph;
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::Precision;
 use xcc_compiler::target::Target;
+use xcc_runtime::bandwidth::{self, BUFFER_BYTES};
 use xcc_runtime::peak::Unit;
 use xcc_runtime::weights::Weights;
-use xcc_runtime::{Model, bandwidth, machine};
+use xcc_runtime::{Model, machine};
 
 use super::figures;
 use super::point::{self, Illegal};
@@ -262,8 +263,8 @@ impl Session<'_> {
     /// Measures the bandwidth for each number of threads; the largest counts.
     fn measure_bandwidth(&mut self) -> Result<(), Failure> {
         for roof in &mut self.results.machine.roofs {
-            let found =
-                bandwidth::measure(self.target, roof.threads, BANDWIDTH_TIME).map_err(Failure::input)?;
+            let found = bandwidth::measure(self.target, roof.threads, BUFFER_BYTES, BANDWIDTH_TIME)
+                .map_err(Failure::input)?;
             roof.bandwidth_gbs = roof.bandwidth_gbs.max(found / 1e9);
         }
         Ok(())

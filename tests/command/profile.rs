@@ -36,8 +36,8 @@ fn shares_of_steps_and_the_rest_are_one() {
 
 /// Checks the figures of all steps, and gives the multiply-adds that are done by tiles and those that are not.
 fn check_steps(found: &Value) -> [f64; 2] {
-    let [peak, f32_peak, bandwidth] =
-        ["peak_gflops", "f32_peak_gflops", "bandwidth_gbs"].map(|key| number(found, key));
+    let [peak, f32_peak] = ["peak_gflops", "f32_peak_gflops"].map(|key| number(found, key));
+    let [bandwidth, of_weights] = ["bandwidth_gbs", "weights_bandwidth_gbs"].map(|key| number(found, key));
     let mut sums = [0.0; 2];
     for step in objects(found, "steps") {
         let number = |key: &str| number(step, key);
@@ -46,7 +46,8 @@ fn check_steps(found: &Value) -> [f64; 2] {
         let others = number("macs") - number("saved_macs") - tiles;
         sums = [sums[0] + tiles, sums[1] + others];
         let compute = (2.0 * tiles / peak).max(2.0 * others / f32_peak) / 1e6;
-        let memory = number("bytes") / bandwidth / 1e6;
+        let weights = number("weight_bytes");
+        let memory = ((number("bytes") - weights) / bandwidth + weights / of_weights) / 1e6;
         close(number("bound_ms"), compute.max(memory));
         let expected = match () {
             () if number("ms") > 2.0 * compute.max(memory) => "overhead",
@@ -63,6 +64,33 @@ fn check_steps(found: &Value) -> [f64; 2] {
         }
     }
     sums
+}
+
+#[test]
+fn weights_that_no_cache_may_hold_have_a_bandwidth_of_their_own() {
+    let profile = |more: &[&str]| {
+        let spec = [
+            "profile",
+            "specs/vgg_separable.xc",
+            "--set",
+            "size=32",
+            "--seed",
+            "1",
+            "--threads",
+            "1",
+            "--iters",
+            "3",
+        ];
+        let arguments = [&spec[..], more].concat();
+        (json(&[&arguments[..], &["--json"]].concat()), output(&arguments))
+    };
+    let (large, text) = profile(&["--set", "classes=12000"]);
+    check_steps(&large);
+    assert_ne!(large["bandwidth_gbs"], large["weights_bandwidth_gbs"]);
+    assert!(text.contains("\nof weights "), "{text}");
+    let (small, text) = profile(&["--set", "classes=10"]);
+    assert_eq!(small["bandwidth_gbs"], small["weights_bandwidth_gbs"]);
+    assert!(!text.contains("of weights"), "{text}");
 }
 
 #[test]
@@ -170,6 +198,7 @@ fn json_has_the_keys_that_help_names() {
         "times_ms",
         "warmup",
         "weights",
+        "weights_bandwidth_gbs",
     ];
     assert_eq!(keys_in_help("profile", &found), expected);
     let step = &found["steps"][0];
@@ -189,6 +218,7 @@ fn json_has_the_keys_that_help_names() {
         "share",
         "step",
         "tile_macs",
+        "weight_bytes",
     ];
     assert_eq!(keys_in_help("profile", step), expected);
     assert_eq!(keys_in_help("profile", &step["kernels"][0]), ["calls", "instructions", "kernel", "name"]);

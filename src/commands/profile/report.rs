@@ -35,11 +35,15 @@ pub struct Report {
     peak_gflops: f64,
     f32_peak_gflops: f64,
     bandwidth_gbs: f64,
+    weights_bandwidth_gbs: f64,
     steps: Vec<StepReport>,
     families: Vec<Family>,
     between: Between,
     #[serde(skip)]
     peaks: Vec<Peak>,
+    /// Bytes of weights that each thread read for their bandwidth, where it was measured.
+    #[serde(skip)]
+    weight_bytes: Option<u64>,
 }
 
 impl Report {
@@ -48,6 +52,7 @@ impl Report {
         settings: Settings,
         taken: &Taken<Run>,
         (roofs, peaks): (Roofs, Vec<Peak>),
+        weight_bytes: Option<u64>,
         steps: Vec<StepReport>,
         families: Vec<Family>,
         between: Between,
@@ -61,10 +66,12 @@ impl Report {
             peak_gflops: roofs.peak(),
             f32_peak_gflops: roofs.vectors,
             bandwidth_gbs: roofs.bandwidth / 1e9,
+            weights_bandwidth_gbs: roofs.weights_bandwidth / 1e9,
             steps,
             families,
             between,
             peaks,
+            weight_bytes,
         }
     }
 
@@ -88,8 +95,14 @@ impl Report {
                 if self.peaks.len() > 1 { format!("peak of {}", peak.name()) } else { "peak".to_owned() };
             table.row([name, format!("{:.1} GFLOP/s", peak.of_threads()), peak.remark()]);
         }
-        let remark = format!("reading {} in each thread", numbers::bytes(BUFFER_BYTES));
-        table.row(["bandwidth".to_owned(), format!("{:.1} GB/s", self.bandwidth_gbs), remark]);
+        let mut bandwidth = |name: &str, gbs: f64, bytes: u64| {
+            let remark = format!("reading {} in each thread", numbers::bytes(bytes));
+            table.row([name.to_owned(), format!("{gbs:.1} GB/s"), remark]);
+        };
+        bandwidth("bandwidth", self.bandwidth_gbs, BUFFER_BYTES);
+        if let Some(bytes) = self.weight_bytes {
+            bandwidth("of weights", self.weights_bandwidth_gbs, bytes);
+        }
         table
     }
 
