@@ -17,7 +17,8 @@ use report::{Report, Side};
 ///
 /// Layers are paired by name. Lines with `-` are those of the first network, lines with `+` those of the second. The
 /// two are two specs, or one spec with two settings. With --time both are compiled, with random weights, and run in
-/// turns; the time of a layer is that of the steps that read its weights, with all that was fused into them.
+/// turns; the time of a layer is that of the steps that compute it, with all that was fused into them, and with the layers
+/// that are computed in the same steps.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -29,7 +30,7 @@ JSON: an object with `first` and `second` (objects with `model`, `settings`, `to
 `ms`, the median time of a run or null) and `layers`. A layer has `name`, `first` and `second`: null where the network
 has no such layer, else an object with `class`, `title`, `form` (regular, segmented, depthwise, pointwise, dense, pool or
 other), `segments` (sizes of their inputs, or null), `output_shape`, `parameters`, `spatial_macs`, `pointwise_macs`,
-`activation_bytes` and `ms` (or null).")]
+`activation_bytes`, `ms` (or null) and `with` (other layers that the steps of this time compute).")]
 pub struct Arguments {
     /// The first spec; `-` is standard input
     #[arg(value_name = "SPEC")]

@@ -186,7 +186,7 @@ impl Planned {
             precision: program.options.precision.to_string(),
             parts: program.options.precision.parts(),
             choices: program.choices.iter().map(|choice| ChoiceRow::new(choice, graph, lines)).collect(),
-            matrices: graph.order().iter().filter_map(matrix).collect(),
+            matrices: graph.order().iter().flat_map(matrix).collect(),
             chains: program.chains.iter().map(|chain| ChainRow::new(chain, graph, lines)).collect(),
             unit: program.target.bf16_unit(),
         }

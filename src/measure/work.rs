@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 use xcc_compiler::cost::{macs, stage_macs};
-use xcc_compiler::graph::{Graph, Layer, NodeId, Op};
+use xcc_compiler::graph::{Conv, Graph, Layer, LayerId, NodeId, Op};
 use xcc_compiler::plan::nest::{KernelId, Operand, for_each_count};
 use xcc_compiler::plan::{Driver, Part, Program, Region, Step};
 use xcc_compiler::vector::{Inst, Kernel, TILE_ROWS, Times};
@@ -72,12 +72,15 @@ pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
             Part::Products => [macs(graph, step.node).total(), by_tiles(step.node), saved_of(step.node)],
         };
         // A chain begins with a convolution, which is most of its work.
-        let first = step.before.first().copied().unwrap_or(step.node);
+        let first = match step.before.first() {
+            Some(&first) => layer(graph, first),
+            None => layers(graph, step.node, step.part)[0],
+        };
         let [macs, tile_macs, saved_macs] =
             products.map(|macs| macs.saturating_mul(u64::from(program.options.batch)));
         StepWork {
             layer: name(graph, step),
-            class: layer(graph, first).kind.keras_class(),
+            class: first.kind.keras_class(),
             macs,
             tile_macs: tile_macs.min(macs.saturating_sub(saved_macs)),
             saved_macs,
@@ -91,12 +94,25 @@ pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
 
 /// The layers that a step computes, and which part of them where it is not all.
 fn name(graph: &Graph, step: &Step) -> String {
-    let mut names: Vec<&str> = nodes(step).map(|node| layer(graph, node).name.as_str()).collect();
+    let names = layers_of_step(graph, step).join(CHAIN);
+    let is_whole = match step.part {
+        Part::Whole => true,
+        // Either is a layer of its own, or else part of one.
+        Part::Spatial | Part::Pointwise => layers(graph, step.node, Part::Whole).len() > 1,
+        _ => false,
+    };
+    if is_whole { names } else { format!("{names} ({})", step.part) }
+}
+
+/// The names of the layers that a step computes, or computes a part of.
+pub fn layers_of_step<'g>(graph: &'g Graph, step: &Step) -> Vec<&'g str> {
+    let of_node = |node| {
+        let part = if node == step.node { step.part } else { Part::Whole };
+        layers(graph, node, part)
+    };
+    let mut names: Vec<&str> = nodes(step).flat_map(of_node).map(|layer| layer.name.as_str()).collect();
     names.dedup();
-    match step.part {
-        Part::Whole => names.join(CHAIN),
-        part => format!("{} ({part})", names.join(CHAIN)),
-    }
+    names
 }
 
 /// The layers in a step's name, and which part of them it computes.
@@ -141,11 +157,30 @@ fn value_bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
 }
 
 /// What to call the step of a node: fused nodes are named after their last layer, such as an activation,
-/// which says little about where time goes. So it is the layer whose weights are read first, if there is one.
+/// which says little about where time goes. So it is the first layer whose weights are read, if there is one.
 pub fn layer(graph: &Graph, id: NodeId) -> &Layer {
+    layers(graph, id, Part::Whole)[0]
+}
+
+/// The layers of a part of a node, one at least: those of its kernels, which are several where a convolution and a pointwise one
+/// became a node, or branches one convolution; of a node without kernels that of its first weights, or its own.
+pub fn layers(graph: &Graph, id: NodeId, part: Part) -> Vec<&Layer> {
     let node = graph.node(id);
-    let first = node.op.weights().first().map(|&weight| graph.weight(weight).layer);
-    graph.layer(first.unwrap_or(node.layer))
+    let convolutions: &[&Conv] = match (&node.op, part) {
+        (Op::Conv(conv), _) => &[conv],
+        (Op::Separable(parts), Part::Whole) => &[&parts.spatial, &parts.pointwise],
+        (Op::Separable(parts), Part::Pointwise) => &[&parts.pointwise],
+        (Op::Separable(parts), _) => &[&parts.spatial],
+        _ => &[],
+    };
+    let kernels = convolutions.iter().flat_map(|conv| &conv.parts).map(|part| part.kernel);
+    let mut found: Vec<LayerId> = kernels.map(|kernel| graph.weight(kernel).layer).collect();
+    found.dedup();
+    if found.is_empty() {
+        let first = node.op.weights().first().map(|&weight| graph.weight(weight).layer);
+        found.push(first.unwrap_or(node.layer));
+    }
+    found.into_iter().map(|layer| graph.layer(layer)).collect()
 }
 
 /// The kernels of every driver of a program, the one that executes most instructions first.
@@ -288,6 +323,35 @@ mod tests {
                     );
                     assert!(tile_macs <= room, "{spec} {precision}: {layer} has {tile_macs} in {room}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn every_layer_with_a_kernel_is_named_by_a_step() {
+        let specs = ["xception", "resnet50", "inception_module", "vgg16", "mobilenet"];
+        for (spec, threads) in specs.into_iter().flat_map(|spec| [(spec, 1), (spec, 2)]) {
+            let text = std::fs::read_to_string(format!("specs/{spec}.xc")).unwrap();
+            let mut graph = elaborate::read(&text, &[]).graph.unwrap();
+            optimize(&mut graph, &PassOptions::default());
+            let with_kernels = |id: &NodeId| match &graph.node(*id).op {
+                Op::Conv(_) | Op::Separable(_) | Op::Dense(_) => graph.node(*id).op.weights(),
+                _ => Vec::new(),
+            };
+            let weights = graph.order().iter().flat_map(with_kernels).map(|id| graph.weight(id));
+            let kernels = weights.filter(|weight| weight.name.ends_with("kernel"));
+            let expected: HashSet<&str> =
+                kernels.map(|weight| graph.layer(weight.layer).name.as_str()).collect();
+            let options = PlanOptions { threads, ..PlanOptions::default() };
+            let program = plan(&graph, Target::of(Isa::Avx512), options).unwrap();
+            let steps = || program.steps.iter();
+            let named: HashSet<&str> = steps().flat_map(|step| layers_of_step(&graph, step)).collect();
+            assert!(expected.is_subset(&named), "{spec}: {:?}", expected.difference(&named));
+            for step in steps() {
+                let (name, part) = (name(&graph, step), step.part);
+                let (layers, told) = layers_and_part(&name);
+                assert_eq!(layers.split(CHAIN).collect::<Vec<_>>(), layers_of_step(&graph, step));
+                assert!(told.is_none_or(|told| told == part.to_string()), "{name}");
             }
         }
     }

@@ -1,5 +1,9 @@
 //! `xcc diff`: the layers that differ, and nothing else.
 
+use std::collections::HashMap;
+
+use serde_json::Value;
+
 use crate::harness::{TINY, assert_text, json, keys_in_help, number, output, run, run_with_input};
 
 #[test]
@@ -62,6 +66,29 @@ fn times_are_those_of_layers_with_weights() {
     keys_in_help("diff", &layer["first"]);
     assert!(number(&layer["first"], "ms") > 0.0 && number(&layer["second"], "ms") > 0.0, "{layer}");
     assert!(number(&report["first"], "ms") >= number(&layer["first"], "ms"));
+}
+
+#[test]
+fn layers_that_are_computed_together_name_each_other() {
+    let compared = ["diff", "specs/xception.xc", "--against", "entry_segments=1", "--json"];
+    let timed = ["--time", "--iters", "1", "--threads", "1"];
+    let report = json(&[&compared[..], &timed].concat());
+    let layers = report["layers"].as_array().unwrap().iter();
+    let layers: HashMap<&str, &Value> =
+        layers.map(|layer| (layer["name"].as_str().unwrap(), &layer["first"])).collect();
+    let with = |name: &str| layers.get(name).map(|facts| facts["with"].as_array().unwrap());
+    let mut pairs = 0;
+    for (&name, facts) in &layers {
+        for other in with(name).unwrap() {
+            // Pools do not differ, so they have no row.
+            let Some(others) = with(other.as_str().unwrap()) else { continue };
+            assert!(others.iter().any(|back| back == name), "{name}: {facts}");
+            pairs += 1;
+        }
+    }
+    if pairs == 0 {
+        eprintln!("skipped: this target computes no two layers together");
+    }
 }
 
 #[test]

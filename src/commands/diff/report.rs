@@ -6,7 +6,7 @@ use serde::Serialize;
 use xcc_compiler::cost::{LayerSummary, Totals, summarize};
 use xcc_compiler::graph::{Graph, LayerId};
 
-use super::times::Times;
+use super::times::{LayerTime, Times};
 use crate::cli::Setting;
 use crate::layers::{Description, Form, describe, nodes_of_layers};
 use crate::numbers::{in_units, thousands};
@@ -39,6 +39,8 @@ struct Facts {
     pointwise_macs: u64,
     activation_bytes: u64,
     ms: Option<f64>,
+    /// Layers that are computed with it in the time.
+    with: Vec<String>,
     #[serde(skip)]
     words: String,
     #[serde(skip)]
@@ -61,6 +63,7 @@ impl Facts {
             pointwise_macs: layer.pointwise_macs,
             activation_bytes: layer.activation_bytes,
             ms: None,
+            with: Vec::new(),
             words,
             outputs: partition.map(|partition| partition.outputs().to_vec()),
         }
@@ -103,7 +106,11 @@ impl Side {
     /// Fills in what was measured.
     pub fn add_times(&mut self, times: Times) {
         self.ms = Some(times.whole);
-        self.layers.iter_mut().for_each(|(name, facts)| facts.ms = times.layers.get(name).copied());
+        let mut of_layers = times.layers;
+        for (name, facts) in &mut self.layers {
+            let Some(LayerTime { ms, with }) = of_layers.remove(name) else { continue };
+            (facts.ms, facts.with) = (Some(ms), with);
+        }
     }
 
     /// The model and its settings.
@@ -178,7 +185,11 @@ impl Report {
                 let Some(facts) = side else { continue };
                 let shape = facts.output_shape.iter().map(u32::to_string).collect::<Vec<_>>().join("x");
                 let yields = if has_other_shape { format!(", yields {shape}") } else { String::new() };
-                let words = format!("{}{yields}", facts.words);
+                let with = match facts.with.is_empty() {
+                    true => String::new(),
+                    false => format!("; timed together with {}", facts.with.join(", ")),
+                };
+                let words = format!("{}{yields}{with}", facts.words);
                 table.row(self.cells(sign, words, facts.parameters, facts.macs(), facts.ms));
             }
         }

@@ -19,15 +19,24 @@ use crate::network;
 pub struct Times {
     /// Of a run.
     pub whole: f64,
-    /// Of the steps of each layer, by the layer's name.
-    pub layers: HashMap<String, f64>,
+    /// Of each layer, by its name.
+    pub layers: HashMap<String, LayerTime>,
+}
+
+/// The time of the steps that compute a layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LayerTime {
+    /// Milliseconds.
+    pub ms: f64,
+    /// The other layers that these steps compute.
+    pub with: Vec<String>,
 }
 
 /// A network that is timed.
 struct Subject {
     model: Model,
-    /// The layer of each step.
-    layers: Vec<String>,
+    /// The layers of each step.
+    layers: Vec<Vec<String>>,
     input: Vec<f32>,
 }
 
@@ -51,7 +60,8 @@ impl Subject {
         let mut fused = graph.clone();
         optimize(&mut fused, &PassOptions::default());
         let steps = model.program().steps.iter();
-        let layers = steps.map(|step| work::layer(&fused, step.node).name.clone()).collect();
+        let names = |step| work::layers_of_step(&fused, step).into_iter().map(str::to_owned).collect();
+        let layers = steps.map(names).collect();
         let input = Inputs::random(graph, 1, 0)?.read(0..1, 1)?;
         Ok(Self { model, layers, input })
     }
@@ -63,10 +73,41 @@ impl Subject {
 
     fn times(&self, runs: &[Run]) -> Times {
         let median = |of: &dyn Fn(&Run) -> f64| quantile(&runs.iter().map(of).collect::<Vec<_>>(), 0.5);
-        let mut layers: HashMap<String, f64> = HashMap::new();
-        for (number, name) in self.layers.iter().enumerate() {
-            *layers.entry(name.clone()).or_default() += median(&|(_, steps)| steps[number]);
+        let steps = self.layers.iter().enumerate();
+        let steps = steps.map(|(number, names)| (&names[..], median(&|(_, steps)| steps[number])));
+        Times { whole: median(&|(whole, _)| *whole), layers: of_layers(steps) }
+    }
+}
+
+/// The times of layers, from the layers and the time of each step.
+fn of_layers<'a>(steps: impl Iterator<Item = (&'a [String], f64)>) -> HashMap<String, LayerTime> {
+    let mut times: HashMap<String, LayerTime> = HashMap::new();
+    for (names, ms) in steps {
+        for name in names {
+            let time = times.entry(name.clone()).or_default();
+            time.ms += ms;
+            let others = names.iter().filter(|other| *other != name);
+            let new: Vec<String> = others.filter(|other| !time.with.contains(other)).cloned().collect();
+            time.with.extend(new);
         }
-        Times { whole: median(&|(whole, _)| *whole), layers }
+    }
+    times
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_takes_the_time_of_all_steps_that_compute_it() {
+        let [alone, chain] = [&["a"][..], &["a", "b", "c"]]
+            .map(|names| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
+        let times = of_layers([(&alone[..], 1.0), (&chain[..], 2.0)].into_iter());
+        let expect = |name: &str, ms, with: [&str; 2]| {
+            assert_eq!(times[name], LayerTime { ms, with: with.map(str::to_owned).to_vec() });
+        };
+        expect("a", 3.0, ["b", "c"]);
+        expect("b", 2.0, ["a", "c"]);
+        expect("c", 2.0, ["a", "b"]);
     }
 }

@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 use xcc_compiler::graph::{Graph, NodeId};
+use xcc_compiler::plan::Part;
 use xcc_compiler::plan::chains::{Considered, Verdict};
 
 use super::LineTable;
-use crate::measure::work::layer;
+use crate::measure::work::{layer, layers};
 use crate::numbers;
 
 /// What `--json` has of layers that are or could be a chain.
@@ -33,7 +34,12 @@ impl ChainRow {
         };
         Self {
             node: first.to_string(),
-            layers: considered.nodes.iter().map(|&node| layer(graph, node).name.clone()).collect(),
+            layers: considered
+                .nodes
+                .iter()
+                .flat_map(|&node| layers(graph, node, Part::Whole))
+                .map(|layer| layer.name.clone())
+                .collect(),
             line: lines.line(layer(graph, first).span.start),
             saved_macs: considered.saved,
             cost_macs: considered.cost,

@@ -5,6 +5,7 @@ use xcc_compiler::graph::Graph;
 use xcc_compiler::plan::forms::{Candidate, Choice};
 
 use super::LineTable;
+use crate::measure::work::layer;
 
 /// What `--json` has of a choice.
 #[derive(Serialize)]
@@ -29,7 +30,7 @@ struct FormRow {
 impl ChoiceRow {
     /// A choice with the line of its layer.
     pub fn new(choice: &Choice, graph: &Graph, lines: &LineTable) -> Self {
-        let layer = graph.layer(graph.node(choice.node).layer);
+        let layer = layer(graph, choice.node);
         let form = |candidate: &Candidate| FormRow { form: candidate.form.to_string(), ms: candidate.ms };
         Self {
             node: choice.node.to_string(),

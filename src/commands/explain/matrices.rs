@@ -1,11 +1,12 @@
 //! Which layers are multiplied as matrices of bf16 values.
 
 use serde::Serialize;
-use xcc_compiler::graph::{Graph, NodeId};
+use xcc_compiler::graph::{Graph, Layer, NodeId};
+use xcc_compiler::plan::Part;
 use xcc_compiler::plan::methods::Methods;
 
 use super::LineTable;
-use crate::measure::work::layer;
+use crate::measure::work::layers;
 
 /// What `--json` has of a layer that is multiplied as a matrix.
 #[derive(Serialize)]
@@ -17,24 +18,31 @@ pub struct MatrixRow {
 }
 
 impl MatrixRow {
-    /// The row of a node, if it has a stage that is multiplied so.
-    pub fn of_node(methods: Methods, (graph, id): (&Graph, NodeId), lines: &LineTable) -> Option<Self> {
+    /// The rows of a node: of each of its layers that are multiplied so, or have a part that is.
+    pub fn of_node(methods: Methods, (graph, id): (&Graph, NodeId), lines: &LineTable) -> Vec<Self> {
         let node = graph.node(id);
         let [first, second] = methods.stages_by_tiles(graph, id);
         // Planes of Winograd's method are a form of segments.
-        let part = match (first && !methods.takes_planes_of_pairs(node), second) {
-            (true, true) => "both parts",
-            (false, true) => "pointwise part",
-            (true, false) => "all of it",
-            (false, false) => return None,
+        let first = first && !methods.takes_planes_of_pairs(node);
+        let is_one_layer = layers(graph, id, Part::Whole).len() == 1;
+        let parts: &[(Part, &str)] = match (first, second) {
+            (true, true) if is_one_layer => &[(Part::Whole, "both parts")],
+            (false, true) if is_one_layer => &[(Part::Whole, "pointwise part")],
+            (true, true) => &[(Part::Spatial, "all of it"), (Part::Pointwise, "all of it")],
+            (true, false) => &[(Part::Spatial, "all of it")],
+            (false, true) => &[(Part::Pointwise, "all of it")],
+            (false, false) => &[],
         };
-        let layer = layer(graph, id);
-        Some(Self {
-            node: id.to_string(),
-            layer: layer.name.clone(),
-            line: lines.line(layer.span.start),
-            part,
-        })
+        let rows = parts.iter().flat_map(|&(part, what)| {
+            let row = move |layer: &Layer| Self {
+                node: id.to_string(),
+                layer: layer.name.clone(),
+                line: lines.line(layer.span.start),
+                part: what,
+            };
+            layers(graph, id, part).into_iter().map(row)
+        });
+        rows.collect()
     }
 
     /// Layer, line, value, and which part of it.
