@@ -6,6 +6,7 @@ pub mod settings;
 pub mod steps;
 pub mod work;
 
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -16,11 +17,17 @@ use xcc_compiler::target::Target;
 use crate::cli::{self, Failure};
 use crate::inputs::Inputs;
 use crate::network::{self, Engine, EngineArgs, JobArgs};
+use crate::terminal;
 use samples::Plan;
 use settings::Settings;
 
-/// Columns of text.
-pub const WIDTH: usize = 100;
+/// Columns of a report that is not written to a terminal, and the most of one that is.
+const WIDTH: usize = 100;
+
+/// Columns of a report on standard output.
+pub fn width() -> usize {
+    if io::stdout().is_terminal() { terminal::width().min(WIDTH) } else { WIDTH }
+}
 
 /// What is measured, and how often.
 #[derive(Args)]

@@ -149,7 +149,7 @@ fn rule(title: &str, width: usize) -> String {
     format!("─ {title} {}", "─".repeat(rest))
 }
 
-/// Breaks a line at spaces, and words that are wider than a line anywhere. Lines after the first hang by
+/// Breaks a line at spaces, and words that are wider than a line behind a `_`, or anywhere. Lines after the first hang by
 /// [`INDENT`] more than the first.
 pub fn wrap(line: &str, width: usize) -> Vec<String> {
     if measure_text_width(line) <= width {
@@ -159,13 +159,15 @@ pub fn wrap(line: &str, width: usize) -> Vec<String> {
     let room = width.saturating_sub(indent + INDENT).max(1);
     let mut lines = vec![" ".repeat(indent)];
     let mut is_empty = true;
-    for piece in line.split_whitespace().flat_map(|word| pieces(word, room)) {
+    let pieces = line.split_whitespace().flat_map(|word| pieces(word, room).into_iter().enumerate());
+    for (number, piece) in pieces {
         let last = lines.last_mut().expect("there is a line from the start");
-        if is_empty || measure_text_width(last) + 1 + measure_text_width(&piece) <= width {
+        let fits = measure_text_width(last) + 1 + measure_text_width(piece) <= width;
+        if is_empty || number == 0 && fits {
             let space = if is_empty { "" } else { " " };
-            last.extend([space, &piece]);
+            last.extend([space, piece]);
         } else {
-            lines.push(" ".repeat(indent + INDENT) + &piece);
+            lines.push(" ".repeat(indent + INDENT) + piece);
         }
         is_empty = false;
     }
@@ -173,18 +175,19 @@ pub fn wrap(line: &str, width: usize) -> Vec<String> {
 }
 
 /// A word in pieces that fit a line.
-fn pieces(word: &str, width: usize) -> Vec<String> {
-    let mut pieces = vec![String::new()];
-    for character in word.chars() {
-        let last = pieces.last_mut().expect("there is a piece from the start");
-        if !last.is_empty()
-            && measure_text_width(last) + measure_text_width(character.encode_utf8(&mut [0; 4])) > width
-        {
-            pieces.push(character.to_string());
-        } else {
-            last.push(character);
-        }
+fn pieces(mut word: &str, width: usize) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    while measure_text_width(word) > width {
+        let ends = word.char_indices().map(|(at, character)| at + character.len_utf8());
+        let fitting = ends.take_while(|&end| measure_text_width(&word[..end]) <= width);
+        // One character at least, however wide it is.
+        let most = fitting.last().or_else(|| word.chars().next().map(char::len_utf8)).unwrap_or(word.len());
+        let end = word[..most].rfind('_').map_or(most, |underscore| underscore + 1);
+        let (piece, rest) = word.split_at(end);
+        pieces.push(piece);
+        word = rest;
     }
+    pieces.extend(Some(word).filter(|rest| !rest.is_empty()));
     pieces
 }
 
@@ -252,6 +255,10 @@ a long name           1
         assert_eq!(wrap("ab cdefgh i", 5), ["ab", "  cde", "  fgh", "  i"]);
         assert_eq!(wrap("  ab cd", 6), ["  ab", "    cd"]);
         assert_eq!(wrap("日本語語", 6), ["日本", "  語語"]);
+        assert_eq!(wrap("語語", 1), ["語", "  語"]);
+        assert_eq!(wrap("abcd", 5), ["abcd"]);
+        assert_eq!(wrap("abcdef", 5), ["abc", "  def"]);
+        assert_eq!(wrap("ab_cd_efghi jk", 9), ["ab_cd_", "  efghi", "  jk"]);
     }
 
     #[test]

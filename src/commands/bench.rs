@@ -9,7 +9,7 @@ use xcc_compiler::passes::{self, PASSES};
 
 use crate::cli::{self, Failure};
 use crate::measure::peaks::{Peak, Peaks, unit};
-use crate::measure::{MeasureArgs, Subject, timed};
+use crate::measure::{MeasureArgs, Subject, timed, width};
 use crate::terminal::with_progress;
 use report::Report;
 
@@ -60,7 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let saved = engine.model().map_or(0, |model| model.program().saved_macs().values().sum());
     let macs = [total_macs(&needed(&graph)).total(), saved];
     let report = Report::new(settings, start, taken, macs, peak);
-    if measure.job.json { cli::print_json(&report) } else { cli::print(&report.text()) }
+    if measure.job.json { cli::print_json(&report) } else { cli::print(&report.text(width())) }
 }
 
 /// The graph without what its outputs do not need.

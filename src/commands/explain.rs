@@ -27,7 +27,9 @@ use matrices::MatrixRow;
 /// Rows of one pass and outcome that are shown without `--all`.
 const SHORT: usize = 5;
 
-/// Show which rewrites a network allows and which are refused, how segments are computed, and which layers run together, with reasons
+/// Show which rewrites and kernels were chosen, which were not, and why
+///
+/// These are the rewrites of the graph, the forms in which segments are computed, and the layers that run together.
 ///
 /// Rows are rewrites that were made, unless they say `refused`. Lines are those of the spec. Values are named
 /// as `xcc emit --stage graph` and `--stage fused` name them.

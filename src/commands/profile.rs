@@ -14,7 +14,7 @@ use xcc_runtime::peak::Unit;
 use crate::cli::{self, Failure, cores};
 use crate::measure::peaks::{Peak, Peaks, unit};
 use crate::measure::steps::{self, Roofs, Run};
-use crate::measure::{MeasureArgs, Subject, timed};
+use crate::measure::{MeasureArgs, Subject, timed, width};
 use crate::terminal::with_progress;
 use report::Report;
 
@@ -100,7 +100,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let report =
         Report::new(settings, &taken, (roofs, peaks), reading.weight_bytes, steps, families, between);
-    if measure.job.json { cli::print_json(&report) } else { cli::print(&report.text()) }
+    if measure.job.json { cli::print_json(&report) } else { cli::print(&report.text(width())) }
 }
 
 /// The peak of vectors of f32 values, and that of bf16 values behind it where a network has products of them.

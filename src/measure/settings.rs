@@ -6,7 +6,6 @@ use serde::Serialize;
 use xcc_compiler::elaborate::Param;
 use xcc_runtime::machine;
 
-use super::WIDTH;
 use crate::cli::{Backend, Loaded};
 use crate::network::{JobArgs, Origin};
 use crate::numbers::counted;
@@ -55,8 +54,8 @@ impl Settings {
         }
     }
 
-    /// The first lines of a report, and an empty one behind them.
-    pub fn head(&self) -> String {
+    /// The first lines of a report of so many columns, and an empty one behind them.
+    pub fn head(&self, width: usize) -> String {
         let Settings { model, backend, batch, threads, target, precision, processor, features, .. } = self;
         let backend = match backend {
             Backend::Cpu => format!("compiled for {target} in {precision}"),
@@ -64,7 +63,7 @@ impl Settings {
         };
         let threads = counted(*threads as usize, "thread");
         let features = if features.is_empty() { String::new() } else { format!(" ({})", features.join(" ")) };
-        let machine = wrap(&format!("{processor}{features}"), WIDTH).join("\n");
+        let machine = wrap(&format!("{processor}{features}"), width).join("\n");
         format!("{model}: {backend}, batch {batch}, {threads}\n{machine}\n\n")
     }
 }

@@ -98,6 +98,7 @@ fn every_subcommand_has_help() {
     for name in names {
         let text = output(&["help", name]);
         assert!(text.contains("Usage: "), "{name}: {text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{name}: {text}");
         assert!(name == "help" || text.contains("Examples:"), "{name} has examples");
     }
 }

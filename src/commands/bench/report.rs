@@ -9,7 +9,7 @@ use crate::chart::{bar, histogram};
 use crate::measure::peaks::Peak;
 use crate::measure::samples::{Taken, quantile};
 use crate::measure::settings::Settings;
-use crate::measure::{StartTimes, WIDTH, milliseconds};
+use crate::measure::{StartTimes, milliseconds};
 use crate::numbers;
 use crate::table::{Layout, Table};
 
@@ -76,9 +76,9 @@ impl Report {
         }
     }
 
-    /// The figures as text that is made to be read.
-    pub fn text(&self) -> String {
-        let mut text = self.settings.head();
+    /// The figures as text that is made to be read, in so many columns.
+    pub fn text(&self, width: usize) -> String {
+        let mut text = self.settings.head(width);
         let parts = [
             ("until it has run once", self.start()),
             ("runs", self.figures()),
@@ -87,7 +87,9 @@ impl Report {
         for (number, (title, table)) in parts.into_iter().enumerate() {
             text += if number > 0 { "\n" } else { "" };
             text += &format!("{title}\n");
-            text.extend(table.render(WIDTH - 2, false).lines().map(|line| format!("  {line}\n")));
+            text.extend(
+                table.render(width.saturating_sub(2), false).lines().map(|line| format!("  {line}\n")),
+            );
         }
         text
     }

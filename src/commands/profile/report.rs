@@ -4,12 +4,12 @@ use serde::Serialize;
 use xcc_runtime::bandwidth::BUFFER_BYTES;
 
 use crate::chart::bar;
+use crate::measure::milliseconds;
 use crate::measure::peaks::Peak;
 use crate::measure::samples::{Taken, quantile};
 use crate::measure::settings::Settings;
 use crate::measure::steps::{Between, Family, Roofs, Run, StepReport};
 use crate::measure::work::Called;
-use crate::measure::{WIDTH, milliseconds};
 use crate::numbers;
 use crate::table::{Layout, Table};
 
@@ -75,15 +75,15 @@ impl Report {
         }
     }
 
-    /// The figures as text that is made to be read.
-    pub fn text(&self) -> String {
+    /// The figures as text that is made to be read, in so many columns.
+    pub fn text(&self, width: usize) -> String {
         let tables = [
-            self.figures().render(WIDTH, false),
-            self.table().render(WIDTH, false) + LEGEND,
-            self.kernels().render(WIDTH, false),
-            self.summary().render(WIDTH, false),
+            self.figures().render(width, false),
+            self.table().render(width, false) + LEGEND,
+            self.kernels().render(width, false),
+            self.summary().render(width, false),
         ];
-        self.settings.head() + &tables.join("\n")
+        self.settings.head(width) + &tables.join("\n")
     }
 
     fn figures(&self) -> Table {
