@@ -81,9 +81,17 @@ impl Translator<'_> {
                 let value = self.load(from, lanes);
                 self.set(dst, value);
             }
-            Inst::Broadcast { dst, from } => {
+            Inst::Broadcast { dst, from, values: 1 } => {
                 let base = self.builder.use_var(self.pointers[from.base.index()]);
                 self.pending[dst.index()] = Some((base, from.offset));
+            }
+            // Fewer values than the four lanes.
+            Inst::Broadcast { dst, from, .. } => {
+                let base = self.builder.use_var(self.pointers[from.base.index()]);
+                let pair = self.builder.ins().load(types::F64, memory_flags(), base, from.offset);
+                let pairs = self.builder.ins().splat(types::F64X2, pair);
+                let value = self.cast(VECTOR, pairs);
+                self.set(dst, value);
             }
             Inst::Constant { dst, value } => {
                 let value = self.builder.ins().f32const(value);

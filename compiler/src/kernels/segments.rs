@@ -5,8 +5,6 @@
 //! segments of `ic` input channels take `ic` multiply-adds a tap for the whole vector. Every input column is loaded,
 //! activated and spread once, whatever the number of taps that read it. Weights are packed by vector, then tap row,
 //! then tap, then place in the segment.
-//!
-//! The segments may be shares of the inputs of one: then the results of all of them are summed.
 
 use std::fmt;
 
@@ -14,7 +12,7 @@ use super::depthwise::columns;
 use super::epilogue::Format;
 use super::{Clip, TileSteps, epilogue, name_fusion};
 use crate::graph::{Activation, Post};
-use crate::vector::{BinaryOp, Builder, F32, Kernel, Pointer, Slot, Times};
+use crate::vector::{Builder, F32, Kernel, Pointer, Slot, Times};
 
 /// What a tile of narrow segments depends on. `in` and `weights` point as those of a convolution tile do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,8 +25,6 @@ pub struct SegmentsTile {
     pub oc: u32,
     /// Segments in a vector.
     pub packed: u32,
-    /// Whether segments are shares of the inputs of one, whose results are summed; they are a power of two, in one vector.
-    pub summed: bool,
     /// Vectors, one behind the other.
     pub vectors: u32,
     /// Rows of taps of the whole kernel (how far the weights of two vectors lie apart).
@@ -51,13 +47,6 @@ pub fn packed(lanes: u32, (ic, oc): (u32, u32), count: u32) -> Option<u32> {
     Some(lanes / ic.max(oc)).filter(|&packed| packed.min(count) > 1)
 }
 
-/// Into how many shares that lie side by side the inputs of a segment from `ic` to `oc` channels are cut, where they can be: a
-/// power of two.
-pub fn shares(lanes: u32, (ic, oc): (u32, u32)) -> Option<u32> {
-    let fits = |shares: &u32| ic <= lanes && oc * shares <= lanes && ic.is_multiple_of(*shares);
-    (1..=lanes.ilog2()).rev().map(|power| 1 << power).find(fits)
-}
-
 /// Slots that a tile with this clip takes, or nothing when the activation of its input needs more temporaries than
 /// there are.
 pub fn slots(clip: &Clip, kw: u32, steps: &TileSteps, load: Activation, post: &[Post]) -> Option<usize> {
@@ -75,7 +64,6 @@ impl fmt::Display for SegmentsTile {
         if self.oc != self.ic {
             write!(f, "to{}", self.oc)?;
         }
-        f.write_str(if self.summed { "_summed" } else { "" })?;
         write!(f, "_v{}x{}_{}", self.lanes, self.vectors, self.clip.pixels())?;
         self.steps.fmt(f)?;
         self.clip.name(self.kw, f)?;
@@ -173,24 +161,7 @@ impl SegmentsTile {
         }
     }
 
-    /// Adds the results of all shares to those of the first one, half of them at a time.
-    fn sum_shares(&self, b: &mut Builder, r: &Registers) {
-        let mut shares = self.packed;
-        while shares > 1 {
-            shares /= 2;
-            let from = |lane: u32| (lane + shares * self.oc).min(self.lanes - 1);
-            b.pattern(r.pattern, (0..self.lanes).map(from).collect());
-            for &sum in &r.accumulators {
-                b.permute(r.spread, sum, r.pattern);
-                b.binary(BinaryOp::Add, sum, sum, r.spread);
-            }
-        }
-    }
-
     fn finish(&self, b: &mut Builder, r: &Registers) {
-        if self.summed {
-            self.sum_shares(b, r);
-        }
         let mut temporaries: Vec<Slot> =
             r.columns.iter().chain(&r.weights).chain([&r.spread]).copied().collect();
         temporaries.extend(b.slots(epilogue::slots(&self.post).saturating_sub(temporaries.len())));
@@ -198,32 +169,10 @@ impl SegmentsTile {
             value,
             out: pixel as i32 * self.steps.out,
             add: pixel as i32 * self.steps.add,
-            lanes: if self.summed { self.oc } else { self.packed * self.oc },
+            lanes: self.packed * self.oc,
         };
         let results: Vec<_> = r.accumulators.iter().enumerate().map(result).collect();
         let pointers = [b.parameter("out"), b.parameter("add")];
         epilogue::finish(b, (&self.post, Format::F32), &results, pointers, &temporaries);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn inputs_are_cut_into_as_many_shares_as_fit() {
-        let cases = [
-            (16, (8, 8), Some(2)),
-            (16, (8, 4), Some(4)),
-            (16, (16, 1), Some(16)),
-            (16, (12, 2), Some(4)),
-            (4, (2, 2), Some(2)),
-            (16, (5, 2), None),
-            (16, (8, 9), None),
-            (16, (18, 2), None),
-        ];
-        for (lanes, channels, expected) in cases {
-            assert_eq!(shares(lanes, channels), expected, "{channels:?} in {lanes} lanes");
-        }
     }
 }

@@ -16,8 +16,8 @@ pub enum Form {
         /// Segments in a vector.
         packed: u32,
     },
-    /// A single segment as if its inputs were in several segments, side by side in a vector: each share of the inputs makes all
-    /// outputs, of which those of all shares are summed.
+    /// A single segment with neighbouring inputs side by side in a vector: each share of the inputs makes all outputs, of which those
+    /// of all shares are summed.
     InputsSideBySide {
         /// Shares of the inputs, a power of two.
         shares: u32,

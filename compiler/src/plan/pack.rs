@@ -380,18 +380,25 @@ impl<'a> Packer<'a> {
         panels.collect()
     }
 
-    /// A segment whose inputs are in `shares` shares, each of which has lanes for all outputs.
+    /// A segment whose inputs are in `shares` shares: neighbouring inputs, and neighbouring lanes of an output, are of different
+    /// ones.
     fn inputs_side_by_side(&mut self, (inputs, outputs): &Segment, shares: usize) {
         let (places, outputs) = (inputs.len() / shares, outputs.start as usize..outputs.end as usize);
         let taps = self.conv.window.taps() as usize;
         let (weights, shifts) = self.take(taps * places * self.lanes, self.lanes);
-        copy(&self.elements.folded.shift[outputs.clone()], shifts);
+        let spread = |from: &[f32], share: usize, to: &mut [f32]| {
+            to[share..].iter_mut().step_by(shares).zip(from).for_each(|(to, &from)| *to = from);
+        };
+        let mut of_outputs = vec![0.0; outputs.len()];
+        copy(&self.elements.folded.shift[outputs.clone()], &mut of_outputs);
+        spread(&of_outputs, 0, shifts);
         for (row, values) in weights.chunks_exact_mut(self.lanes).enumerate() {
             let (tap, place) = (row / places, row % places);
             for share in 0..shares {
-                let input = inputs.start + (share * places + place) as u32;
-                let lanes = &mut values[share * outputs.len()..(share + 1) * outputs.len()];
-                self.elements.write_input((tap, input), outputs.clone(), lanes);
+                let input = inputs.start + (place * shares + share) as u32;
+                of_outputs.fill(0.0);
+                self.elements.write_input((tap, input), outputs.clone(), &mut of_outputs);
+                spread(&of_outputs, share, values);
             }
         }
     }

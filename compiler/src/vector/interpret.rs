@@ -90,9 +90,9 @@ impl Machine<'_> {
                 let values = self.span(from, lanes)?.to_vec();
                 self.set(dst, |lane| values.get(lane).copied().unwrap_or(0.0));
             }
-            Inst::Broadcast { dst, from } => {
-                let value = self.span(from, 1)?[0];
-                self.set(dst, |_| value);
+            Inst::Broadcast { dst, from, values } => {
+                let values = self.span(from, values)?.to_vec();
+                self.set(dst, |lane| values[lane % values.len()]);
             }
             Inst::Constant { dst, value } => self.set(dst, |_| value),
             Inst::Store { src, to, lanes } => {

@@ -123,12 +123,14 @@ pub enum Inst {
         /// Lanes read, from 1 to the kernel's `lanes`.
         lanes: u32,
     },
-    /// Reads one f32 into every lane.
+    /// Reads one or some consecutive f32 values and repeats them in all lanes.
     Broadcast {
         /// Written.
         dst: Slot,
-        /// The value.
+        /// First value.
         from: Address,
+        /// Values: a power of two, fewer than the kernel's `lanes`.
+        values: u32,
     },
     /// Puts a constant into every lane.
     Constant {
@@ -372,7 +374,15 @@ impl Builder {
 
     /// Reads one value into every lane.
     pub fn broadcast(&mut self, dst: Slot, base: Pointer, offset: i32) {
-        self.push(Inst::Broadcast { dst, from: Address { base, offset } });
+        self.push(Inst::Broadcast { dst, from: Address { base, offset }, values: 1 });
+    }
+
+    /// Reads as many consecutive values as repeated fill the lanes: a power of two, up to all lanes.
+    pub fn load_repeated(&mut self, dst: Slot, base: Pointer, offset: i32, values: u32) {
+        if values == self.lanes {
+            return self.load(dst, base, offset);
+        }
+        self.push(Inst::Broadcast { dst, from: Address { base, offset }, values });
     }
 
     /// Puts a constant into every lane.

@@ -67,7 +67,10 @@ impl Display for InstText<'_> {
             Inst::Load { dst, from, lanes } => {
                 write!(f, "{dst} = load {}{}", self.address(from), self.lanes(lanes))
             }
-            Inst::Broadcast { dst, from } => write!(f, "{dst} = broadcast {}", self.address(from)),
+            Inst::Broadcast { dst, from, values } => {
+                let values = if values == 1 { String::new() } else { format!("{values} of ") };
+                write!(f, "{dst} = broadcast {values}{}", self.address(from))
+            }
             Inst::Constant { dst, value } => write!(f, "{dst} = {value:?}"),
             Inst::Store { src, to, lanes } => {
                 write!(f, "store {} = {src}{}", self.address(to), self.lanes(lanes))

@@ -147,11 +147,13 @@ impl State<'_> {
             Inst::FmaBroadcast { .. } if self.kernel.lanes != 16 => {
                 return self.range(format!("a multiply-add of memory with {} lanes", self.kernel.lanes));
             }
-            Inst::Broadcast { from, .. }
-            | Inst::FmaBroadcast { from, .. }
-            | Inst::DotBroadcast { from, .. } => {
-                self.memory(*from, 1)?;
+            Inst::Broadcast { from, values, .. } => {
+                self.memory(*from, *values)?;
+                if !values.is_power_of_two() || *values >= self.kernel.lanes {
+                    return self.range(format!("{values} values repeated in {} lanes", self.kernel.lanes));
+                }
             }
+            Inst::FmaBroadcast { from, .. } | Inst::DotBroadcast { from, .. } => self.memory(*from, 1)?,
             Inst::StoreBf16 { to: at, .. }
             | Inst::Prefetch { at, .. }
             | Inst::TileLoad { from: at, .. }

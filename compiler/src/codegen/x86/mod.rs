@@ -104,9 +104,9 @@ impl Translator {
         let held = inst.writes().and_then(|slot| self.known[slot.index()].take());
         match *inst {
             Inst::Load { dst, from, lanes } => self.load(dst, from, lanes),
-            Inst::Broadcast { dst, from } => {
-                let from = self.memory(from, 0);
-                self.push(Instruction::with2(self.forms.broadcast, self.vector(dst), from))
+            Inst::Broadcast { dst, from, values } => {
+                let (code, from) = (self.forms.broadcast(values), self.memory(from, 0));
+                self.push(Instruction::with2(code, self.vector(dst), from))
             }
             Inst::Constant { dst, value } => self.constant(dst, value.to_bits(), held),
             Inst::Store { src, to, lanes } => self.store(src, to, lanes),

@@ -5,7 +5,7 @@ use super::place::{Surface, Surfaces, Widths};
 use super::runs::Run;
 use super::{LARGEST_TILE, Planner, STEP_LIMIT, segments};
 use crate::graph::{Activation, NodeId, Post, Shape, Window};
-use crate::kernels::segments as segments_kernel;
+use crate::kernels::{segments as segments_kernel, sliding};
 use crate::plan::forms::{
     Candidate, Choice, Form, Panels, PlaneProducts, Segment, Taps, equal_segments, form_runs, sizes,
 };
@@ -165,7 +165,8 @@ impl Job<'_> {
         let fits = segments::tile_pixels(target, &self.conv.window, self.shape.row, fusion).is_some();
         forms.extend(packed.filter(|_| fits).map(|packed| Form::SideBySide { packed }));
         let is_only = self.conv.partition.segments() == 1;
-        let shares = segments_kernel::shares(target.lanes, (ic, oc)).filter(|_| is_only && fits);
+        let fits = |shares: &u32| is_only && self.sliding_pixels(target, (1, *shares)).is_some();
+        let shares = sliding::shares(target.lanes, (ic, oc)).filter(fits);
         forms.extend(shares.map(|shares| Form::InputsSideBySide { shares }));
         forms.extend(self.shared_taps(target, plain, (ic, oc)));
         // A block multiplies as often for each vector of outputs as it has inputs, so blocks of more than a vector
@@ -190,7 +191,7 @@ impl Job<'_> {
         let fits = |&vectors: &u32| {
             panel_widths(all, vectors).into_iter().all(|width| {
                 let bytes = u64::from(ic) * taps * u64::from(width * target.vector_bytes());
-                bytes <= i32::MAX as u64 && self.sliding_pixels(target, width).is_some()
+                bytes <= i32::MAX as u64 && self.sliding_pixels(target, (width, 1)).is_some()
             })
         };
         let widths = all.min(2)..=all.min(MOST_VECTORS);

@@ -65,7 +65,7 @@ impl Job<'_> {
         let surfaces = run.surfaces(surfaces, at);
         let row_of_taps =
             i64::from(window.kernel[1]) * i64::from(run.ic) * i64::from(run.vectors * target.lanes);
-        let widths = Widths { tile: self.panel_pixels(target, (run.vectors, run.taps)), ..widths };
+        let widths = Widths { tile: self.panel_pixels(target, run), ..widths };
         let ahead = self.lines_ahead(target, run, tile_count(window, widths, block));
         let far = planner.is_far(&surfaces.out);
         walk(b, window, widths, block, &surfaces, |b, tile: Tile<'_>| {
@@ -114,7 +114,8 @@ impl Job<'_> {
             lanes: target.lanes,
             vectors: run.vectors,
             last_lanes: run.last_lanes,
-            ic: run.ic,
+            ic: run.ic * run.shares,
+            shares: run.shares,
             kw: self.conv.window.kernel[1],
             tall: self.conv.window.kernel[0] > 1,
             steps,

@@ -1,5 +1,6 @@
 //! A convolution and how it is computed, wherever it runs.
 
+use super::panels::PanelRun;
 use super::{Planner, STEP_LIMIT};
 use crate::graph::{Activation, Conv, NodeId, Post};
 use crate::kernels::{conv, sliding};
@@ -62,19 +63,20 @@ impl Job<'_> {
         (1..=self.shape.row).take_while(fits).last().unwrap_or(1)
     }
 
-    /// The most pixels of tiles of panels with this many vectors.
-    pub(super) fn panel_pixels(&self, target: Target, (vectors, taps): (u32, Taps)) -> u32 {
-        match taps {
-            Taps::Apart => self.tile_pixels(target, vectors),
-            Taps::Together => self.sliding_pixels(target, vectors).unwrap_or(1),
+    /// The most pixels of tiles of the panels of a run.
+    pub(super) fn panel_pixels(&self, target: Target, run: &PanelRun) -> u32 {
+        match run.taps {
+            Taps::Apart => self.tile_pixels(target, run.vectors),
+            Taps::Together => self.sliding_pixels(target, (run.vectors, run.shares)).unwrap_or(1),
         }
     }
 
-    /// The most pixels of tiles whose taps share inputs, or none when not even two (or all) fit into the registers.
-    pub(super) fn sliding_pixels(&self, target: Target, vectors: u32) -> Option<u32> {
+    /// The most pixels of tiles whose taps share inputs, in so many vectors and shares, or none when not even two (or all) fit
+    /// into the registers.
+    pub(super) fn sliding_pixels(&self, target: Target, width: (u32, u32)) -> Option<u32> {
         let available = target.registers - usize::from(target.isa == Isa::Baseline);
         let kw = self.conv.window.kernel[1];
-        let fits = |pixels: &u32| sliding::slots(*pixels, vectors, kw, self.load, self.post) <= available;
+        let fits = |pixels: &u32| sliding::slots(*pixels, width, kw, self.load, self.post) <= available;
         let most = (1..=self.shape.row).take_while(fits).last()?;
         Some(most).filter(|&most| most >= self.shape.row.min(2))
     }

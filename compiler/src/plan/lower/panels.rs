@@ -21,7 +21,10 @@ pub(super) struct PanelRun {
     pub panels: u32,
     pub vectors: u32,
     pub last_lanes: u32,
+    /// Input channels, of each share of them.
     pub ic: u32,
+    /// Shares of the inputs that lie side by side in a vector.
+    pub shares: u32,
     pub taps: Taps,
     /// First input channel, and channels between blocks.
     pub input: (i64, i64),
@@ -82,6 +85,7 @@ impl PanelRun {
                 vectors,
                 last_lanes: lanes,
                 ic,
+                shares: 1,
                 taps: Taps::Apart,
                 input: (at.input, distances[0]),
                 output: (at.output + first, distances[1], panel),

@@ -2,7 +2,7 @@
 
 use super::job::Job;
 use super::panels::{PanelRun, Start};
-use crate::plan::forms::{self, Form, FormRun, Panels, PlaneProducts};
+use crate::plan::forms::{self, Form, FormRun, Panels, PlaneProducts, Taps};
 use crate::plan::nest::Index;
 use crate::plan::pack::panel_widths;
 
@@ -32,8 +32,6 @@ pub(super) struct PackedRun {
     pub packed: u32,
     /// Input and output channels of each.
     pub channels: (u32, u32),
-    /// Whether they are shares of a segment's inputs, whose results are summed.
-    pub summed: bool,
     /// Where they begin.
     pub at: Start,
 }
@@ -41,12 +39,7 @@ pub(super) struct PackedRun {
 impl PackedRun {
     /// Segments that begin at some place, `packed` of them in a vector.
     pub fn new(run: &FormRun, packed: u32, at: Start) -> Self {
-        Self { count: run.blocks, packed, channels: (run.ic, run.oc), summed: false, at }
-    }
-
-    /// The shares of the inputs of a segment that begins at some place.
-    pub fn of_inputs(run: &FormRun, shares: u32, at: Start) -> Self {
-        Self { count: shares, packed: shares, channels: (run.ic, run.oc), summed: true, at }
+        Self { count: run.blocks, packed, channels: (run.ic, run.oc), at }
     }
 }
 
@@ -79,7 +72,9 @@ impl Job<'_> {
             match run.form {
                 Form::SideBySide { packed } => found.push(Run::Packed(PackedRun::new(run, packed, at))),
                 Form::InputsSideBySide { shares } => {
-                    found.push(Run::Packed(PackedRun::of_inputs(run, shares, at)));
+                    let panels = Panels { merged: 1, vectors: 1, taps: Taps::Together };
+                    let runs = self.panel_runs((run, panels), at, lanes).into_iter();
+                    found.extend(runs.map(|run| Run::Panels(PanelRun { shares, ..run })));
                 }
                 Form::Panels(panels) => {
                     found.extend(self.panel_runs((run, panels), at, lanes).into_iter().map(Run::Panels));
@@ -132,6 +127,7 @@ impl Job<'_> {
                 vectors,
                 last_lanes,
                 ic,
+                shares: 1,
                 taps,
                 input: (at.input, i64::from(ic)),
                 output: (at.output + first, i64::from(oc), panel),

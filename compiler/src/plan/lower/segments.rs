@@ -83,7 +83,6 @@ impl Job<'_> {
                 ic,
                 oc,
                 packed,
-                summed: run.summed,
                 vectors,
                 kh,
                 kw,
