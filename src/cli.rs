@@ -160,27 +160,26 @@ impl Failure {
     }
 }
 
-/// A reader that went away (`xcc ... | head`) ends the command quietly; anything else that keeps output
-/// from being written is reported.
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self { status: 0, message: None },
-            _ => Self::input(format!("standard output: {error}")),
-        }
-    }
-}
-
 /// Writes results to standard output.
 pub fn print(text: &str) -> Result<(), Failure> {
     print_bytes(text.as_bytes())
 }
 
-/// Writes results that need not be text to standard output.
+/// Writes results that need not be text to standard output. That a reader went away (`xcc ... | head`) is no failure: the command goes
+/// on to its verdict.
 pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
-    Ok(out.flush()?)
+    written(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+/// What writing to standard output has led to.
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::input(format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes a value to standard output as one line of JSON.
@@ -256,8 +255,23 @@ pub fn check_safetensors(output: &Path) -> Result<(), Failure> {
     )))
 }
 
-/// Finds out before anything takes time whether there is a folder for a file that is to be written.
-pub fn check_folder(file: &Path) -> Result<(), Failure> {
+/// Whether two paths lead to one file, or will when it is written.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    a == b || a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
+}
+
+/// Finds out before anything takes time whether a file can be written: there is a folder for it, it is none itself, and it is none of
+/// `others`, which are read or written, too.
+pub fn check_output(file: &Path, others: &[&Path]) -> Result<(), Failure> {
+    if file.is_dir() {
+        return Err(Failure::input(format!("{}: is a folder; name a file in it", file.display())));
+    }
+    if others.iter().any(|other| is_same_file(file, other)) {
+        let file = file.display();
+        return Err(Failure::input(format!(
+            "{file}: is the name of another file here; choose a new one to write"
+        )));
+    }
     match file.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
         Some(folder) => {
             Err(Failure::input(format!("{}: there is no folder {}", file.display(), folder.display())))
@@ -375,7 +389,7 @@ pub fn load_map(path: Option<&Path>) -> Result<Option<NameMap>, Failure> {
 /// Shows help where it was asked for; a mistake in the arguments becomes one line.
 pub fn usage(error: &clap::Error) -> Result<(), Failure> {
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(error.print()?),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => written(error.print()),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             tell(&error.render().to_string());
             Err(Failure::told())

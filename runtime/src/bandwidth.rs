@@ -25,12 +25,12 @@ const UNROLLED: usize = 16;
 /// Passes of which the fastest counts, at least.
 const PASSES: u32 = 3;
 
-/// Bytes in a second that `threads` threads read together with the vectors of `target`, each `bytes` in a pass; more threads
+/// Bytes in a second that `threads` threads read together with the vectors of `target`, each `bytes` (up to [`MOST_BYTES`]) in a pass; more threads
 /// than the machine has cores count as that many.
 ///
 /// Takes about `time`. The fastest pass of each thread counts, as for [`crate::peak::measure`].
 pub fn measure(target: Target, threads: u32, bytes: u64, time: Duration) -> Result<f64, CodegenError> {
-    let turns = bytes.div_ceil(turn_bytes(target)).max(1);
+    let turns = bytes.min(MOST_BYTES).div_ceil(turn_bytes(target)).max(1);
     concurrent::sum(threads, || prepare(target, turns), |prepared| read(target, (turns, time), prepared))
 }
 

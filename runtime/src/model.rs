@@ -87,14 +87,12 @@ struct Waiter {
     epoch: Instant,
 }
 
-/// Called by generated code at the end of each step.
-extern "C" fn wait(waiter: *const c_void, thread: u64, step: u64) {
+/// Called by generated code at the end of each step. The last thread to arrive says when the step ended: any other may only find out
+/// when the next steps are done.
+extern "C" fn wait(waiter: *const c_void, _thread: u64, step: u64) {
     // SAFETY: the context of every run points at the waiter of its slot, which lives as long as the run.
     let waiter = unsafe { &*waiter.cast::<Waiter>() };
-    waiter.barrier.wait();
-    if thread == 0 {
-        waiter.stamp(step as usize + 1);
-    }
+    waiter.barrier.wait_then(|| waiter.stamp(step as usize + 1));
 }
 
 impl Waiter {
@@ -109,7 +107,16 @@ impl Waiter {
     }
 
     fn stamp(&self, at: usize) {
-        self.times[at].store(self.epoch.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        self.times[at].store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Lets the first thread that comes say when the portion began.
+    fn stamp_first(&self) {
+        self.times[0].fetch_min(self.now(), Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
     }
 
     /// Adds the times of a portion's steps to those of the run.
@@ -253,7 +260,10 @@ impl Model {
 
     fn run_slot(&self, slot: &mut Slot, input: &[f32], outputs: &mut [Vec<f32>]) {
         slot.taken.iter().for_each(|taken| taken.0.store(0, Ordering::Relaxed));
-        slot.waiters.iter().flat_map(|waiter| &waiter.sums).for_each(|sum| sum.store(0, Ordering::Relaxed));
+        for waiter in slot.waiters.iter() {
+            waiter.times[0].store(u64::MAX, Ordering::Relaxed);
+            waiter.sums.iter().for_each(|sum| sum.store(0, Ordering::Relaxed));
+        }
         let program = self.program();
         let together = program.portions == 1;
         if together {
@@ -317,9 +327,7 @@ impl SharedRun {
     /// The work of `thread` where all threads run the batch together.
     fn together(&self, thread: u32) {
         let waiter = &self.waiters[0];
-        if thread == 0 {
-            waiter.stamp(0);
-        }
+        waiter.stamp_first();
         let threads = self.compiled.program.options.threads;
         // SAFETY: all threads of the team call this with numbers of their own, and the barrier has as many threads.
         unsafe { self.run(0, waiter, &self.taken, (thread, threads)) };

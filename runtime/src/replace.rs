@@ -63,7 +63,8 @@ fn remove_abandoned(folder: &Path) {
         if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
             continue;
         }
-        if File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+        // Locked until it is removed, so that who has just made it waits, and then finds that it is gone.
+        if let Some(_locked) = File::open(entry.path()).ok().filter(|file| file.try_lock().is_ok()) {
             let _ = std::fs::remove_file(entry.path());
         }
     }

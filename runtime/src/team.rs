@@ -83,12 +83,18 @@ impl Barrier {
 
     /// Returns when all threads have called this. What they wrote before is then visible to all.
     pub fn wait(&self) {
+        self.wait_then(|| {});
+    }
+
+    /// The same; the last thread to arrive calls `last` before any goes on.
+    pub fn wait_then(&self, last: impl FnOnce()) {
         if self.threads == 1 {
-            return;
+            return last();
         }
         let openings = self.gate.openings();
         if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.threads {
             self.arrived.store(0, Ordering::Relaxed);
+            last();
             self.gate.open();
         } else {
             self.gate.pass(openings);
@@ -193,14 +199,17 @@ mod tests {
     /// Whether threads that look `spins` times before they sleep stay in step.
     fn check_steps(threads: u32, spins: u32) {
         let barrier = Barrier { threads, arrived: AtomicU32::new(0), gate: Gate::new(spins) };
-        let counter = AtomicU32::new(0);
+        let [counter, lasts] = [0, 0].map(AtomicU32::new);
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
                     for round in 1..=500 {
                         counter.fetch_add(1, Ordering::Relaxed);
-                        barrier.wait();
+                        barrier.wait_then(|| {
+                            lasts.fetch_add(1, Ordering::Relaxed);
+                        });
                         assert_eq!(counter.load(Ordering::Relaxed), round * threads);
+                        assert_eq!(lasts.load(Ordering::Relaxed), round);
                         barrier.wait();
                     }
                 });

@@ -307,6 +307,22 @@ fn planes_that_threads_share_agree() {
     }
 }
 
+/// More runs of segments than have units of work of their own.
+#[test]
+fn many_different_segments_agree_and_share_units() {
+    let inputs: Vec<u32> = (0..90).map(|number| 1 + number % 3).collect();
+    let channels = inputs.iter().sum();
+    let mut builder = Builder::new(Shape::map(9, 7, channels));
+    let partition = Partition::new(inputs.clone(), inputs);
+    let layer = builder.conv(builder.input(), window(3, 1, 1), partition, true);
+    let graph = builder.finish(&[layer]);
+    check(&graph, 1, 2);
+    let program = plan(&graph, Target::of(Isa::Avx2), PlanOptions::default()).unwrap();
+    let text = program.to_string();
+    let kinds = text.lines().filter(|line| line.trim_start().starts_with("units ")).count();
+    assert!((1..=40).contains(&kinds), "{kinds} kinds of units in\n{text}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
 

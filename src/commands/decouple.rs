@@ -77,6 +77,7 @@ impl<'a> From<&'a DecoupledLayer> for Row<'a> {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { spec, weights, map, output, json, .. } = arguments;
     cli::check_safetensors(output)?;
+    cli::check_output(output, &[&spec.spec, weights])?;
     let settings = settings(arguments);
     let other = arguments.of.as_ref().unwrap_or(&spec.spec);
     let [target, dense] = cli::load_both((&spec.spec, &spec.set), (other, &settings))?;

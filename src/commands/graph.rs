@@ -53,6 +53,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if format != Format::Onnx && weights.is_given() {
         return Err(Failure::input("only ONNX files have weights: a picture is the same for any"));
     }
+    if output != Path::new("-") {
+        let weights = weights.weights.as_deref();
+        let read: Vec<&Path> = [spec.spec.as_path()].into_iter().chain(weights).collect();
+        cli::check_output(output, &read)?;
+    }
     let loaded = cli::load_graph(spec)?;
     match format {
         Format::Svg => write(output, picture::svg(&loaded.graph).as_bytes()),

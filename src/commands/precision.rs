@@ -119,7 +119,7 @@ fn reference(graph: &Graph, weights: &Weights, inputs: &Inputs) -> Result<Cases,
 /// Runs all cases, then times runs of them.
 fn measure(model: &Model, precision: Precision, cases: &Cases) -> Result<Row, Failure> {
     let run = |input: &[f32]| {
-        let outputs = model.run(input).map_err(Failure::input)?;
+        let outputs = model.run(input).map_err(|error| network::failure(error, 1))?;
         Ok::<_, Failure>(outputs.into_iter().next().unwrap_or_default())
     };
     let (mut errors, mut agreeing) = (Vec::new(), 0);

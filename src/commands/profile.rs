@@ -15,6 +15,7 @@ use crate::cli::{self, Failure, cores};
 use crate::measure::peaks::{Peak, Peaks, unit};
 use crate::measure::steps::{self, Roofs, Run};
 use crate::measure::{MeasureArgs, Subject, timed, width};
+use crate::network;
 use crate::terminal::with_progress;
 use report::Report;
 
@@ -146,6 +147,8 @@ fn no_steps() -> Failure {
 }
 
 fn timed_run(model: &Model, input: &[f32]) -> Result<Run, Failure> {
-    let ((_, steps), whole) = timed(|| model.run_timed(input).map_err(Failure::input))?;
+    let ((_, steps), whole) = timed(|| {
+        model.run_timed(input).map_err(|error| network::failure(error, model.program().options.batch))
+    })?;
     Ok(Run { whole, steps })
 }

@@ -43,16 +43,17 @@ pub struct Arguments {
 /// Reads, and writes the page or the figures.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { results: path, output, figures } = arguments;
+    let page = match output {
+        Some(output) => Some(output.clone()),
+        None => figures.is_none().then(|| path.with_extension("html")),
+    };
+    page.as_deref().map_or(Ok(()), |page| cli::check_output(page, &[path]))?;
     let results = Store::new(path.clone()).read();
     let results = results.map_err(|reason| Failure::input(format!("{}: {reason}", path.display())))?;
     if let Some(folder) = figures {
         write_figures(&results, folder)?;
     }
-    match output {
-        Some(output) => write_page(&results, output),
-        None if figures.is_some() => Ok(()),
-        None => write_page(&results, &path.with_extension("html")),
-    }
+    page.map_or(Ok(()), |page| write_page(&results, &page))
 }
 
 fn write_page(results: &Results, output: &Path) -> Result<(), Failure> {

@@ -57,6 +57,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { job, engine, .. } = arguments;
     let mut loaded = cli::load_graph(&job.spec)?;
+    arguments.output.as_deref().map_or(Ok(()), |output| check_output(output, job))?;
     let inputs = job.inputs.inputs(&loaded.graph)?.ok_or_else(nothing_given)?;
     engine.tap(&mut loaded.graph)?;
     let output = network::first_output(&loaded.graph);
@@ -85,6 +86,19 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let written = arguments.output.as_deref();
     let presentation = Presentation { report, inputs: &inputs, shape, names, values, top, listed, written };
     if job.json { cli::print_json(&presentation.json()) } else { cli::print(&presentation.text()) }
+}
+
+/// Arrays are no text, so they go to files, none of which is read.
+fn check_output(output: &Path, job: &JobArgs) -> Result<(), Failure> {
+    if output == Path::new("-") {
+        return Err(Failure::input(
+            "--output: standard output has the results as text; name a file for the array",
+        ));
+    }
+    let inputs = job.inputs.images.iter().chain(&job.inputs.input).map(PathBuf::as_path);
+    let read =
+        [job.spec.spec.as_path()].into_iter().chain(inputs).chain(job.network.weights.weights.as_deref());
+    cli::check_output(output, &read.collect::<Vec<_>>())
 }
 
 fn nothing_given() -> Failure {

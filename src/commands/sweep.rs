@@ -128,7 +128,11 @@ fn check_outputs(arguments: &Arguments) -> Result<(), Failure> {
             "only one of --json, --csv, --per-kernel and --html can be `-`, standard output",
         ));
     }
-    outputs.into_iter().try_for_each(cli::check_folder)
+    let files: Vec<&Path> = outputs.into_iter().filter(|path| !is_stdout(path)).collect();
+    for (number, file) in files.iter().enumerate() {
+        cli::check_output(file, &[&files[..number], &[&arguments.plan.spec]].concat())?;
+    }
+    Ok(())
 }
 
 /// Writes the files that were asked for, and the table unless one of them is standard output.

@@ -309,7 +309,8 @@ fn visit(subject: &mut Subject, point: &mut Point, round: u32) -> Result<(), Fai
 
 /// Runs once and gives the time of each step.
 fn run(model: &Model, input: &[f32]) -> Result<Vec<Duration>, Failure> {
-    model.run_timed(input).map(|(_, steps)| steps).map_err(Failure::input)
+    let ran = model.run_timed(input).map(|(_, steps)| steps);
+    ran.map_err(|error| network::failure(error, model.program().options.batch))
 }
 
 /// To nanoseconds: clocks are no finer, and files no longer than they must be.

@@ -86,6 +86,42 @@ fn a_reader_that_goes_away_ends_the_command_quietly() {
 }
 
 #[test]
+fn a_verdict_does_not_depend_on_who_reads() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = std::process::Command::new(snapbox::cmd::cargo_bin!("xcc"));
+    command.args(["check", "specs/digits.xc", "tests/command/mistakes.xc"]).stdout(writer);
+    let output = command.stderr(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn no_output_takes_the_place_of_what_is_read_or_written_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (spec, array) = (path("a.xc"), path("x.npy"));
+    std::fs::copy("specs/digits.xc", &spec).unwrap();
+    output(&["run", "specs/digits.xc", "--output", &array, "--seed", "1", "examples/digits/0_006.png"]);
+    for (arguments, reason) in [
+        (&["graph", &spec, "--format", "svg", "-o", &spec][..], "is the name of another file here"),
+        (
+            &["run", &spec, "--seed", "1", "--input", &array, "--output", &array],
+            "is the name of another file here",
+        ),
+        (&["run", &spec, "--seed", "1", "--input", &array, "--output", "-"], "name a file for the array"),
+        (&["sweep", &spec, "--json", &array, "--csv", &array], "is the name of another file here"),
+        (&["sweep", &spec, "--csv", &path("")], "is a folder"),
+        (&["report", &array, "-o", &array], "is the name of another file here"),
+        (&["calibrate", "--output", &path("")], "is a folder"),
+    ] {
+        let ran = run(arguments);
+        assert_eq!(ran.status, 2, "{arguments:?}");
+        assert!(ran.stderr.contains(reason), "{arguments:?}: {}", ran.stderr);
+    }
+    assert_eq!(std::fs::read(&spec).unwrap(), std::fs::read("specs/digits.xc").unwrap());
+}
+
+#[test]
 fn every_subcommand_has_help() {
     let help = output(&["--help"]);
     let listed =

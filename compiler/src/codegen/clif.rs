@@ -246,11 +246,6 @@ impl Translator<'_> {
             BinaryOp::Div => self.builder.ins().fdiv(a, b),
             BinaryOp::Max => self.select(FloatCC::LessThan, b, a, [a, b]),
             BinaryOp::Min => self.select(FloatCC::LessThan, a, b, [a, b]),
-            BinaryOp::AddBits => {
-                let [a, b] = [a, b].map(|value| self.cast(BITS, value));
-                let sum = self.builder.ins().iadd(a, b);
-                self.cast(VECTOR, sum)
-            }
         }
     }
 

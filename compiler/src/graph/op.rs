@@ -198,11 +198,13 @@ impl Window {
     /// empty).
     pub fn valid_taps(&self, axis: usize, at: u32, size: u32) -> std::ops::Range<u32> {
         let start = i64::from(at) * i64::from(self.strides[axis]) - i64::from(self.pads_of(axis).0);
-        let step = i64::from(self.dilation[axis]);
-        let inside = |tap: &u32| (0..i64::from(size)).contains(&(start + i64::from(*tap) * step));
-        let first = (0..self.kernel[axis]).find(inside).unwrap_or(0);
-        let count = (first..self.kernel[axis]).take_while(inside).count() as u32;
-        first..first + count
+        // The first tap at or behind a place of the image, and at most one behind the last.
+        let tap_at = |place: i64| {
+            let taps = (place - start).max(0).unsigned_abs().div_ceil(u64::from(self.dilation[axis].max(1)));
+            taps.min(u64::from(self.kernel[axis])) as u32
+        };
+        let (first, end) = (tap_at(0), tap_at(i64::from(size)));
+        if first < end { first..end } else { 0..0 }
     }
 
     /// Whether every output pixel reads exactly the input pixel at the same place.
@@ -378,4 +380,26 @@ pub enum Post {
     Activation(Activation),
     /// Adds the next operand of the node, which has the shape of the result.
     Add,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn valid_taps_are_those_inside(
+            (kernel, stride, dilation, pad) in (1u32..12, 1u32..5, 1u32..5, 0u32..30),
+            (at, size) in (0u32..40, 1u32..40),
+        ) {
+            let pads = Pads { top: pad, ..Pads::default() };
+            let window =
+                Window { kernel: [kernel, 1], strides: [stride, 1], dilation: [dilation, 1], pads };
+            let place = |tap: u32| i64::from(at * stride + tap * dilation) - i64::from(pad);
+            let inside = (0..kernel).filter(|&tap| (0..i64::from(size)).contains(&place(tap)));
+            prop_assert_eq!(window.valid_taps(0, at, size).collect::<Vec<_>>(), inside.collect::<Vec<_>>());
+        }
+    }
 }

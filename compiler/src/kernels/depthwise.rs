@@ -140,9 +140,12 @@ impl DepthwiseTile {
     /// asks for the middle of its window. Vectors of neighbouring pixels are too far apart for processors to
     /// foresee.
     fn ask_for_next_row(&self, b: &mut Builder) {
-        let middle = self.kh as i32 * self.steps.row + self.kw as i32 / 2 * self.steps.tap;
-        for pixel in 0..self.clip.pixels() as i32 {
-            b.prefetch(CacheLevel::Second, b.parameter("in"), middle + pixel * self.steps.pixel);
+        let [row, tap, pixel] = [self.steps.row, self.steps.tap, self.steps.pixel].map(i64::from);
+        let middle = i64::from(self.kh) * row + i64::from(self.kw / 2) * tap;
+        let columns = (0..self.clip.pixels() as i64).map(|number| middle + number * pixel);
+        // Rows that are too far away for an instruction have been asked for by nobody, and are used only long after.
+        for column in columns.filter_map(|column| i32::try_from(column).ok()) {
+            b.prefetch(CacheLevel::Second, b.parameter("in"), column);
         }
     }
 

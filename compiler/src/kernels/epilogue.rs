@@ -75,8 +75,8 @@ fn sigmoid(b: &mut Builder, value: Slot, temporaries: &[Slot]) {
 /// is below r^7 / 5040, less than half a unit in the last place.
 const EXP_TERMS: [f32; 7] = [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
 
-/// 1.5 * 2^23: adding it rounds to an integer, which then stands in the low bits of the sum.
-const ROUNDER: f32 = 12_582_912.0;
+/// 1.5 * 2^23, and the bias of exponents: adding both rounds to an integer, which then stands, biased, in the low bits of the sum.
+const ROUNDER: f32 = 12_582_912.0 + 127.0;
 
 /// ln(2) as a part with few bits, whose products with small integers are exact, and the rest (Cody and Waite,
 /// 1980).
@@ -85,7 +85,7 @@ const LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 /// Replaces `value` by exp(value); needs three temporaries. Arguments are bounded to -86..=88, so the result
 /// is normal.
 ///
-/// exp(x) = 2^n * exp(r) with n = round(x / ln 2) and r = x - n * ln 2; 2^n is added to the exponent bits.
+/// exp(x) = 2^n * exp(r) with n = round(x / ln 2) and r = x - n * ln 2; 2^n is made of its exponent. NaN stays NaN.
 pub fn exp(b: &mut Builder, value: Slot, temporaries: &[Slot]) {
     let [power, reduced, constant, ..] = *temporaries else { return };
     clamp(b, BinaryOp::Max, -86.0, &[value], constant);
@@ -107,7 +107,7 @@ pub fn exp(b: &mut Builder, value: Slot, temporaries: &[Slot]) {
         (sum, next) = (next, sum);
     }
     b.shift_left(power, power, 23);
-    b.binary(BinaryOp::AddBits, value, sum, power);
+    b.binary(BinaryOp::Mul, value, sum, power);
 }
 
 /// How results are stored.
@@ -268,8 +268,10 @@ mod tests {
         assert_eq!(evaluate(Activation::Sigmoid, 1e30), 1.0);
         assert!(evaluate(Activation::Sigmoid, -1e30) < 1e-37);
         assert_eq!(evaluate(Activation::Elu, -1e30), -1.0);
-        for function in Activation::ALL {
-            assert!(evaluate(function, f32::NAN).is_nan(), "{function}");
+        for bits in [f32::NAN.to_bits(), 0x7f80_0001, 0x7fff_ffff, 0xffc0_0000, 0xffff_ffff] {
+            for function in Activation::ALL {
+                assert!(evaluate(function, f32::from_bits(bits)).is_nan(), "{function} of {bits:x}");
+            }
         }
     }
 }

@@ -107,6 +107,10 @@ impl PoolTile {
     }
 }
 
+/// The most pixels of a global mean whose values are all added one after the other. A sum of more would lose digits of each, so it
+/// is one of sums, of about as many pixels as there are sums.
+pub const SUMMED: u32 = 256;
+
 /// Pools neighbouring vectors of channels over all pixels of a map.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GlobalPoolTile {
@@ -114,7 +118,7 @@ pub struct GlobalPoolTile {
     pub kind: PoolKind,
     /// f32 values in a vector.
     pub lanes: u32,
-    /// Vectors of channels, each in a slot of its own.
+    /// Vectors of channels, each in a slot of its own; in two for a mean of more than [`SUMMED`] pixels.
     pub vectors: u32,
     /// Pixels.
     pub pixels: u32,
@@ -138,17 +142,20 @@ impl GlobalPoolTile {
         let mut b = Builder::new(self.lanes, &["in", "out", "add"], false);
         let accumulators = b.slots(self.vectors as usize);
         let temporaries = b.slots(temporaries(&self.post));
-        let (neutral, op) = reduction(self.kind);
-        for &accumulator in &accumulators {
-            b.constant(accumulator, neutral);
+        let block = self.pixels.isqrt();
+        let (blocks, rest) = (self.pixels / block, self.pixels % block);
+        if self.kind == PoolKind::Max || self.pixels <= SUMMED {
+            self.reduce(&mut b, &accumulators, temporaries[0], self.pixels);
+        } else {
+            self.reduce(&mut b, &accumulators, temporaries[0], rest);
+            let sums = b.slots(self.vectors as usize);
+            b.repeat(Times::Exactly(blocks), |b| {
+                self.reduce(b, &sums, temporaries[0], block);
+                for (&all, &sum) in accumulators.iter().zip(&sums) {
+                    b.binary(BinaryOp::Add, all, all, sum);
+                }
+            });
         }
-        b.repeat(Times::Exactly(self.pixels), |b| {
-            for (vector, &accumulator) in accumulators.iter().enumerate() {
-                b.load(temporaries[0], b.parameter("in"), vector as i32 * b.vector_bytes());
-                b.binary(op, accumulator, temporaries[0], accumulator);
-            }
-            b.advance(b.parameter("in"), self.step);
-        });
         if self.kind == PoolKind::Average {
             b.constant(temporaries[0], 1.0 / self.pixels as f32);
             for &sum in &accumulators {
@@ -159,5 +166,45 @@ impl GlobalPoolTile {
         let steps = TileSteps { pixel: 0, tap: 0, row: 0, out: bytes, add: bytes };
         finish_pixels(&mut b, (&self.post, Format::F32), &accumulators, &steps, &temporaries);
         b.finish(self.to_string())
+    }
+
+    /// The maximum or the sum of the next pixels; leaves `in` behind them.
+    fn reduce(&self, b: &mut Builder, results: &[Slot], temporary: Slot, pixels: u32) {
+        let (neutral, op) = reduction(self.kind);
+        results.iter().for_each(|&result| b.constant(result, neutral));
+        b.repeat(Times::Exactly(pixels), |b| {
+            for (vector, &result) in results.iter().enumerate() {
+                b.load(temporary, b.parameter("in"), vector as i32 * b.vector_bytes());
+                b.binary(op, result, temporary, result);
+            }
+            b.advance(b.parameter("in"), self.step);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vector::interpret::{Location, run};
+
+    /// Of 0.1, one after the other, a sum of as many as the last is wrong by a hundredth.
+    #[test]
+    fn means_of_many_pixels_are_exact_to_rounding() {
+        for pixels in [SUMMED - 1, SUMMED, SUMMED + 1, (1 << 20) + 3] {
+            let tile = GlobalPoolTile {
+                kind: PoolKind::Average,
+                lanes: 4,
+                vectors: 1,
+                pixels,
+                step: 0,
+                post: Vec::new(),
+            };
+            let kernel = tile.generate();
+            crate::vector::verify(&kernel, 16).unwrap();
+            let mut memory = vec![vec![0.1; 4], vec![0.0; 4]];
+            let pointers = [0, 1, 1].map(Location::start_of);
+            run(&kernel, &pointers, 0, true, &mut memory).unwrap();
+            assert!((memory[1][3] - 0.1).abs() < 2e-6, "{pixels}: {}", memory[1][3]);
+        }
     }
 }

@@ -13,6 +13,9 @@ use crate::graph::{
     Activation, Conv, Graph, LayerId, LinearPart, Node, NodeId, Op, Partition, Shape, Window, infer_shape,
 };
 
+/// How many times as large as their input and result together a map between merged layers may be.
+const GROWTH: u64 = 4;
+
 pub(super) fn run(graph: &mut Graph, report: &mut Report) {
     for id in graph.order().to_vec() {
         if graph.node(id).op == Op::Concat {
@@ -178,7 +181,22 @@ fn steps(graph: &Graph, run: &[Branch]) -> Result<Vec<Step>, String> {
         shape = infer_shape(&op, &[shape])?;
         Ok(Step { op, shape, layer: graph.node(id).layer })
     };
-    ops.into_iter().map(step).collect()
+    let steps: Vec<Step> = ops.into_iter().map(step).collect::<Result<_, String>>()?;
+    check_growth(graph.node(model.input).shape, &steps)?;
+    Ok(steps)
+}
+
+/// Refuses maps between the merged layers that are far larger than what goes in and comes out: branches by themselves have theirs one
+/// after the other, in the same memory.
+fn check_growth(input: Shape, steps: &[Step]) -> Result<(), String> {
+    let largest = steps.iter().map(|step| step.shape.elements()).max().unwrap_or(0);
+    let ends = input.elements().saturating_add(steps.last().map_or(0, |step| step.shape.elements()));
+    if largest <= ends.saturating_mul(GROWTH) {
+        return Ok(());
+    }
+    Err(format!(
+        "the map between them would have {largest} values, more than {GROWTH} times the {ends} that go in and come out"
+    ))
 }
 
 fn convs<'a>(

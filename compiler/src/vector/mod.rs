@@ -107,8 +107,6 @@ pub enum BinaryOp {
     Max,
     /// a where a < b, else b
     Min,
-    /// The sum of the bit patterns as 32-bit integers, modulo 2^32.
-    AddBits,
 }
 
 /// One instruction.

@@ -90,7 +90,6 @@ impl Display for InstText<'_> {
                 BinaryOp::Div => write!(f, "{dst} = {a} / {b}"),
                 BinaryOp::Max => write!(f, "{dst} = max {a}, {b}"),
                 BinaryOp::Min => write!(f, "{dst} = min {a}, {b}"),
-                BinaryOp::AddBits => write!(f, "{dst} = addbits {a}, {b}"),
             },
             Inst::Pattern { dst, ref lanes } => write!(f, "{dst} = lanes {lanes:?}"),
             Inst::Permute { dst, src, pattern } => write!(f, "{dst} = permute {src} by {pattern}"),

@@ -1,4 +1,4 @@
-//! Resizing of samples: columns first, then rows, in 32-bit floats, without rounding or clamping.
+//! Resizing of samples, along one axis and then the other, in 32-bit floats, without rounding or clamping.
 
 use std::ops::Range;
 
@@ -28,22 +28,39 @@ struct Taps {
 /// The new pixel `i` of `n` has its centre at `(i + 1/2) * old / n` on the scale of old pixels, whose centres
 /// are at `j + 1/2`. Old pixels weigh `1 - distance / radius`, normalised, where the radius is 1 for
 /// enlargements (bilinear interpolation) and `old / n` for reductions (so that every old pixel counts).
+///
+/// Columns come first, unless that made an image that is larger than the old and the new one.
 pub fn resize(samples: Samples, height: u32, width: u32) -> Samples {
-    if (samples.height, samples.width) == (height, width) {
-        return samples;
+    match () {
+        () if (samples.height, samples.width) == (height, width) => samples,
+        () if width > samples.width && height < samples.height => {
+            resize_columns(&resize_rows(&samples, height), width)
+        }
+        () => resize_rows(&resize_columns(&samples, width), height),
     }
-    let channels = samples.channels;
+}
+
+/// To so many columns.
+fn resize_columns(samples: &Samples, width: u32) -> Samples {
+    let Samples { height, channels, .. } = *samples;
     let taps = taps(samples.width, width);
-    let mut narrow = vec![0.0; samples.height as usize * width as usize * channels];
-    let old_rows = samples.values.par_chunks_exact((samples.width as usize * channels).max(1));
-    narrow.par_chunks_exact_mut((width as usize * channels).max(1)).zip(old_rows).for_each(|(new, old)| {
+    let [old_row, new_row] = [samples.width, width].map(|pixels| pixels as usize * channels);
+    let mut values = vec![0.0; height as usize * new_row];
+    let old_rows = samples.values.par_chunks_exact(old_row.max(1));
+    values.par_chunks_exact_mut(new_row.max(1)).zip(old_rows).for_each(|(new, old)| {
         resize_row(old, new, &taps, channels);
     });
+    Samples { height, width, channels, values }
+}
+
+/// To so many rows.
+fn resize_rows(samples: &Samples, height: u32) -> Samples {
+    let Samples { width, channels, .. } = *samples;
     let row = width as usize * channels;
     let mut values = vec![0.0; height as usize * row];
-    let taps = self::taps(samples.height, height);
+    let taps = taps(samples.height, height);
     values.par_chunks_exact_mut(row.max(1)).zip(&taps).for_each(|(new, taps)| {
-        let old = narrow[taps.range.start * row..taps.range.end * row].chunks_exact(row);
+        let old = samples.values[taps.range.start * row..taps.range.end * row].chunks_exact(row.max(1));
         for (old, &weight) in old.zip(&taps.weights) {
             new.iter_mut().zip(old).for_each(|(new, old)| *new += weight * old);
         }

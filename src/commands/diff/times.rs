@@ -67,7 +67,8 @@ impl Subject {
     }
 
     fn run(&self) -> Result<Run, Failure> {
-        let ((_, steps), whole) = timed(|| self.model.run_timed(&self.input).map_err(Failure::input))?;
+        let ((_, steps), whole) =
+            timed(|| self.model.run_timed(&self.input).map_err(|error| network::failure(error, 1)))?;
         Ok((milliseconds(whole), steps.into_iter().map(milliseconds).collect()))
     }
 

@@ -24,7 +24,6 @@ pub struct Forms {
     div: Code,
     max: Code,
     min: Code,
-    add_bits: Code,
 }
 
 impl Forms {
@@ -42,7 +41,6 @@ impl Forms {
             BinaryOp::Div => self.div,
             BinaryOp::Max => self.max,
             BinaryOp::Min => self.min,
-            BinaryOp::AddBits => self.add_bits,
         }
     }
 }
@@ -68,7 +66,6 @@ pub static YMM: Forms = Forms {
     div: Code::VEX_Vdivps_ymm_ymm_ymmm256,
     max: Code::VEX_Vmaxps_ymm_ymm_ymmm256,
     min: Code::VEX_Vminps_ymm_ymm_ymmm256,
-    add_bits: Code::VEX_Vpaddd_ymm_ymm_ymmm256,
 };
 
 /// Sixteen lanes, AVX-512.
@@ -92,5 +89,4 @@ pub static ZMM: Forms = Forms {
     div: Code::EVEX_Vdivps_zmm_k1z_zmm_zmmm512b32_er,
     max: Code::EVEX_Vmaxps_zmm_k1z_zmm_zmmm512b32_sae,
     min: Code::EVEX_Vminps_zmm_k1z_zmm_zmmm512b32_sae,
-    add_bits: Code::EVEX_Vpaddd_zmm_k1z_zmm_zmmm512b32,
 };

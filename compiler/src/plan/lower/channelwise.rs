@@ -93,7 +93,9 @@ impl Planner<'_> {
         let added = self.added(id);
         let add_image = added.map_or(0, |added| self.view(added).image);
         let target = self.program.target;
-        let groups = even_tiles(input.shape.c().div_ceil(target.lanes), 8);
+        let pixels = input.shape.pixels() as u32;
+        let most = if kind == PoolKind::Average && pixels > pool::SUMMED { 4 } else { 8 };
+        let groups = even_tiles(input.shape.c().div_ceil(target.lanes), most);
         let mut b = NestBuilder::new();
         b.divide(self.program.options.batch, |b, image| {
             let mut vectors = 0;
@@ -102,7 +104,7 @@ impl Planner<'_> {
                     kind,
                     lanes: target.lanes,
                     vectors: equal[0],
-                    pixels: input.shape.pixels() as u32,
+                    pixels,
                     step: input.pixel as i32,
                     post: self.post(id).to_vec(),
                 };

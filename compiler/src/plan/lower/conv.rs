@@ -184,7 +184,8 @@ impl Job<'_> {
         b.repeat(0..run.panels, |b, panel| self.panel(planner, b, run, (segments, panel), place));
     }
 
-    /// Blocks of rows as units of work: a unit for each panel of each block, or for each segment where there are several.
+    /// Blocks of rows as units of work: a unit for each panel of each block, or for each segment where there are several, or for all of
+    /// many runs.
     pub(super) fn units(
         &self,
         planner: &mut Planner<'_>,
@@ -192,12 +193,13 @@ impl Job<'_> {
         (widths, block_run): (Widths, &BlockRun),
         place: impl Fn(Index) -> Surfaces,
     ) {
-        for runs in self.runs_of_units(planner.program.target.lanes) {
-            b.units(block_run.blocks.clone(), parts(&runs), |b, [block, part]| {
+        for UnitRuns { runs, parts } in self.runs_of_units(planner.program.target.lanes) {
+            b.units(block_run.blocks.clone(), parts.unwrap_or(1), |b, [block, part]| {
                 let surfaces = place(block);
                 let place = (widths, block_run, &surfaces);
                 for run in &runs {
                     match run {
+                        run if parts.is_none() => self.run(planner, b, run, place),
                         Run::Winograd(_) => {}
                         Run::Packed(run) => self.packed_run(planner, b, run, place),
                         Run::Panels(run) if run.blocks == 1 => {
@@ -210,8 +212,30 @@ impl Job<'_> {
         }
     }
 
-    /// Runs that are cut into units together: all panels of equal segments.
-    fn runs_of_units(&self, lanes: u32) -> Vec<Vec<Run>> {
+    /// Runs that are cut into units together: all panels of equal segments; or, where these are many, as many neighbours as make
+    /// [`MOST_GROUPS`] groups of about equal work.
+    fn runs_of_units(&self, lanes: u32) -> Vec<UnitRuns> {
+        let groups = self.equal_runs(lanes);
+        if groups.len() <= MOST_GROUPS {
+            return groups.into_iter().map(|runs| UnitRuns { parts: Some(parts(&runs)), runs }).collect();
+        }
+        let all = groups.iter().flatten().map(Run::multiply_adds).sum::<u64>().max(1);
+        let mut found: Vec<UnitRuns> = Vec::new();
+        let (mut done, mut last) = (0, None);
+        for runs in groups {
+            let group = u128::from(done) * MOST_GROUPS as u128 / u128::from(all);
+            done += runs.iter().map(Run::multiply_adds).sum::<u64>();
+            match found.last_mut().filter(|_| last == Some(group)) {
+                Some(before) => before.runs.extend(runs),
+                None => found.push(UnitRuns { runs, parts: None }),
+            }
+            last = Some(group);
+        }
+        found
+    }
+
+    /// Runs by the segments that they are of.
+    fn equal_runs(&self, lanes: u32) -> Vec<Vec<Run>> {
         let mut found: Vec<Vec<Run>> = Vec::new();
         for run in self.all_runs(lanes) {
             match found.last_mut() {
@@ -227,8 +251,18 @@ impl Job<'_> {
 
     /// The units that [`Job::units`] makes of each block.
     pub(super) fn units_of_block(&self, lanes: u32) -> u32 {
-        self.runs_of_units(lanes).iter().map(|runs| parts(runs)).sum()
+        self.runs_of_units(lanes).iter().map(|group| group.parts.unwrap_or(1)).sum()
     }
+}
+
+/// The most groups of runs that have units of their own: threads look for theirs among all of a step.
+const MOST_GROUPS: usize = 32;
+
+/// Runs that units are made of.
+struct UnitRuns {
+    runs: Vec<Run>,
+    /// Units of a block of rows, for runs of the same segments; of other runs a unit does all.
+    parts: Option<u32>,
 }
 
 /// The units that a block of rows is cut into for runs of the same segments.

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use choose::Question;
 
 use super::chains::{self, Chains};
-use super::forms::Candidate;
+use super::forms::{Candidate, equal_segments};
 use super::nest::{Argument, KernelId, NestBuilder, Operand};
 use super::pack::Pack;
 use super::values::{Values, View, lay_out};
@@ -36,8 +36,9 @@ use crate::target::Target;
 /// More pixels than any tile has.
 const LARGEST_TILE: u64 = 32;
 
-/// Most tiles of one window that differ in what of them lies inside the image; each is called for itself.
-const CLASS_LIMIT: u64 = 1 << 14;
+/// Most tiles of a convolution that differ in what of them lies inside the image or in the sizes of their segments; each is called for
+/// itself.
+const CLASS_LIMIT: u64 = 1 << 16;
 
 /// Most taps in a row of a window; each is code of its own.
 const TAP_LIMIT: u64 = 128;
@@ -196,8 +197,13 @@ impl<'a> Planner<'a> {
         self.limit(node, "the distance of taps", tap, STEP_LIMIT)?;
         self.limit(node, "the distance of windows", step, STEP_LIMIT)?;
         self.limit(node, "a tile's row of windows", LARGEST_TILE * step + kw * tap, i32::MAX as u64)?;
-        let (rows, columns) = (2 * kh, 2 * kw);
-        let classes = rows.min(u64::from(node.shape.h())) * columns.min(u64::from(node.shape.w()));
+        let (rows, columns) = (2 * kh - 1, 2 * kw - 1);
+        let runs = match &node.op {
+            Op::Conv(conv) => equal_segments(&conv.partition).len(),
+            Op::Separable(parts) => equal_segments(&parts.spatial.partition).len(),
+            _ => 1,
+        } as u64;
+        let classes = rows.min(u64::from(node.shape.h())) * columns.min(u64::from(node.shape.w())) * runs;
         self.limit(node, "the number of different tiles", classes, CLASS_LIMIT)?;
         self.limit(node, "the number of taps in a row", kw, TAP_LIMIT)
     }

@@ -15,6 +15,16 @@ pub(super) enum Run {
 }
 
 impl Run {
+    /// Multiply-adds of vectors for a tap of a pixel; those of planes are not counted.
+    pub fn multiply_adds(&self) -> u64 {
+        let vectors = match self {
+            Run::Packed(run) => run.count.div_ceil(run.packed) * run.channels.0,
+            Run::Panels(run) => run.blocks * run.panels * run.vectors * run.ic,
+            Run::Winograd(_) => 0,
+        };
+        u64::from(vectors)
+    }
+
     /// Whether both are panels of the same segments, of which there are several.
     pub fn has_segments_of(&self, other: &Run) -> bool {
         match (self, other) {
