@@ -27,19 +27,19 @@ Examples:
   xcc bench specs/xception.xc --threads 1
   xcc bench specs/xception.xc --set segments=28 --json
 
-JSON: an object on one line with `model`, `parameters` (of the spec), `backend`,
-`batch`, `threads`, `weights` (a file or null), `seed` (of random weights or null),
-`target`, `precision`, `processor`, `features`, then times until the network has run once:
-`parse_ms` (spec to graph), `load_ms` (weights), `compile_ms` (passes, plan, code),
-`pack_ms` (weights read or drawn; or null), `first_run_ms` and `start_ms` (their
-sum); then `warmup` (runs before those that
-count), `times_ms` (every run that counts, in order), `median_ms`, `p5_ms`, `p95_ms`,
-`min_ms`, `macs` (multiply-adds of one image), `saved_macs` (those of them that
-Winograd's method does without), `gflops` (2 x macs x batch / median),
-`peak_gflops` (of the precision: median of one core, times threads),
-`peak_samples_gflops` (one core; that of tiles while all threads work; every
-measurement, in order: before, between and after the runs), `peak_share` (gflops of
-macs that are not saved / peak_gflops) and
+JSON: an object on one line with `model`, `parameters` (of the spec), `backend`, \
+`batch`, `threads`, `weights` (a file or null), `seed` (of random weights or null), \
+`target`, `precision`, `processor`, `features`, then times until the network has run once: \
+`parse_ms` (spec to graph), `load_ms` (weights), `compile_ms` (passes, plan, code), \
+`pack_ms` (weights read or drawn; or null), `first_run_ms` and `start_ms` (their \
+sum); then `warmup` (runs before those that \
+count), `times_ms` (every run that counts, in order), `median_ms`, `p5_ms`, `p95_ms`, \
+`min_ms`, `macs` (multiply-adds of one image), `saved_macs` (those of them that \
+Winograd's method does without), `gflops` (2 x macs x batch / median), \
+`peak_gflops` (of the precision: median of one core, times threads), \
+`peak_samples_gflops` (one core; that of tiles while all threads work; every \
+measurement, in order: before, between and after the runs), `peak_share` (gflops of \
+macs that are not saved / peak_gflops) and \
 `peak_rss_mb` (most memory of the process in 10^6 bytes, or null).")]
 pub struct Arguments {
     #[command(flatten)]

@@ -23,7 +23,7 @@ Examples:
   xcc calibrate
   xcc calibrate --output times.json && xcc bench specs/xception.xc --constants times.json
 
-JSON, as in the file: an object with `processor`, `date`, `command` and `targets`, an object with `times` (picoseconds),
+JSON, as in the file: an object with `processor`, `date`, `command` and `targets`, an object with `times` (picoseconds), \
 `mean_error` and `worst_error` (relative) and `samples` (`name`, `counts` of instructions, `ms`) for each target.")]
 pub struct Arguments {
     /// Measure only this instruction set [default: all that the machine has]

@@ -25,7 +25,7 @@ Examples:
   xcc decouple specs/vgg_separable.xc --weights dense.safetensors --set segments=8 -o cut.safetensors
   xcc decouple mine.xc --weights vgg16.h5 --of specs/vgg16.xc -o mine.safetensors
 
-JSON: an object with `output`, `copied` (tensors taken as they were) and `layers`, each with `name`, `from` and `to`
+JSON: an object with `output`, `copied` (tensors taken as they were) and `layers`, each with `name`, `from` and `to` \
 (segments, as in `28x26->26`: 28 of 26 inputs and outputs) and `error`.")]
 pub struct Arguments {
     #[command(flatten)]

@@ -26,10 +26,10 @@ Examples:
   xcc diff specs/xception.xc --set segments=1 --against segments=728 --time --threads 1
   xcc diff specs/resnet50.xc specs/resnet152.xc
 
-JSON: an object with `first` and `second` (objects with `model`, `settings`, `totals` as in `xcc summary --json`, and
-`ms`, the median time of a run or null) and `layers`. A layer has `name`, `first` and `second`: null where the network
-has no such layer, else an object with `class`, `title`, `form` (regular, segmented, depthwise, pointwise, dense, pool or
-other), `segments` (sizes of their inputs, or null), `output_shape`, `parameters`, `spatial_macs`, `pointwise_macs`,
+JSON: an object with `first` and `second` (objects with `model`, `settings`, `totals` as in `xcc summary --json`, and \
+`ms`, the median time of a run or null) and `layers`. A layer has `name`, `first` and `second`: null where the network \
+has no such layer, else an object with `class`, `title`, `form` (regular, segmented, depthwise, pointwise, dense, pool or \
+other), `segments` (sizes of their inputs, or null), `output_shape`, `parameters`, `spatial_macs`, `pointwise_macs`, \
 `activation_bytes`, `ms` (or null) and `with` (other layers that the steps of this time compute).")]
 pub struct Arguments {
     /// The first spec; `-` is standard input

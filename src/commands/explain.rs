@@ -47,10 +47,10 @@ Examples:
   xcc explain specs/xception.xc
   xcc explain specs/xception.xc --all | grep refused
 
-JSON: an object with `model`, `applied` and `refused` (counts), `rows`, `target`, `precision`, `choices`, `matrices` and `chains`. A row has `pass`,
-`node`, `layer`, `line`, `span` (first byte and end in the spec), `outcome` (`applied` or `refused`) and
-`what` or `reason`. A choice has `node`, `layer`, `line`, `segments`, `ic` and `oc` (channels of each), `forms`
-(each with `form` and `ms`) and `chosen` (the index of one). A matrix has `node`, `layer`, `line` and `part`. A chain has `node`, `layers`, `line`, `saved_macs`,
+JSON: an object with `model`, `applied` and `refused` (counts), `rows`, `target`, `precision`, `choices`, `matrices` and `chains`. A row has `pass`, \
+`node`, `layer`, `line`, `span` (first byte and end in the spec), `outcome` (`applied` or `refused`) and \
+`what` or `reason`. A choice has `node`, `layer`, `line`, `segments`, `ic` and `oc` (channels of each), `forms` \
+(each with `form` and `ms`) and `chosen` (the index of one). A matrix has `node`, `layer`, `line` and `part`. A chain has `node`, `layers`, `line`, `saved_macs`, \
 `cost_macs` and `band_rows` (null where it does not pay), and `band_bytes` where a single row would need too many.")]
 pub struct Arguments {
     #[command(flatten)]

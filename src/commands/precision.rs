@@ -34,7 +34,7 @@ Examples:
   xcc precision specs/digits.xc examples/digits/*.png
   xcc precision specs/xception.xc --set size=96 --seed 1 --count 16
 
-JSON: an object on one line with `model`, `inputs` (their number), `threads`, `weights` (a file or null), `seed` (of random weights or
+JSON: an object on one line with `model`, `inputs` (their number), `threads`, `weights` (a file or null), `seed` (of random weights or \
 null) and `precisions`: objects with `precision`, `worst_error`, `mean_error`, `agreeing` (inputs) and `ms`.")]
 pub struct Arguments {
     #[command(flatten)]

@@ -31,11 +31,11 @@ Examples:
   xcc run specs/digits.xc examples/digits/*.png
   xcc run specs/xception.xc --weights xception.h5 --input x.npy --output y.npy
 
-JSON: an object on one line with `model`, `layer` (whose value it is), `backend`,
-`batch`, `threads`, `weights` (a file or null), `seed` (of random weights or null),
-`output_shape` (inputs first), `output` (the file written or null) and `results`. A
-result has `input` (an image's file, or the input's number from 0 as text) and, for
-vectors, `top`: objects with `class`, `label` (or null) and `value`, the largest value
+JSON: an object on one line with `model`, `layer` (whose value it is), `backend`, \
+`batch`, `threads`, `weights` (a file or null), `seed` (of random weights or null), \
+`output_shape` (inputs first), `output` (the file written or null) and `results`. A \
+result has `input` (an image's file, or the input's number from 0 as text) and, for \
+vectors, `top`: objects with `class`, `label` (or null) and `value`, the largest value \
 first; for maps, `min`, `max` and `mean`. Numbers that are not finite are null.")]
 pub struct Arguments {
     #[command(flatten)]

@@ -24,10 +24,10 @@ Examples:
   xcc summary specs/xception.xc --set segments=28
   xcc summary specs/xception.xc --json
 
-JSON: an object with `model`, `input_shape`, `flows` and `totals`. A flow has `name`, `layers` and
-`totals`; a layer has `name`, `class`, `output_shape`, `parameters`, `trainable_parameters`,
-`spatial_macs`, `pointwise_macs`, `activation_bytes` and `connected_to`; totals have `parameters`,
-`trainable_parameters`, `non_trainable_parameters`, `weight_bytes`, `spatial_macs`, `pointwise_macs`,
+JSON: an object with `model`, `input_shape`, `flows` and `totals`. A flow has `name`, `layers` and \
+`totals`; a layer has `name`, `class`, `output_shape`, `parameters`, `trainable_parameters`, \
+`spatial_macs`, `pointwise_macs`, `activation_bytes` and `connected_to`; totals have `parameters`, \
+`trainable_parameters`, `non_trainable_parameters`, `weight_bytes`, `spatial_macs`, `pointwise_macs`, \
 `macs` (both) and `activation_bytes`.")]
 pub struct Arguments {
     #[command(flatten)]

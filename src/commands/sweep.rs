@@ -29,13 +29,13 @@ Examples:
   xcc sweep specs/sweeps/xception_spectrum.yaml --csv spectrum.csv --html spectrum.html
   xcc sweep specs/mini_xception.xc --over segments=powers --threads 1,2 --json - | jq .points
 
-Values of `--over`: texts as `--set` takes them, ranges `1..8`, `divisors` (the numbers that divide the channels of most
-layers that the parameter cuts in segments, and `full`), `powers` (of two, likewise), and both of a number: `divisors(96)`.
-`--combine` makes points of several parameters: `product` (all with all), `zip` (first with first), `each` (one
+Values of `--over`: texts as `--set` takes them, ranges `1..8`, `divisors` (the numbers that divide the channels of most \
+layers that the parameter cuts in segments, and `full`), `powers` (of two, likewise), and both of a number: `divisors(96)`. \
+`--combine` makes points of several parameters: `product` (all with all), `zip` (first with first), `each` (one \
 at a time, others at their defaults).
 
-Columns: `spatial` is the share of MACs in windows of several taps or segments, `MB` 10^6 bytes of packed weights and values,
-`ms` the median of a run, `p95` what 95 % of runs stay below, `of bound` the least time divided by the median. Narrow
+Columns: `spatial` is the share of MACs in windows of several taps or segments, `MB` 10^6 bytes of packed weights and values, \
+`ms` the median of a run, `p95` what 95 % of runs stay below, `of bound` the least time divided by the median. Narrow \
 terminals show fewer columns; `kernels` are kinds that not all points call. docs/sweep.md describes the JSON.")]
 pub struct Arguments {
     #[command(flatten)]

@@ -22,9 +22,11 @@ const SHOWN: usize = 10;
 
 /// Compare compiled code with the reference evaluator, value by value
 ///
-/// The reference runs the network as it is written, the machine code what passes made of it. An error is that
+/// The reference runs the network as it is written, the machine code what passes made of it: once with all values kept, and once as
+/// `run` does, of which the outputs are compared. An error is that
 /// of the worst element of a value, relative to the value's largest element; up to 1e-4 counts as rounding (up to
-/// 2e-2 with `--precision bf16`, 5e-5 with `--precision split`). NaN and infinities agree with their like only.
+/// 2e-2 with `--precision bf16`, 5e-5 with `--precision split`). In bf16, a value that is far smaller than what it is the sum of
+/// may exceed that. NaN and infinities agree with their like only.
 /// Without inputs, one run of random ones is compared.
 #[derive(Args)]
 #[command(after_help = "\
@@ -34,11 +36,11 @@ Examples:
 
 Exit status: 0 when all values agree, 1 when one does not.
 
-JSON: an object on one line with `model`, `reference`, `batch`, `threads`, `precision`,
-`weights` (a file or null), `seed` (of random weights or null), `tolerance`, `passed`,
-`worst_error`, `not_finite` and `values`, in the order of computation. A value has `value`
-(its name in `emit`), `layer`, `shape`, `error`, `image`, `row`, `column`, `channel`,
-`expected`, `found` and `not_finite` (elements that are NaN or infinite). Numbers that are
+JSON: an object on one line with `model`, `reference`, `batch`, `threads`, `precision`, \
+`weights` (a file or null), `seed` (of random weights or null), `tolerance`, `passed`, \
+`worst_error`, `not_finite` and `values`, in the order of computation. A value has `value` \
+(its name in `emit`), `layer`, `shape`, `error`, `image`, `row`, `column`, `channel`, \
+`expected`, `found` and `not_finite` (elements that are NaN or infinite). Numbers that are \
 not finite are null.")]
 pub struct Arguments {
     #[command(flatten)]
@@ -158,8 +160,8 @@ fn compare(
     let options = PlanOptions {
         batch: report.batch,
         threads: report.threads,
-        keep_all: true,
         precision: report.precision,
+        ..PlanOptions::default()
     };
     let compared = with_progress("comparing with the reference", || match report.reference {
         Reference::F64 => verify::<f64>(&loaded.graph, weights, target, options, input),

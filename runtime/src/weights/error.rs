@@ -65,8 +65,8 @@ pub enum Mismatch {
     },
     /// The file has a tensor that the network lacks.
     #[error(
-        "surplus: {stored}{} ({shape}){}",
-        hint_of_map(.translated), hint("the network has ", .nearest)
+        "surplus: {}{} ({shape}){}",
+        stored.escape_debug(), hint_of_map(.translated), hint("the network has ", .nearest)
     )]
     Surplus {
         /// The file's name for it.

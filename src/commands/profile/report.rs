@@ -20,8 +20,8 @@ const BAR: usize = 24;
 const LEGEND: &str = "\
 GFLOP/s: all products count, of peak: those that are computed. bound: the longer
 of operations / peak and bytes / bandwidth; overhead where the step takes more
-than twice as long. reached: that time / ms. kernels: the one that does most,
-and how many others
+than twice as long. reached: that time / ms, more than all of it where data were
+in a nearer cache. kernels: the one that does most, and how many others
 ";
 
 /// All figures; the command's help describes them.
