@@ -10,8 +10,9 @@ use rayon::prelude::*;
 use xcc_compiler::codegen::jit::{NativeProgram, Symbol};
 use xcc_compiler::codegen::{CodegenError, Context, Taken};
 use xcc_compiler::graph::{Graph, NodeId, Shape, WeightSource};
+use xcc_compiler::plan::forms::Candidate;
 use xcc_compiler::plan::pack::Pack;
-use xcc_compiler::plan::{PlanError, PlanOptions, Program, View, plan};
+use xcc_compiler::plan::{PlanError, PlanOptions, Program, View, plan, plan_with};
 use xcc_compiler::target::Target;
 
 use crate::machine::{NoTiles, permit_tiles};
@@ -142,8 +143,22 @@ impl Model {
         Self::of_program(plan(graph, target, options)?, weights)
     }
 
-    /// Compiles a program and packs the weights of the graph that it was planned for.
-    pub fn of_program(program: Program, weights: &(dyn WeightSource + Sync)) -> Result<Self, ModelError> {
+    /// The same, with forms of segments that `choose` picks, as for [`plan_with`].
+    pub fn compile_choosing(
+        graph: &Graph,
+        weights: &(dyn WeightSource + Sync),
+        (target, options): (Target, PlanOptions),
+        choose: &dyn Fn(&[Candidate]) -> usize,
+    ) -> Result<Self, ModelError> {
+        Self::of_program(plan_with(graph, target, options, choose)?, weights)
+    }
+
+    /// Compiles a program and packs the weights of the graph that it was planned for. Its sizes are trusted: it must be as it was
+    /// planned.
+    pub(crate) fn of_program(
+        program: Program,
+        weights: &(dyn WeightSource + Sync),
+    ) -> Result<Self, ModelError> {
         if program.uses_tiles() {
             permit_tiles()?;
         }

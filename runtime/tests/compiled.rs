@@ -13,7 +13,7 @@ use xcc_compiler::graph::{
 };
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::forms::Candidate;
-use xcc_compiler::plan::{Part, PlanOptions, Precision, Program, interpret, plan, plan_with};
+use xcc_compiler::plan::{Part, PlanOptions, Precision, Program, interpret, plan};
 use xcc_compiler::target::{Isa, Target};
 use xcc_runtime::Model;
 use xcc_runtime::reference::{Values, evaluate};
@@ -123,8 +123,7 @@ impl Case {
             LAST_FORM => candidates.len() - 1,
             _ => forms as usize % candidates.len(),
         };
-        let program = plan_with(&self.graph, target, options, &choose).unwrap();
-        Model::of_program(program, &self.weights).unwrap()
+        Model::compile_choosing(&self.graph, &self.weights, (target, options), &choose).unwrap()
     }
 
     /// Every value of a compiled run, compared with an interpreted one bit for bit.
