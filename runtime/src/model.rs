@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -78,9 +78,10 @@ struct Slot {
     waiters: Arc<[Waiter]>,
 }
 
-/// What the threads of a crew meet at between steps, and when they did.
+/// What the threads of a crew meet at between steps, and, if that is asked for, when they did.
 struct Waiter {
     barrier: Barrier,
+    is_timed: AtomicBool,
     /// When the portion began and when each step ended, in nanoseconds since `epoch`.
     times: Vec<AtomicU64>,
     /// Nanoseconds that each step took in all portions of the run.
@@ -88,12 +89,11 @@ struct Waiter {
     epoch: Instant,
 }
 
-/// Called by generated code at the end of each step. The last thread to arrive says when the step ended: any other may only find out
-/// when the next steps are done.
+/// Called by generated code at the end of each step.
 extern "C" fn wait(waiter: *const c_void, _thread: u64, step: u64) {
     // SAFETY: the context of every run points at the waiter of its slot, which lives as long as the run.
     let waiter = unsafe { &*waiter.cast::<Waiter>() };
-    waiter.barrier.wait_then(|| waiter.stamp(step as usize + 1));
+    waiter.end_step(step as usize);
 }
 
 impl Waiter {
@@ -101,31 +101,54 @@ impl Waiter {
         let zeros = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
         Self {
             barrier: Barrier::new(threads),
+            is_timed: AtomicBool::new(false),
             times: zeros(steps + 1),
             sums: zeros(steps),
             epoch: Instant::now(),
         }
     }
 
-    fn stamp(&self, at: usize) {
-        self.times[at].store(self.now(), Ordering::Relaxed);
+    /// Prepares for a run whose steps are timed or not.
+    fn begin_run(&self, is_timed: bool) {
+        self.is_timed.store(is_timed, Ordering::Relaxed);
+        self.sums.iter().for_each(|sum| sum.store(0, Ordering::Relaxed));
+        self.times[0].store(u64::MAX, Ordering::Relaxed);
     }
 
-    /// Lets the first thread that comes say when the portion began.
-    fn stamp_first(&self) {
-        self.times[0].fetch_min(self.now(), Ordering::Relaxed);
+    fn is_timed(&self) -> bool {
+        self.is_timed.load(Ordering::Relaxed)
+    }
+
+    /// Lets the first thread that comes say when the portion begins.
+    fn begin_portion(&self) {
+        if self.is_timed() {
+            self.times[0].fetch_min(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// Returns when all threads have ended the step. The last of them to come says when that was: any other may only find out when the
+    /// next steps are done.
+    fn end_step(&self, step: usize) {
+        match self.is_timed() {
+            true => self.barrier.wait_then(|| self.times[step + 1].store(self.now(), Ordering::Relaxed)),
+            false => self.barrier.wait(),
+        }
     }
 
     fn now(&self) -> u64 {
         self.epoch.elapsed().as_nanos() as u64
     }
 
-    /// Adds the times of a portion's steps to those of the run.
-    fn add_portion(&self) {
+    /// Adds the times of a portion's steps to those of the run, and prepares for another one.
+    fn end_portion(&self) {
+        if !self.is_timed() {
+            return;
+        }
         for (sum, pair) in self.sums.iter().zip(self.times.windows(2)) {
             let [began, ended] = [0, 1].map(|at: usize| pair[at].load(Ordering::Relaxed));
             sum.fetch_add(ended - began, Ordering::Relaxed);
         }
+        self.times[0].store(u64::MAX, Ordering::Relaxed);
     }
 }
 
@@ -186,14 +209,14 @@ impl Model {
 
     /// Runs the network on a batch of inputs, each in compact NHWC order, and returns the outputs likewise.
     pub fn run(&self, input: &[f32]) -> Result<Vec<Vec<f32>>, ModelError> {
-        self.with_slot(input, |_, outputs| outputs)
+        self.with_slot((input, false), |_, outputs| outputs)
     }
 
     /// Runs the network as [`Model::run`] does and returns the outputs and how long each step took. The steps'
     /// sum is less than the whole run by the copying of input and output and the waking of threads. Where threads run
     /// portions of the batch, a step's time is the sum over these divided by the threads.
     pub fn run_timed(&self, input: &[f32]) -> Result<(Vec<Vec<f32>>, Vec<Duration>), ModelError> {
-        self.with_slot(input, |slot, outputs| (outputs, slot.durations()))
+        self.with_slot((input, true), |slot, outputs| (outputs, slot.durations()))
     }
 
     /// Runs the network and gives `visit` each value that the plan keeps to the end, in compact NHWC order.
@@ -206,7 +229,7 @@ impl Model {
         mut visit: impl FnMut(NodeId, Vec<f32>),
     ) -> Result<(), ModelError> {
         let program = self.program();
-        self.with_slot(input, |slot, _| {
+        self.with_slot((input, false), |slot, _| {
             for &node in nodes {
                 if let Some(view) = program.values.get(&node) {
                     let mut value = vec![0.0; program.images() as usize * view.shape.elements() as usize];
@@ -219,7 +242,7 @@ impl Model {
 
     fn with_slot<T>(
         &self,
-        input: &[f32],
+        (input, is_timed): (&[f32], bool),
         use_slot: impl FnOnce(&Slot, Vec<Vec<f32>>) -> T,
     ) -> Result<T, ModelError> {
         self.check_input(input)?;
@@ -229,6 +252,7 @@ impl Model {
             None => self.new_slot()?,
         };
         let mut outputs = self.new_outputs()?;
+        slot.waiters.iter().for_each(|waiter| waiter.begin_run(is_timed));
         self.run_slot(&mut slot, input, &mut outputs);
         let result = use_slot(&slot, outputs);
         lock(&self.idle).push(slot);
@@ -275,10 +299,6 @@ impl Model {
 
     fn run_slot(&self, slot: &mut Slot, input: &[f32], outputs: &mut [Vec<f32>]) {
         slot.taken.iter().for_each(|taken| taken.0.store(0, Ordering::Relaxed));
-        for waiter in slot.waiters.iter() {
-            waiter.times[0].store(u64::MAX, Ordering::Relaxed);
-            waiter.sums.iter().for_each(|sum| sum.store(0, Ordering::Relaxed));
-        }
         let program = self.program();
         let together = program.portions == 1;
         if together {
@@ -342,12 +362,12 @@ impl SharedRun {
     /// The work of `thread` where all threads run the batch together.
     fn together(&self, thread: u32) {
         let waiter = &self.waiters[0];
-        waiter.stamp_first();
+        waiter.begin_portion();
         let threads = self.compiled.program.options.threads;
         // SAFETY: all threads of the team call this with numbers of their own, and the barrier has as many threads.
         unsafe { self.run(0, waiter, &self.taken, (thread, threads)) };
         if thread == 0 {
-            waiter.add_portion();
+            waiter.end_portion();
         }
     }
 
@@ -365,10 +385,10 @@ impl SharedRun {
             taken.iter().for_each(|taken| taken.0.store(0, Ordering::Relaxed));
             // SAFETY: the crew is this thread, and nobody else begins this portion.
             unsafe { self.write_portion(thread, portion) };
-            waiter.stamp(0);
+            waiter.begin_portion();
             // SAFETY: the waiter and the counts are this thread's own.
             unsafe { self.run(thread, waiter, taken, (0, 1)) };
-            waiter.add_portion();
+            waiter.end_portion();
             // SAFETY: as before.
             unsafe { self.read_portion(thread, portion) };
         }
