@@ -143,7 +143,7 @@ impl DepthwiseTile {
         let [row, tap, pixel] = [self.steps.row, self.steps.tap, self.steps.pixel].map(i64::from);
         let middle = i64::from(self.kh) * row + i64::from(self.kw / 2) * tap;
         let columns = (0..self.clip.pixels() as i64).map(|number| middle + number * pixel);
-        // Rows that are too far away for an instruction have been asked for by nobody, and are used only long after.
+        // Rows that are farther away than an instruction reaches are not asked for.
         for column in columns.filter_map(|column| i32::try_from(column).ok()) {
             b.prefetch(CacheLevel::Second, b.parameter("in"), column);
         }
