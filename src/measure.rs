@@ -1,6 +1,7 @@
 //! Measuring a network: what `bench`, `profile` and `sweep` share.
 
 pub mod peaks;
+pub mod reading;
 pub mod samples;
 pub mod settings;
 pub mod steps;

@@ -2,25 +2,19 @@
 
 mod report;
 
-use std::time::Duration;
-
 use clap::{Args, ValueEnum};
 use xcc_compiler::plan::Precision;
-use xcc_compiler::target::Target;
 use xcc_runtime::Model;
-use xcc_runtime::bandwidth::{self, BUFFER_BYTES, MOST_BYTES};
 use xcc_runtime::peak::Unit;
 
-use crate::cli::{self, Failure, cores};
+use crate::cli::{self, Failure};
 use crate::measure::peaks::{Peak, Peaks, unit};
+use crate::measure::reading::Reading;
 use crate::measure::steps::{self, Roofs, Run};
 use crate::measure::{MeasureArgs, Subject, timed, width};
 use crate::network;
 use crate::terminal::with_progress;
 use report::Report;
-
-/// How long each measurement of the bandwidth takes.
-const BANDWIDTH_TIME: Duration = Duration::from_millis(100);
 
 /// Show where the time of a run goes, step by step
 ///
@@ -81,16 +75,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { measure, sort } = arguments;
     let Subject { settings, graph, engine, input, target, .. } = Subject::new(measure)?;
     let model = engine.model().ok_or_else(no_steps)?;
-    let reading =
-        Reading { target, threads: settings.threads, weight_bytes: weight_bytes(model, settings.threads) };
-    let before = reading.measure()?;
+    let reading = Reading::of(model, target, settings.threads);
+    let before = bandwidths(&reading)?;
     let precision = measure.job.network.precision;
     let unit = unit(precision, target, Some(model));
     let mut peaks = Peaks::begin(target, peaks_of(precision, unit, settings.threads))?;
     let run = || timed_run(model, &input);
     let taken = with_progress("measuring", || measure.plan().take(run, || peaks.between()))?;
     let peaks = peaks.end()?;
-    let after = reading.measure()?;
+    let after = bandwidths(&reading)?;
     let roofs = roofs(&peaks, std::array::from_fn(|kind| before[kind].max(after[kind])));
     settings.origin.tell();
     let mut steps = steps::steps(model.program(), &graph, &taken.runs, &roofs);
@@ -116,30 +109,10 @@ fn roofs(peaks: &[Peak], [bandwidth, weights_bandwidth]: [f64; 2]) -> Roofs {
     Roofs { vectors: of_threads(0).unwrap_or(0.0), tiles: of_threads(1), bandwidth, weights_bandwidth }
 }
 
-/// How the bandwidths of values and weights are measured.
-struct Reading {
-    target: Target,
-    threads: u32,
-    /// See [`weight_bytes`].
-    weight_bytes: Option<u64>,
-}
-
-impl Reading {
-    /// Bytes of values and of weights that all threads read in a second.
-    fn measure(&self) -> Result<[f64; 2], Failure> {
-        let read = |bytes| {
-            bandwidth::measure(self.target, self.threads, bytes, BANDWIDTH_TIME).map_err(Failure::input)
-        };
-        let values = read(BUFFER_BYTES)?;
-        Ok([values, self.weight_bytes.map_or(Ok(values), read)?])
-    }
-}
-
-/// Bytes of a model's weights for each thread that has a core, if they are more than what the bandwidth of values is measured
-/// with, and not more than is worth measuring.
-fn weight_bytes(model: &Model, threads: u32) -> Option<u64> {
-    let all = model.program().constant_bytes.min(MOST_BYTES);
-    Some(all / u64::from(threads.min(cores()))).filter(|&bytes| bytes > BUFFER_BYTES)
+/// Bytes of values and of weights that all threads read in a second.
+fn bandwidths(reading: &Reading) -> Result<[f64; 2], Failure> {
+    let values = reading.values()?;
+    Ok([values, reading.weights()?.unwrap_or(values)])
 }
 
 fn no_steps() -> Failure {

@@ -37,11 +37,18 @@ fn roofs(roof: &Roof, precision: Precision) -> Option<Roofs> {
 
 fn update_point(point: &mut Point, roofs: Option<Roofs>) {
     let Point { batch, cost, timing, steps, .. } = point;
+    let weights_gbs = timing.as_ref().and_then(|timing| timing.weights_gbs);
+    let roofs = roofs.map(|roofs| with_weights(roofs, weights_gbs));
     steps.iter_mut().for_each(|step| update_step(step, roofs));
     let macs = cost.map_or(0, |cost| cost.macs.saturating_mul(u64::from(*batch)));
     if let Some(timing) = timing {
         update_timing(timing, steps, macs);
     }
+}
+
+/// With the bandwidth of a point's weights, where they have one of their own.
+fn with_weights(roofs: Roofs, weights_gbs: Option<f64>) -> Roofs {
+    Roofs { weights_bandwidth: weights_gbs.map_or(roofs.bandwidth, |gbs| gbs * 1e9), ..roofs }
 }
 
 fn update_step(step: &mut Step, roofs: Option<Roofs>) {
@@ -50,7 +57,7 @@ fn update_step(step: &mut Step, roofs: Option<Roofs>) {
     let bound = roofs.and_then(|roofs| {
         let tile_macs = if roofs.tiles.is_some() { step.tile_macs? } else { 0 };
         let compute = roofs.compute_ms(step.macs.saturating_sub(step.saved_macs), tile_macs);
-        Some(Bound::of(step.ms, compute, roofs.memory_ms(step.bytes, 0)))
+        Some(Bound::of(step.ms, compute, roofs.memory_ms(step.bytes, step.weight_bytes)))
     });
     step.bound = bound.map(|(bound, _)| bound.name().to_owned());
     step.bound_ms = bound.map(|(_, ms)| ms);
@@ -76,6 +83,7 @@ mod tests {
             tile_macs,
             saved_macs: 0,
             bytes: 0,
+            weight_bytes: 0,
             samples_ms: vec![8.0],
             ms: 0.0,
             gflops: None,
@@ -83,6 +91,20 @@ mod tests {
             bound: None,
             kernels: Vec::new(),
         }
+    }
+
+    #[test]
+    fn weights_are_bounded_by_their_own_bandwidth() {
+        let roof = Roof { peak_gflops: 100.0, bandwidth_gbs: 10.0, ..Roof::default() };
+        let mut step = Step { bytes: 30_000_000, weight_bytes: 20_000_000, ..step(0, None) };
+        let mut bound = |weights_gbs| {
+            update_step(
+                &mut step,
+                roofs(&roof, Precision::F32).map(|roofs| with_weights(roofs, weights_gbs)),
+            );
+            step.bound_ms
+        };
+        assert_eq!([bound(None), bound(Some(5.0))], [Some(3.0), Some(5.0)]);
     }
 
     #[test]

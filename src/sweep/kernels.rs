@@ -328,6 +328,7 @@ mod tests {
             tile_macs: None,
             saved_macs: 0,
             bytes: 0,
+            weight_bytes: 0,
             samples_ms: vec![ms],
             ms,
             gflops: None,

@@ -11,7 +11,6 @@ use xcc_compiler::graph::Graph;
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::Precision;
 use xcc_compiler::target::Target;
-use xcc_runtime::bandwidth::{self, BUFFER_BYTES};
 use xcc_runtime::peak::Unit;
 use xcc_runtime::weights::Weights;
 use xcc_runtime::{Model, machine};
@@ -22,6 +21,7 @@ use super::results::{Point, Results, Roof, Status, Step, Sweep, Timing};
 use crate::cli::{self, Failure};
 use crate::inputs::Inputs;
 use crate::measure::peaks::{Peak, Peaks};
+use crate::measure::reading::{self, Reading};
 use crate::measure::work::{self, StepWork};
 use crate::measure::{milliseconds, timed};
 use crate::network;
@@ -36,8 +36,6 @@ const WARMUP_RUNS: u32 = 2;
 const VISIT: Duration = Duration::from_millis(20);
 /// Samples of a point in a round, at most.
 const VISIT_RUNS: usize = 8;
-/// How long each measurement of the bandwidth takes.
-const BANDWIDTH_TIME: Duration = Duration::from_millis(100);
 /// The share of available memory that compiled points may take.
 const MEMORY_SHARE: f64 = 0.6;
 /// Memory for compiled points where the system does not tell what is available.
@@ -263,8 +261,7 @@ impl Session<'_> {
     /// Measures the bandwidth for each number of threads; the largest counts.
     fn measure_bandwidth(&mut self) -> Result<(), Failure> {
         for roof in &mut self.results.machine.roofs {
-            let found = bandwidth::measure(self.target, roof.threads, BUFFER_BYTES, BANDWIDTH_TIME)
-                .map_err(Failure::input)?;
+            let found = reading::values(self.target, roof.threads)?;
             roof.bandwidth_gbs = roof.bandwidth_gbs.max(found / 1e9);
         }
         Ok(())
@@ -289,7 +286,10 @@ fn begin(point: &mut Point, compile: Duration, work: Vec<StepWork>) -> Option<(T
 /// Takes samples of a point.
 fn visit(subject: &mut Subject, point: &mut Point, round: u32) -> Result<(), Failure> {
     run(&subject.model, &subject.input)?;
-    if let Some((timing, steps)) = subject.fresh.take() {
+    if let Some((mut timing, steps)) = subject.fresh.take() {
+        let of_weights =
+            Reading::of(&subject.model, subject.model.program().target, point.threads).weights()?;
+        timing.weights_gbs = of_weights.map(|bytes| bytes / 1e9);
         (point.timing, point.steps) = (Some(timing), steps);
     }
     let Some(timing) = &mut point.timing else { return Ok(()) };

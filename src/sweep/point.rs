@@ -102,6 +102,7 @@ pub fn step(work: StepWork) -> Step {
         tile_macs: Some(work.tile_macs),
         saved_macs: work.saved_macs,
         bytes: work.bytes,
+        weight_bytes: work.weight_bytes,
         samples_ms: Vec::new(),
         ms: 0.0,
         gflops: None,

@@ -360,6 +360,9 @@ pub struct Timing {
     pub compile_ms: f64,
     /// Rounds that the samples are from.
     pub rounds: u32,
+    /// 10^9 bytes of weights in a second that all threads read, where these are so many that their bandwidth is not that of the roof.
+    #[serde(default)]
+    pub weights_gbs: Option<f64>,
     /// Every run that counts, in order.
     pub samples_ms: Vec<f64>,
     /// Half of the samples are below.
@@ -382,6 +385,7 @@ impl Timing {
         Self {
             compile_ms,
             rounds: 0,
+            weights_gbs: None,
             samples_ms: Vec::new(),
             median_ms: 0.0,
             p5_ms: 0.0,
@@ -424,6 +428,9 @@ pub struct Step {
     pub saved_macs: u64,
     /// Bytes that it reads and writes at least.
     pub bytes: u64,
+    /// Those of them that are packed weights.
+    #[serde(default)]
+    pub weight_bytes: u64,
     /// The step of each run that counts, in the order of the point's samples.
     pub samples_ms: Vec<f64>,
     /// The median of these.

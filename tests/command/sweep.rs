@@ -194,12 +194,16 @@ fn points_of_each_precision_have_their_own_peak() {
             "bf16" => number(roof, "bf16_gflops"),
             _ => number(roof, "bf16_gflops") / 3.0,
         };
+        let of_weights = &point["timing"]["weights_gbs"];
+        let of_weights = of_weights.as_f64().unwrap_or(number(roof, "bandwidth_gbs"));
         let mut sum = 0.0;
         for step in list(point, "steps") {
             let tiles = number(step, "tile_macs");
             let others = number(step, "macs") - number(step, "saved_macs") - tiles;
             let compute = (2.0 * tiles / peak).max(2.0 * others / f32) / 1e6;
-            let memory = number(step, "bytes") / number(roof, "bandwidth_gbs") / 1e6;
+            let weights = number(step, "weight_bytes");
+            let values = (number(step, "bytes") - weights) / number(roof, "bandwidth_gbs");
+            let memory = (values + weights / of_weights) / 1e6;
             close(number(step, "bound_ms"), compute.max(memory));
             sum += compute.max(memory);
         }
