@@ -192,3 +192,25 @@ fn an_image_is_rounded_alike_for_any_threads_and_in_any_batch() {
         }
     }
 }
+
+/// Without a limit, this plan has more than a million calls.
+#[test]
+fn windows_of_too_many_different_segments_are_refused() {
+    let plan_of = |pairs: usize| {
+        let (channels, segments) = (3 * pairs, vec!["1, 2"; pairs].join(", "));
+        let source = format!(
+            "model m\ninput image 64 x 64 x {channels}\nconv {channels}, 63x63, padding: same, segments: [{segments}] as a"
+        );
+        let mut graph = xcc_compiler::elaborate::read(&source, &[]).graph.unwrap();
+        optimize(&mut graph, &PassOptions::default());
+        plan(&graph, Target::of(Isa::Avx2), PlanOptions::default())
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(plan_of(4), Ok(()));
+    let refused = plan_of(200).unwrap_err();
+    assert!(
+        refused.contains("a is too large to be compiled: the number of different tiles of all segments"),
+        "{refused}"
+    );
+}

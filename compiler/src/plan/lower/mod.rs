@@ -36,9 +36,11 @@ use crate::target::Target;
 /// More pixels than any tile has.
 const LARGEST_TILE: u64 = 32;
 
-/// Most tiles of a convolution that differ in what of them lies inside the image or in the sizes of their segments; each is called for
-/// itself.
-const CLASS_LIMIT: u64 = 1 << 16;
+/// Most tiles of one window that differ in what of them lies inside the image; each is called for itself.
+const CLASS_LIMIT: u64 = 1 << 14;
+
+/// Most such tiles of all runs of equal segments of a convolution, of which each has its own.
+const CLASSES_OF_RUNS_LIMIT: u64 = 1 << 16;
 
 /// Most taps in a row of a window; each is code of its own.
 const TAP_LIMIT: u64 = 128;
@@ -197,14 +199,16 @@ impl<'a> Planner<'a> {
         self.limit(node, "the distance of taps", tap, STEP_LIMIT)?;
         self.limit(node, "the distance of windows", step, STEP_LIMIT)?;
         self.limit(node, "a tile's row of windows", LARGEST_TILE * step + kw * tap, i32::MAX as u64)?;
-        let (rows, columns) = (2 * kh - 1, 2 * kw - 1);
+        let (rows, columns) = (2 * kh, 2 * kw);
         let runs = match &node.op {
             Op::Conv(conv) => equal_segments(&conv.partition).len(),
             Op::Separable(parts) => equal_segments(&parts.spatial.partition).len(),
             _ => 1,
         } as u64;
-        let classes = rows.min(u64::from(node.shape.h())) * columns.min(u64::from(node.shape.w())) * runs;
+        let classes = rows.min(u64::from(node.shape.h())) * columns.min(u64::from(node.shape.w()));
         self.limit(node, "the number of different tiles", classes, CLASS_LIMIT)?;
+        let all = classes.saturating_mul(runs);
+        self.limit(node, "the number of different tiles of all segments", all, CLASSES_OF_RUNS_LIMIT)?;
         self.limit(node, "the number of taps in a row", kw, TAP_LIMIT)
     }
 
