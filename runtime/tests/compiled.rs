@@ -4,16 +4,19 @@ mod common;
 
 use std::collections::HashMap;
 
-use common::compiled::{bits, constants, precisions, read_values, targets, with_some_cache, write_input};
+use common::compiled::{
+    bits, constants, other_targets, precisions, read_values, targets, with_some_cache, write_input,
+};
 use common::graphs::{Builder, cut, random_graph, window};
 use common::{Random, RandomWeights};
 use proptest::prelude::*;
+use xcc_compiler::codegen::jit::NativeProgram;
 use xcc_compiler::graph::{
     Activation, Graph, NodeId, Pads, Partition, PoolKind, Shape, WeightSource, Window,
 };
 use xcc_compiler::passes::{PassOptions, optimize};
-use xcc_compiler::plan::forms::Candidate;
-use xcc_compiler::plan::{Part, PlanOptions, Precision, Program, interpret, plan};
+use xcc_compiler::plan::forms::{Candidate, cheapest};
+use xcc_compiler::plan::{Part, PlanOptions, Precision, Program, interpret, plan, plan_with};
 use xcc_compiler::target::{Isa, Target};
 use xcc_runtime::Model;
 use xcc_runtime::reference::{Values, evaluate};
@@ -111,19 +114,29 @@ fn check_forms(graph: &Graph, seed: u64, batch: u32, forms: Option<u64>) {
             case.check((with_some_cache(target, seed), precision), &reference);
         }
     }
+    for target in other_targets() {
+        // To interpret takes long, so each case does it in one precision.
+        let possible: Vec<_> = Precision::ALL.into_iter().filter(|p| p.is_for(target)).collect();
+        let precision = possible[(seed / 5) as usize % possible.len()];
+        case.check_interpreted((with_some_cache(target, seed), precision), &reference);
+    }
     case.check_unfused();
 }
 
 impl Case {
     fn model(&self, target: Target, options: PlanOptions) -> Model {
-        let Some(forms) = self.forms else {
-            return Model::compile(&self.graph, &self.weights, target, options).unwrap();
-        };
-        let choose = |candidates: &[Candidate]| match forms {
-            LAST_FORM => candidates.len() - 1,
-            _ => forms as usize % candidates.len(),
-        };
-        Model::compile_choosing(&self.graph, &self.weights, (target, options), &choose).unwrap()
+        let of_target = (target, options);
+        let choose = |candidates: &[Candidate]| self.choose(candidates);
+        Model::compile_choosing(&self.graph, &self.weights, of_target, &choose).unwrap()
+    }
+
+    /// Picks one of several forms.
+    fn choose(&self, candidates: &[Candidate]) -> usize {
+        match self.forms {
+            None => cheapest(candidates),
+            Some(LAST_FORM) => candidates.len() - 1,
+            Some(forms) => forms as usize % candidates.len(),
+        }
     }
 
     /// Every value of a compiled run, compared with an interpreted one bit for bit.
@@ -141,13 +154,23 @@ impl Case {
         values
     }
 
-    fn check(&self, (target, precision): (Target, Precision), reference: &Values<f64>) {
-        let values = self.values((target, precision));
+    /// Compares values with those of the reference.
+    fn check_errors(
+        &self,
+        (target, precision): (Target, Precision),
+        values: &HashMap<NodeId, Vec<f32>>,
+        reference: &Values<f64>,
+    ) {
         for &node in values.keys() {
-            let error = worst_error(&self.graph, node, reference, &values);
+            let error = worst_error(&self.graph, node, reference, values);
             let place = format!("{node} for {target} in {precision}");
             assert!(error < bound(precision), "{place}: error {error:e}\n{}", self.text());
         }
+    }
+
+    fn check(&self, (target, precision): (Target, Precision), reference: &Values<f64>) {
+        let values = self.values((target, precision));
+        self.check_errors((target, precision), &values, reference);
         let outputs: Vec<Vec<u32>> = self.graph.outputs.iter().map(|output| bits(&values[output])).collect();
         // Kernels do not depend on the number of threads, so one target is enough for most numbers.
         let most = target.isa == Target::native().isa && precision != Precision::Split;
@@ -164,6 +187,25 @@ impl Case {
                     self.text()
                 );
             }
+        }
+    }
+
+    /// What can be told of a target that this machine cannot run: its code can be written, and its plans yield what they should, for
+    /// any number of threads, when kernels are interpreted.
+    fn check_interpreted(&self, (target, precision): (Target, Precision), reference: &Values<f64>) {
+        let values = |threads| {
+            let options = PlanOptions { batch: self.batch, threads, keep_all: true, precision };
+            let choose = |candidates: &[Candidate]| self.choose(candidates);
+            let program = plan_with(&self.graph, target, options, &choose).unwrap();
+            NativeProgram::compile(&program, false).unwrap();
+            interpreted_values(&program, &self.weights, &self.input, threads)
+        };
+        let of_two = values(2);
+        self.check_errors((target, precision), &of_two, reference);
+        let of_one = values(1);
+        for output in &self.graph.outputs {
+            let agree = bits(&of_two[output]) == bits(&of_one[output]);
+            assert!(agree, "{output} for {target} in {precision}, one thread and two\n{}", self.text());
         }
     }
 

@@ -29,6 +29,7 @@ const RUNS: usize = 5;
 /// inputs, and the mean of all. An input agrees when the largest element is at the same place as the
 /// reference's. The time is the median of a run of one input.
 #[derive(Args)]
+#[command(mut_arg("batch", |arg| arg.hide(true)), mut_arg("precision", |arg| arg.hide(true)))]
 #[command(after_help = "\
 Examples:
   xcc precision specs/digits.xc examples/digits/*.png

@@ -19,6 +19,11 @@ pub fn targets() -> Vec<Target> {
     Target::available()
 }
 
+/// The targets that this machine cannot run: plans for them can be interpreted, and code for them written.
+pub fn other_targets() -> impl Iterator<Item = Target> {
+    Isa::ALL.into_iter().filter(|isa| !isa.missing().is_empty()).map(Target::of)
+}
+
 /// The precisions of a target that this machine can run.
 pub fn precisions(target: Target) -> impl Iterator<Item = Precision> {
     if target.isa == Isa::Amx {
