@@ -18,6 +18,7 @@ use xcc_compiler::plan::Precision;
 use xcc_compiler::syntax::{self, MAX_SOURCE, ast};
 use xcc_compiler::target::Target;
 use xcc_runtime::calibration::{Calibration, CalibrationError};
+use xcc_runtime::machine;
 use xcc_runtime::weights::NameMap;
 
 use crate::terminal::color;
@@ -94,12 +95,17 @@ impl WeightsArgs {
     pub fn is_given(&self) -> bool {
         self.weights.is_some() || self.seed.is_some()
     }
+
+    /// The files that are read.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.weights, &self.map].into_iter().flatten().map(PathBuf::as_path)
+    }
 }
 
 impl NetworkArgs {
     /// The number of threads asked for, else that of the cores this process may use.
     pub fn threads(&self) -> u32 {
-        self.threads.map_or_else(cores, NonZeroU32::get)
+        self.threads.map_or_else(machine::cores, NonZeroU32::get)
     }
 }
 
@@ -108,11 +114,6 @@ pub fn with_constants(target: Target, constants: Option<&Path>) -> Result<Target
     let Some(path) = constants else { return Ok(target) };
     let failed = |error: CalibrationError| Failure::input(format!("{}: {error}", path.display()));
     Calibration::read(path).and_then(|calibration| calibration.target(target)).map_err(failed)
-}
-
-/// The number of cores that this process may use.
-pub fn cores() -> u32 {
-    std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
 }
 
 /// A failure to report, and the exit status it ends in.
@@ -257,16 +258,25 @@ pub fn check_safetensors(output: &Path) -> Result<(), Failure> {
 
 /// Whether two paths lead to one file, or will when it is written.
 fn is_same_file(a: &Path, b: &Path) -> bool {
-    a == b || a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
+    a == b || place(a).is_some_and(|a| place(b).is_some_and(|b| a == b))
+}
+
+/// Where a file is, or will be when it is written: without links and detours, if there is a folder for it.
+fn place(file: &Path) -> Option<PathBuf> {
+    file.canonicalize().ok().or_else(|| {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).canonicalize().ok()?;
+        Some(folder.join(file.file_name()?))
+    })
 }
 
 /// Finds out before anything takes time whether a file can be written: there is a folder for it, it is none itself, and it is none of
 /// `others`, which are read or written, too.
-pub fn check_output(file: &Path, others: &[&Path]) -> Result<(), Failure> {
+pub fn check_output<'a>(file: &Path, others: impl IntoIterator<Item = &'a Path>) -> Result<(), Failure> {
     if file.is_dir() {
         return Err(Failure::input(format!("{}: is a folder; name a file in it", file.display())));
     }
-    if others.iter().any(|other| is_same_file(file, other)) {
+    if others.into_iter().any(|other| is_same_file(file, other)) {
         let file = file.display();
         return Err(Failure::input(format!(
             "{file}: is the name of another file here; choose a new one to write"

@@ -16,7 +16,7 @@ use crate::memory::AlignedBuffer;
 
 /// Bytes that do not stay in a level-2 cache.
 pub const BUFFER_BYTES: u64 = 16 << 20;
-/// The most bytes that threads read together: more than caches hold.
+/// The most bytes that a thread reads in a pass: more than caches hold.
 pub const MOST_BYTES: u64 = 256 << 20;
 /// Independent sums, so that none waits for another.
 const SUMS: usize = 8;

@@ -2,7 +2,7 @@
 //! segments run in every form that there is for them, and the times of instructions are fitted to their times.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +14,7 @@ use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanOptions, plan_with};
 use xcc_compiler::target::{Isa, Target};
 
+use crate::bounded::read_at_most;
 use crate::machine::processor;
 use crate::replace::replace;
 use crate::weights::Weights;
@@ -77,9 +78,11 @@ fn name(target: Target) -> String {
 }
 
 impl Calibration {
-    /// Measures each of some targets, some ten seconds each.
+    /// Measures each of some targets, some ten seconds each. Those with more than AVX-512 are measured without it: what takes their
+    /// matrix instructions is not chosen by times.
     pub fn measure(targets: &[Target]) -> Result<Self, ModelError> {
-        let fitted = targets.iter().map(|&target| Ok((name(target), Fitted::measure(target)?)));
+        let in_vectors = |target: Target| Target { isa: target.isa.min(Isa::Avx512), ..target };
+        let fitted = targets.iter().map(|&target| Ok((name(target), Fitted::measure(in_vectors(target))?)));
         Ok(Self {
             processor: processor(),
             date: date(SystemTime::now()),
@@ -98,9 +101,7 @@ impl Calibration {
 
     /// Reads a file that [`Calibration::write`] has written.
     pub fn read(path: &Path) -> Result<Self, CalibrationError> {
-        let mut text = String::new();
-        std::fs::File::open(path)?.take(LARGEST_FILE).read_to_string(&mut text)?;
-        Ok(serde_json::from_str(&text)?)
+        Ok(serde_json::from_slice(&read_at_most(path, LARGEST_FILE)?)?)
     }
 
     /// `target` with the times that were measured for it.

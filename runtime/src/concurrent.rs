@@ -1,11 +1,12 @@
 //! Measurements that threads make at the same time, each for itself.
 
-use std::num::NonZeroUsize;
-use std::sync::Barrier;
+use std::sync::{Barrier, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use xcc_compiler::codegen::CodegenError;
+
+use crate::machine::cores;
 
 /// The sum of what `threads` threads measure, which all begin when all have prepared themselves. More threads than the
 /// machine has cores count as that many; one thread is the calling one.
@@ -14,21 +15,31 @@ pub fn sum<P>(
     prepare: impl Fn() -> Result<P, CodegenError> + Sync,
     measure: impl Fn(P) -> f64 + Sync,
 ) -> Result<f64, CodegenError> {
-    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let threads = (threads.max(1) as usize).min(cores);
+    let threads = threads.clamp(1, cores()) as usize;
     if threads == 1 {
         return Ok(measure(prepare()?));
     }
-    let start = Barrier::new(threads);
+    let failed = |reason: String| CodegenError::Machine { reason };
+    // Whoever waits for the others holds the lock for reading; the calling thread holds it for writing until all have been started,
+    // or cannot be.
+    let (prepared, start) = (Barrier::new(threads), RwLock::new(true));
     let work = || {
-        let prepared = prepare();
-        start.wait();
-        Ok(measure(prepared?))
+        let ready = prepare();
+        if !*start.read().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(0.0);
+        }
+        prepared.wait();
+        Ok(measure(ready?))
     };
     thread::scope(|scope| {
-        let working: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let mut may_start = start.write().unwrap_or_else(PoisonError::into_inner);
+        let working: Result<Vec<_>, _> =
+            (0..threads).map(|_| thread::Builder::new().spawn_scoped(scope, work)).collect();
+        *may_start = working.is_ok();
+        drop(may_start);
+        let working = working.map_err(|error| failed(format!("cannot start {threads} threads: {error}")))?;
         let ended = working.into_iter().map(|thread| {
-            let panicked = |_| CodegenError::Machine { reason: "a thread that measures ended".to_owned() };
+            let panicked = |_| failed("a thread that measures ended".to_owned());
             thread.join().map_err(panicked)?
         });
         ended.sum()

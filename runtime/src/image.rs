@@ -25,8 +25,10 @@ use resize::{Samples, resize};
 
 /// Most rows or columns of an image.
 pub const SIDE_LIMIT: u32 = 16_384;
-/// Most bytes that decoding one image may take: enough for 64 million pixels of three bytes.
-pub const DECODING_BYTES: u64 = 192 << 20;
+/// Most pixels of an image; each takes up to twelve bytes before it is resized.
+pub const MOST_PIXELS: u64 = 64 << 20;
+/// Most bytes that decoding one image may take: enough for as many pixels of three bytes.
+pub const DECODING_BYTES: u64 = 3 * MOST_PIXELS;
 
 /// Why an image cannot be an input.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +116,12 @@ fn decode(path: &Path) -> Result<DynamicImage, ImageError> {
     limits.max_alloc = Some(DECODING_BYTES);
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder().map_err(decoding)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MOST_PIXELS {
+        let reason =
+            format!("{width}x{height} pixels are more than the {MOST_PIXELS} that an image may have");
+        return Err(ImageError::Decoding { path: path.to_owned(), reason });
+    }
     limits.reserve(decoder.total_bytes()).map_err(decoding)?;
     let orientation = decoder.orientation().map_err(decoding)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(decoding)?;

@@ -1,6 +1,7 @@
 //! Runs what `xcc-compiler` made, and everything around it: weights, images, threads.
 
 pub mod bandwidth;
+pub mod bounded;
 pub mod calibration;
 mod concurrent;
 pub mod decouple;

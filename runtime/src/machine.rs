@@ -9,6 +9,11 @@ pub fn processor() -> String {
     name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
 }
 
+/// The cores that this process may use.
+pub fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
+}
+
 /// The vector extensions of the processor that kernels can use.
 #[cfg(target_arch = "x86_64")]
 pub fn features() -> Vec<&'static str> {
@@ -63,7 +68,16 @@ pub fn available_memory() -> Option<u64> {
     };
     // The root group has no such files, and a group without a limit says `max`.
     let group = number("memory.max").zip(number("memory.current"));
-    Some(group.map_or(system, |(most, now)| system.min(most.saturating_sub(now))))
+    let files = std::fs::read_to_string("/sys/fs/cgroup/memory.stat").ok().and_then(|stat| idle_files(&stat));
+    let left = |(most, now): (u64, u64)| most.saturating_sub(now.saturating_sub(files.unwrap_or(0)));
+    Some(group.map_or(system, |group| system.min(left(group))))
+}
+
+/// The line of a control group's `memory.stat` that says how many bytes are parts of files that have not been used for long: the system
+/// takes them back where memory is wanted.
+#[cfg(target_os = "linux")]
+fn idle_files(stat: &str) -> Option<u64> {
+    stat.lines().find_map(|line| line.strip_prefix("inactive_file "))?.trim().parse().ok()
 }
 
 /// The line of `/proc/meminfo` that says how much memory there is for new work.
@@ -125,6 +139,8 @@ mod tests {
         assert_eq!(available_of_system(text), Some(12_345_678 << 10));
         assert_eq!(available_of_system("MemTotal: 16 kB"), None);
         assert!(available_memory().is_some_and(|bytes| bytes > 0));
+        assert_eq!(idle_files("anon 1\ninactive_file 4096\nactive_file 7\n"), Some(4096));
+        assert_eq!(idle_files("anon 1\n"), None);
     }
 
     #[test]

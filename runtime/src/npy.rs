@@ -1,7 +1,7 @@
 //! NumPy's array files (`.npy`): inputs are taken as they are, results are written whole or not at all.
 //!
 //! The format is that of NumPy's `numpy.lib.format`, versions 1 to 3. Read are arrays of `f4`, `f8` and `u1`
-//! in C order; nothing is scaled. No more memory is taken than the file's own size asks for, whatever its
+//! in C order; nothing is scaled. No more memory is taken than five times the size of the file, whatever its
 //! header says.
 
 mod header;
@@ -71,11 +71,14 @@ pub struct Inputs {
 
 /// Reads an array; elements of 64 bits are rounded to 32, bytes become 0 to 255.
 pub fn read(path: &Path) -> Result<Array, NpyError> {
-    Ok(read_typed(path)?.0)
+    Ok(read_typed(path, |_| Ok(()))?.0)
 }
 
-/// Reads an array, and says what its elements are in the file.
-fn read_typed(path: &Path) -> Result<(Array, Element), NpyError> {
+/// Reads an array whose shape `check` admits, and says what its elements are in the file.
+fn read_typed(
+    path: &Path,
+    check: impl FnOnce(&[u64]) -> Result<(), NpyError>,
+) -> Result<(Array, Element), NpyError> {
     let io = |source| NpyError::Io { path: path.to_owned(), source };
     let format = |reason| NpyError::Format { path: path.to_owned(), reason };
     let mut file = File::open(path).map_err(io)?;
@@ -88,28 +91,33 @@ fn read_typed(path: &Path) -> Result<(Array, Element), NpyError> {
         Err(HeaderError::Io(source)) => return Err(io(source)),
         Err(HeaderError::Format(reason)) => return Err(format(reason)),
     };
+    check(&header.shape)?;
     let bytes = data_bytes(&header, length).map_err(format)?;
-    let mut data = Vec::new();
-    data.try_reserve_exact(bytes).map_err(|_| format(format!("no memory for {bytes} bytes")))?;
+    let no_memory = |_| format(format!("no memory for its {bytes} bytes"));
+    let (mut data, mut values) = (Vec::new(), Vec::new());
+    data.try_reserve_exact(bytes).map_err(no_memory)?;
     data.resize(bytes, 0);
     file.read_exact(&mut data).map_err(io)?;
     let Header { element, big_endian, shape, .. } = header;
-    Ok((Array { values: element.decode(&data, big_endian), shape }, element))
+    values.try_reserve_exact(bytes / element.bytes() as usize).map_err(no_memory)?;
+    element.decode(&data, big_endian, &mut values);
+    Ok((Array { values, shape }, element))
 }
 
 /// Reads an array of inputs of shape `input`: NHWC, or HWC for a single one.
 pub fn read_inputs(path: &Path, input: Shape) -> Result<Inputs, NpyError> {
-    let (array, element) = read_typed(path)?;
     let expected = extents(input);
-    let count = match array.shape.split_first() {
-        _ if array.shape == expected => Some(1),
-        Some((&images, rest)) if images > 0 && rest == expected => Some(images),
-        _ => None,
+    let mut count = 1;
+    let check = |shape: &[u64]| match shape.split_first() {
+        _ if shape == expected => Ok(()),
+        Some((&images, rest)) if images > 0 && rest == expected => {
+            count = images;
+            Ok(())
+        }
+        _ => Err(NpyError::Shape { path: path.to_owned(), found: shape.to_vec(), input }),
     };
-    match count {
-        Some(count) => Ok(Inputs { count, values: array.values, are_bytes: element == Element::U8 }),
-        None => Err(NpyError::Shape { path: path.to_owned(), found: array.shape, input }),
-    }
+    let (array, element) = read_typed(path, check)?;
+    Ok(Inputs { count, values: array.values, are_bytes: element == Element::U8 })
 }
 
 /// Writes an array of 32-bit floats, whole or not at all. `shape` must have as many elements as `values`.

@@ -4,14 +4,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use crate::machine::cores;
+
 /// How often a waiting thread looks before it sleeps: some 40 to 150 microseconds, longer than most steps are
 /// uneven, and about as long as it takes to wake a thread.
 const SPINS: u32 = 2000;
 
 /// How often a thread of `threads` looks before it sleeps: not at all where threads must share cores.
 fn spins(threads: u32) -> u32 {
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
-    if threads <= cores { SPINS } else { 0 }
+    if threads <= cores() { SPINS } else { 0 }
 }
 
 /// Where threads wait until another one lets them go on, again and again.

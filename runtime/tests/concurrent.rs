@@ -57,7 +57,7 @@ fn check_runs(batch: u32) {
     let alone = compile(1);
     let expected: Vec<_> = inputs.iter().map(|input| outputs(&alone, input)).collect();
     assert!(expected.windows(2).all(|pair| pair[0] != pair[1]), "inputs that give the same tell nothing");
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    let cores = xcc_runtime::machine::cores();
     for threads in [1, 2, 4 * cores + 1] {
         let model = compile(threads);
         let start = Barrier::new(inputs.len());

@@ -17,7 +17,7 @@ use report::Report;
 ///
 /// Every run is timed on its own, from compact input to compact output. The peak is what one core reaches
 /// with nothing but multiply-adds of the same vectors, measured in the same process before, between and
-/// after the runs (the median counts), times the number of threads. With AMX, unless all layers are too small for
+/// after the runs (the median counts), times the threads that have a core. With AMX, unless all layers are too small for
 /// it, it is that of nothing but products of tiles in all threads: in bf16 all of it, in split a third and in f32 a sixth, since a
 /// multiply-add takes three or six products there. In bf16 with AVX512-BF16 alone, it is that of products of pairs in vectors of
 /// one core. Layers that run in vectors of f32 values have another peak; `xcc profile` tells the steps apart.
@@ -36,7 +36,7 @@ sum); then `warmup` (runs before those that \
 count), `times_ms` (every run that counts, in order), `median_ms`, `p5_ms`, `p95_ms`, \
 `min_ms`, `macs` (multiply-adds of one image), `saved_macs` (those of them that \
 Winograd's method does without), `gflops` (2 x macs x batch / median), \
-`peak_gflops` (of the precision: median of one core, times threads), \
+`peak_gflops` (of the precision: median of one core, times the threads that have one), \
 `peak_samples_gflops` (one core; that of tiles while all threads work; every \
 measurement, in order: before, between and after the runs), `peak_share` (gflops of \
 macs that are not saved / peak_gflops) and \

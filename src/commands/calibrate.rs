@@ -51,7 +51,7 @@ const INSTRUCTIONS: [&str; KINDS] = [
 
 /// Measures, writes and prints.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    arguments.output.as_deref().map_or(Ok(()), |output| cli::check_output(output, &[]))?;
+    arguments.output.as_deref().map_or(Ok(()), |output| cli::check_output(output, []))?;
     let available = Target::available().into_iter().filter(|target| target.isa <= Isa::Avx512);
     let targets = arguments.target.map_or_else(|| available.collect(), |target| vec![target]);
     let measured = with_progress("measuring", || Calibration::measure(&targets)).map_err(Failure::input)?;

@@ -77,9 +77,10 @@ impl<'a> From<&'a DecoupledLayer> for Row<'a> {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { spec, weights, map, output, json, .. } = arguments;
     cli::check_safetensors(output)?;
-    cli::check_output(output, &[&spec.spec, weights])?;
-    let settings = settings(arguments);
     let other = arguments.of.as_ref().unwrap_or(&spec.spec);
+    let read = [&spec.spec, other, weights].into_iter().chain(map);
+    cli::check_output(output, read.map(PathBuf::as_path))?;
+    let settings = settings(arguments);
     let [target, dense] = cli::load_both((&spec.spec, &spec.set), (other, &settings))?;
     let map = cli::load_map(map.as_deref())?;
     let weights = with_progress("reading weights", || load(&dense.graph, weights, map.as_ref()));

@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
+use xcc_runtime::machine;
 
 use crate::cli::{self, Failure, Setting, overridden};
 use crate::measure::samples::Plan;
@@ -70,7 +71,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let [a, b] = cli::load_both((first, set), (second.as_ref().unwrap_or(first), &other))?;
     let (mut first, mut second) = (Side::new(&a.graph, set), Side::new(&b.graph, &other));
     if arguments.time {
-        let threads = arguments.threads.map_or_else(cli::cores, NonZeroU32::get);
+        let threads = arguments.threads.map_or_else(machine::cores, NonZeroU32::get);
         let plan = Plan { warmup: None, runs: arguments.iters };
         let measure = || times::measure([&a.graph, &b.graph], threads, &plan);
         let [of_first, of_second] = with_progress("measuring", measure)?;

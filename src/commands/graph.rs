@@ -54,9 +54,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Err(Failure::input("only ONNX files have weights: a picture is the same for any"));
     }
     if output != Path::new("-") {
-        let weights = weights.weights.as_deref();
-        let read: Vec<&Path> = [spec.spec.as_path()].into_iter().chain(weights).collect();
-        cli::check_output(output, &read)?;
+        cli::check_output(output, weights.files().chain([spec.spec.as_path()]))?;
     }
     let loaded = cli::load_graph(spec)?;
     match format {

@@ -42,7 +42,7 @@ step must take at least, divided by how long it took.
 JSON: an object on one line with `model`, `parameters` (of the spec), `backend`, `batch`, \
 `threads`, `weights` (a file or null), `seed` (of random weights or null), `target`, `precision`, `processor`, \
 `features`, `warmup` (runs before those that count), `times_ms` (every run that counts, in order), \
-`median_ms`, `peak_gflops` (of the precision: median of one core, times threads), `f32_peak_gflops` \
+`median_ms`, `peak_gflops` (of the precision: median of one core, times the threads that have one), `f32_peak_gflops` \
 (of what runs in vectors), `bandwidth_gbs` (10^9 bytes in a second, all threads), \
 `weights_bandwidth_gbs` (of weights), `steps`, `families` and `between` (copying of inputs and outputs, waking of \
 threads) with `ms` and `share`. A step has `step` (from 0, as in the plan), `layer`, `kernels` \

@@ -47,7 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Some(output) => Some(output.clone()),
         None => figures.is_none().then(|| path.with_extension("html")),
     };
-    page.as_deref().map_or(Ok(()), |page| cli::check_output(page, &[path]))?;
+    page.as_deref().map_or(Ok(()), |page| cli::check_output(page, [path.as_path()]))?;
     let results = Store::new(path.clone()).read();
     let results = results.map_err(|reason| Failure::input(format!("{}: {reason}", path.display())))?;
     if let Some(folder) = figures {

@@ -57,7 +57,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { job, engine, .. } = arguments;
     let mut loaded = cli::load_graph(&job.spec)?;
-    arguments.output.as_deref().map_or(Ok(()), |output| check_output(output, job))?;
+    arguments.output.as_deref().map_or(Ok(()), |output| check_output(output, arguments))?;
     let inputs = job.inputs.inputs(&loaded.graph)?.ok_or_else(nothing_given)?;
     engine.tap(&mut loaded.graph)?;
     let output = network::first_output(&loaded.graph);
@@ -89,16 +89,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// Arrays are no text, so they go to files, none of which is read.
-fn check_output(output: &Path, job: &JobArgs) -> Result<(), Failure> {
+fn check_output(output: &Path, arguments: &Arguments) -> Result<(), Failure> {
     if output == Path::new("-") {
         return Err(Failure::input(
             "--output: standard output has the results as text; name a file for the array",
         ));
     }
-    let inputs = job.inputs.images.iter().chain(&job.inputs.input).map(PathBuf::as_path);
-    let read =
-        [job.spec.spec.as_path()].into_iter().chain(inputs).chain(job.network.weights.weights.as_deref());
-    cli::check_output(output, &read.collect::<Vec<_>>())
+    let JobArgs { spec, inputs, network, .. } = &arguments.job;
+    let others = [&inputs.input, &network.constants, &arguments.labels].into_iter().flatten();
+    let read = inputs.images.iter().chain(others).chain([&spec.spec]).map(PathBuf::as_path);
+    cli::check_output(output, read.chain(network.weights.files()))
 }
 
 fn nothing_given() -> Failure {

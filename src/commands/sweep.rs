@@ -71,15 +71,16 @@ pub struct Arguments {
 
 /// Sweeps and prints.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    check_outputs(arguments)?;
     let plan = Plan::new(&arguments.plan)?;
+    let store = store(arguments, &plan);
+    check_outputs(arguments, &plan, store.as_ref())?;
     let source = Source::read(&plan.spec)?;
     let sweep = with_progress("reading the spec", || survey::sweep(&plan, &source))?;
     let points = survey::points(&sweep)?;
     let fresh = Results::new(sweep, points, date::now());
     let times = arguments.predict.as_deref().map(|path| Times::read(path, plan.target)).transpose()?;
     let times = times.as_ref();
-    let Some(store) = store(arguments, &plan) else {
+    let Some(store) = store else {
         let mut results = fresh;
         examine::examine(&mut results, &plan, &source, times, |_| Ok(()))?;
         return write(arguments, &results);
@@ -119,18 +120,23 @@ fn store(arguments: &Arguments, plan: &Plan) -> Option<Store> {
     path.map(Store::new)
 }
 
-/// Finds out before anything is measured whether the results can be written.
-fn check_outputs(arguments: &Arguments) -> Result<(), Failure> {
+/// Finds out before anything is measured whether the results can be written: to files that are none of the others, nor any that is
+/// read.
+fn check_outputs(arguments: &Arguments, plan: &Plan, store: Option<&Store>) -> Result<(), Failure> {
     let outputs = [&arguments.json, &arguments.csv, &arguments.per_kernel, &arguments.html];
-    let outputs: Vec<&Path> = outputs.into_iter().flatten().map(PathBuf::as_path).collect();
-    if outputs.iter().filter(|path| is_stdout(path)).count() > 1 {
+    if outputs.iter().filter(|path| path.as_deref().is_some_and(is_stdout)).count() > 1 {
         return Err(Failure::input(
             "only one of --json, --csv, --per-kernel and --html can be `-`, standard output",
         ));
     }
-    let files: Vec<&Path> = outputs.into_iter().filter(|path| !is_stdout(path)).collect();
-    for (number, file) in files.iter().enumerate() {
-        cli::check_output(file, &[&files[..number], &[&arguments.plan.spec]].concat())?;
+    let others = outputs[1..].iter().copied().flatten().map(PathBuf::as_path);
+    let written: Vec<&Path> =
+        store.map(Store::path).into_iter().chain(others.filter(|path| !is_stdout(path))).collect();
+    let read = [&arguments.plan.constants, &arguments.predict].into_iter().flatten();
+    let read: Vec<&Path> =
+        [&arguments.plan.spec, &plan.spec].into_iter().chain(read).map(PathBuf::as_path).collect();
+    for (number, file) in written.iter().enumerate() {
+        cli::check_output(file, [&written[..number], &read].concat())?;
     }
     Ok(())
 }

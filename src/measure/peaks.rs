@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use xcc_compiler::plan::Precision;
 use xcc_compiler::target::Target;
 use xcc_runtime::Model;
+use xcc_runtime::machine::cores;
 use xcc_runtime::peak::{self, Unit};
 
 use super::samples::quantile;
-use crate::cli::{Failure, cores};
+use crate::cli::Failure;
 
 /// How long the measurements before and after the runs take.
 const TIME: Duration = Duration::from_millis(100);

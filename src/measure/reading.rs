@@ -5,8 +5,9 @@ use std::time::Duration;
 use xcc_compiler::target::Target;
 use xcc_runtime::Model;
 use xcc_runtime::bandwidth::{self, BUFFER_BYTES, MOST_BYTES};
+use xcc_runtime::machine::cores;
 
-use crate::cli::{Failure, cores};
+use crate::cli::Failure;
 
 /// How long each measurement takes.
 const TIME: Duration = Duration::from_millis(100);

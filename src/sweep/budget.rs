@@ -38,8 +38,8 @@ pub fn solve(
         held: Some(Held { value: width.unsigned_abs(), reached: 0.0 }),
         ..point.clone()
     };
-    // The narrowest legal network that was tried, and what makes narrower ones illegal.
-    let (mut narrowest, mut mistakes) = (None, Vec::new());
+    // The narrowest legal network that was tried, what makes narrower ones illegal, and why the last one that was too wide did not run.
+    let (mut narrowest, mut mistakes, mut unable) = (None, Vec::new(), None);
     let amount = |width: i64| {
         let point = at(width);
         let graph = match point::network(sweep, &point) {
@@ -53,10 +53,13 @@ pub fn solve(
         let found = match hold.quantity {
             Quantity::Params => summarize(&graph).totals.parameters as f64,
             Quantity::Macs => summarize(&graph).totals.macs as f64,
-            // What cannot be run while something narrower can, needs too much memory.
+            // What cannot be run needs too much memory, which narrower networks may not.
             Quantity::Latency => match latency(&point) {
-                Err(_) if narrowest.is_some() => return Ok(Amount::TooWide),
-                found => found?,
+                Err(illegal) => {
+                    unable = Some(illegal);
+                    return Ok(Amount::TooWide);
+                }
+                Ok(found) => found,
             },
         };
         narrowest = Some((width, found)).into_iter().chain(narrowest).min_by_key(|(width, _)| *width);
@@ -65,7 +68,9 @@ pub fn solve(
     let tolerance = if hold.quantity == Quantity::Latency { LATENCY_TOLERANCE } else { 0.0 };
     match largest_within(range, hold.value, tolerance, amount)? {
         Some((width, reached)) => Ok(Held { value: width.unsigned_abs(), reached }),
-        None => Err(unreachable_budget(hold, range, narrowest, mistakes)),
+        None => Err(unable
+            .filter(|_| narrowest.is_none())
+            .unwrap_or_else(|| unreachable_budget(hold, range, narrowest, mistakes))),
     }
 }
 
@@ -111,7 +116,8 @@ fn bounds(sweep: &Sweep, hold: &Hold, point: &Point) -> Result<[i64; 2], Illegal
     let domain = param.and_then(|param| param.domain);
     let [low, high] = domain.as_deref().map_or([Some(ANY[0]), Some(ANY[1])], ends);
     match [low, high] {
-        [Some(low), Some(high)] if low >= 0 => Ok([low, high]),
+        // The search counts one beyond the largest.
+        [Some(low), Some(high)] if low >= 0 => Ok([low, high.min(i64::MAX - 1)]),
         _ => Err(Illegal {
             message: format!(
                 "`{}` is {}, not in a range of whole numbers, so no budget can be held by it",

@@ -10,13 +10,13 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use xcc_compiler::target::Target;
+use xcc_runtime::bounded::read_at_most;
 use xcc_runtime::machine;
 
 use super::results::{Kernel, Machine, Point, Predicted, Results, Step};
 use crate::cli::Failure;
 use crate::measure::samples::quantile;
 use crate::measure::work::kind;
-use crate::numbers::bytes;
 
 /// The version of the table's form.
 pub const SCHEMA: u32 = 1;
@@ -193,12 +193,7 @@ impl Times {
     /// Those of a file that `--per-kernel` wrote for `target` on this machine.
     pub fn read(path: &Path, target: Target) -> Result<Self, Failure> {
         let failed = |reason: String| Failure::input(format!("{}: {reason}", path.display()));
-        let size = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
-        if size > LARGEST {
-            let [size, limit] = [size, LARGEST].map(bytes);
-            return Err(failed(format!("has {size}; a table of kernels has at most {limit}")));
-        }
-        let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+        let text = read_at_most(path, LARGEST).map_err(|error| failed(error.to_string()))?;
         let table = KernelTable::parse(&text, &target.to_string()).map_err(failed)?;
         Ok(Self::of_table(&table))
     }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_yaml::{Mapping, Value};
 use xcc_compiler::plan::Precision;
 use xcc_compiler::target::Target;
+use xcc_runtime::machine;
 
 use super::axes::Written;
 use super::results::{Combine, Quantity};
@@ -45,7 +46,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "N,..", value_delimiter = ',', value_parser = cli::batch_size)]
     pub batch: Vec<NonZeroU32>,
     /// How often all points are measured in turn [default: 12]
-    #[arg(long, value_name = "N", value_parser = cli::whole_number::<u32>(1..=100_000))]
+    #[arg(long, value_name = "N", value_parser = cli::whole_number::<u32>(1..=MOST_ROUNDS.into()))]
     pub rounds: Option<u32>,
     /// The seed of weights and inputs [default: 0]
     #[arg(long, value_name = "N", value_parser = cli::whole_number::<u64>(0..=u64::MAX))]
@@ -61,8 +62,9 @@ pub struct PlanArgs {
     pub skip_illegal: bool,
 }
 
-/// Rounds, where nothing is said of them.
+/// Rounds, where nothing is said of them, and the most that can be asked for.
 const ROUNDS: u32 = 12;
+const MOST_ROUNDS: u32 = 100_000;
 
 /// A sweep as it is written, before anything is known of the spec.
 #[derive(Debug)]
@@ -204,7 +206,6 @@ impl Plan {
     }
 
     fn of_spec(spec: &Path) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
         Self {
             spec: spec.to_owned(),
             name: None,
@@ -214,7 +215,7 @@ impl Plan {
             fixed: Vec::new(),
             hold: None,
             precisions: vec![Precision::F32],
-            threads: vec![cores],
+            threads: vec![machine::cores()],
             batches: vec![1],
             rounds: ROUNDS,
             seed: 0,
@@ -330,6 +331,8 @@ fn plan_of(file: File, path: &Path) -> Result<Plan, String> {
         within(given.filter(|given: &Vec<u32>| !given.is_empty()).unwrap_or(default), limit, what)
     };
     let precisions = file.precision.map(|given| precisions(given.into_vec())).transpose()?;
+    let rounds = file.rounds.map_or(ROUNDS, NonZeroU32::get);
+    within(vec![rounds], MOST_ROUNDS, "rounds")?;
     Ok(Plan {
         name: file.name,
         question: file.question.map(|question| question.trim().to_owned()),
@@ -340,7 +343,7 @@ fn plan_of(file: File, path: &Path) -> Result<Plan, String> {
         precisions: precisions.filter(|given| !given.is_empty()).unwrap_or(defaults.precisions),
         threads: numbers(file.threads, defaults.threads, cli::MOST_THREADS, "threads")?,
         batches: numbers(file.batch, defaults.batches, cli::LARGEST_BATCH, "batch")?,
-        rounds: file.rounds.map_or(ROUNDS, NonZeroU32::get),
+        rounds,
         seed: file.seed.unwrap_or(0),
         skip_illegal: file.skip_illegal,
         ..Plan::of_spec(&defaults.spec)

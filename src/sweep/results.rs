@@ -41,7 +41,7 @@ impl Results {
         let machine = Machine {
             processor: machine::processor(),
             features: machine::features().into_iter().map(str::to_owned).collect(),
-            cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
+            cores: machine::cores(),
             roofs: sweep.threads.iter().map(roof).collect(),
         };
         let sampling = Sampling { rounds: 0, warmup_ms: 0.0, peak_samples_gflops: Vec::new() };
@@ -178,10 +178,10 @@ pub struct Roof {
     /// Threads of a run.
     pub threads: u32,
     /// 10^9 operations in a second, of f32 multiply-adds in registers: the median for one core, times
-    /// threads.
+    /// the threads that have a core.
     pub peak_gflops: f64,
     /// 10^9 operations in a second, of bf16 products of tiles (while all threads work) or of pairs in registers: the median for one thread,
-    /// times threads. `None` where no point has such products.
+    /// times the threads that have a core. `None` where no point has such products.
     #[serde(default)]
     pub bf16_gflops: Option<f64>,
     /// Every measurement of it, for one thread, in order.
@@ -319,7 +319,8 @@ pub struct Cost {
     pub intensity: f64,
     /// Bytes of packed weights.
     pub packed_bytes: u64,
-    /// Bytes of the values of a run, which share memory by lifetime, and of threads' scratch memory.
+    /// Bytes of the values of a run, which share memory by lifetime, of threads' scratch memory, and of the inputs and outputs of all
+    /// images as they are given and returned.
     pub arena_bytes: u64,
     /// Peak memory of a run: packed weights and the arena.
     pub memory_bytes: u64,
@@ -413,7 +414,7 @@ pub struct Predicted {
 /// What was measured of a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// The layer whose weights it reads first.
+    /// The layers that it computes, with ` + ` between them, and which part of them where it is not all.
     pub layer: String,
     /// The class in Keras of that layer.
     pub class: String,
@@ -452,6 +453,6 @@ pub struct Kernel {
     pub name: String,
     /// Calls in a run, those of all threads together.
     pub calls: u64,
-    /// Vector instructions that these calls execute.
+    /// Vector instructions that these calls execute; one of tiles counts as 16.
     pub instructions: u64,
 }

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+use xcc_runtime::bounded::read_at_most;
 use xcc_runtime::replace::replace;
 
 use super::results::{Point, Results, SCHEMA, Status, Sweep};
 use crate::cli::Failure;
-use crate::numbers::bytes;
 
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 30;
@@ -40,7 +41,8 @@ impl Store {
 
     /// The results to begin with: `fresh`, or those in the file where that is to be continued.
     pub fn open(&self, fresh: Results, existing: Existing) -> Result<Results, Failure> {
-        if existing == Existing::Replace || !self.path.exists() {
+        // What is no regular file is written to, as it is, and holds nothing to go on with.
+        if existing == Existing::Replace || !self.path.is_file() {
             return Ok(fresh);
         }
         let failed = |reason: String| Failure::input(format!("{}: {reason}", self.path.display()));
@@ -78,20 +80,20 @@ impl Store {
 
     /// The results in the file; the error says what is wrong with it.
     pub fn read(&self) -> Result<Results, String> {
-        let size = std::fs::metadata(&self.path).map_err(|error| error.to_string())?.len();
-        if size > LARGEST {
-            return Err(format!("has {}; results have at most {}", bytes(size), bytes(LARGEST)));
-        }
-        let text = std::fs::read(&self.path).map_err(|error| error.to_string())?;
-        parse(&text)
+        parse(&read_at_most(&self.path, LARGEST).map_err(|error| error.to_string())?)
     }
+}
+
+/// What results of all versions begin with.
+#[derive(Deserialize)]
+struct Head {
+    schema: u32,
 }
 
 /// Reads results.
 pub fn parse(text: &[u8]) -> Result<Results, String> {
-    let schema = serde_json::from_slice::<serde_json::Value>(text).ok().and_then(|v| v["schema"].as_u64());
-    match schema {
-        Some(schema) if schema == u64::from(SCHEMA) => {
+    match serde_json::from_slice(text).ok().map(|Head { schema }| schema) {
+        Some(SCHEMA) => {
             serde_json::from_slice(text).map_err(|error| format!("is no file of results: {error}"))
         }
         Some(schema) => {

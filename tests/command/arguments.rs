@@ -99,19 +99,25 @@ fn a_verdict_does_not_depend_on_who_reads() {
 fn no_output_takes_the_place_of_what_is_read_or_written_beside_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (spec, array) = (path("a.xc"), path("x.npy"));
+    let (spec, array, labels, absent) = (path("a.xc"), path("x.npy"), path("labels.txt"), path("absent"));
+    std::fs::write(&labels, "names").unwrap();
+    let sweep = ["sweep", "specs/mini_xception.xc", "--over", "segments=1,2"];
+    let other = "is the name of another file here";
     std::fs::copy("specs/digits.xc", &spec).unwrap();
     output(&["run", "specs/digits.xc", "--output", &array, "--seed", "1", "examples/digits/0_006.png"]);
     for (arguments, reason) in [
-        (&["graph", &spec, "--format", "svg", "-o", &spec][..], "is the name of another file here"),
-        (
-            &["run", &spec, "--seed", "1", "--input", &array, "--output", &array],
-            "is the name of another file here",
-        ),
+        (&["graph", &spec, "--format", "svg", "-o", &spec][..], other),
+        (&["run", &spec, "--seed", "1", "--input", &array, "--output", &array], other),
         (&["run", &spec, "--seed", "1", "--input", &array, "--output", "-"], "name a file for the array"),
-        (&["sweep", &spec, "--json", &array, "--csv", &array], "is the name of another file here"),
-        (&["sweep", &spec, "--csv", &path("")], "is a folder"),
-        (&["report", &array, "-o", &array], "is the name of another file here"),
+        (&["run", &spec, "--seed", "1", "--input", &array, "--labels", &labels, "--output", &labels], other),
+        (&["convert", &array, &array, "--spec", &spec], other),
+        (&["convert", &array, &absent, "--spec", &spec, "--map", &path("./absent")], other),
+        (&[&sweep[..], &["--json", &array, "--csv", &array]].concat(), other),
+        (&[&sweep[..], &["--csv", &absent, "--html", &path("./absent")]].concat(), other),
+        (&[&sweep[..], &["--csv", "mini_xception-segments.sweep.json"]].concat(), other),
+        (&[&sweep[..], &["--html", "specs/../specs/mini_xception.xc"]].concat(), other),
+        (&[&sweep[..], &["--csv", &path("")]].concat(), "is a folder"),
+        (&["report", &array, "-o", &array], other),
         (&["calibrate", "--output", &path("")], "is a folder"),
     ] {
         let ran = run(arguments);

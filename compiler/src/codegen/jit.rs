@@ -35,7 +35,7 @@ fn new_module(isa: OwnedTargetIsa) -> Result<JITModule, CodegenError> {
 
 /// A program that can be run.
 pub struct NativeProgram {
-    entry: extern "C" fn(*const Context, u64, u64),
+    entry: unsafe extern "C" fn(*const Context, u64, u64),
     listing: Vec<CompiledFunction>,
     symbols: Vec<Symbol>,
     _module: OwnedModule,
@@ -72,8 +72,9 @@ impl NativeProgram {
         let Finalized { module, address, symbols, listing } = finalize(program.target, list, define)?;
         // SAFETY: the function was declared with the entry signature: three integer arguments, nothing
         // returned.
-        let entry =
-            unsafe { std::mem::transmute::<*const u8, extern "C" fn(*const Context, u64, u64)>(address) };
+        let entry = unsafe {
+            std::mem::transmute::<*const u8, unsafe extern "C" fn(*const Context, u64, u64)>(address)
+        };
         Ok(Self { entry, listing, symbols, _module: module })
     }
 
@@ -93,11 +94,12 @@ impl NativeProgram {
     /// # Safety
     ///
     /// The context's memory must have the sizes that the program states (scratch once for each thread), be
-    /// aligned to a cache line, and not be used by anything else; `wait` must return only when all threads of
-    /// the run have called it. If kernels use tile registers, the system must have permitted these to the
-    /// process.
+    /// aligned to a cache line, and not be used by anything else; `taken` must point at a 0 for each step and thread; `wait` must
+    /// return only when all threads of the run have called it. `thread` must be less than `threads`, and each number be used once in a
+    /// run. If kernels use tile registers, the system must have permitted these to the process.
     pub unsafe fn run(&self, context: &Context, thread: u64, threads: u64) {
-        (self.entry)(context, thread, threads);
+        // SAFETY: what the entry point asks for is what the caller has promised.
+        unsafe { (self.entry)(context, thread, threads) };
     }
 }
 

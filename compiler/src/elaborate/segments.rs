@@ -48,7 +48,9 @@ impl Elaborator<'_> {
             (_, Some(count)) => self.cut(&Segments::Count(count), filters, "filters", span)?.sizes,
             _ => Err(self.reports.reported()),
         };
-        Ok(Partition::new(inputs.sizes?, outputs?))
+        let partition = Partition::new(inputs.sizes?, outputs?);
+        self.count_segments(partition.segments() as u64, span)?;
+        Ok(partition)
     }
 
     /// The partition of a spatial part: each segment yields its inputs times the multiplier.
@@ -69,6 +71,7 @@ impl Elaborator<'_> {
             return Err(self.reports.report(self.size_limit(Diagnostic::error("E0602", message), span)));
         }
         let inputs = inputs?;
+        self.count_segments(inputs.len() as u64, span)?;
         let outputs = inputs.iter().map(|i| i * multiplier).collect();
         Ok(Partition::new(inputs, outputs))
     }
@@ -102,24 +105,21 @@ impl Elaborator<'_> {
             _ => Ok(()),
         };
         fits.map_err(|error| self.bad_cut(&error, count.unwrap_or(best), channels, what, span))?;
-        Ok(Cut { count, sizes: self.sizes(segments, channels, span) })
+        Ok(Cut { count, sizes: self.sizes(segments, channels) })
     }
 
     /// The sizes of segments that fit, if the channels are known.
-    fn sizes(&mut self, segments: &Segments, channels: Extent, span: Span) -> Result<Vec<u32>, Reported> {
+    fn sizes(&self, segments: &Segments, channels: Extent) -> Result<Vec<u32>, Reported> {
         let channels = channels.value().ok_or_else(|| self.reports.reported())?;
         let count = match segments {
             Segments::Full => channels,
             Segments::Count(n) => *n,
-            Segments::Sizes(sizes) => {
-                self.count_segments(sizes.len() as u64, span)?;
-                return Ok(sizes.clone());
-            }
+            Segments::Sizes(sizes) => return Ok(sizes.clone()),
         };
-        self.count_segments(count.into(), span)?;
         Partition::even(channels, count).map_err(|_| self.reports.reported())
     }
 
+    /// Counts the segments of a convolution among all.
     fn count_segments(&mut self, count: u64, span: Span) -> Result<(), Reported> {
         if self.hypothetical {
             return Ok(());

@@ -207,6 +207,16 @@ impl Window {
         if first < end { first..end } else { 0..0 }
     }
 
+    /// The windows along an axis that have all taps inside `0..size`.
+    pub fn whole(&self, axis: usize, size: u32) -> std::ops::Range<u32> {
+        let (before, stride) = (u64::from(self.pads_of(axis).0), u64::from(self.strides[axis].max(1)));
+        let first = before.div_ceil(stride);
+        let room = (u64::from(size) + before).checked_sub(u64::from(self.extent()[axis]));
+        let end = room.map_or(0, |room| room / stride + 1).max(first);
+        let bounded = |at: u64| u32::try_from(at).unwrap_or(u32::MAX);
+        bounded(first)..bounded(end)
+    }
+
     /// Whether every output pixel reads exactly the input pixel at the same place.
     pub fn is_point(&self) -> bool {
         *self == Window { dilation: self.dilation, ..Window::POINT }
@@ -399,7 +409,9 @@ mod tests {
                 Window { kernel: [kernel, 1], strides: [stride, 1], dilation: [dilation, 1], pads };
             let place = |tap: u32| i64::from(at * stride + tap * dilation) - i64::from(pad);
             let inside = (0..kernel).filter(|&tap| (0..i64::from(size)).contains(&place(tap)));
-            prop_assert_eq!(window.valid_taps(0, at, size).collect::<Vec<_>>(), inside.collect::<Vec<_>>());
+            let inside = inside.collect::<Vec<_>>();
+            prop_assert_eq!(window.whole(0, size).contains(&at), inside.len() == kernel as usize);
+            prop_assert_eq!(window.valid_taps(0, at, size).collect::<Vec<_>>(), inside);
         }
     }
 }

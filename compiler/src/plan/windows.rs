@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::graph::{Partition, Window};
+use crate::graph::Window;
 use crate::kernels::Clip;
 
 /// Equal tiles next to each other in a row.
@@ -24,25 +24,42 @@ impl TileRun {
     }
 }
 
+/// So many things cut into `parts` as evenly as possible, larger parts first: the sizes of parts, and how many there are of each.
+fn even_parts(count: u32, parts: u32) -> impl Iterator<Item = (u32, u32)> {
+    let parts = parts.clamp(1, count.max(1));
+    let (size, larger) = (count / parts, count % parts);
+    [(size + 1, larger), (size, parts - larger)].into_iter().filter(|&(size, parts)| size * parts > 0)
+}
+
 /// Cuts `pixels` into as few tiles of at most `limit` pixels as possible, as evenly as possible, larger ones
-/// first.
-pub fn even_tiles(pixels: u32, limit: u32) -> Vec<u32> {
-    let tiles = pixels.div_ceil(limit.max(1));
-    Partition::even(pixels, tiles).unwrap_or_default()
+/// first: the sizes of tiles, and how many there are of each.
+pub fn even_tiles(pixels: u32, limit: u32) -> impl Iterator<Item = (u32, u32)> {
+    even_parts(pixels, pixels.div_ceil(limit.max(1)))
+}
+
+/// How many parts of `size` windows next to each other, the first of which begins with window `first`, have all taps: those in
+/// `whole`, but at most `count`.
+fn whole_parts(whole: &Range<u32>, first: u32, (size, count): (u32, u32)) -> u32 {
+    if first < whole.start { 0 } else { (whole.end.saturating_sub(first) / size).min(count) }
 }
 
 /// The tiles of a row of `ow` pixels with at most `limit` pixels each, for windows over an input row of `w`
 /// pixels.
 pub fn tile_runs(window: &Window, w: u32, ow: u32, limit: u32) -> Vec<TileRun> {
+    let whole = window.whole(1, w);
     let mut runs: Vec<TileRun> = Vec::new();
     let mut first = 0;
-    for pixels in even_tiles(ow, limit) {
-        let clip = Clip((first..first + pixels).map(|x| window.valid_taps(1, x, w)).collect());
-        match runs.last_mut() {
-            Some(run) if run.clip == clip => run.count += 1,
-            _ => runs.push(TileRun { first, count: 1, clip }),
+    for (pixels, mut left) in even_tiles(ow, limit) {
+        while left > 0 {
+            let clip = Clip((first..first + pixels).map(|x| window.valid_taps(1, x, w)).collect());
+            let count = whole_parts(&whole, first, (pixels, left)).max(1);
+            match runs.last_mut() {
+                Some(run) if run.clip == clip => run.count += count,
+                _ => runs.push(TileRun { first, count, clip }),
+            }
+            first += pixels * count;
+            left -= count;
         }
-        first += pixels;
     }
     runs
 }
@@ -60,13 +77,17 @@ pub struct RowRun {
 
 /// The rows `rows` of the output as runs, for windows over an input of `h` rows.
 pub fn row_runs(window: &Window, h: u32, rows: Range<u32>) -> Vec<RowRun> {
+    let whole = window.whole(0, h);
     let mut runs: Vec<RowRun> = Vec::new();
-    for row in rows.clone() {
+    let mut row = rows.start;
+    while row < rows.end {
         let taps = window.valid_taps(0, row, h);
+        let count = whole_parts(&whole, row, (1, rows.end - row)).max(1);
         match runs.last_mut() {
-            Some(run) if run.taps == taps => run.count += 1,
-            _ => runs.push(RowRun { first: row - rows.start, count: 1, taps }),
+            Some(run) if run.taps == taps => run.count += count,
+            _ => runs.push(RowRun { first: row - rows.start, count, taps }),
         }
+        row += count;
     }
     runs
 }
@@ -91,10 +112,8 @@ impl BlockRun {
         let mut found: Vec<Self> = Vec::new();
         let mut part = 0;
         for run in &self.runs {
-            let sizes = even_tiles(run.count, most);
             let mut first_row = run.first;
-            for equal in sizes.chunk_by(|a, b| a == b) {
-                let (rows, count) = (equal[0], equal.len() as u32);
+            for (rows, count) in even_tiles(run.count, most) {
                 let runs = vec![RowRun { first: 0, count: rows, taps: run.taps.clone() }];
                 found.push(Self { blocks: part..part + count, first_row, rows, runs });
                 part += count;
@@ -108,15 +127,21 @@ impl BlockRun {
 /// Cuts the `oh` rows of an output into `blocks` blocks as evenly as possible, for windows over an input of
 /// `h` rows.
 pub fn block_runs(window: &Window, h: u32, oh: u32, blocks: u32) -> Vec<BlockRun> {
+    let whole = window.whole(0, h);
     let mut found: Vec<BlockRun> = Vec::new();
-    let mut first_row = 0;
-    for (block, rows) in (0..).zip(Partition::even(oh, blocks).unwrap_or_default()) {
-        let runs = row_runs(window, h, first_row..first_row + rows);
-        match found.last_mut() {
-            Some(last) if last.runs == runs => last.blocks.end += 1,
-            _ => found.push(BlockRun { blocks: block..block + 1, first_row, rows, runs }),
+    let (mut first_row, mut block) = (0, 0);
+    for (rows, mut left) in even_parts(oh, blocks) {
+        while left > 0 {
+            let runs = row_runs(window, h, first_row..first_row + rows);
+            let count = whole_parts(&whole, first_row, (rows, left)).max(1);
+            match found.last_mut() {
+                Some(last) if last.runs == runs => last.blocks.end += count,
+                _ => found.push(BlockRun { blocks: block..block + count, first_row, rows, runs }),
+            }
+            first_row += rows * count;
+            block += count;
+            left -= count;
         }
-        first_row += rows;
     }
     found
 }
@@ -219,6 +244,19 @@ mod tests {
             }
             prop_assert_eq!(next, oh);
         }
+    }
+
+    /// What a network of two thousand million pixels is planned by.
+    #[test]
+    fn long_maps_are_cut_at_once() {
+        let pads = Pads { top: 1, bottom: 1, left: 1, right: 1 };
+        let window = Window { kernel: [3, 3], pads, ..Window::POINT };
+        let long = 2_000_000_000;
+        let tiles: u32 = tile_runs(&window, long, long, 9).iter().map(|run| run.pixels() * run.count).sum();
+        assert_eq!(tiles, long);
+        assert_eq!(row_runs(&window, long, 0..long).len(), 3);
+        assert_eq!(block_runs(&window, long, long, long).len(), 3);
+        assert_eq!(block_runs(&window, long, long, 7).iter().map(|run| run.blocks.len()).sum::<usize>(), 7);
     }
 
     #[test]

@@ -39,14 +39,14 @@ impl Element {
         }
     }
 
-    /// The elements that `data` holds.
-    pub fn decode(self, data: &[u8], big_endian: bool) -> Vec<f32> {
+    /// Appends the elements that `data` holds.
+    pub fn decode(self, data: &[u8], big_endian: bool, to: &mut Vec<f32>) {
         let single = if big_endian { f32::from_be_bytes } else { f32::from_le_bytes };
         let double = if big_endian { f64::from_be_bytes } else { f64::from_le_bytes };
         match self {
-            Element::F32 => data.as_chunks().0.iter().map(|bytes| single(*bytes)).collect(),
-            Element::F64 => data.as_chunks().0.iter().map(|bytes| double(*bytes) as f32).collect(),
-            Element::U8 => data.iter().map(|&byte| f32::from(byte)).collect(),
+            Element::F32 => to.extend(data.as_chunks().0.iter().map(|bytes| single(*bytes))),
+            Element::F64 => to.extend(data.as_chunks().0.iter().map(|bytes| double(*bytes) as f32)),
+            Element::U8 => to.extend(data.iter().map(|&byte| f32::from(byte))),
         }
     }
 }

@@ -95,23 +95,23 @@ impl Planner<'_> {
         let target = self.program.target;
         let pixels = input.shape.pixels() as u32;
         let most = if kind == PoolKind::Average && pixels > pool::SUMMED { 4 } else { 8 };
-        let groups = even_tiles(input.shape.c().div_ceil(target.lanes), most);
+        let groups = || even_tiles(input.shape.c().div_ceil(target.lanes), most);
         let mut b = NestBuilder::new();
         b.divide(self.program.options.batch, |b, image| {
             let mut vectors = 0;
-            for equal in groups.chunk_by(|a, b| a == b) {
+            for (of_group, count) in groups() {
                 let descriptor = GlobalPoolTile {
                     kind,
                     lanes: target.lanes,
-                    vectors: equal[0],
+                    vectors: of_group,
                     pixels,
                     step: input.pixel as i32,
                     post: self.post(id).to_vec(),
                 };
                 let kernel = self.kernel(Descriptor::GlobalPool(descriptor));
-                let [start, bytes] = [vectors, equal[0]].map(|v| i64::from(v * target.vector_bytes()));
-                vectors += equal.len() as u32 * equal[0];
-                b.units(0..equal.len() as u32, 1, |b, [group, _]| {
+                let [start, bytes] = [vectors, of_group].map(|v| i64::from(v * target.vector_bytes()));
+                vectors += count * of_group;
+                b.units(0..count, 1, |b, [group, _]| {
                     let at = |operand, image_bytes: u64| {
                         let offset = Offset::bytes(start).along(group, bytes);
                         argument(operand, offset.along(image, image_bytes as i64))
