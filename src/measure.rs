@@ -95,6 +95,7 @@ impl Subject {
     /// Reads, compiles and runs once what the arguments name.
     pub fn new(arguments: &MeasureArgs) -> Result<Self, Failure> {
         let MeasureArgs { job, engine, results, .. } = arguments;
+        engine.check(&job.network)?;
         let (mut loaded, parse) = timed(|| cli::load_graph(&job.spec))?;
         results.note();
         let input = input(job, &loaded.graph)?;

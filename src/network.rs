@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use xcc_compiler::graph::{Graph, LayerId, NodeId};
 use xcc_compiler::passes::{PassOptions, optimize};
-use xcc_compiler::plan::{PlanError, PlanOptions};
+use xcc_compiler::plan::{PlanError, PlanOptions, Precision};
 use xcc_compiler::target::Target;
 use xcc_runtime::reference::{evaluate_keeping, exactly};
 use xcc_runtime::weights::{self, NameMap, Weights, WeightsError};
@@ -47,6 +47,17 @@ pub struct EngineArgs {
 }
 
 impl EngineArgs {
+    /// Refuses what the reference evaluator takes no notice of.
+    pub fn check(&self, network: &NetworkArgs) -> Result<(), Failure> {
+        let is_for_code = network.precision != Precision::F32 || network.target.isa != Target::native().isa;
+        if self.backend == Backend::Reference && is_for_code {
+            return Err(Failure::input(
+                "the reference evaluator computes in 64-bit floats on any machine: --precision and --target are for `--backend cpu`",
+            ));
+        }
+        Ok(())
+    }
+
     /// Makes the layer of `--tap` the only output of `graph`.
     pub fn tap(&self, graph: &mut Graph) -> Result<(), Failure> {
         if let Some(layer) = &self.tap {

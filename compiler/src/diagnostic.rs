@@ -157,7 +157,11 @@ fn render_with<W: WriteColor>(
     let config = term::Config::default();
     for diagnostic in diagnostics {
         // Writing to memory cannot fail, and `to_codespan` keeps every span within the source.
-        let _ = term::emit_to_write_style(&mut writer, &config, &file, &to_codespan(diagnostic, source));
+        let mut diagnostic = to_codespan(diagnostic, source);
+        if diagnostic.labels.is_empty() {
+            diagnostic.notes.push(format!("in {source_name}"));
+        }
+        let _ = term::emit_to_write_style(&mut writer, &config, &file, &diagnostic);
     }
     String::from_utf8_lossy(&into_bytes(writer)).into_owned()
 }

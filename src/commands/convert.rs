@@ -45,7 +45,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Some(spec) => spec.clone(),
         None => neighbour(output)?,
     };
-    cli::check_output(output, map.as_deref().into_iter().chain([spec.as_path(), input]))?;
+    cli::check_output(output, map.as_deref().into_iter().chain([spec.as_path()]))?;
     let loaded = cli::load(&spec, settings)?;
     let map = cli::load_map(map.as_deref())?;
     let work = || convert(&loaded.graph, input, map.as_ref(), output);

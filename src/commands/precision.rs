@@ -27,7 +27,7 @@ const RUNS: usize = 5;
 /// Every input is run in each precision and by the reference evaluator in 64-bit floats. Errors are those of the
 /// network's first output, relative to the largest element of the reference's: of the worst element of all
 /// inputs, and the mean of all. An input agrees when the largest element is at the same place as the
-/// reference's. The time is the median of a run of one input.
+/// reference's, and no element is NaN. The time is the median of a run of one input.
 #[derive(Args)]
 #[command(mut_arg("batch", |arg| arg.hide(true)), mut_arg("precision", |arg| arg.hide(true)))]
 #[command(after_help = "\
@@ -129,7 +129,8 @@ fn measure(model: &Model, precision: Precision, cases: &Cases) -> Result<Row, Fa
         let scale = expected.iter().fold(0.0, |scale: f64, e| scale.max(e.abs()));
         let error = |(e, f): (&f64, &f64)| if e == f { 0.0 } else { (e - f).abs() / scale };
         errors.extend(expected.iter().zip(&found).map(error));
-        agreeing += usize::from(largest(expected) == largest(&found));
+        let is_known = !found.iter().chain(expected).any(|value| value.is_nan());
+        agreeing += usize::from(is_known && largest(expected) == largest(&found));
     }
     let mut times = Vec::new();
     let began = Instant::now();

@@ -22,10 +22,10 @@ use crate::terminal::with_progress;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  xcc sweep specs/digits.xc --over segments=powers --json digits.json
-  xcc report digits.json
-  xcc report digits.json -o spectrum.html
-  xcc report digits.json --figures figures")]
+  xcc sweep specs/mini_xception.xc --over segments=powers --json mini.json
+  xcc report mini.json
+  xcc report mini.json -o spectrum.html
+  xcc report mini.json --figures figures")]
 pub struct Arguments {
     /// The JSON that `xcc sweep` wrote
     #[arg(value_name = "RESULTS")]

@@ -56,6 +56,7 @@ pub struct Arguments {
 /// Runs the network and prints or writes its results.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { job, engine, .. } = arguments;
+    engine.check(&job.network)?;
     let mut loaded = cli::load_graph(&job.spec)?;
     arguments.output.as_deref().map_or(Ok(()), |output| check_output(output, arguments))?;
     let inputs = job.inputs.inputs(&loaded.graph)?.ok_or_else(nothing_given)?;

@@ -131,6 +131,9 @@ impl FromStr for Budget {
     }
 }
 
+/// More parameters or multiply-adds than networks can have.
+const MOST_AMOUNT: f64 = 1e18;
+
 /// A positive number, in thousands (`k`), millions (`M`) or billions (`G`) where one of these follows; in
 /// milliseconds for times.
 fn number(quantity: Quantity, text: &str) -> Result<f64, String> {
@@ -143,6 +146,9 @@ fn number(quantity: Quantity, text: &str) -> Result<f64, String> {
     let is_count = quantity != Quantity::Latency;
     let number = digits.trim().parse().ok().map(|number: f64| number * factor);
     let number = number.map(|number| if is_count { number.round() } else { number });
+    if is_count && number.is_some_and(|number| number > MOST_AMOUNT) {
+        return Err(format!("`{text}` is more than any network has"));
+    }
     number
         .filter(|number| number.is_finite() && *number > 0.0)
         .ok_or_else(|| format!("`{text}` is not a positive number"))
@@ -161,9 +167,9 @@ struct File {
     set: Mapping,
     hold: Option<FileHold>,
     precision: Option<Several<String>>,
-    threads: Option<Several<NonZeroU32>>,
-    batch: Option<Several<NonZeroU32>>,
-    rounds: Option<NonZeroU32>,
+    threads: Option<Several<Value>>,
+    batch: Option<Several<Value>>,
+    rounds: Option<Value>,
     seed: Option<u64>,
     #[serde(default)]
     skip_illegal: bool,
@@ -326,13 +332,13 @@ fn plan_of(file: File, path: &Path) -> Result<Plan, String> {
     let axis = |(name, values): &(String, String)| {
         Written::parse(name, values).map_err(|error| format!("over: {name}: {error}"))
     };
-    let numbers = |given: Option<Several<NonZeroU32>>, default: Vec<u32>, limit: u32, what: &str| {
-        let given = given.map(|given| given.into_vec().into_iter().map(NonZeroU32::get).collect());
-        within(given.filter(|given: &Vec<u32>| !given.is_empty()).unwrap_or(default), limit, what)
+    let numbers = |given: Option<Several<Value>>, default: Vec<u32>, limit: u32, what: &str| {
+        let given = given.map_or_else(Vec::new, Several::into_vec);
+        let given = given.iter().map(|value| whole(value, limit, what)).collect::<Result<Vec<_>, _>>()?;
+        Ok::<_, String>(if given.is_empty() { default } else { given })
     };
     let precisions = file.precision.map(|given| precisions(given.into_vec())).transpose()?;
-    let rounds = file.rounds.map_or(ROUNDS, NonZeroU32::get);
-    within(vec![rounds], MOST_ROUNDS, "rounds")?;
+    let rounds = file.rounds.map_or(Ok(ROUNDS), |rounds| whole(&rounds, MOST_ROUNDS, "rounds"))?;
     Ok(Plan {
         name: file.name,
         question: file.question.map(|question| question.trim().to_owned()),
@@ -350,11 +356,13 @@ fn plan_of(file: File, path: &Path) -> Result<Plan, String> {
     })
 }
 
-fn within(numbers: Vec<u32>, limit: u32, what: &str) -> Result<Vec<u32>, String> {
-    match numbers.iter().find(|number| **number > limit) {
-        Some(number) => Err(format!("{what}: {number} is more than {limit}")),
-        None => Ok(numbers),
-    }
+/// A whole number of a plan.
+fn whole(value: &Value, limit: u32, what: &str) -> Result<u32, String> {
+    let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+    number.filter(|number| (1..=limit).contains(number)).ok_or_else(|| {
+        let written = scalar(value, what).unwrap_or_else(|_| "this".to_owned());
+        format!("{what}: {written} is not a whole number from 1 to {limit}")
+    })
 }
 
 fn precisions(names: Vec<String>) -> Result<Vec<Precision>, String> {

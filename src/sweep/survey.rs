@@ -20,7 +20,7 @@ pub fn sweep(plan: &Plan, source: &Source) -> Result<Sweep, Failure> {
     let warnings: Vec<_> = base.diagnostics.iter().filter(|d| !d.is_error()).cloned().collect();
     let names = plan.axes.iter().map(|axis| axis.parameter.as_str());
     for name in names.chain(plan.hold.iter().map(|(_, by)| by.as_str())) {
-        check_name(name, &base.params)?;
+        check_name(name, &base.params, base.graph.is_some())?;
     }
     let axes: Result<Vec<Axis>, Failure> =
         plan.axes.iter().map(|axis| expand(axis, source, &plan.fixed, &base.params)).collect();
@@ -58,16 +58,16 @@ fn constants(path: &Path, target: Target) -> Result<Constants, Failure> {
     Ok(Constants { path: path.display().to_string(), digest: digest(&times) })
 }
 
-fn check_name(name: &str, params: &[Param]) -> Result<(), Failure> {
-    // Nothing is known of the parameters of a spec that cannot be read: its points will tell.
-    if params.is_empty() || params.iter().any(|param| param.name == name) {
-        return Ok(());
-    }
+fn check_name(name: &str, params: &[Param], is_legal: bool) -> Result<(), Failure> {
     let near = nearest(name, params.iter().map(|param| param.name.as_str()));
-    Err(Failure::input(format!(
-        "the spec has no parameter `{name}`; the nearest names are {}",
-        near.join(", ")
-    )))
+    let others = match near.as_slice() {
+        // Nothing is known of the parameters of a spec that cannot be read: its points will tell.
+        [] if !is_legal => return Ok(()),
+        _ if params.iter().any(|param| param.name == name) => return Ok(()),
+        [] => "it has none".to_owned(),
+        near => format!("the nearest names are {}", near.join(", ")),
+    };
+    Err(Failure::input(format!("the spec has no parameter `{name}`; {others}")))
 }
 
 fn expand(axis: &Written, source: &Source, fixed: &[Setting], params: &[Param]) -> Result<Axis, Failure> {

@@ -13,6 +13,8 @@ use crate::table::{Layout, Table, wrap};
 
 /// From this width on, kernels are shown.
 const WIDEST: usize = 140;
+/// The column of sums of times of kernels.
+const PREDICTED: &str = "predicted";
 /// Most rows of the plot.
 const PLOT_ROWS: usize = 40;
 /// Least share that is shown.
@@ -25,9 +27,12 @@ const SHORTEST_BAR: usize = 10;
 /// are `asked` for.
 pub fn text(results: &Results, width: usize, asked: bool, color: bool) -> String {
     let mut text = head(results, width);
-    text += &table(results, width, asked).render(width, color);
+    let columns = columns_within(results, width, asked);
+    text += &rows(results, &columns).render(width, color);
     text += &messages(results, width);
-    text += &prediction(results, width);
+    if columns.iter().any(|column| column.name == PREDICTED) {
+        text += &prediction(results, width);
+    }
     let plot = plot(results, width);
     if !plot.is_empty() {
         text += &format!("\n{plot}");
@@ -96,8 +101,8 @@ impl<'a> Column<'a> {
     }
 }
 
-/// The table with as many columns as there is room for.
-fn table(results: &Results, width: usize, asked: bool) -> Table {
+/// As many columns as there is room for.
+fn columns_within(results: &Results, width: usize, asked: bool) -> Vec<Column<'_>> {
     let mut columns = columns(results, asked);
     while let Some(rank) = columns.iter().map(|column| column.rank).max().filter(|rank| *rank > 0) {
         let text = rows(results, &columns).render(usize::MAX, false);
@@ -109,7 +114,7 @@ fn table(results: &Results, width: usize, asked: bool) -> Table {
     if width >= WIDEST && results.points.iter().any(|point| point.timing.is_some()) {
         columns.push(kernels_column(results));
     }
-    rows(results, &columns)
+    columns
 }
 
 fn columns(results: &Results, asked: bool) -> Vec<Column<'_>> {
@@ -120,7 +125,7 @@ fn columns(results: &Results, asked: bool) -> Vec<Column<'_>> {
         columns.extend(times());
     }
     if results.points.iter().any(|point| point.predicted.is_some()) {
-        let predicted = Column::right("predicted", |point| Some(format!("{:.3}", point.predicted?.ms)));
+        let predicted = Column::right(PREDICTED, |point| Some(format!("{:.3}", point.predicted?.ms)));
         columns.push(predicted.ranked(if asked || !is_measured { 0 } else { 4 }));
     }
     columns

@@ -110,7 +110,6 @@ fn no_output_takes_the_place_of_what_is_read_or_written_beside_it() {
         (&["run", &spec, "--seed", "1", "--input", &array, "--output", &array], other),
         (&["run", &spec, "--seed", "1", "--input", &array, "--output", "-"], "name a file for the array"),
         (&["run", &spec, "--seed", "1", "--input", &array, "--labels", &labels, "--output", &labels], other),
-        (&["convert", &array, &array, "--spec", &spec], other),
         (&["convert", &array, &absent, "--spec", &spec, "--map", &path("./absent")], other),
         (&[&sweep[..], &["--json", &array, "--csv", &array]].concat(), other),
         (&[&sweep[..], &["--csv", &absent, "--html", &path("./absent")]].concat(), other),

@@ -56,6 +56,9 @@ pub enum Order {
     PointwiseFirst,
 }
 
+/// Attributes whose values are words, of which each has its own.
+pub const CHOICES: [&str; 4] = ["activation", "activation_between", "order", "padding"];
+
 const ACTIVATIONS: &[(&str, After)] = &[
     ("none", After::Elementwise(Activation::Linear)),
     ("linear", After::Elementwise(Activation::Linear)),
@@ -328,7 +331,12 @@ impl Attributes {
             _ => None,
         };
         match ends {
-            Some((low, high)) => Ok([low, high]),
+            Some((low, high)) if low < high => Ok([low, high]),
+            Some(_) => {
+                let message = format!("the ends of `{name}` of `{}` must differ", self.owner);
+                let error = Diagnostic::error("E0304", message).at(span, format!("this is {value}"));
+                Err(reports.report(self.with_site(error, span)))
+            }
             None => Err(self.mistyped(reports, name, "a range such as -1..1", value, span)),
         }
     }

@@ -243,6 +243,9 @@ impl<'a> Elaborator<'a> {
     fn finish_graph(&mut self, output: NodeId) {
         let Some(graph) = &mut self.graph else { return };
         if output == graph.input && graph.order().len() == 1 {
+            if self.reports.has_errors() {
+                return;
+            }
             let span = graph.layers[0].span;
             let error = Diagnostic::error("E0409", "the model has no layers");
             self.reports.report(error.at(span, "the input is all there is"));

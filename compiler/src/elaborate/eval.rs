@@ -126,6 +126,20 @@ impl Elaborator<'_> {
         }
     }
 
+    /// The value of an expression; where `is_word`, a name that nobody knows is a word.
+    pub fn word_or_value(&mut self, expression: &Expression, is_word: bool) -> Result<Value, Reported> {
+        match &expression.kind {
+            ExpressionKind::Name(word) if is_word && self.is_unknown(word) => Ok(Value::word(word)),
+            _ => self.evaluate(expression),
+        }
+    }
+
+    /// Whether nobody knows a name.
+    fn is_unknown(&self, name: &str) -> bool {
+        let is_known = CURRENT.contains(&name) || WORDS.contains(&name) || self.choices.contains(name);
+        !is_known && self.scopes.find(name).is_none() && !self.later_params.contains_key(name)
+    }
+
     fn lookup(&mut self, name: &str, span: Span) -> Result<Value, Reported> {
         if CURRENT.contains(&name) {
             return self.current_extent(name, span);

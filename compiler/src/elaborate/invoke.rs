@@ -1,6 +1,6 @@
 //! Statements that name a layer or a block: arguments are matched with attributes, then the layer is made.
 
-use super::attributes::Attributes;
+use super::attributes::{Attributes, CHOICES};
 use super::names::{Made, Site};
 use super::outline::Outline;
 use super::report::{Reported, nearest, quoted};
@@ -170,7 +170,7 @@ impl<'a> Elaborator<'a> {
         let mut given: Vec<(&'static str, Option<Value>, Span)> = Vec::new();
         let mut meant = Vec::new();
         for (n, argument) in arguments.iter().enumerate() {
-            let (value, span) = (self.evaluate(&argument.value).ok(), argument.value.at.0);
+            let (value, span) = (self.argument(argument).ok(), argument.value.at.0);
             match self.attribute_for(layer, arguments, n) {
                 Ok(name) => match given.iter_mut().find(|(other, ..)| *other == name) {
                     Some((_, first, _)) => {
@@ -191,6 +191,12 @@ impl<'a> Elaborator<'a> {
         self.add_defaults(layer, &mut given);
         self.require(layer, &mut given, site);
         Attributes { owner: layer.word, site, given }
+    }
+
+    /// The value of a layer's argument. A word that nobody knows is one still where only some words can be: what reads it says which.
+    fn argument(&mut self, argument: &Argument) -> Result<Value, Reported> {
+        let is_choice = argument.name.as_ref().is_some_and(|name| CHOICES.contains(&name.text.as_str()));
+        self.word_or_value(&argument.value, is_choice)
     }
 
     /// Reports the attributes that a layer needs and was not given.
@@ -377,9 +383,10 @@ impl<'a> Elaborator<'a> {
                 Ok(position) => values[position] = Some(value),
                 Err(fault) => {
                     let message = format!("wrong arguments for block `{}`", name.text);
-                    let near = argument.name.as_ref().and_then(|name| {
-                        nearest(&name.text, block.parameters.iter().map(|p| p.name.text.as_str()))
-                    });
+                    let free = block.parameters.iter().zip(&values).filter(|(_, value)| value.is_none());
+                    let free = free.map(|(parameter, _)| parameter.name.text.as_str());
+                    let misspelt = argument.name.as_ref().filter(|_| fault == NO_PARAMETER);
+                    let near = misspelt.and_then(|name| nearest(&name.text, free));
                     let error = bad_call(message, argument.value.at.0, fault, name, block)
                         .suggest_if(near.map(|n| format!("did you mean `{n}`?")));
                     problem = Some(self.reports.report(error));
@@ -438,6 +445,9 @@ fn bad_call(message: String, span: Span, fault: &str, name: &Name, block: BlockD
     Diagnostic::error("E0414", message).at(span, fault).also(block.span, signature)
 }
 
+/// What is wrong with an argument that no parameter is called after.
+const NO_PARAMETER: &str = "no parameter for this";
+
 /// The position of the parameter that the `n`th argument gives a value to, or what is wrong with it.
 fn free_parameter(
     parameters: &[Parameter],
@@ -450,7 +460,7 @@ fn free_parameter(
         None => Some(n),
     };
     match position.and_then(|p| Some((p, values.get(p)?))) {
-        None => Err("no parameter for this"),
+        None => Err(NO_PARAMETER),
         Some((_, Some(_))) => Err("given twice"),
         Some((position, None)) => Ok(position),
     }

@@ -59,7 +59,7 @@ impl<'a> Elaborator<'a> {
     pub fn declare_param(&mut self, name: &'a Name, default: &'a Expression, domain: Option<&'a Expression>) {
         self.later_params.remove(name.text.as_str());
         let allowed = domain.and_then(|d| self.domain(d).ok());
-        let standard = self.evaluate(default);
+        let standard = self.word_or_value(default, matches!(allowed, Some(Value::List(_))));
         if self.hypothetical {
             let _ = self.define(name, None);
             return;

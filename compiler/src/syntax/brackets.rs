@@ -2,7 +2,7 @@
 //!
 //! The grammar recurses once for each bracket, so their nesting is bounded here. Where brackets do not match,
 //! the statement is blanked out, so that the grammar always sees balanced text and every other statement is
-//! still read.
+//! still read. Lines that parentheses and brackets span are joined.
 
 use std::ops::Range;
 
@@ -29,8 +29,14 @@ pub fn balance(source: &str) -> Result<Balanced, Box<Diagnostic>> {
     let mut scanner = Scanner { source: source.as_bytes(), ..Scanner::default() };
     scanner.scan()?;
     let mut text = source.as_bytes().to_vec();
+    for range in scanner.within_brackets() {
+        text[range].fill(b' ');
+    }
     for &at in &scanner.bad {
         text[scanner.statement_around(at)].fill(BLANK);
+    }
+    for &at in &scanner.stray {
+        text[at] = b';';
     }
     // Statements start and end next to ASCII characters, so no character is cut.
     let text = String::from_utf8_lossy(&text).into_owned();
@@ -46,6 +52,11 @@ struct Scanner<'a> {
     boundaries: Vec<usize>,
     /// Offsets within statements to be blanked out.
     bad: Vec<usize>,
+    /// Offsets of `}` that close nothing.
+    stray: Vec<usize>,
+    /// Comments, and what stands between parentheses or brackets that are in no others, ascending.
+    comments: Vec<Range<usize>>,
+    bracketed: Vec<Range<usize>>,
     found: Vec<Diagnostic>,
 }
 
@@ -54,7 +65,11 @@ impl Scanner<'_> {
         let mut at = 0;
         while let Some(&byte) = self.source.get(at) {
             match byte {
-                b'#' => at += self.source[at..].iter().take_while(|b| **b != b'\n').count(),
+                b'#' => {
+                    let length = self.source[at..].iter().take_while(|b| **b != b'\n').count();
+                    self.comments.push(at..at + length);
+                    at += length;
+                }
                 b'"' => at = self.string(at)?,
                 _ => {
                     if matches!(byte, b'\n' | b';' | b'{' | b'}') {
@@ -117,12 +132,23 @@ impl Scanner<'_> {
                     let error = Diagnostic::error("E0104", "this `}` closes nothing")
                         .at(Span::new(at, at + 1), "no `{` is open here");
                     self.found.push(error);
-                    self.bad.push(at);
+                    self.stray.push(at);
                 }
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Ends of lines and comments between parentheses or brackets, where a line goes on.
+    fn within_brackets(&self) -> impl Iterator<Item = Range<usize>> {
+        let is_inside = |at: usize| {
+            let before = self.bracketed.partition_point(|range| range.start < at);
+            before > 0 && self.bracketed[before - 1].contains(&at)
+        };
+        let is_end = |at: &usize| self.source[*at] == b'\n';
+        let ends = self.boundaries.iter().copied().filter(is_end).map(|at| at..at + 1);
+        ends.chain(self.comments.iter().cloned()).filter(move |range| is_inside(range.start))
     }
 
     /// Braces never stand inside of parentheses: whatever is open before a brace was not closed.
@@ -139,8 +165,11 @@ impl Scanner<'_> {
     fn closing(&mut self, byte: u8, at: usize) {
         let opener = if byte == b')' { b'(' } else { b'[' };
         match self.open.last() {
-            Some(&(bracket, _)) if bracket == opener => {
+            Some(&(bracket, start)) if bracket == opener => {
                 self.open.pop();
+                if self.open.last().is_none_or(|(outer, _)| *outer == b'{') {
+                    self.bracketed.push(start..at);
+                }
             }
             Some(&(bracket, start)) if bracket != b'{' => {
                 self.open.pop();
@@ -218,9 +247,16 @@ mod tests {
     }
 
     #[test]
+    fn lines_between_brackets_are_joined() {
+        let text = |source: &str| balance(source).unwrap().text;
+        assert_eq!(text("a (1 # é (\n+ [\n2])\nb # (\n"), "a (1        + [ 2])\nb # (\n");
+        assert_eq!(text("a {\nb (1)\n}"), "a {\nb (1)\n}");
+    }
+
+    #[test]
     fn unbalanced_statements_are_blanked_and_the_others_kept() {
         let balanced = balance("a (1\nb [2]\n}\nc \"x\nd").unwrap();
-        assert_eq!(balanced.text, "????\nb [2]\n?\n????\nd");
+        assert_eq!(balanced.text, "????\nb [2]\n;\n????\nd");
         assert_eq!(codes("a (1\nb [2]\n}\nc \"x\nd"), ["E0102", "E0104", "E0103"]);
     }
 

@@ -541,6 +541,7 @@ impl<'a> Builder<'a> {
                     let length = hole.find('}').unwrap_or(hole.len());
                     if length == hole.len() {
                         self.diagnostics.push(recover::open_hole(start + offset));
+                        break;
                     }
                     flush(&mut text, &mut pieces);
                     pieces.push(Piece::Hole(self.hole(&hole[..length], start + offset + 1)));

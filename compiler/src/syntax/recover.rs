@@ -44,6 +44,9 @@ pub fn explain_value(text: &str, base: usize, error: &Error<Rule>) -> Diagnostic
 /// A statement that starts at `start` of `text` on the line of the one before it.
 pub fn run_on(text: &str, base: usize, start: usize) -> Diagnostic {
     let found = token(&text[start..]);
+    if found == "as" {
+        return bad_name(text, base, start + found.len());
+    }
     let error = Diagnostic::error("E0111", format!("expected the end of the statement, found `{found}`")).at(
         Span::new(base + start, base + start + found.len()),
         "does not belong to the statement before it",
@@ -54,6 +57,22 @@ pub fn run_on(text: &str, base: usize, start: usize) -> Diagnostic {
             error.suggest("separate statements by a new line or `;`, and the values of a layer by commas")
         }
     }
+}
+
+/// What stands behind an `as`, which ends before `at`, instead of a name.
+fn bad_name(text: &str, base: usize, at: usize) -> Diagnostic {
+    let at = at + text[at..].len() - text[at..].trim_start_matches([' ', '\t']).len();
+    let word = text[at..].split(['\n', ' ', '\t', ';', '{', '}', '#', ',', '(']).next().unwrap_or_default();
+    let span = Span::new(base + at, base + at + word.len());
+    if is_keyword(word) {
+        return Diagnostic::error("E0208", format!("`{word}` is a word of the language"))
+            .at(span, "choose another name")
+            .suggest(format!("in quotation marks it is a name: `\"{word}\"`"));
+    }
+    let found = if word.is_empty() { "the end of the line".to_owned() } else { format!("`{word}`") };
+    Diagnostic::error("E0101", format!("expected a name after `as`, found {found}"))
+        .at(span, "expected a name")
+        .suggest("names are letters from a to z, digits and `_`")
 }
 
 /// Braces without a word before them.

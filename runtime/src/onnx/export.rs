@@ -3,8 +3,8 @@
 use std::fmt::Display;
 
 use xcc_compiler::graph::{
-    self as xcc, Activation, BatchNorm, ChannelOrder, Conv, ImageSpec, KernelBlock, Labels, LinearPart,
-    NodeId, Op, Pool, PoolKind, WeightId, WeightSource, Window,
+    self as xcc, Activation, BatchNorm, ChannelOrder, Conv, KernelBlock, Labels, LinearPart, NodeId, Op,
+    Pool, PoolKind, WeightId, WeightSource, Window,
 };
 
 use super::OnnxError;
@@ -12,6 +12,7 @@ use super::message::{
     Attribute, AttributeKind, Dimension, Entry, FLOAT, Graph, INT64, Node, Size, Tensor, TensorShape,
     TensorType, Type, ValueInfo,
 };
+use crate::image::samples_of;
 
 /// Axes of (images, rows, columns, channels) as ONNX's operators want them.
 const TO_CHANNELS_FIRST: [i64; 4] = [0, 3, 1, 2];
@@ -34,16 +35,21 @@ pub fn graph(graph: &xcc::Graph, weights: &dyn WeightSource) -> Result<Graph, On
     Ok(export.result)
 }
 
-/// What the input's images are, for those who have some.
-pub fn image_facts(image: &ImageSpec) -> Vec<Entry> {
+/// What the input's images are, for those who have some, and what outputs are called. Inputs of other channels are no images.
+pub fn facts(graph: &xcc::Graph) -> Vec<Entry> {
+    let image = &graph.image;
+    let is_image = graph.node(graph.input).shape.c() == samples_of(image);
     let joined = |numbers: &[f32]| numbers.iter().map(f32::to_string).collect::<Vec<_>>().join(" ");
     let channels = match image.channels {
         ChannelOrder::Rgb => "rgb",
         ChannelOrder::Bgr => "bgr",
         ChannelOrder::Gray => "gray",
     };
-    let mut facts = vec![("image_range", joined(&image.range)), ("image_channels", channels.to_owned())];
-    if !image.mean.is_empty() {
+    let mut facts = Vec::new();
+    if is_image {
+        facts.extend([("image_range", joined(&image.range)), ("image_channels", channels.to_owned())]);
+    }
+    if is_image && !image.mean.is_empty() {
         facts.push(("image_mean", joined(&image.mean)));
     }
     if let Labels::Inline(labels) = &image.labels {

@@ -49,7 +49,7 @@ pub fn bytes(graph: &Graph, weights: &dyn WeightSource) -> Result<Vec<u8>, OnnxE
         producer_version: env!("CARGO_PKG_VERSION").to_owned(),
         graph: Some(export::graph(graph, weights)?),
         opset_import: vec![message::OperatorSet { domain: String::new(), version: OPSET }],
-        metadata_props: export::image_facts(&graph.image),
+        metadata_props: export::facts(graph),
     };
     check_size(model.encoded_len() as u64)?;
     Ok(model.encode_to_vec())

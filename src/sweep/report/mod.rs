@@ -164,8 +164,15 @@ fn head(results: &Results) -> String {
         .as_ref()
         .map_or_else(String::new, |question| format!("<p class=\"question\">{}</p>\n", escape(question)));
     let measured = points.iter().filter(|point| point.status == Status::Measured).count();
+    let begun =
+        points.iter().filter(|point| point.status == Status::Pending && point.timing.is_some()).count();
+    let begun = if begun > 0 { format!(", {begun} in some of the rounds") } else { String::new() };
     let lines = [
-        format!("{} at {}, of which {measured} measured", sweep.spec.model, counted(points.len(), "point")),
+        format!(
+            "{} at {}, of which {measured} measured{begun}",
+            sweep.spec.model,
+            counted(points.len(), "point")
+        ),
         format!("{}, {}", machine.processor, counted(machine.cores as usize, "core")),
         format!("code for {}, xcc {xcc}, {date}", sweep.target),
     ];

@@ -66,7 +66,7 @@ fn columns(results: &Results) -> Vec<Column> {
         Column::numbers("GFLOP/s", "10⁹ operations in a second, a multiply-add being two"),
         Column::numbers("of bound (%)", "The least time by the roofline model, divided by the median"),
         Column::numbers("predicted (ms)", "The sum of times that kernels took elsewhere"),
-        Column::words("state", "Why it was not measured"),
+        Column::words("state", "Why it was not measured, or not in all rounds"),
     ];
     settings.chain(figures).collect()
 }
@@ -115,9 +115,12 @@ fn times(timing: Option<&Timing>, point: &Point) -> [String; 7] {
 }
 
 fn status(point: &Point) -> String {
-    match &point.message {
-        Some(message) => format!("{}: {message}", point.status.name()),
-        None => point.status.name().to_owned(),
+    match (&point.message, &point.timing) {
+        (Some(message), _) => format!("{}: {message}", point.status.name()),
+        (None, Some(timing)) if point.status == Status::Pending => {
+            format!("{} after {}", point.status.name(), counted(timing.rounds as usize, "round"))
+        }
+        _ => point.status.name().to_owned(),
     }
 }
 

@@ -1,0 +1,3 @@
+model m
+relu
+input image 32 x 32 x 3
