@@ -344,7 +344,7 @@ fn what_follows_from_a_mistake_is_not_reported() {
         ("repeat many as i { relu as \"a{i}\" }\nfrom a3", "E0201"),
         // A statement that cannot be read may be anything.
         ("conv 8,, 3x3\nfrom conv_1", "E0111"),
-        ("conv 8, 3x3 as as a\nfrom a", "E0111"),
+        ("conv 8, 3x3 as as a\nfrom a", "E0208"),
         ("let x = = 3\nconv x, 3x3", "E0101"),
         ("for k on [1, 2] { conv k, 3x3 }", "E0101"),
         ("repeat as { branch { relu } }", "E0101"),

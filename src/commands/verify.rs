@@ -26,7 +26,8 @@ const SHOWN: usize = 10;
 /// `run` does, of which the outputs are compared. An error is that
 /// of the worst element of a value, relative to the value's largest element; up to 1e-4 counts as rounding (up to
 /// 2e-2 with `--precision bf16`, 5e-5 with `--precision split`). In bf16, a value that is far smaller than what it is the sum of
-/// may exceed that. NaN and infinities agree with their like only.
+/// may exceed that. NaN and infinities agree with their like only; compiled code may spread them to other results of their layer, and
+/// make NaN of infinities.
 /// Without inputs, one run of random ones is compared.
 #[derive(Args)]
 #[command(after_help = "\

@@ -167,8 +167,8 @@ struct File {
     set: Mapping,
     hold: Option<FileHold>,
     precision: Option<Several<String>>,
-    threads: Option<Several<Value>>,
-    batch: Option<Several<Value>>,
+    threads: Option<Value>,
+    batch: Option<Value>,
     rounds: Option<Value>,
     seed: Option<u64>,
     #[serde(default)]
@@ -332,8 +332,11 @@ fn plan_of(file: File, path: &Path) -> Result<Plan, String> {
     let axis = |(name, values): &(String, String)| {
         Written::parse(name, values).map_err(|error| format!("over: {name}: {error}"))
     };
-    let numbers = |given: Option<Several<Value>>, default: Vec<u32>, limit: u32, what: &str| {
-        let given = given.map_or_else(Vec::new, Several::into_vec);
+    let numbers = |given: Option<Value>, default: Vec<u32>, limit: u32, what: &str| {
+        let given = match given {
+            Some(Value::Sequence(numbers)) => numbers,
+            given => given.into_iter().collect(),
+        };
         let given = given.iter().map(|value| whole(value, limit, what)).collect::<Result<Vec<_>, _>>()?;
         Ok::<_, String>(if given.is_empty() { default } else { given })
     };
@@ -445,7 +448,9 @@ mod tests {
             ("spec: a.xc\nover: {segments: {a: 1}}", "over: segments: needs a number, a word, or a list"),
             ("spec: a.xc\nover: {segments: \"1,,2\"}", "over: segments: a value is missing in `1,,2`"),
             ("spec: a.xc\nover: {}\nprecision: f64", "precision: there is no precision `f64`"),
-            ("spec: a.xc\nover: {}\nthreads: 5000", "threads: 5000 is more than 1024"),
+            ("spec: a.xc\nover: {}\nthreads: 5000", "threads: 5000 is not a whole number from 1 to 1024"),
+            ("spec: a.xc\nover: {}\nbatch: [1, two]", "batch: two is not a whole number from 1 to 4096"),
+            ("spec: a.xc\nover: {}\nrounds: 0", "rounds: 0 is not a whole number from 1 to 100000"),
             ("spec: a.xc\nover: {}\nhold: {by: width}", "hold: needs one of params, macs and latency"),
             ("spec: a.xc\nover: {}\nhold: {params: -1, by: w}", "hold: `-1` is not a positive number"),
             ("spec: a.xc\nover: {}\nround: 3", "unknown field `round`"),

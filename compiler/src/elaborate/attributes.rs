@@ -305,6 +305,15 @@ impl Attributes {
                 self.whole(reports, name, value, span, 1..=limits::CHANNELS).map(Segments::Count)
             }
             Value::List(items) => {
+                if let Some(other) = items.iter().find(|size| !matches!(size, Value::Integer(_))) {
+                    return Err(self.mistyped(
+                        reports,
+                        name,
+                        "whole numbers in a list of sizes",
+                        other,
+                        span,
+                    ));
+                }
                 let sizes =
                     items.iter().map(|size| self.whole(reports, name, size, span, 1..=limits::CHANNELS));
                 sizes.collect::<Read<Vec<_>>>().map(Segments::Sizes)

@@ -128,11 +128,13 @@ impl<'a> Elaborator<'a> {
     }
 
     fn check_input_size(&mut self, outline: &Outline, span: Span) -> Result<(), Reported> {
-        let elements = outline.elements();
-        if elements <= limits::ELEMENTS && outline.channels.low() <= limits::CHANNELS {
-            return Ok(());
-        }
-        let error = Diagnostic::error("E0602", format!("an input of {outline} has {elements} elements"));
+        let (elements, channels) = (outline.elements(), outline.channels.low());
+        let message = match () {
+            () if channels > limits::CHANNELS => format!("an input of {outline} has {channels} channels"),
+            () if elements > limits::ELEMENTS => format!("an input of {outline} has {elements} elements"),
+            () => return Ok(()),
+        };
+        let error = Diagnostic::error("E0602", message);
         let error = self.size_limit(error, span);
         Err(self.reports.report(error))
     }

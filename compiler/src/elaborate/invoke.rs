@@ -419,13 +419,17 @@ impl<'a> Elaborator<'a> {
 
     /// Reports a tensor that is too large whatever its shape is within the outline.
     pub fn check_size(&mut self, outline: &Outline, span: Span) -> Result<(), Reported> {
-        let elements = outline.elements();
-        let is_wide = outline.is_vector == Some(false) && outline.channels.low() > limits::CHANNELS;
-        if elements <= limits::ELEMENTS && !is_wide {
-            return Ok(());
-        }
+        let (elements, channels) = (outline.elements(), outline.channels.low());
         let least = if outline.shape().is_some() { "" } else { "at least " };
-        let message = format!("a tensor of {outline} has {least}{elements} elements");
+        let message = match () {
+            () if outline.is_vector == Some(false) && channels > limits::CHANNELS => {
+                format!("a tensor of {outline} has {least}{channels} channels")
+            }
+            () if elements > limits::ELEMENTS => {
+                format!("a tensor of {outline} has {least}{elements} elements")
+            }
+            () => return Ok(()),
+        };
         let error = self.size_limit(Diagnostic::error("E0602", message), span);
         Err(self.reports.report(error))
     }

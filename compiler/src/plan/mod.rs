@@ -182,7 +182,9 @@ fn reads_weights_once(graph: &Graph) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// A layer needs larger distances in memory, or more code, than kernels can have.
-    #[error("{layer} is too large to be compiled: {what} is {size}, the limit is {limit}")]
+    #[error(
+        "{layer} is too large to be compiled: {what} is {size}, the limit is {limit}; `--backend reference` has none"
+    )]
     TooLarge {
         /// The layer.
         layer: String,

@@ -99,9 +99,9 @@ pub fn too_many_arguments(span: Span, count: usize) -> Diagnostic {
 
 /// A number that no variable can hold.
 pub fn large_number(span: Span) -> Diagnostic {
-    Diagnostic::error("E0108", "this number is too large").at(span, "cannot be represented").note(
-        "integers go up to 9223372036854775807, sides of a window up to 4294967295, floats up to 1.8e308",
-    )
+    Diagnostic::error("E0108", "this number is too large")
+        .at(span, "cannot be represented")
+        .note("integers go up to 9223372036854775807, sides of a window up to 4096, floats up to 1.8e308")
 }
 
 /// A backslash in a string before something that it cannot stand before.
