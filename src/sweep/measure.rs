@@ -126,9 +126,13 @@ fn visits(results: &Results, unfinished: &[usize], rounds: u32) -> u64 {
     unfinished.iter().map(|at| u64::from(rounds.saturating_sub(done(at)))).sum()
 }
 
-/// Bytes that a compiled point takes.
+/// Bytes that a thread is counted as: the most that its stack takes, and a share of how many threads a system admits.
+const THREAD_BYTES: u64 = 8 << 20;
+
+/// Bytes that a compiled point takes, with the threads that wait for its runs.
 fn memory(point: &Point) -> u64 {
-    point.cost.map_or(0, |cost| cost.memory_bytes)
+    let threads = u64::from(point.threads.saturating_sub(1)) * THREAD_BYTES;
+    point.cost.map_or(0, |cost| cost.memory_bytes) + threads
 }
 
 /// Numbers from 0 in groups: what does not fit into `available` alone has one of its own; the others are cut into as few
