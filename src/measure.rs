@@ -7,7 +7,6 @@ pub mod settings;
 pub mod steps;
 pub mod work;
 
-use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -22,12 +21,12 @@ use crate::terminal;
 use samples::Plan;
 use settings::Settings;
 
-/// Columns of a report that is not written to a terminal, and the most of one that is.
+/// Columns of a report where there is no terminal, and the most where there is one.
 const WIDTH: usize = 100;
 
 /// Columns of a report on standard output.
 pub fn width() -> usize {
-    if io::stdout().is_terminal() { terminal::width().min(WIDTH) } else { WIDTH }
+    terminal::known_width().map_or(WIDTH, |width| width.min(WIDTH))
 }
 
 /// What is measured, and how often.

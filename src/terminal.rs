@@ -18,9 +18,15 @@ pub fn color(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Columns of the terminal that standard output is; 80 when it is none.
+/// Columns of the terminal at hand; 80 when there is none.
 pub fn width() -> usize {
-    console::Term::stdout().size_checked().map_or(80, |(_, columns)| usize::from(columns))
+    known_width().unwrap_or(80)
+}
+
+/// Columns of the terminal that standard output is, or, where that goes elsewhere, such as through a pager, standard error.
+pub fn known_width() -> Option<usize> {
+    let size = console::Term::stdout().size_checked().or_else(|| console::Term::stderr().size_checked());
+    size.map(|(_, columns)| usize::from(columns))
 }
 
 /// A bar for work of `length` parts, with the time that is left; hidden unless standard error is a terminal.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 use xcc_compiler::cost::{macs, stage_macs};
-use xcc_compiler::graph::{Conv, Graph, Layer, LayerId, NodeId, Op};
+use xcc_compiler::graph::{Conv, Graph, Layer, LayerId, LayerKind, NodeId, Op};
 use xcc_compiler::plan::nest::{KernelId, Operand, for_each_count};
 use xcc_compiler::plan::{Driver, Part, Program, Region, Step};
 use xcc_compiler::vector::{Inst, Kernel, TILE_ROWS, Times};
@@ -101,7 +101,17 @@ fn name(graph: &Graph, step: &Step) -> String {
         Part::Spatial | Part::Pointwise => layers(graph, step.node, Part::Whole).len() > 1,
         _ => false,
     };
-    if is_whole { names } else { format!("{names} ({})", step.part) }
+    match is_whole {
+        true if is_softmax_of_layer(graph, step.node) => format!("{names} (softmax)"),
+        true => names,
+        false => format!("{names} ({})", step.part),
+    }
+}
+
+/// Whether a node is the softmax after the products of a layer, which are a step of their own.
+fn is_softmax_of_layer(graph: &Graph, node: NodeId) -> bool {
+    let node = graph.node(node);
+    matches!(node.op, Op::Softmax) && graph.layer(node.layer).kind != LayerKind::Softmax
 }
 
 /// The names of the layers that a step computes, or computes a part of.
@@ -348,10 +358,12 @@ mod tests {
             let named: HashSet<&str> = steps().flat_map(|step| layers_of_step(&graph, step)).collect();
             assert!(expected.is_subset(&named), "{spec}: {:?}", expected.difference(&named));
             for step in steps() {
-                let (name, part) = (name(&graph, step), step.part);
+                let name = name(&graph, step);
+                let is_softmax = is_softmax_of_layer(&graph, step.node);
+                let part = if is_softmax { "softmax".to_owned() } else { step.part.to_string() };
                 let (layers, told) = layers_and_part(&name);
                 assert_eq!(layers.split(CHAIN).collect::<Vec<_>>(), layers_of_step(&graph, step));
-                assert!(told.is_none_or(|told| told == part.to_string()), "{name}");
+                assert!(told.is_none_or(|told| told == part), "{name}");
             }
         }
     }

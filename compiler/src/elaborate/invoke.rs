@@ -116,9 +116,12 @@ impl<'a> Elaborator<'a> {
             return false;
         }
         let error = Diagnostic::error("E0202", format!("unknown layer or block `{word}`"))
-            .at(span, "not a layer of the language, not a block of this spec")
-            .suggest_if(near.map(|n| format!("did you mean `{n}`?")));
-        self.reports.report(error);
+            .at(span, "not a layer of the language, not a block of this spec");
+        self.reports.report(match near {
+            Some(near) => error.suggest(format!("did you mean `{near}`?")),
+            None => error
+                .note(format!("the layers are {}", quoted(schema::LAYERS.iter().map(|layer| layer.word)))),
+        });
         true
     }
 
@@ -173,10 +176,11 @@ impl<'a> Elaborator<'a> {
             let (value, span) = (self.argument(argument).ok(), argument.value.at.0);
             match self.attribute_for(layer, arguments, n) {
                 Ok(name) => match given.iter_mut().find(|(other, ..)| *other == name) {
-                    Some((_, first, _)) => {
+                    Some((_, first, place)) => {
                         *first = None;
                         let message = format!("`{name}` of `{}` is given twice", layer.word);
-                        self.reports.report(Diagnostic::error("E0413", message).at(span, "again here"));
+                        let error = Diagnostic::error("E0413", message).at(span, "again here");
+                        self.reports.report(error.also(*place, "first here"));
                     }
                     None => given.push((name, value, span)),
                 },
