@@ -81,10 +81,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let read = [&spec.spec, other, weights].into_iter().chain(map);
     cli::check_output(output, read.map(PathBuf::as_path))?;
     let settings = settings(arguments);
-    if arguments.of.is_none() && arguments.from.is_empty() {
-        check_segments(spec)?;
+    let both = cli::load_both((&spec.spec, &spec.set), (other, &settings));
+    if both.is_err() && arguments.of.is_none() && arguments.from.is_empty() {
+        cli::note(
+            "the weights are taken to be those of the spec with segments=1; `--from NAME=VALUE` names other settings, `--of SPEC` another network",
+        );
     }
-    let [target, dense] = cli::load_both((&spec.spec, &spec.set), (other, &settings))?;
+    let [target, dense] = both?;
     let map = cli::load_map(map.as_deref())?;
     let weights = with_progress("reading weights", || load(&dense.graph, weights, map.as_ref()));
     let weights = weights.map_err(|error| misfit(&error, &settings))?;
@@ -98,17 +101,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let text = text(&done.layers);
     let copied = counted(done.copied, "tensor");
     cli::print(&format!("{text}wrote {}: {copied} taken as they were\n", output.display()))
-}
-
-/// Finds out whether a spec has the parameter that weights are taken to have been trained with at 1 where nothing is said of it.
-fn check_segments(spec: &SpecArgs) -> Result<(), Failure> {
-    let params = cli::load(&spec.spec, &spec.set)?.parameters;
-    if params.iter().any(|param| param.name == "segments") {
-        return Ok(());
-    }
-    Err(Failure::input(
-        "the spec has no parameter `segments`, which would be 1 in the network of the weights: name that network by `--from NAME=VALUE`, or its spec by `--of SPEC`",
-    ))
 }
 
 /// The settings of the network that the weights are for.
