@@ -1,10 +1,10 @@
 //! Names of the classes: in the spec, in a file that it names, or in a file given instead.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use xcc_compiler::graph::Labels;
+
+use crate::bounded::read_at_most;
 
 /// Most bytes of a file of labels.
 pub const FILE_LIMIT: u64 = 16 << 20;
@@ -69,12 +69,7 @@ pub fn labels(
 fn read(path: &Path) -> Result<Vec<String>, LabelsError> {
     let io = |source| LabelsError::Io { path: path.to_owned(), source };
     let format = |reason: String| LabelsError::Format { path: path.to_owned(), reason };
-    let mut bytes = Vec::new();
-    File::open(path).map_err(io)?.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(io)?;
-    if bytes.len() as u64 > FILE_LIMIT {
-        return Err(format(format!("more than {FILE_LIMIT} bytes; a list of names is expected, one a line")));
-    }
-    let text = String::from_utf8(bytes)
+    let text = String::from_utf8(read_at_most(path, FILE_LIMIT).map_err(io)?)
         .map_err(|error| format(format!("not UTF-8 text (at byte {})", error.utf8_error().valid_up_to())))?;
     Ok(text.trim_end().lines().map(|line| line.trim().to_owned()).collect())
 }

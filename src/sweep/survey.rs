@@ -59,11 +59,13 @@ fn constants(path: &Path, target: Target) -> Result<Constants, Failure> {
 }
 
 fn check_name(name: &str, params: &[Param], is_legal: bool) -> Result<(), Failure> {
+    // Nothing is known of the parameters of a spec that cannot be read: its points will tell.
+    let is_unknown = params.is_empty() && !is_legal;
+    if is_unknown || params.iter().any(|param| param.name == name) {
+        return Ok(());
+    }
     let near = nearest(name, params.iter().map(|param| param.name.as_str()));
     let others = match near.as_slice() {
-        // Nothing is known of the parameters of a spec that cannot be read: its points will tell.
-        [] if !is_legal => return Ok(()),
-        _ if params.iter().any(|param| param.name == name) => return Ok(()),
         [] => "it has none".to_owned(),
         near => format!("the nearest names are {}", near.join(", ")),
     };

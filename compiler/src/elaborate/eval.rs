@@ -126,7 +126,7 @@ impl Elaborator<'_> {
         }
     }
 
-    /// The value of an expression; where `is_word`, a name that nobody knows is a word.
+    /// The value of an expression; where `is_word`, a name that nobody knows, nor a variable is like, is a word.
     pub fn word_or_value(&mut self, expression: &Expression, is_word: bool) -> Result<Value, Reported> {
         match &expression.kind {
             ExpressionKind::Name(word) if is_word && self.is_unknown(word) => Ok(Value::word(word)),
@@ -134,10 +134,11 @@ impl Elaborator<'_> {
         }
     }
 
-    /// Whether nobody knows a name.
+    /// Whether nobody knows a name, nor one that may have been meant.
     fn is_unknown(&self, name: &str) -> bool {
         let is_known = CURRENT.contains(&name) || WORDS.contains(&name) || self.choices.contains(name);
-        !is_known && self.scopes.find(name).is_none() && !self.later_params.contains_key(name)
+        let is_declared = self.scopes.find(name).is_some() || self.later_params.contains_key(name);
+        !is_known && !is_declared && nearest(name, self.scopes.names()).is_none()
     }
 
     fn lookup(&mut self, name: &str, span: Span) -> Result<Value, Reported> {

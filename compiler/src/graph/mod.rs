@@ -27,7 +27,7 @@ pub use layer::{ChannelOrder, ImageSpec, Labels, Layer, LayerKind};
 pub use op::{
     Activation, BatchNorm, Conv, Fusion, LinearPart, Op, Pads, Pool, PoolKind, Post, Separable, Window,
 };
-pub use partition::{Partition, PartitionError};
+pub use partition::{Partition, PartitionError, even_parts};
 pub use shape::Shape;
 pub use weight::{Role, Weight, WeightSource};
 

@@ -1,6 +1,7 @@
 //! Channel segments: how a convolution cuts its channels into independent parts.
 
 use std::fmt;
+use std::iter::repeat_n;
 use std::ops::Range;
 
 /// Cuts input and output channels into segments; output segment `i` reads input segment `i` only.
@@ -43,6 +44,14 @@ pub enum PartitionError {
     },
 }
 
+/// So many things cut into `parts` as evenly as possible, larger parts first: the sizes of parts, and how many there are of each. No
+/// part is empty, so there are fewer of fewer things.
+pub fn even_parts(count: u32, parts: u32) -> impl Iterator<Item = (u32, u32)> {
+    let parts = parts.clamp(1, count.max(1));
+    let (size, larger) = (count / parts, count % parts);
+    [(size + 1, larger), (size, parts - larger)].into_iter().filter(|&(size, parts)| size * parts > 0)
+}
+
 impl Partition {
     /// One segment: a regular convolution.
     pub fn whole(inputs: u32, outputs: u32) -> Self {
@@ -64,8 +73,7 @@ impl Partition {
         if segments > channels {
             return Err(PartitionError::TooMany { segments, channels });
         }
-        let (width, extra) = (channels / segments, channels % segments);
-        Ok((0..segments).map(|i| width + u32::from(i < extra)).collect())
+        Ok(even_parts(channels, segments).flat_map(|(size, count)| repeat_n(size, count as usize)).collect())
     }
 
     /// Checks that given sizes are not zero and sum up to `channels`.

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::graph::Window;
+use crate::graph::{Window, even_parts};
 use crate::kernels::Clip;
 
 /// Equal tiles next to each other in a row.
@@ -22,13 +22,6 @@ impl TileRun {
     pub fn pixels(&self) -> u32 {
         self.clip.pixels() as u32
     }
-}
-
-/// So many things cut into `parts` as evenly as possible, larger parts first: the sizes of parts, and how many there are of each.
-fn even_parts(count: u32, parts: u32) -> impl Iterator<Item = (u32, u32)> {
-    let parts = parts.clamp(1, count.max(1));
-    let (size, larger) = (count / parts, count % parts);
-    [(size + 1, larger), (size, parts - larger)].into_iter().filter(|&(size, parts)| size * parts > 0)
 }
 
 /// Cuts `pixels` into as few tiles of at most `limit` pixels as possible, as evenly as possible, larger ones

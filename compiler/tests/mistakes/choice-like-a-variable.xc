@@ -1,0 +1,4 @@
+model m
+param act = relu in [relu, elu]
+input image 32 x 32 x 3
+conv 8, 3x3, activation: actt
