@@ -120,11 +120,11 @@ impl Target {
 
     /// Bytes between pixels of maps with `channels` channels, whole vectors.
     ///
-    /// Pixels a multiple of 4096 bytes apart would share the few cache lines that have the same low address bits,
-    /// so wide code puts a cache line between them.
+    /// Pixels a multiple of 1024 bytes apart would share a few sets of the level-1 cache, so wide code puts a cache line between
+    /// them (benches/LOG.md).
     pub fn pixel_bytes(self, channels: u32) -> u64 {
         let bytes = u64::from(self.padded(channels)) * 4;
-        let collides = self.isa > Isa::Baseline && bytes.is_multiple_of(4096);
+        let collides = self.isa > Isa::Baseline && bytes.is_multiple_of(1024);
         if collides { bytes + 64 } else { bytes }
     }
 

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use common::{Builder, cut, shipped, window};
 use xcc_compiler::graph::{Activation, Graph, Partition, Shape, Window};
+use xcc_compiler::kernels::Descriptor;
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::forms::{Form, Panels, PlaneProducts};
 use xcc_compiler::plan::pack::Pack;
@@ -213,4 +214,70 @@ fn windows_of_too_many_different_segments_are_refused() {
         refused.contains("a is too large to be compiled: the number of different tiles of all segments"),
         "{refused}"
     );
+}
+
+/// The most pixels of a tile of a depthwise layer of 3x3 taps.
+fn depthwise_pixels(size: u32, channels: u32) -> usize {
+    let mut builder = Builder::new(Shape::map(size, size, channels));
+    let layer = builder.conv(builder.input(), window(3, 1, 1), cut(channels, channels, channels), false);
+    let program = plan(&builder.finish(&[layer]), Target::of(Isa::Avx512), PlanOptions::default()).unwrap();
+    let pixels = program.kernels.iter().filter_map(|kernel| match kernel {
+        Descriptor::Depthwise(tile) => Some(tile.clip.pixels()),
+        _ => None,
+    });
+    pixels.max().unwrap()
+}
+
+/// With 48 KB of it: rows of 3 x (pixels + 2) inputs, as many outputs, 10 weights for each channel.
+#[test]
+fn depthwise_tiles_are_as_wide_as_the_nearest_cache_holds() {
+    for ((size, channels), expected) in [
+        // Any number fits, so those that registers hold; as even as rows can be cut.
+        ((60, 16), 20),
+        ((112, 32), 19),
+        // 4 x 7 + 6 + 10 vectors of 1024 bytes fit, and one pixel more does not.
+        ((28, 256), 7),
+        ((14, 256), 7),
+        // None fits, so that as few tiles as possible read weights.
+        ((19, 728), 19),
+        ((14, 1024), 14),
+    ] {
+        assert_eq!(depthwise_pixels(size, channels), expected, "{channels} channels, {size}x{size}");
+    }
+}
+
+#[test]
+fn pixels_do_not_share_few_sets_of_a_cache() {
+    let target = Target::of(Isa::Avx512);
+    for channels in [256, 512, 768, 1024, 1536, 2048] {
+        assert_eq!(target.pixel_bytes(channels), u64::from(channels) * 4 + 64, "{channels}");
+    }
+    assert_eq!(
+        [16, 64, 128, 728, 960].map(|channels| target.pixel_bytes(channels)),
+        [64, 256, 512, 2944, 3840]
+    );
+}
+
+#[test]
+fn few_pointwise_weights_pass_over_few_rows_at_a_time() {
+    let scratch = |size: u32, channels: u32| {
+        let mut builder = Builder::new(Shape::map(size, size, channels));
+        let input = builder.input();
+        let layer = builder.separable(
+            input,
+            window(3, 1, 1),
+            cut(channels, channels, channels),
+            Activation::Linear,
+            channels,
+        );
+        let mut graph = builder.finish(&[layer]);
+        optimize(&mut graph, &PassOptions::default());
+        plan(&graph, Target::of(Isa::Avx512), PlanOptions::default()).unwrap().scratch_bytes
+    };
+    // 16 weights for each of 16 channels: rows of at least 2 KB, or one. 256 for each of 256: all of a small map.
+    assert_eq!(
+        [60, 10, 4].map(|size| scratch(size, 16)),
+        [60 * 64, 3 * 10 * 64, 4 * 4 * 64].map(|bytes| bytes + 64)
+    );
+    assert_eq!(scratch(10, 256), 10 * 10 * 1088 + 64);
 }

@@ -6,6 +6,7 @@
 mod assembler;
 mod check;
 mod forms;
+mod held;
 mod tiles;
 
 pub use tiles::{configure_tiles, release_tiles};
@@ -14,6 +15,7 @@ use iced_x86::{Code, IcedError, Instruction, MemoryOperand, Register};
 
 use self::assembler::Assembler;
 use self::forms::Forms;
+use self::held::{Held, Value};
 use crate::target::{Isa, Target};
 use crate::vector::{self, Address, CacheLevel, Inst, Kernel, Pointer, Slot, Times};
 
@@ -42,10 +44,10 @@ fn translate(
         registers.push(assembler.take().ok_or("there are not enough registers for its pointers")?);
     }
     let forms = if isa == Isa::Avx2 { &forms::YMM } else { &forms::ZMM };
-    let known = vec![None; vector::slot_count(kernel)];
+    let held = Held::nothing(vector::slot_count(kernel));
     let (lanes, pointers) = (kernel.lanes, registers);
     let mut translator =
-        Translator { assembler, forms, lanes, pointers, rows, known, mask: None, steps: Vec::new() };
+        Translator { assembler, forms, lanes, pointers, rows, held, mask: None, steps: Vec::new() };
     let written = translator.kernel(kernel, configure);
     match written {
         Err(Failure::Registers) => Err("there are not enough registers for its loops".to_owned()),
@@ -73,8 +75,7 @@ struct Translator {
     pointers: Vec<Register>,
     /// The register of the count.
     rows: Option<Register>,
-    /// The bits of the constant that each slot holds, where it is known to hold one.
-    known: Vec<Option<u32>>,
+    held: Held,
     /// How many lanes the mask register K1 admits, where it is known.
     mask: Option<u32>,
     /// Registers that hold distances between rows of tiles.
@@ -101,9 +102,10 @@ impl Translator {
     }
 
     fn inst(&mut self, inst: &Inst) -> Done {
-        let held = inst.writes().and_then(|slot| self.known[slot.index()].take());
+        let held = self.held.change(inst);
         match *inst {
-            Inst::Load { dst, from, lanes } => self.load(dst, from, lanes),
+            Inst::Load { dst, from, lanes } if lanes == self.lanes => self.load_whole(dst, from, held),
+            Inst::Load { dst, from, lanes } => self.load_some(dst, from, lanes),
             Inst::Broadcast { dst, from, values } => {
                 let (code, from) = (self.forms.broadcast(values), self.memory(from, 0));
                 self.push(Instruction::with2(code, self.vector(dst), from))
@@ -174,12 +176,13 @@ impl Translator {
         MemoryOperand::with_base_displ(self.pointers[address.base.index()], offset)
     }
 
-    /// Puts a constant into all lanes of a slot that has `held` in all lanes.
-    fn constant(&mut self, dst: Slot, bits: u32, held: Option<u32>) -> Done {
-        if held != Some(bits) {
+    /// Puts a constant into all lanes of a slot that held a value.
+    fn constant(&mut self, dst: Slot, bits: u32, held: Option<Value>) -> Done {
+        let value = Value::Constant(bits);
+        if held != Some(value) {
             self.write_constant(dst, bits)?;
         }
-        self.known[dst.index()] = Some(bits);
+        self.held.set(dst, value);
         Ok(())
     }
 
@@ -197,15 +200,28 @@ impl Translator {
         self.push(Instruction::with2(Code::VEX_Vpbroadcastd_ymm_xmmm32, vector, quarter))
     }
 
-    fn load(&mut self, dst: Slot, from: Address, lanes: u32) -> Done {
-        if lanes < self.lanes && self.lanes == 8 {
+    /// Reads a whole vector into a slot that held a value. Moves between registers take no part of the processor that
+    /// products take; loads do.
+    fn load_whole(&mut self, dst: Slot, from: Address, held: Option<Value>) -> Done {
+        let value = Value::Memory(from);
+        if held != Some(value) {
+            let to = self.vector(dst);
+            self.push(match self.held.slot_with(value) {
+                Some(same) => Instruction::with2(self.forms.load, to, self.vector(same)),
+                None => Instruction::with2(self.forms.load, to, self.memory(from, 0)),
+            })?;
+        }
+        self.held.set(dst, value);
+        Ok(())
+    }
+
+    /// Reads some lanes; the others become zero.
+    fn load_some(&mut self, dst: Slot, from: Address, lanes: u32) -> Done {
+        if self.lanes == 8 {
             return self.load_part(dst, from, lanes);
         }
-        let load = Instruction::with2(self.forms.load, self.vector(dst), self.memory(from, 0));
-        if lanes == self.lanes {
-            return self.push(load);
-        }
         self.admit(lanes)?;
+        let load = Instruction::with2(self.forms.load, self.vector(dst), self.memory(from, 0));
         self.push(load.map(|mut load| {
             load.set_op_mask(Register::K1);
             load.set_zeroing_masking(true);
@@ -343,7 +359,7 @@ impl Translator {
 
     /// Where control flow joins, nothing is known of registers.
     fn forget(&mut self) {
-        self.known.fill(None);
+        self.held.forget();
         self.mask = None;
     }
 }

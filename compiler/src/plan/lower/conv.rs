@@ -1,19 +1,17 @@
 //! Convolutions in vectors: pointwise over runs of pixels, depthwise, and segmented over blocks of rows.
 
 use super::job::{Job, tile_shape};
-use super::maps::{Fusion, Maps, one_row, set};
+use super::maps::{Maps, one_row, set};
 use super::panels::PanelRun;
 use super::place::{Surface, Surfaces, Tile, Widths, call_tile, tile_count, walk};
 use super::runs::Run;
 use super::{Planner, argument};
 use crate::graph::{Activation, Conv, Node, NodeId, Op, Post, Window};
 use crate::kernels::conv::{CACHE_LINE, ConvTile};
-use crate::kernels::depthwise::DepthwiseTile;
-use crate::kernels::epilogue::Format;
 use crate::kernels::sliding::SlidingTile;
-use crate::kernels::{Clip, Descriptor, TileSteps, depthwise};
+use crate::kernels::{Clip, Descriptor, TileSteps};
 use crate::plan::forms::Taps;
-use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
+use crate::plan::nest::{Index, NestBuilder, Operand};
 use crate::plan::pack::Pack;
 use crate::plan::values::View;
 use crate::plan::windows::{BlockRun, block_count, block_runs};
@@ -427,85 +425,5 @@ impl Planner<'_> {
         for run in block_runs(window, h, oh, blocks) {
             job.units(self, b, (widths, &run), |block| surfaces.block(&run, block, window.strides[0]));
         }
-    }
-
-    /// A depthwise convolution over blocks of rows of all images.
-    fn depthwise_blocks(
-        &mut self,
-        b: &mut NestBuilder,
-        conv: &Conv,
-        load: Activation,
-        post: &[Post],
-        maps: Maps,
-    ) {
-        let window = &conv.window;
-        let (input, out) = (maps.input.shape, maps.out.shape);
-        let row = maps.input.row() * u64::from(window.strides[0]);
-        let Target { cache_bytes, .. } = self.program.target;
-        let fewest = self.fewest_units(self.program.options.batch);
-        let blocks = block_count(out.h(), row, cache_bytes, fewest);
-        b.divide(self.program.options.batch, |b, image| {
-            let surfaces = maps.surfaces().image(image, maps.images());
-            for run in block_runs(window, input.h(), out.h(), blocks) {
-                b.units(run.blocks.clone(), 1, |b, [block, _]| {
-                    let surfaces = surfaces.block(&run, block, window.strides[0]);
-                    let fusion = Fusion {
-                        load,
-                        post,
-                        format: Format::F32,
-                        constants: [Operand::Weights, Operand::Bias],
-                    };
-                    self.depthwise_rows(b, conv, fusion, (input.w(), out.w()), &run, &surfaces);
-                });
-            }
-        });
-    }
-
-    /// The tiles of a depthwise convolution in a block of rows.
-    pub(super) fn depthwise_rows(
-        &mut self,
-        b: &mut NestBuilder,
-        conv: &Conv,
-        Fusion { load, post, format, constants: [weights, bias] }: Fusion<'_>,
-        (w, ow): (u32, u32),
-        block: &BlockRun,
-        surfaces: &Surfaces,
-    ) {
-        let target = self.program.target;
-        let window = &conv.window;
-        let [kh, kw] = window.kernel;
-        let fits_with = |weights: u32, pixels: u32| {
-            depthwise::slots(pixels, weights, load, (post, format)) < target.registers
-        };
-        // With fewer than four pixels a tile it does not pay to keep weights in registers.
-        let resident = fits_with(kw, ow.min(4));
-        let fits = |pixels: &u32| fits_with(if resident { kw } else { 1 }, *pixels);
-        let tile = (1..=ow.min(12)).take_while(fits).last().unwrap_or(1);
-        let row_of_taps = i64::from(kw * target.vector_bytes());
-        let last_lanes = match format {
-            Format::F32 => target.lanes,
-            _ => (conv.partition.oc() - 1) % target.lanes + 1,
-        };
-        walk(b, window, Widths { input: w, output: ow, tile }, block, surfaces, |b, tile: Tile<'_>| {
-            let skipped = i64::from(tile.taps.start) * row_of_taps;
-            let descriptor = DepthwiseTile {
-                lanes: target.lanes,
-                vectors: conv.partition.oc().div_ceil(target.lanes),
-                kh,
-                kw,
-                resident,
-                steps: surfaces.steps(window, post.contains(&Post::Add)),
-                clip: tile.clip.clone(),
-                load,
-                post: post.to_vec(),
-                format,
-                last_lanes,
-            };
-            let kernel = self.kernel(Descriptor::Depthwise(descriptor));
-            let constants =
-                vec![argument(weights, Offset::bytes(skipped)), argument(bias, Offset::default())];
-            let rows = Some(tile.taps.len() as u32);
-            call_tile(b, kernel, tile, constants, rows, None);
-        });
     }
 }

@@ -4,6 +4,7 @@ mod chain;
 mod channelwise;
 mod choose;
 mod conv;
+mod depthwise;
 mod job;
 mod maps;
 mod panels;

@@ -7,7 +7,7 @@ use crate::graph::Window;
 use crate::kernels::{Clip, TileSteps};
 use crate::plan::nest::{Argument, Index, KernelId, NestBuilder, Offset, Operand};
 use crate::plan::values::View;
-use crate::plan::windows::{BlockRun, tile_runs};
+use crate::plan::windows::{BlockRun, RowRun, TileRun, tile_runs};
 
 /// A map in an operand. Distances are in bytes.
 #[derive(Clone, Debug)]
@@ -76,6 +76,29 @@ impl Surfaces {
         }
     }
 
+    /// Where the input, result and added operand of a tile begin, one of those of a run in one of some rows.
+    fn tile(
+        &self,
+        window: &Window,
+        (rows, row): (&RowRun, Index),
+        (run, tile): (&TileRun, Index),
+    ) -> [Argument; 3] {
+        let [stride_rows, stride_pixels] = window.strides.map(i64::from);
+        let first_tap = i64::from(rows.first) * stride_rows - i64::from(window.pads.top)
+            + i64::from(rows.taps.start) * i64::from(window.dilation[0]);
+        let first_column = i64::from(run.first) * stride_pixels - i64::from(window.pads.left);
+        let pixels = i64::from(run.pixels());
+        let at = |surface: &Surface, [first_row, first_pixel]: [i64; 2], [rows, pixels]: [i64; 2]| {
+            surface.at(|origin| {
+                let start = origin.plus(first_row * surface.row + first_pixel * surface.pixel);
+                start.along(row, rows * surface.row).along(tile, pixels * surface.pixel)
+            })
+        };
+        let same = |surface| at(surface, [rows.first, run.first].map(i64::from), [1, pixels]);
+        let windows = [stride_rows, pixels * stride_pixels];
+        [at(&self.input, [first_tap, first_column], windows), same(&self.out), same(&self.add)]
+    }
+
     /// The distances that a tile's descriptor holds; `adds` says whether the added operand matters.
     pub fn steps(&self, window: &Window, adds: bool) -> TileSteps {
         let [dilation_rows, dilation_pixels] = window.dilation.map(i64::from);
@@ -132,7 +155,8 @@ pub(super) struct Widths {
     pub tile: u32,
 }
 
-/// Calls `call` for every class of equal tiles in a block of rows, inside the loops that enumerate them.
+/// Calls `call` for every class of equal tiles in a block of rows, inside the loops that enumerate them: a column of tiles after
+/// the other, so that the rows of windows that tiles share are still in the nearest cache where tiles are narrow.
 pub(super) fn walk(
     b: &mut NestBuilder,
     window: &Window,
@@ -141,33 +165,14 @@ pub(super) fn walk(
     surfaces: &Surfaces,
     mut call: impl FnMut(&mut NestBuilder, Tile<'_>),
 ) {
-    let [stride_rows, stride_pixels] = window.strides.map(i64::from);
-    let (pads_top, pads_left) = (i64::from(window.pads.top), i64::from(window.pads.left));
     let tiles = tile_runs(window, widths.input, widths.output, widths.tile);
     let in_row: u32 = tiles.iter().map(|run| run.count).sum();
     for rows in &block.runs {
         let mut before = rows.first * in_row;
         for run in &tiles {
-            let first_tap = i64::from(rows.first) * stride_rows - pads_top
-                + i64::from(rows.taps.start) * i64::from(window.dilation[0]);
-            let first_column = i64::from(run.first) * stride_pixels - pads_left;
-            let (first_row, first_pixel) = (i64::from(rows.first), i64::from(run.first));
-            let pixels = i64::from(run.pixels());
-            b.repeat(0..rows.count, |b, row| {
-                b.repeat(0..run.count, |b, tile| {
-                    let input = surfaces.input.at(|origin| {
-                        let Surface { pixel, row: bytes, .. } = surfaces.input;
-                        let start = origin.plus(first_tap * bytes + first_column * pixel);
-                        start.along(row, stride_rows * bytes).along(tile, pixels * stride_pixels * pixel)
-                    });
-                    let same = |surface: &Surface| {
-                        let Surface { pixel, row: bytes, .. } = *surface;
-                        surface.at(|origin| {
-                            let start = origin.plus(first_row * bytes + first_pixel * pixel);
-                            start.along(row, bytes).along(tile, pixels * pixel)
-                        })
-                    };
-                    let (out, add) = (same(&surfaces.out), same(&surfaces.add));
+            b.repeat(0..run.count, |b, tile| {
+                b.repeat(0..rows.count, |b, row| {
+                    let [input, out, add] = surfaces.tile(window, (rows, row), (run, tile));
                     let number = TileNumber { first: before, row: (row, in_row), tile };
                     call(b, Tile { clip: &run.clip, taps: &rows.taps, input, out, add, number });
                 });

@@ -30,6 +30,11 @@ const FEWEST_SMALLEST_UNITS: u64 = 4;
 /// A thread that has pixels to itself finds more of them in its own cache (benches/LOG.md).
 const PIXELS_OF_BLOCK: u32 = 84;
 
+/// Pointwise weights that stay in the level-1 cache while a few rows pass through it: half of the smallest one that there is.
+const NEAR_WEIGHTS: u64 = 4096;
+/// Bytes of the rows between the stages that stay there, too: some hundreds of nanoseconds of work.
+const NEAR_BYTES: u32 = 2048;
+
 impl Planner<'_> {
     /// A fused separable convolution.
     pub(super) fn separable(&mut self, id: NodeId, parts: &Separable) -> Result<(), PlanError> {
@@ -168,8 +173,9 @@ impl Planner<'_> {
         self.limit(node, "a row of the intermediate map", row, STEP_LIMIT)?;
         let pointwise = self.job(id, &parts.pointwise, (Activation::Linear, self.post(id)), u32::MAX)?;
         let (pixel, row_bytes) = (pixel as i64, row as i64);
-        let blocks =
-            block_count(out.h(), row, target.cache_bytes, self.fewest_units(self.program.options.batch));
+        let products = parts.pointwise.partition.products();
+        let bytes = if products <= NEAR_WEIGHTS { NEAR_BYTES } else { target.cache_bytes };
+        let blocks = block_count(out.h(), row, bytes, self.fewest_units(self.program.options.batch));
         Ok(Stages {
             spatial: self.spatial(id, parts, (between, of_maps))?,
             pointwise: Job { weights: Operand::PointwiseWeights, bias: Operand::PointwiseBias, ..pointwise },
