@@ -49,7 +49,13 @@ pub struct SlidingTile {
     pub post: Vec<Post>,
     /// As for a convolution tile.
     pub far: bool,
+    /// Whether each result is two sums, of every other input channel, that are added in the end: multiply-adds of few results
+    /// would wait for each other.
+    pub halves: bool,
 }
+
+/// Results of a tile with which multiply-adds do not wait for each other: two begin in each of the four cycles that one takes.
+const ENOUGH_RESULTS: usize = 8;
 
 /// Into how many shares the inputs of a segment from `ic` to `oc` channels are cut, where they can be: a power of two.
 pub fn shares(lanes: u32, (ic, oc): (u32, u32)) -> Option<u32> {
@@ -62,6 +68,18 @@ pub fn slots(pixels: u32, (vectors, shares): (u32, u32), kw: u32, load: Activati
     let pattern = usize::from(shares > 1);
     let inner = (kw * vectors) as usize + 1 + epilogue::activation_slots(load);
     (pixels * vectors) as usize + pattern + inner.max(epilogue::slots(post))
+}
+
+/// Whether a tile of so few results has slots for two sums of each, of those that are available.
+pub fn takes_halves(
+    (pixels, vectors, available): (u32, u32, usize),
+    shares: u32,
+    kw: u32,
+    load: Activation,
+    post: &[Post],
+) -> bool {
+    let results = (pixels * vectors) as usize;
+    results < ENOUGH_RESULTS && results + slots(pixels, (vectors, shares), kw, load, post) <= available
 }
 
 impl fmt::Display for SlidingTile {
@@ -79,6 +97,7 @@ impl fmt::Display for SlidingTile {
         self.steps.fmt(f)?;
         self.clip.name(self.kw, f)?;
         f.write_str(if self.far { "_far" } else { "" })?;
+        f.write_str(if self.halves { "_halves" } else { "" })?;
         name_fusion(self.load, &self.post, f)
     }
 }
@@ -90,6 +109,8 @@ type Columns = [(i32, Vec<(usize, u32)>)];
 struct Registers {
     /// `accumulators[pixel][vector]`
     accumulators: Vec<Vec<Slot>>,
+    /// The same for every other input channel, if results are two sums.
+    others: Option<Vec<Vec<Slot>>>,
     /// `weights[tap][vector]`
     weights: Vec<Vec<Slot>>,
     value: Slot,
@@ -106,8 +127,10 @@ impl SlidingTile {
     pub fn generate(&self) -> Kernel {
         let mut b = Builder::new(self.lanes, &["in", "weights", "bias", "out", "add"], self.tall);
         let vectors = self.vectors as usize;
+        let mut sums = || (0..self.clip.pixels()).map(|_| b.slots(vectors)).collect();
         let registers = Registers {
-            accumulators: (0..self.clip.pixels()).map(|_| b.slots(vectors)).collect(),
+            accumulators: sums(),
+            others: self.halves.then(sums),
             weights: (0..self.kw).map(|_| b.slots(vectors)).collect(),
             value: b.slot(),
             temporaries: b.slots(epilogue::activation_slots(self.load)),
@@ -115,6 +138,7 @@ impl SlidingTile {
             channel: b.pointer(),
         };
         start_from_bias(&mut b, &registers.accumulators);
+        registers.others.iter().flatten().flatten().for_each(|&sum| b.constant(sum, 0.0));
         let columns = columns(&self.clip, self.kw, &self.steps);
         let times = if self.tall { Times::Rows } else { Times::Exactly(1) };
         b.repeat(times, |b| self.row(b, &registers, &columns));
@@ -159,11 +183,12 @@ impl SlidingTile {
                 b.load(slot, weights, place + vector * b.vector_bytes());
             }
         }
+        let sums = r.others.as_ref().filter(|_| channel % 2 == 1).unwrap_or(&r.accumulators);
         for (offset, uses) in columns {
             b.load_repeated(r.value, r.channel, offset + channel * self.shares as i32 * F32, self.shares);
             epilogue::activate(b, self.load, &[r.value], &r.temporaries);
             for &(pixel, tap) in uses {
-                for (&accumulator, &weights) in r.accumulators[pixel].iter().zip(&r.weights[tap as usize]) {
+                for (&accumulator, &weights) in sums[pixel].iter().zip(&r.weights[tap as usize]) {
                     b.fma(accumulator, weights, r.value);
                 }
             }
@@ -189,6 +214,9 @@ impl SlidingTile {
     }
 
     fn finish(&self, b: &mut Builder, r: &Registers) {
+        for (&sum, &other) in r.accumulators.iter().flatten().zip(r.others.iter().flatten().flatten()) {
+            b.binary(BinaryOp::Add, sum, sum, other);
+        }
         if let Some(pattern) = r.pattern {
             self.sum_shares(b, r, pattern);
         }

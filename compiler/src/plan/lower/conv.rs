@@ -1,6 +1,6 @@
 //! Convolutions in vectors: pointwise over runs of pixels, depthwise, and segmented over blocks of rows.
 
-use super::job::{Job, tile_shape};
+use super::job::{Job, free_registers, tile_shape};
 use super::maps::{Maps, one_row, set};
 use super::panels::PanelRun;
 use super::place::{Surface, Surfaces, Tile, Widths, call_tile, tile_count, walk};
@@ -8,7 +8,7 @@ use super::runs::Run;
 use super::{Planner, argument};
 use crate::graph::{Activation, Conv, Node, NodeId, Op, Post, Window};
 use crate::kernels::conv::{CACHE_LINE, ConvTile};
-use crate::kernels::sliding::SlidingTile;
+use crate::kernels::sliding::{self, SlidingTile};
 use crate::kernels::{Clip, Descriptor, TileSteps};
 use crate::plan::forms::Taps;
 use crate::plan::nest::{Index, NestBuilder, Operand};
@@ -108,19 +108,22 @@ impl Job<'_> {
     }
 
     fn sliding_tile(&self, target: Target, run: &PanelRun, steps: TileSteps, clip: &Clip) -> SlidingTile {
+        let results = (clip.pixels() as u32, run.vectors, free_registers(target));
+        let kw = self.conv.window.kernel[1];
         SlidingTile {
             lanes: target.lanes,
             vectors: run.vectors,
             last_lanes: run.last_lanes,
             ic: run.ic * run.shares,
             shares: run.shares,
-            kw: self.conv.window.kernel[1],
+            kw,
             tall: self.conv.window.kernel[0] > 1,
             steps,
             clip: clip.clone(),
             load: self.load,
             post: self.post.to_vec(),
             far: false,
+            halves: sliding::takes_halves(results, run.shares, kw, self.load, self.post),
         }
     }
 

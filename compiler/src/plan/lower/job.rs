@@ -49,6 +49,11 @@ pub(super) fn tile_shape(target: Target, oc: u32, pixels: u32) -> TileShape {
     TileShape { row: pixels.min(32), vectors: oc.div_ceil(target.lanes).min(widest) }
 }
 
+/// Registers that tiles may use: Cranelift moves sums through one that must stay free, wide code needs none.
+pub(super) fn free_registers(target: Target) -> usize {
+    target.registers - usize::from(target.isa == Isa::Baseline)
+}
+
 impl Job<'_> {
     /// The recipe of the convolution's constants.
     pub fn pack(&self, lanes: u32) -> Pack {
@@ -57,8 +62,7 @@ impl Job<'_> {
 
     /// The most pixels of tiles with this many vectors.
     fn tile_pixels(&self, target: Target, vectors: u32) -> u32 {
-        // Cranelift moves sums through a register that must stay free; wide code needs none.
-        let available = target.registers - usize::from(target.isa == Isa::Baseline);
+        let available = free_registers(target);
         let fits = |pixels: &u32| conv::slots(*pixels, vectors, self.load, self.post) <= available;
         (1..=self.shape.row).take_while(fits).last().unwrap_or(1)
     }
@@ -74,7 +78,7 @@ impl Job<'_> {
     /// The most pixels of tiles whose taps share inputs, in so many vectors and shares, or none when not even two (or all) fit
     /// into the registers.
     pub(super) fn sliding_pixels(&self, target: Target, width: (u32, u32)) -> Option<u32> {
-        let available = target.registers - usize::from(target.isa == Isa::Baseline);
+        let available = free_registers(target);
         let kw = self.conv.window.kernel[1];
         let fits = |pixels: &u32| sliding::slots(*pixels, width, kw, self.load, self.post) <= available;
         let most = (1..=self.shape.row).take_while(fits).last()?;
