@@ -24,10 +24,10 @@ fn layer(segments: u32) -> Graph {
     builder.finish(&[result])
 }
 
-/// A 3x3 layer from 4 channels to 2.
-fn layer_of_few_outputs() -> Graph {
-    let mut builder = Builder::new(Shape::map(19, 19, 4));
-    let result = builder.conv(builder.input(), window(3, 1, 1), cut(4, 2, 1), false);
+/// A 3x3 layer from so many channels to 2.
+fn layer_of_few_outputs(channels: u32) -> Graph {
+    let mut builder = Builder::new(Shape::map(19, 19, channels));
+    let result = builder.conv(builder.input(), window(3, 1, 1), cut(channels, 2, 1), false);
     builder.finish(&[result])
 }
 
@@ -74,16 +74,17 @@ fn all_forms_are_candidates_at_every_target() {
             let kind = |candidate: &Candidate| match candidate.form {
                 Form::SideBySide { .. } => "side by side".to_owned(),
                 Form::InputsSideBySide { .. } => "inputs side by side".to_owned(),
+                Form::PixelsSideBySide { .. } => "pixels side by side".to_owned(),
                 Form::Winograd(_) => "winograd".to_owned(),
                 Form::Panels(panels) => format!("{:?}, merged {}", panels.taps, panels.merged > 1),
             };
             seen.borrow_mut().extend(candidates.iter().map(kind));
             cheapest(candidates)
         };
-        for graph in [layer(4), layer(364), layer_of_few_outputs()] {
+        for graph in [layer(4), layer(364), layer_of_few_outputs(4), layer_of_few_outputs(1)] {
             plan_with(&graph, Target::of(isa), PlanOptions::default(), &note).unwrap();
         }
-        let kinds = if isa == Isa::Baseline { 5 } else { 7 };
+        let kinds = if isa == Isa::Baseline { 6 } else { 8 };
         assert_eq!(seen.borrow().len(), kinds, "{isa}: {:?}", seen.borrow());
     }
 }

@@ -456,6 +456,31 @@ proptest! {
         check_forms(&builder.finish(&[result]), seed, 1, Some(forms));
     }
 
+    /// A single input and so few outputs that pixels can lie side by side, at borders and between them.
+    #[test]
+    fn layers_with_one_input_agree(
+        window in any_window(),
+        (oc, pointwise) in (1u32..9, 0u32..20),
+        (h, w) in (1u32..6, 1u32..50),
+        (load, last, adds) in (0usize..5, 0usize..5, any::<bool>()),
+        forms in any::<u64>(),
+        seed in any::<u64>(),
+    ) {
+        let window = Window { strides: [window.strides[0], 1], ..window };
+        prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
+        let mut builder = Builder::new(Shape::map(h, w, 1));
+        let loaded = builder.activation(builder.input(), Activation::ALL[load]);
+        let whole = || Partition::whole(1, oc);
+        let layer = match pointwise {
+            0..15 => builder.conv(loaded, window, whole(), true),
+            outputs => builder.separable(loaded, window, whole(), Activation::Linear, outputs),
+        };
+        let other = builder.conv(loaded, window, whole(), false);
+        let sum = if adds && pointwise < 15 { builder.add(&[layer, other]) } else { layer };
+        let result = builder.activation(sum, Activation::ALL[last]);
+        check_forms(&builder.finish(&[result]), seed, 1, Some(forms));
+    }
+
     /// Wide enough for tiles, with every way that a layer can reach them.
     #[test]
     fn layers_that_run_by_tiles_agree(

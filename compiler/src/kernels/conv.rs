@@ -163,7 +163,9 @@ impl ConvTile {
     /// All input channels of one tap.
     fn channels(&self, b: &mut Builder, r: &Registers, pixels: &[usize], is_last: bool) {
         let (trips, rest) = (self.ic / self.at_once, self.ic % self.at_once);
-        let far = (self.far && is_last).then(|| FarResults::new(b, &self.post, &self.steps, &r.accumulators));
+        let far = (self.far && is_last).then(|| {
+            FarResults::new(b, &self.post, &self.steps, (self.clip.pixels(), self.vectors as usize))
+        });
         repeat_asking(b, trips, far, |b| self.run_of_channels(b, r, pixels, self.at_once));
         if rest > 0 {
             self.run_of_channels(b, r, pixels, rest);
@@ -254,13 +256,13 @@ pub(super) struct FarResults {
 }
 
 impl FarResults {
-    /// Those of a tile whose results are `accumulators[pixel][vector]`.
-    pub fn new(b: &Builder, post: &[Post], steps: &TileSteps, accumulators: &[Vec<Slot>]) -> Self {
+    /// Those of a tile of so many pixels and vectors.
+    pub fn new(b: &Builder, post: &[Post], steps: &TileSteps, (pixels, vectors): (usize, usize)) -> Self {
         let mut maps = vec![(b.parameter("out"), steps.out)];
         if post.contains(&Post::Add) {
             maps.push((b.parameter("add"), steps.add));
         }
-        Self { maps, pixels: accumulators.len() as u32, vectors: accumulators[0].len() as u32 }
+        Self { maps, pixels: pixels as u32, vectors: vectors as u32 }
     }
 
     /// Asks for the lines of the next `pixels` pixels.

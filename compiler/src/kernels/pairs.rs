@@ -81,7 +81,7 @@ impl Tile<'_> {
             b.repeat(Times::Exactly(panel.chunks), |b| self.chunk(b));
             b.advance(r.chunk, panel.taps.distance - panel.row_bytes());
         });
-        let far = FarResults::new(b, &panel.post, &steps, sums);
+        let far = FarResults::new(b, &panel.post, &steps, (sums.len(), sums[0].len()));
         repeat_asking(b, panel.chunks, Some(far), |b| self.chunk(b));
         let inner = r.weights.iter().chain([&r.pair]).chain(&r.spare).copied().collect();
         let last_lanes = panel.columns - (panel.tiles() - 1) * b.lanes();

@@ -4,23 +4,53 @@
 //! the weights of all taps that read it, for each of the pixels whose window it lies in. That takes fewer loads than a
 //! [convolution tile](super::conv), and slots for the weights of a whole row of taps.
 //!
-//! Where outputs are few, inputs may be in shares: neighbouring ones, as many as there are shares, are read at once and repeated in
-//! all lanes, each of which sums the products of one share for one output; in the end an output's sums are added up. That takes as
-//! many times fewer multiply-adds.
+//! Where outputs are few, an output may have several lanes next to each other, which takes as many times fewer multiply-adds:
+//! neighbouring values are read at once and repeated in all lanes. They are inputs in shares, of which a lane sums the products of
+//! one share; in the end an output's sums are added up. Or, where there is a single input, they are pixels, each with a sum of its
+//! own.
 //!
-//! Weights are packed, and `in`, `weights` and `rows` say the same, as for a convolution tile; with shares, the lanes of an output
-//! lie next to each other, and biases are those of the first share.
+//! Weights are packed, and `in`, `weights` and `rows` say the same, as for a convolution tile; with shares, biases are those of the
+//! first one.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::conv::{FarResults, finish_panel, repeat_asking, start_from_bias};
-use super::depthwise::columns;
+use super::epilogue::Format;
 use super::{Clip, TileSteps, epilogue, name_fusion};
 use crate::graph::{Activation, Post};
 use crate::vector::{BinaryOp, Builder, F32, Kernel, Pointer, Slot, Times};
 
 /// Input channels that one trip of the inner loop covers.
 const UNROLL: u32 = 2;
+
+/// What the lanes of a vector of sums are, next to each other for each output. Numbers are powers of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Beside {
+    /// A lane for each output.
+    Outputs,
+    /// So many neighbouring inputs.
+    Inputs(u32),
+    /// So many neighbouring pixels.
+    Pixels(u32),
+}
+
+impl Beside {
+    /// Lanes of an output.
+    pub fn lanes(self) -> u32 {
+        self.shares() * self.pixels()
+    }
+
+    /// Shares of the inputs.
+    pub fn shares(self) -> u32 {
+        if let Beside::Inputs(shares) = self { shares } else { 1 }
+    }
+
+    /// Pixels of a vector.
+    pub fn pixels(self) -> u32 {
+        if let Beside::Pixels(pixels) = self { pixels } else { 1 }
+    }
+}
 
 /// What a tile with sliding windows depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,8 +63,9 @@ pub struct SlidingTile {
     pub last_lanes: u32,
     /// Input channels of the segment.
     pub ic: u32,
-    /// Shares of the input channels, a power of two; more than one only in a single vector.
-    pub shares: u32,
+    /// What the lanes of sums are; anything but outputs only in a single vector, and pixels only of one input channel, whose
+    /// pixels lie next to each other.
+    pub beside: Beside,
     /// Taps of a row.
     pub kw: u32,
     /// Whether there can be more than one row of taps.
@@ -63,31 +94,41 @@ pub fn shares(lanes: u32, (ic, oc): (u32, u32)) -> Option<u32> {
     (1..=lanes.ilog2()).rev().map(|power| 1 << power).find(fits)
 }
 
-/// Slots that a tile of `pixels` x `vectors` with `kw` taps in a row takes, whose inputs are in so many shares.
-pub fn slots(pixels: u32, (vectors, shares): (u32, u32), kw: u32, load: Activation, post: &[Post]) -> usize {
-    let pattern = usize::from(shares > 1);
-    let inner = (kw * vectors) as usize + 1 + epilogue::activation_slots(load);
-    (pixels * vectors) as usize + pattern + inner.max(epilogue::slots(post))
+/// How many neighbouring pixels of `oc` outputs fit into a vector, if several do: a power of two.
+pub fn pixels_beside(lanes: u32, oc: u32) -> Option<u32> {
+    (lanes / oc).checked_ilog2().map(|power| 1 << power).filter(|&pixels| pixels > 1)
 }
 
-/// Whether a tile of so few results has slots for two sums of each, of those that are available.
+/// Slots that a tile of `sums` x `vectors` with `kw` taps in a row takes. With pixels beside each other, a sum is of all pixels of a
+/// vector.
+pub fn slots(sums: u32, (vectors, beside): (u32, Beside), kw: u32, load: Activation, post: &[Post]) -> usize {
+    let pattern = usize::from(beside.lanes() > 1);
+    let inner = (kw * vectors) as usize + 1 + epilogue::activation_slots(load);
+    // Pixels beside each other leave the vector of their sums one after the other.
+    let leaving = usize::from(beside.pixels() > 1);
+    (sums * vectors) as usize + pattern + inner.max(leaving + epilogue::slots(post))
+}
+
+/// Whether a tile of so few sums has slots for two of each, of those that are available.
 pub fn takes_halves(
-    (pixels, vectors, available): (u32, u32, usize),
-    shares: u32,
+    (sums, vectors, available): (u32, u32, usize),
+    beside: Beside,
     kw: u32,
     load: Activation,
     post: &[Post],
 ) -> bool {
-    let results = (pixels * vectors) as usize;
-    results < ENOUGH_RESULTS && results + slots(pixels, (vectors, shares), kw, load, post) <= available
+    let results = (sums * vectors) as usize;
+    results < ENOUGH_RESULTS && results + slots(sums, (vectors, beside), kw, load, post) <= available
 }
 
 impl fmt::Display for SlidingTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = if self.tall { "n" } else { "1" };
         write!(f, "sliding_{rows}x{}_c{}", self.kw, self.ic)?;
-        if self.shares > 1 {
-            write!(f, "by{}", self.shares)?;
+        match self.beside {
+            Beside::Outputs => {}
+            Beside::Inputs(shares) => write!(f, "by{shares}")?,
+            Beside::Pixels(pixels) => write!(f, "_pixels{pixels}")?,
         }
         write!(f, "_v{}", self.lanes)?;
         write!(f, "_{}x{}", self.clip.pixels(), self.vectors)?;
@@ -102,12 +143,19 @@ impl fmt::Display for SlidingTile {
     }
 }
 
-/// Input columns by byte offset, each with the pixels and taps that read it.
-type Columns = [(i32, Vec<(usize, u32)>)];
+/// Neighbouring pixels that share a sum.
+#[derive(Clone, Copy)]
+struct Unit {
+    first: usize,
+    pixels: u32,
+}
+
+/// Where input columns begin and how many values they have, each with the sums and taps that read it.
+type Columns = BTreeMap<(i32, u32), Vec<(usize, u32)>>;
 
 /// Registers of a tile under construction.
 struct Registers {
-    /// `accumulators[pixel][vector]`
+    /// `accumulators[unit][vector]`
     accumulators: Vec<Vec<Slot>>,
     /// The same for every other input channel, if results are two sums.
     others: Option<Vec<Vec<Slot>>>,
@@ -116,7 +164,7 @@ struct Registers {
     value: Slot,
     /// For the activation of inputs; shared with the epilogue.
     temporaries: Vec<Slot>,
-    /// For the sums of shares.
+    /// For what moves lanes.
     pattern: Option<Slot>,
     /// Where the next input channel of the first pixel's tap 0 is, or would be.
     channel: Pointer,
@@ -127,28 +175,57 @@ impl SlidingTile {
     pub fn generate(&self) -> Kernel {
         let mut b = Builder::new(self.lanes, &["in", "weights", "bias", "out", "add"], self.tall);
         let vectors = self.vectors as usize;
-        let mut sums = || (0..self.clip.pixels()).map(|_| b.slots(vectors)).collect();
+        let units = self.units();
+        let mut sums = || units.iter().map(|_| b.slots(vectors)).collect();
         let registers = Registers {
             accumulators: sums(),
             others: self.halves.then(sums),
             weights: (0..self.kw).map(|_| b.slots(vectors)).collect(),
             value: b.slot(),
             temporaries: b.slots(epilogue::activation_slots(self.load)),
-            pattern: (self.shares > 1).then(|| b.slot()),
+            pattern: (self.beside.lanes() > 1).then(|| b.slot()),
             channel: b.pointer(),
         };
         start_from_bias(&mut b, &registers.accumulators);
         registers.others.iter().flatten().flatten().for_each(|&sum| b.constant(sum, 0.0));
-        let columns = columns(&self.clip, self.kw, &self.steps);
+        let columns = self.columns(&units);
         let times = if self.tall { Times::Rows } else { Times::Exactly(1) };
         b.repeat(times, |b| self.row(b, &registers, &columns));
         self.finish(&mut b, &registers);
         b.finish(self.to_string())
     }
 
+    /// The pixels of each sum: as many as lie beside each other, but one where a pixel has not all taps or no neighbour.
+    fn units(&self) -> Vec<Unit> {
+        let (clips, beside) = (&self.clip.0, self.beside.pixels() as usize);
+        let (mut units, mut first) = (Vec::new(), 0);
+        while first < clips.len() {
+            let together = clips.get(first..first + beside);
+            let are_whole = together.is_some_and(|clips| clips.iter().all(|taps| *taps == (0..self.kw)));
+            let pixels = if are_whole { beside } else { 1 };
+            units.push(Unit { first, pixels: pixels as u32 });
+            first += pixels;
+        }
+        units
+    }
+
+    fn columns(&self, units: &[Unit]) -> Columns {
+        let mut columns = Columns::new();
+        for tap in 0..self.kw {
+            for (sum, unit) in units.iter().enumerate() {
+                if self.clip.0[unit.first].contains(&tap) {
+                    let offset = unit.first as i32 * self.steps.pixel + tap as i32 * self.steps.tap;
+                    let values = unit.pixels * self.beside.shares();
+                    columns.entry((offset, values)).or_default().push((sum, tap));
+                }
+            }
+        }
+        columns
+    }
+
     /// Input channels of a share.
     fn places(&self) -> u32 {
-        self.ic / self.shares
+        self.ic / self.beside.shares()
     }
 
     /// Bytes of weights for one input channel of each share and one tap.
@@ -161,7 +238,9 @@ impl SlidingTile {
         let [input, weights] = ["in", "weights"].map(|name| b.parameter(name));
         b.point(r.channel, input, 0);
         let (trips, rest) = (self.places() / UNROLL, self.places() % UNROLL);
-        let far = self.far.then(|| FarResults::new(b, &self.post, &self.steps, &r.accumulators));
+        let far = self.far.then(|| {
+            FarResults::new(b, &self.post, &self.steps, (self.clip.pixels(), self.vectors as usize))
+        });
         repeat_asking(b, trips, far, |b| self.channels(b, r, columns, UNROLL));
         self.channels(b, r, columns, rest);
         b.advance(weights, (self.kw - 1) as i32 * self.places() as i32 * self.weight_step());
@@ -171,7 +250,7 @@ impl SlidingTile {
     /// The next `count` input channels of each share.
     fn channels(&self, b: &mut Builder, r: &Registers, columns: &Columns, count: u32) {
         (0..count as i32).for_each(|channel| self.channel(b, r, columns, channel));
-        b.advance(r.channel, (count * self.shares) as i32 * F32);
+        b.advance(r.channel, (count * self.beside.shares()) as i32 * F32);
         b.advance(b.parameter("weights"), count as i32 * self.weight_step());
     }
 
@@ -184,32 +263,36 @@ impl SlidingTile {
             }
         }
         let sums = r.others.as_ref().filter(|_| channel % 2 == 1).unwrap_or(&r.accumulators);
-        for (offset, uses) in columns {
-            b.load_repeated(r.value, r.channel, offset + channel * self.shares as i32 * F32, self.shares);
+        for (&(offset, values), uses) in columns {
+            let offset = offset + channel * self.beside.shares() as i32 * F32;
+            b.load_repeated(r.value, r.channel, offset, values);
             epilogue::activate(b, self.load, &[r.value], &r.temporaries);
-            for &(pixel, tap) in uses {
-                for (&accumulator, &weights) in sums[pixel].iter().zip(&r.weights[tap as usize]) {
+            for &(sum, tap) in uses {
+                for (&accumulator, &weights) in sums[sum].iter().zip(&r.weights[tap as usize]) {
                     b.fma(accumulator, weights, r.value);
                 }
             }
         }
     }
 
+    /// The pattern by which each lane takes the value of another one.
+    fn lanes_from(&self, from: impl Fn(u32) -> u32) -> Vec<u32> {
+        (0..self.lanes).map(|lane| from(lane).min(self.lanes - 1)).collect()
+    }
+
     /// Adds up the sums of all shares, half of them at a time, and puts those of outputs next to each other.
     fn sum_shares(&self, b: &mut Builder, r: &Registers, pattern: Slot) {
         let sums = || r.accumulators.iter().flatten().copied();
-        let lanes_from =
-            |from: &dyn Fn(u32) -> u32| (0..self.lanes).map(|lane| from(lane).min(self.lanes - 1)).collect();
-        let mut shares = self.shares;
+        let mut shares = self.beside.shares();
         while shares > 1 {
             shares /= 2;
-            b.pattern(pattern, lanes_from(&|lane| lane + shares));
+            b.pattern(pattern, self.lanes_from(|lane| lane + shares));
             for sum in sums() {
                 b.permute(r.value, sum, pattern);
                 b.binary(BinaryOp::Add, sum, sum, r.value);
             }
         }
-        b.pattern(pattern, lanes_from(&|lane| lane * self.shares));
+        b.pattern(pattern, self.lanes_from(|lane| lane * self.beside.shares()));
         sums().for_each(|sum| b.permute(sum, sum, pattern));
     }
 
@@ -217,18 +300,45 @@ impl SlidingTile {
         for (&sum, &other) in r.accumulators.iter().flatten().zip(r.others.iter().flatten().flatten()) {
             b.binary(BinaryOp::Add, sum, sum, other);
         }
-        if let Some(pattern) = r.pattern {
-            self.sum_shares(b, r, pattern);
+        let free = r.weights.iter().flatten().chain(&r.temporaries).copied();
+        match (self.beside, r.pattern) {
+            (Beside::Pixels(_), Some(pattern)) => self.finish_pixels(b, r, pattern, free.collect()),
+            (_, pattern) => {
+                pattern.into_iter().for_each(|pattern| self.sum_shares(b, r, pattern));
+                let rest = (&self.post[..], self.last_lanes, &self.steps);
+                finish_panel(b, rest, &r.accumulators, free.chain([r.value]).collect());
+            }
         }
-        let inner = r.weights.iter().flatten().chain([&r.value]).chain(&r.temporaries).copied();
-        let rest = (&self.post[..], self.last_lanes, &self.steps);
-        finish_panel(b, rest, &r.accumulators, inner.collect());
+    }
+
+    /// Ends a tile with pixels beside each other: those that come first in their units, then the second ones, and so on.
+    fn finish_pixels(&self, b: &mut Builder, r: &Registers, pattern: Slot, mut free: Vec<Slot>) {
+        free.extend(b.slots(epilogue::slots(&self.post).saturating_sub(free.len())));
+        let (beside, pointers) = (self.beside.pixels(), ["out", "add"].map(|name| b.parameter(name)));
+        for place in 0..beside {
+            b.pattern(pattern, self.lanes_from(|lane| lane * beside + place));
+            for (unit, sums) in
+                self.units().iter().zip(&r.accumulators).filter(|(unit, _)| place < unit.pixels)
+            {
+                b.permute(r.value, sums[0], pattern);
+                let pixel = unit.first as i32 + place as i32;
+                let (out, add) = (pixel * self.steps.out, pixel * self.steps.add);
+                let result = epilogue::Result { value: r.value, out, add, lanes: self.last_lanes };
+                epilogue::finish(b, (&self.post, Format::F32), &[result], pointers, &free);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_pixels_lie_beside_each_other_as_fit() {
+        let found = [1, 2, 3, 5, 8, 9, 16].map(|oc| pixels_beside(16, oc));
+        assert_eq!(found, [Some(16), Some(8), Some(4), Some(2), Some(2), None, None]);
+    }
 
     #[test]
     fn inputs_are_cut_into_as_many_shares_as_fit() {

@@ -22,6 +22,11 @@ pub enum Form {
         /// Shares of the inputs, a power of two.
         shares: u32,
     },
+    /// A single segment with a single input, of which neighbouring pixels lie side by side in a vector, each with all outputs.
+    PixelsSideBySide {
+        /// Pixels in a vector, a power of two.
+        pixels: u32,
+    },
     /// As dense blocks, each with panels of its own.
     Panels(Panels),
     /// By Winograd's method, F(2x2, 3x3): 16 products take the place of 36 (see
@@ -76,6 +81,9 @@ impl fmt::Display for Form {
             Form::SideBySide { packed } => return write!(f, "{packed} segments side by side in a vector"),
             Form::InputsSideBySide { shares } => {
                 return write!(f, "inputs in {shares} shares side by side in a vector");
+            }
+            Form::PixelsSideBySide { pixels } => {
+                return write!(f, "{pixels} pixels side by side in a vector");
             }
             Form::Winograd(products) => {
                 f.write_str("patches of 2x2 results by Winograd's method")?;
@@ -170,7 +178,7 @@ impl FormRun {
         let ((ic, oc), count) = (sizes(segments), segments.len() as u32);
         let (merged, vectors) = match form {
             Form::SideBySide { packed } => (1, count.div_ceil(packed)),
-            Form::InputsSideBySide { .. } => (1, count),
+            Form::InputsSideBySide { .. } | Form::PixelsSideBySide { .. } => (1, count),
             Form::Winograd(_) => (1, count * oc.div_ceil(lanes)),
             Form::Panels(Panels { merged, .. }) => (merged, count / merged * (merged * oc).div_ceil(lanes)),
         };

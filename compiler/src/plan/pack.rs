@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::forms::{Form, FormRun, Segment, all_runs};
 use super::wide::{Work, widest};
 use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightId, WeightSource, Window};
+use crate::kernels::sliding::Beside;
 use crate::kernels::{gather, matmul};
 use crate::vector::{TILE_LANES, bf16};
 
@@ -341,7 +342,12 @@ impl<'a> Packer<'a> {
         match run.form {
             Form::SideBySide { packed } => self.side_by_side(&run.segments, packed as usize),
             Form::InputsSideBySide { shares } => {
-                run.segments.iter().for_each(|segment| self.inputs_side_by_side(segment, shares as usize))
+                let beside = Beside::Inputs(shares);
+                run.segments.iter().for_each(|segment| self.several_lanes(segment, beside));
+            }
+            Form::PixelsSideBySide { pixels } => {
+                let beside = Beside::Pixels(pixels);
+                run.segments.iter().for_each(|segment| self.several_lanes(segment, beside));
             }
             Form::Panels(panels) => {
                 let blocks = run.segments.chunks(panels.merged as usize);
@@ -380,14 +386,17 @@ impl<'a> Packer<'a> {
         panels.collect()
     }
 
-    /// A segment whose inputs are in `shares` shares: neighbouring inputs, and neighbouring lanes of an output, are of different
-    /// ones.
-    fn inputs_side_by_side(&mut self, (inputs, outputs): &Segment, shares: usize) {
+    /// A segment whose outputs have several lanes next to each other: one for each of the shares that neighbouring inputs are of, the
+    /// first with the bias, or the same for each pixel.
+    fn several_lanes(&mut self, (inputs, outputs): &Segment, beside: Beside) {
+        let (lanes, shares) = (beside.lanes() as usize, beside.shares() as usize);
         let (places, outputs) = (inputs.len() / shares, outputs.start as usize..outputs.end as usize);
         let taps = self.conv.window.taps() as usize;
         let (weights, shifts) = self.take(taps * places * self.lanes, self.lanes);
         let spread = |from: &[f32], share: usize, to: &mut [f32]| {
-            to[share..].iter_mut().step_by(shares).zip(from).for_each(|(to, &from)| *to = from);
+            for lane in (share..lanes).step_by(shares) {
+                to[lane..].iter_mut().step_by(lanes).zip(from).for_each(|(to, &from)| *to = from);
+            }
         };
         let mut of_outputs = vec![0.0; outputs.len()];
         copy(&self.elements.folded.shift[outputs.clone()], &mut of_outputs);

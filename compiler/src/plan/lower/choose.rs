@@ -5,6 +5,7 @@ use super::place::{Surface, Surfaces, Widths};
 use super::runs::Run;
 use super::{LARGEST_TILE, Planner, STEP_LIMIT, segments};
 use crate::graph::{Activation, NodeId, Post, Shape, Window};
+use crate::kernels::sliding::Beside;
 use crate::kernels::{segments as segments_kernel, sliding};
 use crate::plan::forms::{
     Candidate, Choice, Form, Panels, PlaneProducts, Segment, Taps, equal_segments, form_runs, sizes,
@@ -13,6 +14,7 @@ use crate::plan::nest::{NestBuilder, Offset, Operand};
 use crate::plan::pack::panel_widths;
 use crate::plan::windows::block_runs;
 use crate::target::{Isa, Target};
+use crate::vector::F32;
 
 /// Most vectors of a panel whose taps share inputs: with more, few pixels fit into the registers beside the weights
 /// of a row of taps.
@@ -30,6 +32,8 @@ pub(super) struct Question {
     post: Vec<Post>,
     /// Of the input and the result.
     shapes: (Shape, Shape),
+    /// Bytes between pixels of the input.
+    pixel: u64,
     /// How planes would be multiplied, if Winograd's method is possible.
     winograd: Option<PlaneProducts>,
 }
@@ -37,6 +41,7 @@ pub(super) struct Question {
 impl Planner<'_> {
     /// Chooses the form of each run of equal segments of a convolution from a map to another.
     pub(super) fn choose_forms(&mut self, id: NodeId, job: &mut Job<'_>, shapes: (Shape, Shape)) {
+        job.input_pixel = self.view(self.graph.node(id).inputs[0]).pixel;
         job.pairs = job.winograd && self.takes_planes_of_pairs(id);
         job.winograd &=
             self.rows_are_near(id) && self.program.methods().suits_winograd(job.conv, shapes.1, job.pairs);
@@ -76,6 +81,7 @@ impl Planner<'_> {
             load: job.load,
             post: job.post.to_vec(),
             shapes,
+            pixel: job.input_pixel,
             winograd,
         };
         if let Some(known) = self.candidates.get(&question) {
@@ -107,7 +113,7 @@ impl Planner<'_> {
         let known = self.program.kernels.len();
         let mut b = NestBuilder::new();
         let widths = Widths { input: input.w(), output: out.w(), tile: out.w() };
-        let surfaces = surfaces(target, input, out);
+        let surfaces = surfaces(target, (input, job.input_pixel), out);
         let mut of_planes = 0.0;
         for run in job.runs(&form_runs(segments, form, target.lanes), target.lanes) {
             if let Run::Winograd(run) = &run {
@@ -132,10 +138,13 @@ fn rows_and_columns(shape: Shape) -> [u32; 2] {
     [shape.h(), shape.w()]
 }
 
-/// Maps of these shapes by themselves.
-fn surfaces(target: Target, input: Shape, out: Shape) -> Surfaces {
+/// Maps of these shapes by themselves, with so many bytes between pixels of the input.
+fn surfaces(target: Target, (input, input_pixel): (Shape, u64), out: Shape) -> Surfaces {
     let surface = |operand: Operand, shape: Shape| {
-        let pixel = target.pixel_bytes(shape.c()) as i64;
+        let pixel = match operand {
+            Operand::In => input_pixel,
+            _ => target.pixel_bytes(shape.c()),
+        } as i64;
         Surface { operand, origin: Offset::default(), pixel, row: i64::from(shape.w()) * pixel }
     };
     Surfaces {
@@ -165,9 +174,12 @@ impl Job<'_> {
         let fits = segments::tile_pixels(target, &self.conv.window, self.shape.row, fusion).is_some();
         forms.extend(packed.filter(|_| fits).map(|packed| Form::SideBySide { packed }));
         let is_only = self.conv.partition.segments() == 1;
-        let fits = |shares: &u32| is_only && self.sliding_pixels(target, (1, *shares)).is_some();
-        let shares = sliding::shares(target.lanes, (ic, oc)).filter(fits);
+        let fits = |beside: Beside| is_only && self.sliding_pixels(target, (1, beside)).is_some();
+        let shares = sliding::shares(target.lanes, (ic, oc)).filter(|&shares| fits(Beside::Inputs(shares)));
         forms.extend(shares.map(|shares| Form::InputsSideBySide { shares }));
+        let pixels = sliding::pixels_beside(target.lanes, oc)
+            .filter(|&pixels| self.has_one_value_a_pixel() && fits(Beside::Pixels(pixels)));
+        forms.extend(pixels.map(|pixels| Form::PixelsSideBySide { pixels }));
         forms.extend(self.shared_taps(target, plain, (ic, oc)));
         // A block multiplies as often for each vector of outputs as it has inputs, so blocks of more than a vector
         // would take more multiply-adds than segments by themselves.
@@ -178,6 +190,11 @@ impl Job<'_> {
             forms.extend(self.shared_taps(target, block, (merged * ic, merged * oc)));
         }
         forms
+    }
+
+    /// Whether windows of neighbouring pixels begin at neighbouring values.
+    fn has_one_value_a_pixel(&self) -> bool {
+        self.conv.window.strides[1] == 1 && self.input_pixel == F32 as u64
     }
 
     /// Panels like these, but with taps that share inputs, for blocks of `ic` to `oc` channels.
@@ -191,7 +208,7 @@ impl Job<'_> {
         let fits = |&vectors: &u32| {
             panel_widths(all, vectors).into_iter().all(|width| {
                 let bytes = u64::from(ic) * taps * u64::from(width * target.vector_bytes());
-                bytes <= i32::MAX as u64 && self.sliding_pixels(target, (width, 1)).is_some()
+                bytes <= i32::MAX as u64 && self.sliding_pixels(target, (width, Beside::Outputs)).is_some()
             })
         };
         let widths = all.min(2)..=all.min(MOST_VECTORS);

@@ -108,14 +108,16 @@ impl Job<'_> {
     }
 
     fn sliding_tile(&self, target: Target, run: &PanelRun, steps: TileSteps, clip: &Clip) -> SlidingTile {
-        let results = (clip.pixels() as u32, run.vectors, free_registers(target));
         let kw = self.conv.window.kernel[1];
+        let sums = (clip.pixels() as u32, run.vectors, free_registers(target));
+        // How many pixels there are in a tile of points follows from the number of threads, and rounding must not.
+        let may_take_halves = run.ic > 1 && self.conv.window.taps() > 1;
         SlidingTile {
             lanes: target.lanes,
             vectors: run.vectors,
             last_lanes: run.last_lanes,
-            ic: run.ic * run.shares,
-            shares: run.shares,
+            ic: run.ic * run.beside.shares(),
+            beside: run.beside,
             kw,
             tall: self.conv.window.kernel[0] > 1,
             steps,
@@ -123,7 +125,7 @@ impl Job<'_> {
             load: self.load,
             post: self.post.to_vec(),
             far: false,
-            halves: sliding::takes_halves(results, run.shares, kw, self.load, self.post),
+            halves: may_take_halves && sliding::takes_halves(sums, run.beside, kw, self.load, self.post),
         }
     }
 

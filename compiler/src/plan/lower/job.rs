@@ -2,7 +2,8 @@
 
 use super::panels::PanelRun;
 use super::{Planner, STEP_LIMIT};
-use crate::graph::{Activation, Conv, NodeId, Post};
+use crate::graph::{Activation, Conv, NodeId, Pads, Post};
+use crate::kernels::sliding::Beside;
 use crate::kernels::{conv, sliding};
 use crate::plan::PlanError;
 use crate::plan::forms::{self, Form, Panels, Taps};
@@ -24,6 +25,8 @@ pub(super) struct Job<'a> {
     pub winograd: bool,
     /// Whether its products would be those of pairs of bf16 values.
     pub pairs: bool,
+    /// Bytes between pixels of the input; 0 where there is no choice of forms.
+    pub input_pixel: u64,
 }
 
 /// What the tiles of a convolution are made of.
@@ -71,18 +74,31 @@ impl Job<'_> {
     pub(super) fn panel_pixels(&self, target: Target, run: &PanelRun) -> u32 {
         match run.taps {
             Taps::Apart => self.tile_pixels(target, run.vectors),
-            Taps::Together => self.sliding_pixels(target, (run.vectors, run.shares)).unwrap_or(1),
+            Taps::Together => self.sliding_pixels(target, (run.vectors, run.beside)).unwrap_or(1),
         }
     }
 
-    /// The most pixels of tiles whose taps share inputs, in so many vectors and shares, or none when not even two (or all) fit
-    /// into the registers.
-    pub(super) fn sliding_pixels(&self, target: Target, width: (u32, u32)) -> Option<u32> {
+    /// The most pixels of tiles whose taps share inputs, in so many vectors, or none when not even two (or all) fit into the
+    /// registers.
+    pub(super) fn sliding_pixels(&self, target: Target, (vectors, beside): (u32, Beside)) -> Option<u32> {
         let available = free_registers(target);
         let kw = self.conv.window.kernel[1];
-        let fits = |pixels: &u32| sliding::slots(*pixels, width, kw, self.load, self.post) <= available;
+        let fits = |pixels: &u32| {
+            let sums = self.most_sums(*pixels, beside);
+            sliding::slots(sums, (vectors, beside), kw, self.load, self.post) <= available
+        };
         let most = (1..=self.shape.row).take_while(fits).last()?;
         Some(most).filter(|&most| most >= self.shape.row.min(2))
+    }
+
+    /// The most sums of so many pixels next to each other. Pixels at borders have a sum each, and those between them that are too
+    /// few for another vector.
+    fn most_sums(&self, pixels: u32, beside: Beside) -> u32 {
+        let Pads { left, right, .. } = self.conv.window.pads;
+        match beside.pixels() {
+            1 => pixels,
+            beside => (pixels / beside).saturating_add(beside - 1).saturating_add(left).saturating_add(right),
+        }
     }
 }
 
@@ -102,7 +118,7 @@ impl Planner<'_> {
         let form = Form::Panels(Panels { merged: 1, vectors: shape.vectors, taps: Taps::Apart });
         let forms = vec![form; forms::equal_segments(&conv.partition).len()];
         let [weights, bias] = [Operand::Weights, Operand::Bias];
-        let (winograd, pairs) = (false, false);
-        Ok(Job { conv, load, post, weights, bias, shape, forms, winograd, pairs })
+        let (winograd, pairs, input_pixel) = (false, false, 0);
+        Ok(Job { conv, load, post, weights, bias, shape, forms, winograd, pairs, input_pixel })
     }
 }

@@ -1,6 +1,7 @@
 //! Panels: the outputs of some equal segments, as wide as tiles are, and where their channels and constants lie.
 
 use super::place::{Surface, Surfaces};
+use crate::kernels::sliding::Beside;
 use crate::kernels::winograd::PLANES;
 use crate::plan::forms::Taps;
 use crate::plan::nest::{Index, Offset};
@@ -23,8 +24,8 @@ pub(super) struct PanelRun {
     pub last_lanes: u32,
     /// Input channels, of each share of them.
     pub ic: u32,
-    /// Shares of the inputs that lie side by side in a vector.
-    pub shares: u32,
+    /// What lies side by side in a vector.
+    pub beside: Beside,
     pub taps: Taps,
     /// First input channel, and channels between blocks.
     pub input: (i64, i64),
@@ -85,7 +86,7 @@ impl PanelRun {
                 vectors,
                 last_lanes: lanes,
                 ic,
-                shares: 1,
+                beside: Beside::Outputs,
                 taps: Taps::Apart,
                 input: (at.input, distances[0]),
                 output: (at.output + first, distances[1], panel),

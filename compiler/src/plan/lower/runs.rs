@@ -2,6 +2,7 @@
 
 use super::job::Job;
 use super::panels::{PanelRun, Start};
+use crate::kernels::sliding::Beside;
 use crate::plan::forms::{self, Form, FormRun, Panels, PlaneProducts, Taps};
 use crate::plan::nest::Index;
 use crate::plan::pack::panel_widths;
@@ -82,9 +83,10 @@ impl Job<'_> {
             match run.form {
                 Form::SideBySide { packed } => found.push(Run::Packed(PackedRun::new(run, packed, at))),
                 Form::InputsSideBySide { shares } => {
-                    let panels = Panels { merged: 1, vectors: 1, taps: Taps::Together };
-                    let runs = self.panel_runs((run, panels), at, lanes).into_iter();
-                    found.extend(runs.map(|run| Run::Panels(PanelRun { shares, ..run })));
+                    found.extend(self.runs_beside(run, Beside::Inputs(shares), at, lanes));
+                }
+                Form::PixelsSideBySide { pixels } => {
+                    found.extend(self.runs_beside(run, Beside::Pixels(pixels), at, lanes));
                 }
                 Form::Panels(panels) => {
                     found.extend(self.panel_runs((run, panels), at, lanes).into_iter().map(Run::Panels));
@@ -107,6 +109,19 @@ impl Job<'_> {
     /// All segments in the forms chosen for them.
     pub(super) fn all_runs(&self, lanes: u32) -> Vec<Run> {
         self.runs(&forms::all_runs(self.conv, &self.forms, lanes), lanes)
+    }
+
+    /// The panel of a segment whose outputs have several lanes.
+    fn runs_beside(
+        &self,
+        run: &FormRun,
+        beside: Beside,
+        at: Start,
+        lanes: u32,
+    ) -> impl Iterator<Item = Run> + use<> {
+        let panels = Panels { merged: 1, vectors: 1, taps: Taps::Together };
+        let runs = self.panel_runs((run, panels), at, lanes).into_iter();
+        runs.map(move |run| Run::Panels(PanelRun { beside, ..run }))
     }
 
     /// The panels of equal segments.
@@ -137,7 +152,7 @@ impl Job<'_> {
                 vectors,
                 last_lanes,
                 ic,
-                shares: 1,
+                beside: Beside::Outputs,
                 taps,
                 input: (at.input, i64::from(ic)),
                 output: (at.output + first, i64::from(oc), panel),
