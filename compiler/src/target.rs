@@ -120,11 +120,22 @@ impl Target {
 
     /// Bytes between pixels of maps with `channels` channels, whole vectors.
     ///
-    /// Pixels a multiple of 1024 bytes apart would share a few sets of the level-1 cache, so wide code puts a cache line between
-    /// them (benches/LOG.md).
+    /// Pixels a multiple of 4096 bytes apart would share the few cache lines that have the same low address bits,
+    /// so wide code puts a cache line between them.
     pub fn pixel_bytes(self, channels: u32) -> u64 {
+        self.pixel_bytes_but(channels, 4096)
+    }
+
+    /// The same for maps that depthwise convolutions read or write a vector of channels at a time: where pixels are a multiple of
+    /// 1024 bytes apart, the windows of a row share few sets of the level-1 cache (benches/LOG.md).
+    pub fn depthwise_pixel_bytes(self, channels: u32) -> u64 {
+        self.pixel_bytes_but(channels, 1024)
+    }
+
+    /// Bytes between pixels, but no multiple of `colliding`.
+    fn pixel_bytes_but(self, channels: u32, colliding: u64) -> u64 {
         let bytes = u64::from(self.padded(channels)) * 4;
-        let collides = self.isa > Isa::Baseline && bytes.is_multiple_of(1024);
+        let collides = self.isa > Isa::Baseline && bytes.is_multiple_of(colliding);
         if collides { bytes + 64 } else { bytes }
     }
 

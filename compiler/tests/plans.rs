@@ -216,46 +216,64 @@ fn windows_of_too_many_different_segments_are_refused() {
     );
 }
 
-/// The most pixels of a tile of a depthwise layer of 3x3 taps.
-fn depthwise_pixels(size: u32, channels: u32) -> usize {
+/// The most pixels of a tile of a depthwise layer of 3x3 taps, and the vectors of channels that tiles have.
+fn depthwise_tiles(size: u32, channels: u32) -> (usize, Vec<u32>) {
     let mut builder = Builder::new(Shape::map(size, size, channels));
     let layer = builder.conv(builder.input(), window(3, 1, 1), cut(channels, channels, channels), false);
     let program = plan(&builder.finish(&[layer]), Target::of(Isa::Avx512), PlanOptions::default()).unwrap();
-    let pixels = program.kernels.iter().filter_map(|kernel| match kernel {
-        Descriptor::Depthwise(tile) => Some(tile.clip.pixels()),
+    let tiles = program.kernels.iter().filter_map(|kernel| match kernel {
+        Descriptor::Depthwise(tile) => Some((tile.clip.pixels(), tile.vectors)),
         _ => None,
     });
-    pixels.max().unwrap()
+    let (pixels, mut vectors): (Vec<usize>, Vec<u32>) = tiles.unzip();
+    vectors.dedup();
+    (pixels.into_iter().max().unwrap(), vectors)
 }
 
-/// With 48 KB of it: rows of 3 x (pixels + 2) inputs, as many outputs, 10 weights for each channel.
+/// With 48 KB of it: for a vector of channels, 3 x (pixels + 2) inputs, as many outputs, 10 weights.
 #[test]
-fn depthwise_tiles_are_as_wide_as_the_nearest_cache_holds() {
+fn depthwise_tiles_are_as_large_as_the_nearest_cache_holds() {
     for ((size, channels), expected) in [
         // Any number fits, so those that registers hold; as even as rows can be cut.
-        ((60, 16), 20),
-        ((112, 32), 19),
-        // 4 x 7 + 6 + 10 vectors of 1024 bytes fit, and one pixel more does not.
-        ((28, 256), 7),
-        ((14, 256), 7),
-        // None fits, so that as few tiles as possible read weights.
-        ((19, 728), 19),
-        ((14, 1024), 14),
+        ((60, 16), (20, vec![1])),
+        ((112, 32), (19, vec![2])),
+        // 4 x 18 + 16 vectors of 512 bytes fit, and two pixels more do not.
+        ((56, 128), (14, vec![8])),
+        // 4 x 14 + 16 vectors of 1024 bytes do not fit, but those of 9 and 8 vectors of channels.
+        ((28, 256), (14, vec![8])),
+        ((19, 728), (19, vec![7, 4])),
+        ((10, 1024), (10, vec![11, 9])),
     ] {
-        assert_eq!(depthwise_pixels(size, channels), expected, "{channels} channels, {size}x{size}");
+        assert_eq!(depthwise_tiles(size, channels), expected, "{channels} channels, {size}x{size}");
     }
 }
 
+/// Bytes between pixels of the result of a pointwise layer that a depthwise one, or another pointwise one, reads.
+fn pixel_bytes(channels: u32, is_depthwise: bool) -> u64 {
+    let mut builder = Builder::new(Shape::map(6, 6, 8));
+    let stem = builder.pointwise(builder.input(), channels);
+    let layer = match is_depthwise {
+        true => builder.conv(stem, window(3, 1, 1), cut(channels, channels, channels), false),
+        false => builder.pointwise(stem, 8),
+    };
+    let options = PlanOptions { keep_all: true, ..PlanOptions::default() };
+    let program = plan(&builder.finish(&[layer]), Target::of(Isa::Avx512), options).unwrap();
+    program.values[&stem].pixel
+}
+
 #[test]
-fn pixels_do_not_share_few_sets_of_a_cache() {
-    let target = Target::of(Isa::Avx512);
-    for channels in [256, 512, 768, 1024, 1536, 2048] {
-        assert_eq!(target.pixel_bytes(channels), u64::from(channels) * 4 + 64, "{channels}");
+fn pixels_of_depthwise_layers_do_not_share_few_sets_of_a_cache() {
+    for (channels, depthwise, other) in [
+        (64, 256, 256),
+        (128, 512, 512),
+        (256, 1024 + 64, 1024),
+        (728, 2944, 2944),
+        (768, 3072 + 64, 3072),
+        (1024, 4096 + 64, 4096 + 64),
+    ] {
+        let found = [true, false].map(|is_depthwise| pixel_bytes(channels, is_depthwise));
+        assert_eq!(found, [depthwise, other], "{channels} channels");
     }
-    assert_eq!(
-        [16, 64, 128, 728, 960].map(|channels| target.pixel_bytes(channels)),
-        [64, 256, 512, 2944, 3840]
-    );
 }
 
 #[test]

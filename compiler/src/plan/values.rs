@@ -110,13 +110,28 @@ pub fn lay_out(
         (node, View { offset: home.view.offset + offsets[home.buffer], ..home.view })
     };
     let mut views: HashMap<NodeId, View> = layout.homes.iter().map(resolve).collect();
-    views.extend(within.into_iter().map(|node| (node, scratch_view(graph.node(node).shape, target))));
+    views.extend(within.into_iter().map(|node| (node, scratch_view(graph, node, target))));
     Values { views, in_place: layout.in_place, arena_bytes }
 }
 
 /// A value of which only bands of rows exist at a time.
-fn scratch_view(shape: Shape, target: Target) -> View {
-    View { offset: 0, pixel: target.pixel_bytes(shape.c()), image: 0, shape }
+fn scratch_view(graph: &Graph, node: NodeId, target: Target) -> View {
+    View { offset: 0, pixel: padded_pixel(graph, node, target), image: 0, shape: graph.node(node).shape }
+}
+
+/// Bytes between pixels of a value of whole vectors.
+fn padded_pixel(graph: &Graph, node: NodeId, target: Target) -> u64 {
+    let channels = graph.node(node).shape.c();
+    let is_made_depthwise = matches!(&graph.node(node).op, Op::Conv(conv) if conv.partition.is_one_to_one());
+    let is_read_depthwise = |user: NodeId| match &graph.node(user).op {
+        Op::Conv(conv) => conv.partition.is_one_to_one(),
+        Op::Separable(parts) => parts.spatial.partition.is_one_to_one(),
+        _ => false,
+    };
+    if is_made_depthwise || graph.users(node).into_iter().any(is_read_depthwise) {
+        return target.depthwise_pixel_bytes(channels);
+    }
+    target.pixel_bytes(channels)
 }
 
 /// The operands of concatenations that can be written where the concatenation wants them: those whose
@@ -178,7 +193,7 @@ impl Layout<'_> {
         let compact = self.graph.node(node).op == Op::Input
             && !self.graph.is_output(node)
             && self.graph.users(node).into_iter().all(|user| self.broadcasts(user, node, reads_vectors));
-        if compact { u64::from(c) * 4 } else { self.target.pixel_bytes(c) }
+        if compact { u64::from(c) * 4 } else { padded_pixel(self.graph, node, self.target) }
     }
 
     /// Whether `user` reads `node` value by value only.

@@ -1,12 +1,14 @@
 //! Depthwise convolutions in vectors: tiles of some pixels of a row and all channels, over blocks of rows.
 
+use std::ops::Range;
+
 use super::maps::{Fusion, Maps};
-use super::place::{Surfaces, Tile, Widths, call_tile, walk};
+use super::place::{Surface, Surfaces, Tile, Widths, call_tile, walk};
 use super::{Planner, argument};
-use crate::graph::{Activation, Conv, Post};
-use crate::kernels::Descriptor;
+use crate::graph::{Activation, Conv, Post, Window};
 use crate::kernels::depthwise::{self, DepthwiseTile};
 use crate::kernels::epilogue::Format;
+use crate::kernels::{Clip, Descriptor, TileSteps};
 use crate::plan::nest::{NestBuilder, Offset, Operand};
 use crate::plan::windows::{BlockRun, block_count, block_runs};
 use crate::target::Target;
@@ -15,8 +17,8 @@ use crate::target::Target;
 const MOST_PIXELS: u32 = 20;
 /// Bytes that a tile may touch so that the next row of its column finds most of them in a level-1 cache of 48 KB.
 const NEAR_BYTES: u64 = 44 << 10;
-/// Fewest pixels of a tile that is narrowed for that: neighbouring tiles load the same columns (benches/LOG.md).
-const FEWEST_PIXELS: u32 = 3;
+/// Fewest pixels of a tile that is narrowed for that; its channels are cut where more would have to go (benches/LOG.md).
+const FEWEST_PIXELS: u32 = 12;
 
 impl Planner<'_> {
     /// A depthwise convolution over blocks of rows of all images.
@@ -62,65 +64,107 @@ impl Planner<'_> {
         surfaces: &Surfaces,
     ) {
         let target = self.program.target;
-        let window = &conv.window;
-        let [kh, kw] = window.kernel;
-        let Fusion { load, post, format, constants: [weights, bias] } = fusion;
-        let (tile, resident) = tile_pixels(target, conv, fusion, ow);
-        let last_lanes = match format {
-            Format::F32 => target.lanes,
-            _ => (conv.partition.oc() - 1) % target.lanes + 1,
-        };
-        walk(b, window, Widths { input: w, output: ow, tile }, block, surfaces, |b, tile: Tile<'_>| {
-            let skipped = i64::from(tile.taps.start) * i64::from(kw * target.vector_bytes());
-            let descriptor = DepthwiseTile {
-                lanes: target.lanes,
-                vectors: conv.partition.oc().div_ceil(target.lanes),
-                kh,
-                kw,
-                resident,
-                steps: surfaces.steps(window, post.contains(&Post::Add)),
-                clip: tile.clip.clone(),
-                load,
-                post: post.to_vec(),
-                format,
-                last_lanes,
-            };
-            let kernel = self.kernel(Descriptor::Depthwise(descriptor));
-            let constants =
-                vec![argument(weights, Offset::bytes(skipped)), argument(bias, Offset::default())];
-            let rows = Some(tile.taps.len() as u32);
-            call_tile(b, kernel, tile, constants, rows, None);
-        });
+        let tiling = Tiling::of(target, conv, fusion, ow);
+        let widths = Widths { input: w, output: ow, tile: tiling.pixels };
+        for (vectors, groups, first, are_last) in tiling.groups(conv.partition.oc().div_ceil(target.lanes)) {
+            b.repeat(groups, |b, group| {
+                let along = |offset: Offset, bytes: u32| {
+                    let bytes = i64::from(bytes);
+                    offset.plus(i64::from(first) * bytes).along(group, i64::from(vectors) * bytes)
+                };
+                let moved = |surface: &Surface, bytes| {
+                    let origin = along(surface.origin.clone(), bytes);
+                    Surface { origin, ..surface.clone() }
+                };
+                let surfaces = Surfaces {
+                    input: moved(&surfaces.input, target.vector_bytes()),
+                    out: moved(&surfaces.out, target.lanes * fusion.format.bytes() as u32),
+                    add: moved(&surfaces.add, target.vector_bytes()),
+                };
+                walk(b, &conv.window, widths, block, &surfaces, |b, tile: Tile<'_>| {
+                    let steps = surfaces.steps(&conv.window, fusion.post.contains(&Post::Add));
+                    let descriptor =
+                        tiling.tile((target, conv, fusion), (vectors, are_last), (steps, tile.clip));
+                    let kernel = self.kernel(Descriptor::Depthwise(descriptor));
+                    let [kh, kw] = conv.window.kernel;
+                    let skipped = i64::from(tile.taps.start) * i64::from(kw * target.vector_bytes());
+                    let [weights, bias] = fusion.constants;
+                    let constants = vec![
+                        argument(weights, along(Offset::bytes(skipped), kh * kw * target.vector_bytes())),
+                        argument(bias, along(Offset::default(), target.vector_bytes())),
+                    ];
+                    let rows = Some(tile.taps.len() as u32);
+                    call_tile(b, kernel, tile, constants, rows, None);
+                });
+            });
+        }
     }
 }
 
-/// The most pixels of a tile in rows of `ow`, and whether the weights of a row of taps stay in registers.
-fn tile_pixels(
-    target: Target,
-    conv: &Conv,
-    Fusion { load, post, format, .. }: Fusion<'_>,
-    ow: u32,
-) -> (u32, bool) {
-    let kw = conv.window.kernel[1];
-    let fits_with = |weights: u32, pixels: u32| {
-        depthwise::slots(pixels, weights, load, (post, format)) < target.registers
-    };
-    // With fewer than four pixels a tile it does not pay to keep weights in registers.
-    let resident = fits_with(kw, ow.min(4));
-    let fits = |pixels: &u32| fits_with(if resident { kw } else { 1 }, *pixels);
-    let largest = (1..=ow.min(MOST_PIXELS)).take_while(fits).last().unwrap_or(1);
-    let is_near = |pixels: &u32| tile_bytes(target, conv, *pixels) <= NEAR_BYTES;
-    let pixels = (FEWEST_PIXELS..=largest).rev().find(is_near).unwrap_or(largest);
-    (pixels, resident)
+/// What the tiles of a depthwise convolution are made of.
+struct Tiling {
+    /// Most pixels of a tile.
+    pixels: u32,
+    /// Vectors of channels of a tile; those that come last may have fewer.
+    vectors: u32,
+    /// Whether the weights of a row of taps stay in registers.
+    resident: bool,
 }
 
-/// Bytes that a tile of so many pixels touches: their windows and results, all weights and biases.
-fn tile_bytes(target: Target, conv: &Conv, pixels: u32) -> u64 {
-    let window = &conv.window;
+impl Tiling {
+    /// Tiles of rows of `ow` pixels, of as many vectors of channels as a level-1 cache holds of what they touch.
+    fn of(target: Target, conv: &Conv, Fusion { load, post, format, .. }: Fusion<'_>, ow: u32) -> Self {
+        let kw = conv.window.kernel[1];
+        let all = conv.partition.oc().div_ceil(target.lanes);
+        let fits_with = |weights: u32, pixels: u32| {
+            depthwise::slots(pixels, weights, load, (post, format)) < target.registers
+        };
+        // With fewer than four pixels a tile it does not pay to keep weights in registers.
+        let resident = fits_with(kw, ow.min(4));
+        let fits = |pixels: &u32| fits_with(if resident { kw } else { 1 }, *pixels);
+        let largest = (1..=ow.min(MOST_PIXELS)).take_while(fits).last().unwrap_or(1);
+        let near = |pixels: u32| {
+            u32::try_from(NEAR_BYTES / vector_bytes(target, &conv.window, pixels)).unwrap_or(u32::MAX)
+        };
+        let narrowed = (FEWEST_PIXELS..=largest).rev().find(|&pixels| near(pixels) >= all);
+        // Rows are cut evenly.
+        let pixels = ow.div_ceil(ow.div_ceil(narrowed.unwrap_or(largest)));
+        // A single vector of neighbouring pixels is too little of each line's neighbourhood.
+        let parts = if near(pixels) < 2 { 1 } else { all.div_ceil(near(pixels)) };
+        let unit = if format == Format::F32 { 1 } else { 2 };
+        let vectors = all.div_ceil(parts).next_multiple_of(unit).min(all);
+        Self { pixels, vectors, resident }
+    }
+
+    /// The groups of so many vectors: vectors of each, how many groups, the first one's first vector, and whether they are the last.
+    fn groups(&self, all: u32) -> [(u32, Range<u32>, u32, bool); 2] {
+        let before_last = (all - 1) / self.vectors;
+        let first = before_last * self.vectors;
+        [(self.vectors, 0..before_last, 0, false), (all - first, 0..1, first, true)]
+    }
+
+    fn tile(
+        &self,
+        (target, conv, Fusion { load, post, format, .. }): (Target, &Conv, Fusion<'_>),
+        (vectors, is_last): (u32, bool),
+        (steps, clip): (TileSteps, &Clip),
+    ) -> DepthwiseTile {
+        let last_lanes = match format {
+            Format::Bf16(_) if is_last => (conv.partition.oc() - 1) % target.lanes + 1,
+            _ => target.lanes,
+        };
+        let ([kh, kw], resident) = (conv.window.kernel, self.resident);
+        let (lanes, clip, post) = (target.lanes, clip.clone(), post.to_vec());
+        DepthwiseTile { lanes, vectors, kh, kw, resident, steps, clip, load, post, format, last_lanes }
+    }
+}
+
+/// Bytes that a tile of so many pixels touches for each vector of channels: their windows and results, weights and biases.
+fn vector_bytes(target: Target, window: &Window, pixels: u32) -> u64 {
     let pixels = u64::from(pixels);
     let [taps_of_column, taps_of_row] = window.kernel.map(u64::from);
     let columns = (pixels - 1) * u64::from(window.strides[1]) + u64::from(window.extent()[1]);
     let windows = taps_of_column.saturating_mul(columns);
     let values = windows.saturating_add(pixels + taps_of_column * taps_of_row + 1);
-    values.saturating_mul(u64::from(target.padded(conv.partition.oc())) * 4)
+    values.saturating_mul(u64::from(target.vector_bytes()))
 }

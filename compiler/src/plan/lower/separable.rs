@@ -168,7 +168,11 @@ impl Planner<'_> {
         let node = self.graph.node(id);
         let out = maps.out.shape;
         let target = self.program.target;
-        let pixel = target.pixel_bytes(parts.spatial.partition.oc());
+        let between_parts = &parts.spatial.partition;
+        let pixel = match between_parts.is_one_to_one() {
+            true => target.depthwise_pixel_bytes(between_parts.oc()),
+            false => target.pixel_bytes(between_parts.oc()),
+        };
         let row = u64::from(out.w()) * pixel;
         self.limit(node, "a row of the intermediate map", row, STEP_LIMIT)?;
         let pointwise = self.job(id, &parts.pointwise, (Activation::Linear, self.post(id)), u32::MAX)?;
