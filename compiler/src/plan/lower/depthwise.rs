@@ -9,7 +9,7 @@ use crate::graph::{Activation, Conv, Post, Window};
 use crate::kernels::depthwise::{self, DepthwiseTile};
 use crate::kernels::epilogue::Format;
 use crate::kernels::{Clip, Descriptor, TileSteps};
-use crate::plan::nest::{NestBuilder, Offset, Operand};
+use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
 use crate::plan::windows::{BlockRun, block_count, block_runs};
 use crate::target::Target;
 
@@ -66,37 +66,54 @@ impl Planner<'_> {
         let target = self.program.target;
         let tiling = Tiling::of(target, conv, fusion, ow);
         let widths = Widths { input: w, output: ow, tile: tiling.pixels };
-        for (vectors, groups, first, are_last) in tiling.groups(conv.partition.oc().div_ceil(target.lanes)) {
-            b.repeat(groups, |b, group| {
-                let along = |offset: Offset, bytes: u32| {
-                    let bytes = i64::from(bytes);
-                    offset.plus(i64::from(first) * bytes).along(group, i64::from(vectors) * bytes)
-                };
-                let moved = |surface: &Surface, bytes| {
-                    let origin = along(surface.origin.clone(), bytes);
-                    Surface { origin, ..surface.clone() }
-                };
-                let surfaces = Surfaces {
-                    input: moved(&surfaces.input, target.vector_bytes()),
-                    out: moved(&surfaces.out, target.lanes * fusion.format.bytes() as u32),
-                    add: moved(&surfaces.add, target.vector_bytes()),
-                };
+        let of_weights = conv.window.kernel[0] * conv.window.kernel[1] * target.vector_bytes();
+        let row_of_taps = i64::from(conv.window.kernel[1] * target.vector_bytes());
+        for (vectors, numbers, first) in tiling.groups(conv.partition.oc().div_ceil(target.lanes)) {
+            b.repeat(numbers, |b, number| {
+                let group = Group { first, vectors, number };
+                let surfaces = group.surfaces(target, fusion.format, surfaces);
                 walk(b, &conv.window, widths, block, &surfaces, |b, tile: Tile<'_>| {
                     let steps = surfaces.steps(&conv.window, fusion.post.contains(&Post::Add));
-                    let descriptor =
-                        tiling.tile((target, conv, fusion), (vectors, are_last), (steps, tile.clip));
+                    let descriptor = tiling.tile((target, conv, fusion), &group, (steps, tile.clip));
                     let kernel = self.kernel(Descriptor::Depthwise(descriptor));
-                    let [kh, kw] = conv.window.kernel;
-                    let skipped = i64::from(tile.taps.start) * i64::from(kw * target.vector_bytes());
+                    let skipped = Offset::bytes(i64::from(tile.taps.start) * row_of_taps);
                     let [weights, bias] = fusion.constants;
                     let constants = vec![
-                        argument(weights, along(Offset::bytes(skipped), kh * kw * target.vector_bytes())),
-                        argument(bias, along(Offset::default(), target.vector_bytes())),
+                        argument(weights, group.along(skipped, of_weights)),
+                        argument(bias, group.along(Offset::default(), target.vector_bytes())),
                     ];
                     let rows = Some(tile.taps.len() as u32);
                     call_tile(b, kernel, tile, constants, rows, None);
                 });
             });
+        }
+    }
+}
+
+/// Some vectors of channels, one of several groups of as many behind each other.
+struct Group {
+    /// The first vector of the first group.
+    first: u32,
+    vectors: u32,
+    number: Index,
+}
+
+impl Group {
+    /// An offset moved to the group, where a vector takes so many bytes.
+    fn along(&self, offset: Offset, bytes: u32) -> Offset {
+        let bytes = i64::from(bytes);
+        offset.plus(i64::from(self.first) * bytes).along(self.number, i64::from(self.vectors) * bytes)
+    }
+
+    fn surfaces(&self, target: Target, format: Format, Surfaces { input, out, add }: &Surfaces) -> Surfaces {
+        let moved = |surface: &Surface, bytes| Surface {
+            origin: self.along(surface.origin.clone(), bytes),
+            ..surface.clone()
+        };
+        Surfaces {
+            input: moved(input, target.vector_bytes()),
+            out: moved(out, target.lanes * format.bytes() as u32),
+            add: moved(add, target.vector_bytes()),
         }
     }
 }
@@ -136,25 +153,28 @@ impl Tiling {
         Self { pixels, vectors, resident }
     }
 
-    /// The groups of so many vectors: vectors of each, how many groups, the first one's first vector, and whether they are the last.
-    fn groups(&self, all: u32) -> [(u32, Range<u32>, u32, bool); 2] {
+    /// The groups of so many vectors: vectors of each, numbers of the groups, and the first one's first vector. The last group of
+    /// all is by itself.
+    fn groups(&self, all: u32) -> [(u32, Range<u32>, u32); 2] {
         let before_last = (all - 1) / self.vectors;
         let first = before_last * self.vectors;
-        [(self.vectors, 0..before_last, 0, false), (all - first, 0..1, first, true)]
+        [(self.vectors, 0..before_last, 0), (all - first, 0..1, first)]
     }
 
     fn tile(
         &self,
         (target, conv, Fusion { load, post, format, .. }): (Target, &Conv, Fusion<'_>),
-        (vectors, is_last): (u32, bool),
+        group: &Group,
         (steps, clip): (TileSteps, &Clip),
     ) -> DepthwiseTile {
+        let (oc, lanes, vectors) = (conv.partition.oc(), target.lanes, group.vectors);
+        let is_last = group.first + vectors == oc.div_ceil(lanes);
         let last_lanes = match format {
-            Format::Bf16(_) if is_last => (conv.partition.oc() - 1) % target.lanes + 1,
-            _ => target.lanes,
+            Format::Bf16(_) if is_last => (oc - 1) % lanes + 1,
+            _ => lanes,
         };
         let ([kh, kw], resident) = (conv.window.kernel, self.resident);
-        let (lanes, clip, post) = (target.lanes, clip.clone(), post.to_vec());
+        let (clip, post) = (clip.clone(), post.to_vec());
         DepthwiseTile { lanes, vectors, kh, kw, resident, steps, clip, load, post, format, last_lanes }
     }
 }
