@@ -456,6 +456,33 @@ proptest! {
         check_forms(&builder.finish(&[result]), seed, 1, Some(forms));
     }
 
+    /// So many channels that tiles have groups of them, for results of every format.
+    #[test]
+    fn depthwise_layers_of_many_channels_agree(
+        (channels, w) in (200u32..900, 5u32..34),
+        stride in 1u32..3,
+        (load, last) in (0usize..5, 0usize..5),
+        (adds, is_separable) in any::<(bool, bool)>(),
+        seed in any::<u64>(),
+    ) {
+        let mut builder = Builder::new(Shape::map(3, w, channels));
+        let loaded = builder.activation(builder.input(), Activation::ALL[load]);
+        let partition = Partition::new(vec![1; channels as usize], vec![1; channels as usize]);
+        let layer = match is_separable {
+            true => builder.separable(loaded, window(3, stride, 1), partition.clone(), Activation::Linear, 24),
+            false => builder.conv(loaded, window(3, stride, 1), partition.clone(), true),
+        };
+        let sum = match adds && !is_separable {
+            true => {
+                let other = builder.conv(loaded, window(1, stride, 1), partition, false);
+                builder.add(&[layer, other])
+            }
+            false => layer,
+        };
+        let result = builder.activation(sum, Activation::ALL[last]);
+        check(&builder.finish(&[result]), seed, 1);
+    }
+
     /// A single input and so few outputs that pixels can lie side by side, at borders and between them.
     #[test]
     fn layers_with_one_input_agree(
@@ -463,7 +490,7 @@ proptest! {
         (oc, pointwise) in (1u32..9, 0u32..20),
         (h, w) in (1u32..6, 1u32..50),
         (load, last, adds) in (0usize..5, 0usize..5, any::<bool>()),
-        forms in any::<u64>(),
+        (forms, batch) in (any::<u64>(), 1u32..4),
         seed in any::<u64>(),
     ) {
         let window = Window { strides: [window.strides[0], 1], ..window };
@@ -478,7 +505,7 @@ proptest! {
         let other = builder.conv(loaded, window, whole(), false);
         let sum = if adds && pointwise < 15 { builder.add(&[layer, other]) } else { layer };
         let result = builder.activation(sum, Activation::ALL[last]);
-        check_forms(&builder.finish(&[result]), seed, 1, Some(forms));
+        check_forms(&builder.finish(&[result]), seed, batch, Some(forms));
     }
 
     /// Wide enough for tiles, with every way that a layer can reach them.

@@ -1,4 +1,4 @@
-//! Tiles of a depthwise convolution: some pixels of a row, all channels.
+//! Tiles of a depthwise convolution: some pixels of a row, some vectors of channels.
 //!
 //! A vector holds neighbouring channels of one pixel. For each row of taps the weights stay in slots, where
 //! there are slots enough, and every input column is loaded once, whatever the number of taps that read it.

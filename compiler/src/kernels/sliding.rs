@@ -109,18 +109,6 @@ pub fn slots(sums: u32, (vectors, beside): (u32, Beside), kw: u32, load: Activat
     (sums * vectors) as usize + pattern + inner.max(leaving + epilogue::slots(post))
 }
 
-/// Whether a tile of so few sums has slots for two of each, of those that are available.
-pub fn takes_halves(
-    (sums, vectors, available): (u32, u32, usize),
-    beside: Beside,
-    kw: u32,
-    load: Activation,
-    post: &[Post],
-) -> bool {
-    let results = (sums * vectors) as usize;
-    results < ENOUGH_RESULTS && results + slots(sums, (vectors, beside), kw, load, post) <= available
-}
-
 impl fmt::Display for SlidingTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = if self.tall { "n" } else { "1" };
@@ -155,6 +143,7 @@ type Columns = BTreeMap<(i32, u32), Vec<(usize, u32)>>;
 
 /// Registers of a tile under construction.
 struct Registers {
+    units: Vec<Unit>,
     /// `accumulators[unit][vector]`
     accumulators: Vec<Vec<Slot>>,
     /// The same for every other input channel, if results are two sums.
@@ -171,15 +160,30 @@ struct Registers {
 }
 
 impl SlidingTile {
+    /// Whether the tile has so few results that there should be two sums of each, and slots for them.
+    pub fn takes_halves(&self, available: usize) -> bool {
+        let sums = self.units().len() * self.vectors as usize;
+        sums < ENOUGH_RESULTS && sums + self.slots() <= available
+    }
+
+    /// Slots that it takes without halves.
+    fn slots(&self) -> usize {
+        let sums = self.units().len() as u32;
+        slots(sums, (self.vectors, self.beside), self.kw, self.load, &self.post)
+    }
+
     /// Writes the kernel.
     pub fn generate(&self) -> Kernel {
         let mut b = Builder::new(self.lanes, &["in", "weights", "bias", "out", "add"], self.tall);
         let vectors = self.vectors as usize;
         let units = self.units();
         let mut sums = || units.iter().map(|_| b.slots(vectors)).collect();
+        let (accumulators, others) = (sums(), self.halves.then(sums));
+        let columns = self.columns(&units);
         let registers = Registers {
-            accumulators: sums(),
-            others: self.halves.then(sums),
+            units,
+            accumulators,
+            others,
             weights: (0..self.kw).map(|_| b.slots(vectors)).collect(),
             value: b.slot(),
             temporaries: b.slots(epilogue::activation_slots(self.load)),
@@ -188,7 +192,6 @@ impl SlidingTile {
         };
         start_from_bias(&mut b, &registers.accumulators);
         registers.others.iter().flatten().flatten().for_each(|&sum| b.constant(sum, 0.0));
-        let columns = self.columns(&units);
         let times = if self.tall { Times::Rows } else { Times::Exactly(1) };
         b.repeat(times, |b| self.row(b, &registers, &columns));
         self.finish(&mut b, &registers);
@@ -317,9 +320,7 @@ impl SlidingTile {
         let (beside, pointers) = (self.beside.pixels(), ["out", "add"].map(|name| b.parameter(name)));
         for place in 0..beside {
             b.pattern(pattern, self.lanes_from(|lane| lane * beside + place));
-            for (unit, sums) in
-                self.units().iter().zip(&r.accumulators).filter(|(unit, _)| place < unit.pixels)
-            {
+            for (unit, sums) in r.units.iter().zip(&r.accumulators).filter(|(unit, _)| place < unit.pixels) {
                 b.permute(r.value, sums[0], pattern);
                 let pixel = unit.first as i32 + place as i32;
                 let (out, add) = (pixel * self.steps.out, pixel * self.steps.add);
@@ -333,6 +334,55 @@ impl SlidingTile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vector::slot_count;
+
+    /// Tiles that differ in all that slots depend on, with and without a pixel at a border.
+    fn tiles() -> impl Iterator<Item = SlidingTile> {
+        let besides = [Beside::Outputs, Beside::Inputs(2), Beside::Pixels(2), Beside::Pixels(8)];
+        let posts = [
+            vec![],
+            vec![Post::Activation(Activation::Relu6)],
+            vec![Post::Activation(Activation::Elu), Post::Add],
+        ];
+        besides.into_iter().flat_map(move |beside| {
+            let posts = posts.clone();
+            (1u32..40).flat_map(move |number| {
+                let (pixels, kw, first) = (1 + number % 13, 1 + number % 3, number % 2);
+                let mut clip = Clip::none(pixels, kw);
+                clip.0[0] = first.min(kw - 1)..kw;
+                let ic = if beside.pixels() > 1 { 1 } else { 4 };
+                let steps =
+                    TileSteps { pixel: 4 * ic as i32, tap: 4 * ic as i32, row: 4096, out: 64, add: 64 };
+                let load = Activation::ALL[number as usize % Activation::ALL.len()];
+                posts.clone().into_iter().map(move |post| SlidingTile {
+                    lanes: 16,
+                    vectors: 1,
+                    last_lanes: 16,
+                    ic,
+                    beside,
+                    kw,
+                    tall: true,
+                    steps: steps.clone(),
+                    clip: clip.clone(),
+                    load,
+                    post,
+                    far: false,
+                    halves: false,
+                })
+            })
+        })
+    }
+
+    #[test]
+    fn tiles_take_no_more_slots_than_are_counted() {
+        for tile in tiles() {
+            let counted = tile.slots();
+            assert!(slot_count(&tile.generate()) <= counted, "{tile}: {counted}");
+            let halves = SlidingTile { halves: true, ..tile.clone() };
+            let counted = counted + tile.units().len();
+            assert!(slot_count(&halves.generate()) <= counted, "{halves}: {counted}");
+        }
+    }
 
     #[test]
     fn as_many_pixels_lie_beside_each_other_as_fit() {

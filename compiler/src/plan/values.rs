@@ -122,16 +122,24 @@ fn scratch_view(graph: &Graph, node: NodeId, target: Target) -> View {
 /// Bytes between pixels of a value of whole vectors.
 fn padded_pixel(graph: &Graph, node: NodeId, target: Target) -> u64 {
     let channels = graph.node(node).shape.c();
-    let is_made_depthwise = matches!(&graph.node(node).op, Op::Conv(conv) if conv.partition.is_one_to_one());
-    let is_read_depthwise = |user: NodeId| match &graph.node(user).op {
+    // Operands of a concatenation may lie within it.
+    let is_concat = graph.node(node).op == Op::Concat;
+    let operands = graph.node(node).inputs.iter().filter(|_| is_concat);
+    match operands.chain([&node]).any(|&value| is_depthwise(graph, value)) {
+        true => target.depthwise_pixel_bytes(channels),
+        false => target.pixel_bytes(channels),
+    }
+}
+
+/// Whether a depthwise convolution makes or reads a value.
+fn is_depthwise(graph: &Graph, value: NodeId) -> bool {
+    let reads = |user: NodeId| match &graph.node(user).op {
         Op::Conv(conv) => conv.partition.is_one_to_one(),
         Op::Separable(parts) => parts.spatial.partition.is_one_to_one(),
         _ => false,
     };
-    if is_made_depthwise || graph.users(node).into_iter().any(is_read_depthwise) {
-        return target.depthwise_pixel_bytes(channels);
-    }
-    target.pixel_bytes(channels)
+    let is_made = matches!(&graph.node(value).op, Op::Conv(conv) if conv.partition.is_one_to_one());
+    is_made || graph.users(value).into_iter().any(reads)
 }
 
 /// The operands of concatenations that can be written where the concatenation wants them: those whose

@@ -33,7 +33,7 @@ pub(super) struct Question {
     /// Of the input and the result.
     shapes: (Shape, Shape),
     /// Bytes between pixels of the input.
-    pixel: u64,
+    pixel: Option<u64>,
     /// How planes would be multiplied, if Winograd's method is possible.
     winograd: Option<PlaneProducts>,
 }
@@ -41,7 +41,7 @@ pub(super) struct Question {
 impl Planner<'_> {
     /// Chooses the form of each run of equal segments of a convolution from a map to another.
     pub(super) fn choose_forms(&mut self, id: NodeId, job: &mut Job<'_>, shapes: (Shape, Shape)) {
-        job.input_pixel = self.view(self.graph.node(id).inputs[0]).pixel;
+        job.input_pixel = Some(self.view(self.graph.node(id).inputs[0]).pixel);
         job.pairs = job.winograd && self.takes_planes_of_pairs(id);
         job.winograd &=
             self.rows_are_near(id) && self.program.methods().suits_winograd(job.conv, shapes.1, job.pairs);
@@ -139,10 +139,10 @@ fn rows_and_columns(shape: Shape) -> [u32; 2] {
 }
 
 /// Maps of these shapes by themselves, with so many bytes between pixels of the input.
-fn surfaces(target: Target, (input, input_pixel): (Shape, u64), out: Shape) -> Surfaces {
+fn surfaces(target: Target, (input, input_pixel): (Shape, Option<u64>), out: Shape) -> Surfaces {
     let surface = |operand: Operand, shape: Shape| {
         let pixel = match operand {
-            Operand::In => input_pixel,
+            Operand::In => input_pixel.unwrap_or_else(|| target.pixel_bytes(shape.c())),
             _ => target.pixel_bytes(shape.c()),
         } as i64;
         Surface { operand, origin: Offset::default(), pixel, row: i64::from(shape.w()) * pixel }
@@ -194,7 +194,7 @@ impl Job<'_> {
 
     /// Whether windows of neighbouring pixels begin at neighbouring values.
     fn has_one_value_a_pixel(&self) -> bool {
-        self.conv.window.strides[1] == 1 && self.input_pixel == F32 as u64
+        self.conv.window.strides[1] == 1 && self.input_pixel == Some(F32 as u64)
     }
 
     /// Panels like these, but with taps that share inputs, for blocks of `ic` to `oc` channels.

@@ -1,4 +1,4 @@
-//! Convolutions in vectors: pointwise over runs of pixels, depthwise, and segmented over blocks of rows.
+//! Convolutions in vectors: pointwise over runs of pixels, and segmented over blocks of rows. Depthwise ones have a file of their own.
 
 use super::job::{Job, free_registers, tile_shape};
 use super::maps::{Maps, one_row, set};
@@ -8,7 +8,7 @@ use super::runs::Run;
 use super::{Planner, argument};
 use crate::graph::{Activation, Conv, Node, NodeId, Op, Post, Window};
 use crate::kernels::conv::{CACHE_LINE, ConvTile};
-use crate::kernels::sliding::{self, SlidingTile};
+use crate::kernels::sliding::SlidingTile;
 use crate::kernels::{Clip, Descriptor, TileSteps};
 use crate::plan::forms::Taps;
 use crate::plan::nest::{Index, NestBuilder, Operand};
@@ -108,25 +108,25 @@ impl Job<'_> {
     }
 
     fn sliding_tile(&self, target: Target, run: &PanelRun, steps: TileSteps, clip: &Clip) -> SlidingTile {
-        let kw = self.conv.window.kernel[1];
-        let sums = (clip.pixels() as u32, run.vectors, free_registers(target));
         // How many pixels there are in a tile of points follows from the number of threads, and rounding must not.
         let may_take_halves = run.ic > 1 && self.conv.window.taps() > 1;
-        SlidingTile {
+        let tile = SlidingTile {
             lanes: target.lanes,
             vectors: run.vectors,
             last_lanes: run.last_lanes,
             ic: run.ic * run.beside.shares(),
             beside: run.beside,
-            kw,
+            kw: self.conv.window.kernel[1],
             tall: self.conv.window.kernel[0] > 1,
             steps,
             clip: clip.clone(),
             load: self.load,
             post: self.post.to_vec(),
             far: false,
-            halves: may_take_halves && sliding::takes_halves(sums, run.beside, kw, self.load, self.post),
-        }
+            halves: false,
+        };
+        let halves = may_take_halves && tile.takes_halves(free_registers(target));
+        SlidingTile { halves, ..tile }
     }
 
     /// How many cache lines of the next panel each tile of a block brings near.

@@ -1,4 +1,4 @@
-//! Depthwise convolutions in vectors: tiles of some pixels of a row and all channels, over blocks of rows.
+//! Depthwise convolutions in vectors: tiles of some pixels of a row and some vectors of channels, over blocks of rows.
 
 use std::ops::Range;
 

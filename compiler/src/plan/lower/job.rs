@@ -25,8 +25,8 @@ pub(super) struct Job<'a> {
     pub winograd: bool,
     /// Whether its products would be those of pairs of bf16 values.
     pub pairs: bool,
-    /// Bytes between pixels of the input; 0 where there is no choice of forms.
-    pub input_pixel: u64,
+    /// Bytes between pixels of the input, where forms are chosen.
+    pub input_pixel: Option<u64>,
 }
 
 /// What the tiles of a convolution are made of.
@@ -118,7 +118,7 @@ impl Planner<'_> {
         let form = Form::Panels(Panels { merged: 1, vectors: shape.vectors, taps: Taps::Apart });
         let forms = vec![form; forms::equal_segments(&conv.partition).len()];
         let [weights, bias] = [Operand::Weights, Operand::Bias];
-        let (winograd, pairs, input_pixel) = (false, false, 0);
+        let (winograd, pairs, input_pixel) = (false, false, None);
         Ok(Job { conv, load, post, weights, bias, shape, forms, winograd, pairs, input_pixel })
     }
 }

@@ -124,7 +124,7 @@ pub(super) struct Tile<'a> {
     pub number: TileNumber,
 }
 
-/// The number of a tile in its block, counted row by row.
+/// The number of a tile in its block, counted row by row, whatever the order of a walk.
 pub(super) struct TileNumber {
     first: u32,
     row: (Index, u32),

@@ -33,7 +33,7 @@ const PIXELS_OF_BLOCK: u32 = 84;
 /// Pointwise weights that stay in the level-1 cache while a few rows pass through it: half of the smallest one that there is.
 const NEAR_WEIGHTS: u64 = 4096;
 /// Bytes of the rows between the stages that stay there, too: some hundreds of nanoseconds of work.
-const NEAR_BYTES: u32 = 2048;
+const BYTES_OF_ROWS: u32 = 2048;
 
 impl Planner<'_> {
     /// A fused separable convolution.
@@ -178,7 +178,7 @@ impl Planner<'_> {
         let pointwise = self.job(id, &parts.pointwise, (Activation::Linear, self.post(id)), u32::MAX)?;
         let (pixel, row_bytes) = (pixel as i64, row as i64);
         let products = parts.pointwise.partition.products();
-        let bytes = if products <= NEAR_WEIGHTS { NEAR_BYTES } else { target.cache_bytes };
+        let bytes = if products <= NEAR_WEIGHTS { BYTES_OF_ROWS } else { target.cache_bytes };
         let blocks = block_count(out.h(), row, bytes, self.fewest_units(self.program.options.batch));
         Ok(Stages {
             spatial: self.spatial(id, parts, (between, of_maps))?,
