@@ -66,8 +66,9 @@ impl Planner<'_> {
         let target = self.program.target;
         let tiling = Tiling::of(target, conv, fusion, ow);
         let widths = Widths { input: w, output: ow, tile: tiling.pixels };
-        let of_weights = conv.window.kernel[0] * conv.window.kernel[1] * target.vector_bytes();
-        let row_of_taps = i64::from(conv.window.kernel[1] * target.vector_bytes());
+        let of_bias = i64::from(target.vector_bytes());
+        let row_of_taps = i64::from(conv.window.kernel[1]) * of_bias;
+        let of_weights = i64::from(conv.window.kernel[0]) * row_of_taps;
         for (vectors, numbers, first) in tiling.groups(conv.partition.oc().div_ceil(target.lanes)) {
             b.repeat(numbers, |b, number| {
                 let group = Group { first, vectors, number };
@@ -80,7 +81,7 @@ impl Planner<'_> {
                     let [weights, bias] = fusion.constants;
                     let constants = vec![
                         argument(weights, group.along(skipped, of_weights)),
-                        argument(bias, group.along(Offset::default(), target.vector_bytes())),
+                        argument(bias, group.along(Offset::default(), of_bias)),
                     ];
                     let rows = Some(tile.taps.len() as u32);
                     call_tile(b, kernel, tile, constants, rows, None);
@@ -100,20 +101,20 @@ struct Group {
 
 impl Group {
     /// An offset moved to the group, where a vector takes so many bytes.
-    fn along(&self, offset: Offset, bytes: u32) -> Offset {
-        let bytes = i64::from(bytes);
+    fn along(&self, offset: Offset, bytes: i64) -> Offset {
         offset.plus(i64::from(self.first) * bytes).along(self.number, i64::from(self.vectors) * bytes)
     }
 
     fn surfaces(&self, target: Target, format: Format, Surfaces { input, out, add }: &Surfaces) -> Surfaces {
+        let of_values = i64::from(target.vector_bytes());
         let moved = |surface: &Surface, bytes| Surface {
             origin: self.along(surface.origin.clone(), bytes),
             ..surface.clone()
         };
         Surfaces {
-            input: moved(input, target.vector_bytes()),
-            out: moved(out, target.lanes * format.bytes() as u32),
-            add: moved(add, target.vector_bytes()),
+            input: moved(input, of_values),
+            out: moved(out, i64::from(target.lanes) * i64::from(format.bytes())),
+            add: moved(add, of_values),
         }
     }
 }
