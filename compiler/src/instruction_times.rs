@@ -95,6 +95,12 @@ impl KernelCounts {
         counts
     }
 
+    /// These, but for arithmetic that is no multiply-add.
+    pub fn without_arithmetic(self) -> Self {
+        let without = |counts: Counts| Counts { arithmetic: 0, ..counts };
+        Self { once: without(self.once), row: without(self.row) }
+    }
+
     /// What a call with a count of `rows` executes.
     pub fn of_call(&self, rows: u32) -> Counts {
         self.once.plus(u64::from(rows), &self.row)

@@ -33,6 +33,14 @@ impl Maker {
         })
     }
 
+    /// Which products are crossed in vectors of an instruction set, if any: Zen 5 adds in pipes of their own, as many vectors in a cycle as
+    /// it multiplies (benches/LOG.md); Intel's processors do both in the same. Tiles need many registers.
+    pub fn crossed_products(self, isa: Isa) -> Option<CrossedProducts> {
+        let has = self == Maker::Amd && isa >= Isa::Avx512;
+        let sizes = CrossedProducts { fewest_inputs: 128, fewest_outputs: 128, fewest_pixels: 16, vectors: 2 };
+        has.then_some(sizes)
+    }
+
     /// What wide tiles of convolutions wait for (benches/LOG.md): on Intel's processors the number of instructions, on AMD's
     /// that of loads; and there, long loops leave the memory for decoded instructions.
     pub fn wide_tiles(self) -> WideTiles {
@@ -41,6 +49,20 @@ impl Maker {
             Maker::Amd => WideTiles { vectors: 3, reads_memory: false, at_once: 2 },
         }
     }
+}
+
+/// Which pointwise products are crossed ([`kernels::crossed`](crate::kernels::crossed)), where a processor adds beside its
+/// multiply-adds. What it takes to make pixels ready, and tiles of fewer pixels, must be less than what the products save (benches/LOG.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CrossedProducts {
+    /// Fewest inputs.
+    pub fewest_inputs: u32,
+    /// Fewest outputs.
+    pub fewest_outputs: u32,
+    /// Fewest pixels of an image.
+    pub fewest_pixels: u64,
+    /// Vectors of the widest panel of weights.
+    pub vectors: u32,
 }
 
 /// Tiles of pixels by vectors of outputs in 32 registers. Two vectors make many pixels, so that weights are read from

@@ -7,7 +7,7 @@ use crate::instruction_times::InstructionTimes;
 use crate::processor::Maker;
 
 pub use crate::isa::{Bf16Unit, Isa};
-pub use crate::processor::{ExactTiles, WideTiles};
+pub use crate::processor::{CrossedProducts, ExactTiles, WideTiles};
 
 /// Why there is no such target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +54,8 @@ pub struct Target {
     pub exact_tiles: ExactTiles,
     /// What tiles of convolutions in vectors of AVX-512 are made of.
     pub wide_tiles: WideTiles,
+    /// Which pointwise products are crossed.
+    pub crossed_products: Option<CrossedProducts>,
 }
 
 impl Target {
@@ -86,6 +88,7 @@ impl Target {
             times: maker.times(isa),
             exact_tiles: ExactTiles::default(),
             wide_tiles: maker.wide_tiles(),
+            crossed_products: maker.crossed_products(isa),
         }
     }
 

@@ -57,7 +57,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let taken = with_progress("measuring", || measure.plan().take(run, || peaks.between()))?;
     let peak = peaks.end()?.pop().unwrap_or(peak);
     settings.origin.tell();
-    let saved = engine.model().map_or(0, |model| model.program().saved_macs().values().sum());
+    let saved = engine.model().map_or(0, |model| model.program().saved_macs.values().flatten().sum());
     let macs = [total_macs(&needed(&graph)).total(), saved];
     let report = Report::new(settings, start, taken, macs, peak);
     if measure.job.json { cli::print_json(&report) } else { cli::print(&report.text(width())) }

@@ -40,7 +40,7 @@ pub struct StepWork {
     pub macs: u64,
     /// Those of them that are products of bf16 values, by tiles or in pairs; the others that are computed are in vectors of f32.
     pub tile_macs: u64,
-    /// Those of them that are not computed, since Winograd's method does with fewer products.
+    /// Those of them that are not computed, since Winograd's method or crossed products do with fewer.
     pub saved_macs: u64,
     /// Bytes that it reads and writes at least: its inputs, its result and its packed weights, each once.
     pub bytes: u64,
@@ -52,8 +52,9 @@ pub struct StepWork {
 
 /// The work of all steps of `program`, which was planned for `graph`.
 pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
-    let (called, saved) = (of_drivers(program), program.saved_macs());
-    let saved_of = |node: NodeId| saved.get(&node).copied().unwrap_or(0);
+    let called = of_drivers(program);
+    let saved_of_stages = |node: NodeId| program.saved_macs.get(&node).copied().unwrap_or_default();
+    let saved_of = |node: NodeId| saved_of_stages(node).iter().sum();
     let mut seen = HashSet::new();
     let work = |step: &Step| {
         // Steps after the first one that computes all of a node only finish its epilogue.
@@ -64,11 +65,12 @@ pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
         let by_tiles = |node: NodeId| tiles_of_stages(node).iter().sum();
         let [spatial_tiles, pointwise_tiles] = tiles_of_stages(step.node);
         let [spatial, pointwise] = stage_macs(graph, step.node);
+        let [spatial_saved, pointwise_saved] = saved_of_stages(step.node);
         let products = match step.part {
             Part::Whole => [all(&|node| macs(graph, node).total()), all(&by_tiles), all(&saved_of)],
-            Part::Spatial | Part::Planes => [spatial, spatial_tiles, saved_of(step.node)],
-            Part::Pointwise => [pointwise, pointwise_tiles, 0],
-            Part::Activation | Part::Windows | Part::Patches | Part::Results => [0; 3],
+            Part::Spatial | Part::Planes => [spatial, spatial_tiles, spatial_saved],
+            Part::Pointwise => [pointwise, pointwise_tiles, pointwise_saved],
+            Part::Activation | Part::Inputs | Part::Windows | Part::Patches | Part::Results => [0; 3],
             Part::Products => [macs(graph, step.node).total(), by_tiles(step.node), saved_of(step.node)],
         };
         // A chain begins with a convolution, which is most of its work.

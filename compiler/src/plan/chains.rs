@@ -147,10 +147,11 @@ const MOST_CONVOLUTIONS: usize = 2;
 pub fn find(graph: &Graph, target: Target, options: &PlanOptions) -> Chains {
     let methods = Methods::new(options.precision, target);
     let weigh = |id: NodeId| -> Vec<(Considered, Option<Chain>)> {
-        // A layer of two products by tiles is two steps, and Winograd's method needs whole maps.
+        // A layer of two products by tiles is two steps, Winograd's method needs whole maps, and the input of crossed products
+        // is made ready in a step.
         let is_by_rows = |id: &NodeId| {
             let node = graph.node(*id);
-            !methods.takes_tiles_twice(node) && !methods.may_take_winograd(node)
+            !methods.takes_tiles_twice(node) && !methods.may_take_winograd(node) && !methods.reads_ready(node)
         };
         let possible = possible(graph, id).into_iter().filter(|nodes| nodes.iter().all(is_by_rows));
         let trials = possible.map(|nodes| Trial { graph, target, options, nodes });

@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::graph::{Conv, NodeId, Partition, Window};
+use crate::kernels::crossed;
 use crate::kernels::matmul::CHUNK;
 use crate::kernels::winograd::PLANES;
 
@@ -39,6 +40,8 @@ pub enum Form {
 pub enum PlaneProducts {
     /// In vectors of f32 values, with panels of so many, as for [`Panels::vectors`].
     Vectors(u32),
+    /// The same by crossed products (kernel `crossed`).
+    Crossed(u32),
     /// In vectors of pairs of bf16 values.
     Pairs,
 }
@@ -47,8 +50,16 @@ impl PlaneProducts {
     /// Words of the packed weights of an output in a plane, from so many inputs.
     pub fn words(self, inputs: u32) -> u32 {
         match self {
-            PlaneProducts::Vectors(_) => inputs,
+            PlaneProducts::Vectors(_) | PlaneProducts::Crossed(_) => inputs,
             PlaneProducts::Pairs => inputs.next_multiple_of(CHUNK) / 2,
+        }
+    }
+
+    /// Packed constants of an output beside its weights.
+    pub fn constants(self) -> u32 {
+        match self {
+            PlaneProducts::Crossed(_) => crossed::CONSTANTS,
+            PlaneProducts::Vectors(_) | PlaneProducts::Pairs => 1,
         }
     }
 }
@@ -72,6 +83,15 @@ pub enum Taps {
     Apart,
     /// All taps of a row together, so that each input is read once (kernel `sliding`).
     Together,
+    /// There is one tap, whose inputs were made ready for crossed products (kernel `crossed`).
+    Crossed,
+}
+
+impl Taps {
+    /// Packed constants of an output beside its weights.
+    pub fn constants(self) -> u32 {
+        if self == Taps::Crossed { crossed::CONSTANTS } else { 1 }
+    }
 }
 
 /// What the form is in a few words.
@@ -87,13 +107,21 @@ impl fmt::Display for Form {
             }
             Form::Winograd(products) => {
                 f.write_str("patches of 2x2 results by Winograd's method")?;
-                return f.write_str(if *products == PlaneProducts::Pairs { ", in bf16" } else { "" });
+                return f.write_str(match products {
+                    PlaneProducts::Vectors(_) => "",
+                    PlaneProducts::Crossed(_) => ", products crossed",
+                    PlaneProducts::Pairs => ", in bf16",
+                });
             }
             Form::Panels(panels) => *panels,
         };
         let plural = if vectors == 1 { "" } else { "s" };
-        write!(f, "panels of {vectors} vector{plural}, taps ")?;
-        f.write_str(if taps == Taps::Apart { "apart" } else { "together" })?;
+        write!(f, "panels of {vectors} vector{plural}, ")?;
+        f.write_str(match taps {
+            Taps::Apart => "taps apart",
+            Taps::Together => "taps together",
+            Taps::Crossed => "products crossed",
+        })?;
         if merged > 1 { write!(f, ", {merged} segments merged") } else { Ok(()) }
     }
 }
@@ -191,8 +219,10 @@ impl FormRun {
     pub fn constants(&self, window: &Window, lanes: u32) -> [u64; 2] {
         let outputs = u64::from(self.vectors) * u64::from(lanes);
         match self.form {
-            Form::Winograd(products) => {
-                [u64::from(products.words(self.ic)), 1].map(|inputs| outputs * inputs * u64::from(PLANES))
+            Form::Winograd(products) => [products.words(self.ic), products.constants()]
+                .map(|words| outputs * u64::from(words) * u64::from(PLANES)),
+            Form::Panels(Panels { taps: Taps::Crossed, .. }) => {
+                [self.ic, crossed::CONSTANTS].map(|words| outputs * u64::from(words))
             }
             _ => [outputs * u64::from(self.ic) * window.taps(), outputs],
         }

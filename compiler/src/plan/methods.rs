@@ -7,7 +7,8 @@
 use super::pack;
 use super::{Precision, STEP_LIMIT};
 use crate::cost::stage_macs;
-use crate::graph::{Conv, Graph, Node, NodeId, Op, Separable, Shape, Window};
+use crate::graph::{Conv, Graph, Node, NodeId, Op, Pads, Separable, Shape, Window};
+use crate::kernels::crossed;
 use crate::kernels::matmul::{self, BLOCK, CHUNK};
 use crate::kernels::winograd::{self, PLANES, TAPS};
 use crate::target::{Bf16Unit, Target};
@@ -71,6 +72,31 @@ impl Methods {
             && pays
             && panel <= STEP_LIMIT
             && target.pixel_bytes(conv.partition.oc()) <= FARTHEST_PIXEL
+    }
+
+    /// Whether products of so many inputs and outputs, of so many pixels of an image, are crossed where they are those of vectors: in panels
+    /// of so many vectors.
+    pub fn crossed(self, (ic, oc): (u32, u32), pixels: u64) -> Option<u32> {
+        let rule = self.target.crossed_products?;
+        let pays = ic >= rule.fewest_inputs && oc >= rule.fewest_outputs && pixels >= rule.fewest_pixels;
+        pays.then_some(rule.vectors)
+    }
+
+    /// The same for a pointwise convolution with a result of this shape.
+    pub fn crosses(self, conv: &Conv, out: Shape) -> Option<u32> {
+        let Window { kernel, pads, .. } = conv.window;
+        let is_pointwise = kernel == [1; 2] && pads == Pads::default() && conv.partition.segments() == 1;
+        let reached = self.target.pixel_bytes(crossed::room(conv.partition.ic(), self.target.lanes));
+        let is_near = reached <= FARTHEST_PIXEL;
+        self.crossed((conv.partition.ic(), conv.partition.oc()), out.pixels()).filter(|_| is_pointwise && is_near)
+    }
+
+    /// Whether a node is a convolution of crossed products.
+    pub fn reads_ready(self, node: &Node) -> bool {
+        match &node.op {
+            Op::Conv(conv) => !self.takes_tiles(node, conv) && self.crosses(conv, node.shape).is_some(),
+            _ => false,
+        }
     }
 
     /// Whether both parts of a separable layer run by tiles.

@@ -22,12 +22,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::graph::{Graph, Node, NodeId, entity};
+use crate::graph::{Conv, Graph, Node, NodeId, Op, entity};
 use crate::instruction_times::{Counts, KernelCounts};
-use crate::kernels::{Descriptor, winograd};
+use crate::kernels::{Descriptor, crossed, winograd};
 use crate::target::{Bf16Unit, Isa, Target};
 use chains::Considered;
-use forms::{Candidate, Choice, Form, cheapest};
+use forms::{Candidate, Choice, Form, PlaneProducts, cheapest};
 use methods::Methods;
 use nest::{Nest, Operand, for_each_count};
 use pack::Pack;
@@ -166,6 +166,12 @@ impl PlanOptions {
     }
 }
 
+/// What calls of a kernel execute. The additions of crossed products run beside the multiply-adds.
+fn kernel_counts(descriptor: &Descriptor) -> KernelCounts {
+    let counts = KernelCounts::new(&descriptor.generate());
+    if let Descriptor::Crossed(_) = descriptor { counts.without_arithmetic() } else { counts }
+}
+
 /// Whether a network has more weights that each image uses once than values: those of results of a single pixel.
 fn reads_weights_once(graph: &Graph) -> bool {
     let sum = |count: &dyn Fn(&Node) -> u64| {
@@ -259,6 +265,8 @@ pub enum Part {
     Whole,
     /// The input of a convolution, activated.
     Activation,
+    /// The inputs of a pointwise convolution, made ready for crossed products.
+    Inputs,
     /// The spatial part of a separable convolution.
     Spatial,
     /// The pointwise part of a separable convolution.
@@ -280,6 +288,7 @@ impl fmt::Display for Part {
         f.write_str(match self {
             Part::Whole => "whole",
             Part::Activation => "activation",
+            Part::Inputs => "inputs",
             Part::Spatial => "spatial",
             Part::Pointwise => "pointwise",
             Part::Windows => "windows",
@@ -339,6 +348,9 @@ pub struct Program {
     pub constants: Vec<Packed>,
     /// The forms chosen for segments, where there were several to choose from.
     pub choices: Vec<Choice>,
+    /// Multiply-adds of an image that need no multiplication, of the stages of nodes that save some: by Winograd's method, or since
+    /// products are crossed.
+    pub saved_macs: HashMap<NodeId, [u64; 2]>,
     /// The chains of layers, and those that did not pay.
     pub chains: Vec<Considered>,
     /// Size of the packed constants in bytes.
@@ -399,25 +411,48 @@ impl Program {
         let mut counts = Counts::default();
         for_each_count(nest, 1, &mut |kernel, rows, times| {
             let descriptor = &self.kernels[kernel.index()];
-            let of_kernel =
-                kernels.entry(kernel).or_insert_with(|| KernelCounts::new(&descriptor.generate()));
+            let of_kernel = kernels.entry(kernel).or_insert_with(|| kernel_counts(descriptor));
             counts = counts.plus(times, &of_kernel.of_call(rows.unwrap_or(0)));
         });
         counts
     }
 
-    /// Multiply-adds of an image that Winograd's method saves, by node.
-    pub fn saved_macs(&self) -> HashMap<NodeId, u64> {
-        let mut saved = HashMap::new();
-        for choice in &self.choices {
-            // Only whole maps are computed so.
-            if let (Form::Winograd(_), Some(view)) = (choice.form(), self.values.get(&choice.node)) {
-                let products = u64::from(choice.segments) * u64::from(choice.ic) * u64::from(choice.oc);
-                *saved.entry(choice.node).or_default() +=
-                    products * winograd::products_saved([view.shape.h(), view.shape.w()], [1; 2]);
+    /// What [`Program::saved_macs`] has for a node.
+    fn saved_by(&self, graph: &Graph, id: NodeId) -> [u64; 2] {
+        let node = graph.node(id);
+        let methods = self.methods();
+        let of_choices = self.choices.iter().filter(|choice| choice.node == id);
+        let by_planes = of_choices.map(|choice| self.saved_by_planes(choice)).sum();
+        let crossed = |conv: &Conv| match methods.crosses(conv, node.shape) {
+            Some(_) => {
+                let [ic, oc] = [conv.partition.ic(), conv.partition.oc()];
+                let saved = u64::from(crossed::products_saved(ic, self.target.lanes)) * u64::from(oc);
+                saved.saturating_mul(node.shape.pixels())
             }
+            None => 0,
+        };
+        match &node.op {
+            Op::Conv(conv) if !methods.takes_tiles(node, conv) => [by_planes + crossed(conv), 0],
+            Op::Separable(parts) if !methods.pointwise_takes_tiles(node, parts) => {
+                [by_planes, crossed(&parts.pointwise)]
+            }
+            _ => [by_planes, 0],
         }
-        saved
+    }
+
+    /// Multiply-adds of an image that segments by Winograd's method save.
+    fn saved_by_planes(&self, choice: &Choice) -> u64 {
+        // Only whole maps are computed so.
+        let (Form::Winograd(products), Some(view)) = (choice.form(), self.values.get(&choice.node)) else {
+            return 0;
+        };
+        let out = [view.shape.h(), view.shape.w()];
+        let pairs = u64::from(choice.segments) * u64::from(choice.ic) * u64::from(choice.oc);
+        let saved = pairs * winograd::products_saved(out, [1; 2]);
+        let PlaneProducts::Crossed(_) = products else { return saved };
+        let [rows, columns] = winograd::patches(out).map(u64::from);
+        let outputs = rows * columns * u64::from(winograd::PLANES * choice.segments) * u64::from(choice.oc);
+        saved + outputs * u64::from(crossed::products_saved(choice.ic, self.target.lanes))
     }
 
     /// Whether kernels use tile registers, which some systems permit only on request.

@@ -1,11 +1,12 @@
 //! How parameters become the constants that kernels read: normalisations folded in, panels in reading order.
 
+mod crossed;
 mod planes;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::forms::{Form, FormRun, Segment, all_runs};
+use super::forms::{Form, FormRun, Panels, Segment, Taps, all_runs};
 use super::wide::{Work, widest};
 use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightId, WeightSource, Window};
 use crate::kernels::sliding::Beside;
@@ -17,7 +18,8 @@ use crate::vector::{TILE_LANES, bf16};
 pub enum Pack {
     /// Segments of a convolution, equal ones in the form chosen for them. Panels: block by block, panel by panel
     /// ([`panel_widths`]); in each panel tap by tap, input by input, its vectors of outputs; zeros where there is no
-    /// output, or none that reads the input. Side by side: vector by vector, then tap by tap, then the weights from each
+    /// output, or none that reads the input. Inputs of crossed products are in an [order](crate::kernels::crossed::order) of their own, and
+    /// before the biases of a panel lie two other constants of each output. Side by side: vector by vector, then tap by tap, then the weights from each
     /// place in a segment, or in a share of its inputs, to all outputs. By Winograd's method: segment by segment, plane by plane,
     /// panels of transformed weights, which for products of pairs are those of [`Pack::Tiles`]; biases in one plane, zeros in the
     /// others.
@@ -296,6 +298,8 @@ struct Panel<'a> {
     width: usize,
     /// A row for each tap and input.
     values: &'a mut [f32],
+    /// Rows of constants of its outputs, the last one of biases.
+    constants: &'a mut [f32],
 }
 
 impl WeightPanel for Panel<'_> {
@@ -351,7 +355,7 @@ impl<'a> Packer<'a> {
             }
             Form::Panels(panels) => {
                 let blocks = run.segments.chunks(panels.merged as usize);
-                blocks.for_each(|block| self.panels(block, panels.vectors));
+                blocks.for_each(|block| self.panels(block, panels));
             }
             Form::Winograd(products) => {
                 run.segments.iter().for_each(|segment| self.planes(segment, products));
@@ -360,18 +364,26 @@ impl<'a> Packer<'a> {
     }
 
     /// The panels of neighbouring segments that are one dense block.
-    fn panels(&mut self, segments: &[Segment], vectors: u32) {
+    fn panels(&mut self, segments: &[Segment], Panels { vectors, taps, .. }: Panels) {
         let (first, last) = (&segments[0], &segments[segments.len() - 1]);
         let inputs = first.0.start as usize..last.0.end as usize;
         let outputs = first.1.start as usize..last.1.end as usize;
-        let mut panels = self.take_panels(inputs.len(), outputs, vectors);
+        let mut panels = self.take_panels(inputs.len(), outputs, (vectors, taps));
         let above =
             |block: &KernelBlock, tap| tap * inputs.len() + block.inputs.start as usize - inputs.start;
         write_panels(&self.elements, &mut panels, self.conv.window.taps() as usize, above);
+        if taps == Taps::Crossed {
+            panels.into_iter().for_each(|panel| crossed::cross(panel.values, panel.constants, self.lanes));
+        }
     }
 
     /// The next panels, those of a block of `inputs` channels, with their biases written.
-    fn take_panels(&mut self, inputs: usize, outputs: Range<usize>, vectors: u32) -> Vec<Panel<'a>> {
+    fn take_panels(
+        &mut self,
+        inputs: usize,
+        outputs: Range<usize>,
+        (vectors, taps): (u32, Taps),
+    ) -> Vec<Panel<'a>> {
         let (mut start, end) = (outputs.start, outputs.end);
         let rows = self.conv.window.taps() as usize * inputs;
         let widths = panel_widths((end - start).div_ceil(self.lanes) as u32, vectors);
@@ -379,9 +391,10 @@ impl<'a> Packer<'a> {
             let width = width as usize * self.lanes;
             let outputs = start..end.min(start + width);
             start += width;
-            let (values, shifts) = self.take(rows * width, width);
-            copy(&self.elements.folded.shift[outputs.clone()], shifts);
-            Panel { outputs, width, values }
+            let (values, constants) = self.take(rows * width, taps.constants() as usize * width);
+            let biases = constants.len() - width;
+            copy(&self.elements.folded.shift[outputs.clone()], &mut constants[biases..]);
+            Panel { outputs, width, values, constants }
         });
         panels.collect()
     }

@@ -6,7 +6,7 @@ use super::runs::Run;
 use super::{LARGEST_TILE, Planner, STEP_LIMIT, segments};
 use crate::graph::{Activation, NodeId, Post, Shape, Window};
 use crate::kernels::sliding::Beside;
-use crate::kernels::{segments as segments_kernel, sliding};
+use crate::kernels::{segments as segments_kernel, sliding, winograd};
 use crate::plan::forms::{
     Candidate, Choice, Form, Panels, PlaneProducts, Segment, Taps, equal_segments, form_runs, sizes,
 };
@@ -67,12 +67,7 @@ impl Planner<'_> {
         plain: Form,
         shapes: (Shape, Shape),
     ) -> Vec<Candidate> {
-        let winograd = job.winograd.then(|| match job.pairs {
-            true => PlaneProducts::Pairs,
-            false => PlaneProducts::Vectors(
-                tile_shape(self.program.target, sizes(segments).1, LARGEST_TILE as u32).vectors,
-            ),
-        });
+        let winograd = job.winograd.then(|| self.plane_products(job, sizes(segments), shapes.1));
         let question = Question {
             segments: segments.len() as u32,
             channels: sizes(segments),
@@ -99,6 +94,18 @@ impl Planner<'_> {
         let candidates: Vec<Candidate> = candidates.collect();
         self.candidates.insert(question, candidates.clone());
         candidates
+    }
+
+    /// How the planes of Winograd's method would be multiplied, for segments of so many channels.
+    fn plane_products(&self, job: &Job<'_>, channels: (u32, u32), out: Shape) -> PlaneProducts {
+        let [rows, columns] = winograd::patches(rows_and_columns(out)).map(u64::from);
+        match self.program.methods().crossed(channels, rows * columns) {
+            _ if job.pairs => PlaneProducts::Pairs,
+            Some(vectors) => PlaneProducts::Crossed(vectors),
+            None => PlaneProducts::Vectors(
+                tile_shape(self.program.target, channels.1, LARGEST_TILE as u32).vectors,
+            ),
+        }
     }
 
     /// Whether kernels can reach the next row of each map that a node reads or writes.

@@ -1,5 +1,6 @@
 //! Convolutions in vectors: pointwise over runs of pixels, and segmented over blocks of rows. Depthwise ones have a file of their own.
 
+use super::crossed::of_ready_pixels;
 use super::job::{Job, free_registers, tile_shape};
 use super::maps::{Maps, one_row, set};
 use super::panels::PanelRun;
@@ -8,6 +9,7 @@ use super::runs::Run;
 use super::{Planner, argument};
 use crate::graph::{Activation, Conv, Node, NodeId, Op, Post, Window};
 use crate::kernels::conv::{CACHE_LINE, ConvTile};
+use crate::kernels::crossed::CrossedTile;
 use crate::kernels::sliding::SlidingTile;
 use crate::kernels::{Clip, Descriptor, TileSteps};
 use crate::plan::forms::Taps;
@@ -76,6 +78,17 @@ impl Job<'_> {
                 Taps::Apart => {
                     Descriptor::Conv(ConvTile { ahead, far, ..self.tile(target, run, steps, tile.clip) })
                 }
+                Taps::Crossed => Descriptor::Crossed(CrossedTile {
+                    lanes: target.lanes,
+                    pixels: tile.clip.pixels() as u32,
+                    vectors: run.vectors,
+                    last_lanes: run.last_lanes,
+                    ic: run.ic,
+                    steps,
+                    post: self.post.to_vec(),
+                    ahead,
+                    far,
+                }),
                 Taps::Together => Descriptor::Sliding(SlidingTile {
                     far,
                     ..self.sliding_tile(target, run, steps, tile.clip)
@@ -138,7 +151,7 @@ impl Job<'_> {
         let window = &self.conv.window;
         let (panel, products) = (run.weights.2 as u64 * 4, window.taps() * u64::from(run.ic));
         let all = self.conv.partition.products() * window.taps() * 4;
-        let is_for_tiles = run.taps == Taps::Apart && window.kernel[0] == 1;
+        let is_for_tiles = run.taps != Taps::Together && window.kernel[0] == 1;
         if target.isa == Isa::Baseline || !is_for_tiles || all < u64::from(target.cache_bytes) / 2 {
             return 0;
         }
@@ -296,19 +309,27 @@ impl Planner<'_> {
         let (mut load, post) = (self.graph.node(id).fusion.load, self.post(id));
         let (mut maps, mut operands) = (self.maps(id), self.operands(id, self.added(id)));
         let mut part = Part::Whole;
-        if load != Activation::Linear && !of_pairs && self.loads_often(conv, maps) {
+        let of_ready = of_ready_pixels(conv);
+        let crossed = self.program.methods().crosses(conv, maps.out.shape);
+        if crossed.is_some() {
+            let (memory, input) = self.ready_input(id, (conv, load), maps);
+            (load, part, maps) = (Activation::Linear, Part::Products, Maps { input, ..maps });
+            operands[Operand::In.index()] = Some(memory);
+        } else if load != Activation::Linear && !of_pairs && self.loads_often(conv, maps) {
             let (memory, activated) = self.activate_input(id, load);
             let input = View { shape: maps.input.shape, ..activated };
             (load, part, maps) = (Activation::Linear, Part::Products, Maps { input, ..maps });
             operands[Operand::In.index()] = Some(memory);
         }
+        let conv = if crossed.is_some() { &of_ready } else { conv };
         let mut b = NestBuilder::new();
         if conv.partition.is_one_to_one() {
             self.depthwise_blocks(&mut b, conv, load, post, maps);
             let pack = Pack::Depthwise { conv: conv.clone(), lanes: self.program.target.lanes };
             set(&mut operands, [Operand::Weights, Operand::Bias], self.pack(pack));
         } else {
-            let job = self.chosen_job(id, conv, (load, post), maps)?;
+            let mut job = self.chosen_job(id, conv, (load, post), maps)?;
+            crossed.into_iter().for_each(|vectors| job.cross(vectors));
             set(
                 &mut operands,
                 [Operand::Weights, Operand::Bias],

@@ -4,7 +4,7 @@ use super::panels::PanelRun;
 use super::{Planner, STEP_LIMIT};
 use crate::graph::{Activation, Conv, NodeId, Pads, Post};
 use crate::kernels::sliding::Beside;
-use crate::kernels::{conv, sliding};
+use crate::kernels::{conv, crossed, sliding};
 use crate::plan::PlanError;
 use crate::plan::forms::{self, Form, Panels, Taps};
 use crate::plan::nest::Operand;
@@ -25,6 +25,8 @@ pub(super) struct Job<'a> {
     pub winograd: bool,
     /// Whether its products would be those of pairs of bf16 values.
     pub pairs: bool,
+    /// Whether pixels of the result are made ready for crossed products.
+    pub ready: bool,
     /// Bytes between pixels of the input, where forms are chosen.
     pub input_pixel: Option<u64>,
 }
@@ -70,10 +72,17 @@ impl Job<'_> {
         (1..=self.shape.row).take_while(fits).last().unwrap_or(1)
     }
 
+    /// The most pixels of tiles of crossed products.
+    fn crossed_pixels(&self, target: Target, vectors: u32) -> u32 {
+        let fits = |pixels: &u32| crossed::slots(*pixels, vectors, self.post) <= free_registers(target);
+        (1..=self.shape.row).take_while(fits).last().unwrap_or(1)
+    }
+
     /// The most pixels of tiles of the panels of a run.
     pub(super) fn panel_pixels(&self, target: Target, run: &PanelRun) -> u32 {
         match run.taps {
             Taps::Apart => self.tile_pixels(target, run.vectors),
+            Taps::Crossed => self.crossed_pixels(target, run.vectors),
             Taps::Together => self.sliding_pixels(target, (run.vectors, run.beside)).unwrap_or(1),
         }
     }
@@ -118,7 +127,7 @@ impl Planner<'_> {
         let form = Form::Panels(Panels { merged: 1, vectors: shape.vectors, taps: Taps::Apart });
         let forms = vec![form; forms::equal_segments(&conv.partition).len()];
         let [weights, bias] = [Operand::Weights, Operand::Bias];
-        let (winograd, pairs, input_pixel) = (false, false, None);
-        Ok(Job { conv, load, post, weights, bias, shape, forms, winograd, pairs, input_pixel })
+        let (winograd, pairs, ready, input_pixel) = (false, false, false, None);
+        Ok(Job { conv, load, post, weights, bias, shape, forms, winograd, pairs, ready, input_pixel })
     }
 }

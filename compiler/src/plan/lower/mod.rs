@@ -4,6 +4,7 @@ mod chain;
 mod channelwise;
 mod choose;
 mod conv;
+mod crossed;
 mod depthwise;
 mod job;
 mod maps;
@@ -108,6 +109,7 @@ impl<'a> Planner<'a> {
             steps: Vec::new(),
             constants: Vec::new(),
             choices: Vec::new(),
+            saved_macs: HashMap::new(),
             chains: chains.considered.clone(),
             constant_bytes: 0,
             arena_bytes: values.arena_bytes,
@@ -130,7 +132,9 @@ impl<'a> Planner<'a> {
     }
 
     fn finish(self) -> Result<Program, PlanError> {
-        let program = self.program;
+        let mut program = self.program;
+        let saved = self.graph.order().iter().map(|&id| (id, program.saved_by(self.graph, id)));
+        program.saved_macs = saved.filter(|(_, saved)| *saved != [0; 2]).collect();
         let largest = program.constant_bytes.max(program.scratch_bytes).max(program.arena_bytes);
         check_memory(largest, program.options)?;
         Ok(program)

@@ -44,6 +44,16 @@ fn along((start, by_segment, by_panel): (i64, i64, i64), (segment, panel): (Inde
     Offset::bytes(start * 4).along(segment, by_segment * 4).along(panel, by_panel * 4)
 }
 
+/// Where constants of outputs begin, so many of each: behind `start`, those of a panel `first` outputs from there, `block` between
+/// blocks and `panel` between panels.
+pub(super) fn of_constants(
+    (start, first, block, panel): (i64, i64, i64, i64),
+    constants: u32,
+) -> (i64, i64, i64) {
+    let each = i64::from(constants);
+    (start + each * first, each * block, each * panel)
+}
+
 impl PanelRun {
     /// The maps, moved to the channels of a panel.
     pub fn surfaces(&self, surfaces: &Surfaces, (segment, panel): (Index, Index)) -> Surfaces {
@@ -70,7 +80,7 @@ impl PanelRun {
         (ic, oc): (u32, u32),
         (vectors, lanes): (u32, u32),
         (at, around): (Start, (Index, [i64; 2])),
-        distances: [i64; 2],
+        (distances, taps): ([i64; 2], Taps),
     ) -> Vec<Self> {
         let padded = i64::from(oc.next_multiple_of(lanes));
         let mut start = 0;
@@ -87,11 +97,11 @@ impl PanelRun {
                 last_lanes: lanes,
                 ic,
                 beside: Beside::Outputs,
-                taps: Taps::Apart,
+                taps,
                 input: (at.input, distances[0]),
                 output: (at.output + first, distances[1], panel),
                 weights: (at.weights + first * i64::from(ic), padded * i64::from(ic), panel * i64::from(ic)),
-                bias: (at.bias + first, padded, panel),
+                bias: of_constants((at.bias, first, padded, panel), taps.constants()),
                 around,
             }
         });

@@ -1,7 +1,7 @@
 //! Equal segments in the form that was chosen for them.
 
 use super::job::Job;
-use super::panels::{PanelRun, Start};
+use super::panels::{PanelRun, Start, of_constants};
 use crate::kernels::sliding::Beside;
 use crate::plan::forms::{self, Form, FormRun, Panels, PlaneProducts, Taps};
 use crate::plan::nest::Index;
@@ -157,7 +157,7 @@ impl Job<'_> {
                 input: (at.input, i64::from(ic)),
                 output: (at.output + first, i64::from(oc), panel),
                 weights: (at.weights + first * products, padded * products, panel * products),
-                bias: (at.bias + first, padded, panel),
+                bias: of_constants((at.bias, first, padded, panel), taps.constants()),
                 around: (Index::Constant(0), [0; 2]),
             }
         });

@@ -6,6 +6,7 @@ use super::maps::{Fusion, Maps, one_row, set};
 use super::place::{Surface, Surfaces, Widths};
 use super::{Operands, Planner, STEP_LIMIT};
 use crate::graph::{Activation, NodeId, Post, Separable, Shape};
+use crate::kernels::crossed;
 use crate::kernels::epilogue::Format;
 use crate::plan::forms::Form;
 use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
@@ -90,6 +91,9 @@ impl Planner<'_> {
         let of_between = View { offset: between.offset, pixel, image: image_bytes, shape };
         let of_spatial = Maps { out: of_between, add: of_between, ..maps };
         self.spatial_step(id, &stages.spatial, of_spatial, self.operands_of_first(id, between));
+        if stages.spatial.ready && !stages.spatial.conv.partition.is_one_to_one() {
+            self.ready_between(id, of_between, between);
+        }
 
         let pixels = out.pixels() as u32;
         let fewest = (pixels / PIXELS_OF_BLOCK).clamp(1, self.program.options.threads.saturating_mul(2));
@@ -169,19 +173,26 @@ impl Planner<'_> {
         let out = maps.out.shape;
         let target = self.program.target;
         let between_parts = &parts.spatial.partition;
+        let crossed = self.program.methods().crosses(&parts.pointwise, out);
+        let channels = match crossed {
+            Some(_) => crossed::room(between_parts.oc(), target.lanes),
+            None => between_parts.oc(),
+        };
         let pixel = match between_parts.is_one_to_one() {
-            true => target.depthwise_pixel_bytes(between_parts.oc()),
-            false => target.pixel_bytes(between_parts.oc()),
+            true => target.depthwise_pixel_bytes(channels),
+            false => target.pixel_bytes(channels),
         };
         let row = u64::from(out.w()) * pixel;
         self.limit(node, "a row of the intermediate map", row, STEP_LIMIT)?;
-        let pointwise = self.job(id, &parts.pointwise, (Activation::Linear, self.post(id)), u32::MAX)?;
+        let mut pointwise = self.job(id, &parts.pointwise, (Activation::Linear, self.post(id)), u32::MAX)?;
+        crossed.into_iter().for_each(|vectors| pointwise.cross(vectors));
         let (pixel, row_bytes) = (pixel as i64, row as i64);
         let products = parts.pointwise.partition.products();
         let bytes = if products <= NEAR_WEIGHTS { BYTES_OF_ROWS } else { target.cache_bytes };
         let blocks = block_count(out.h(), row, bytes, self.fewest_units(self.program.options.batch));
+        let spatial = self.spatial(id, parts, (between, of_maps))?;
         Ok(Stages {
-            spatial: self.spatial(id, parts, (between, of_maps))?,
+            spatial: Job { ready: crossed.is_some(), ..spatial },
             pointwise: Job { weights: Operand::PointwiseWeights, bias: Operand::PointwiseBias, ..pointwise },
             scratch: Surface { operand: Operand::Scratch, origin: Offset::default(), pixel, row: row_bytes },
             blocks,
@@ -234,12 +245,12 @@ impl Planner<'_> {
         stages.pointwise.block(self, b, (widths, &pixels, &second));
     }
 
-    /// The spatial part of a block of rows; other formats than f32 are for depthwise parts.
+    /// The spatial part of a block of rows, all of it; other formats than f32 are for depthwise parts.
     pub(super) fn spatial_rows(
         &mut self,
         b: &mut NestBuilder,
         job: &Job<'_>,
-        (widths, format): ((u32, u32), Format),
+        (widths @ (_, output), format): ((u32, u32), Format),
         run: &BlockRun,
         surfaces: &Surfaces,
     ) {
@@ -250,6 +261,10 @@ impl Planner<'_> {
         } else {
             let widths = Widths { input: widths.0, output: widths.1, tile: widths.1 };
             job.block(self, b, (widths, run, surfaces));
+        }
+        if job.ready {
+            let channels = job.conv.partition.oc();
+            self.ready_pixels(b, (channels, Activation::Linear), [&surfaces.out; 2], run.rows * output);
         }
     }
 

@@ -14,10 +14,11 @@ use super::{LARGEST_TILE, Operands, Planner};
 use crate::graph::{Activation, Conv, NodeId, Pads, Partition, Post, Window};
 use crate::kernels::Descriptor;
 use crate::kernels::conv::CACHE_LINE;
+use crate::kernels::crossed;
 use crate::kernels::epilogue::{self, Format};
 use crate::kernels::matmul::{CHUNK, SUMS_BYTES};
 use crate::kernels::winograd::{self, INPUTS, InputPatches, OutputPatches, PATCH, PLANES};
-use crate::plan::forms::PlaneProducts;
+use crate::plan::forms::{PlaneProducts, Taps};
 use crate::plan::methods::{FEWEST_PATCHES, ROW_LIMIT};
 use crate::plan::nest::{Argument, Index, NestBuilder, Offset, Operand};
 use crate::plan::windows::{BlockRun, RowRun, TileRun, block_count, block_runs, tile_runs};
@@ -47,6 +48,7 @@ impl WinogradRun {
         let (ic, oc) = self.channels;
         let inputs = match self.products {
             PlaneProducts::Vectors(_) => target.pixel_bytes(ic),
+            PlaneProducts::Crossed(_) => target.pixel_bytes(crossed::room(ic, target.lanes)),
             PlaneProducts::Pairs => row_step(u64::from(ic.div_ceil(CHUNK))),
         };
         [inputs, target.pixel_bytes(oc)]
@@ -55,7 +57,7 @@ impl WinogradRun {
     /// How inputs are stored.
     fn format(&self) -> Format {
         match self.products {
-            PlaneProducts::Vectors(_) => Format::F32,
+            PlaneProducts::Vectors(_) | PlaneProducts::Crossed(_) => Format::F32,
             PlaneProducts::Pairs => Format::Bf16(epilogue::Planes::SINGLE),
         }
     }
@@ -76,11 +78,16 @@ impl WinogradRun {
     }
 
     /// The panels of the products of a segment's planes, of so many vectors.
-    fn panels(&self, (vectors, lanes): (u32, u32), patches: &Patches, segment: Index) -> Vec<PanelRun> {
+    fn panels(
+        &self,
+        (vectors, taps): (u32, Taps),
+        lanes: u32,
+        (patches, segment): (&Patches, Index),
+    ) -> Vec<PanelRun> {
         let at = Start { input: 0, output: 0, ..self.at };
         let around = (segment, self.constants(lanes));
         let distances = [patches.inputs.plane, patches.sums.plane].map(|bytes| bytes as i64 / i64::from(F32));
-        PanelRun::of_planes(self.channels, (vectors, lanes), (at, around), distances)
+        PanelRun::of_planes(self.channels, (vectors, lanes), (at, around), (distances, taps))
     }
 }
 
@@ -409,7 +416,7 @@ impl Planner<'_> {
         b
     }
 
-    /// The inputs of a block of patches into planes.
+    /// The inputs of a block of patches into planes, ready for their products.
     fn transform_inputs(
         &mut self,
         b: &mut NestBuilder,
@@ -443,6 +450,13 @@ impl Planner<'_> {
                 b.call(kernel, vec![from, to], Some(tiles.count));
             });
         }
+        if let PlaneProducts::Crossed(_) = run.products {
+            let count = block.rows * patches.columns;
+            b.repeat(0..PLANES, |b, plane| {
+                let plane = moved(planes, plane, patches.inputs.plane as i64);
+                self.ready_pixels(b, (run.channels.0, Activation::Linear), [&plane; 2], count);
+            });
+        }
     }
 
     /// The products of `count` patches of a plane with a segment's weights; `inputs` and `sums` are the segment's first plane.
@@ -456,9 +470,12 @@ impl Planner<'_> {
         let lanes = self.program.target.lanes;
         match run.products {
             PlaneProducts::Vectors(vectors) => {
-                for panels in run.panels((vectors, lanes), patches, segment) {
-                    self.multiply_vectors(b, (job, run), (&panels, plane), (count, [inputs, sums]));
-                }
+                let panels = run.panels((vectors, Taps::Apart), lanes, (patches, segment));
+                self.multiply_vectors(b, (job, run), (&panels, plane), (count, [inputs, sums]));
+            }
+            PlaneProducts::Crossed(vectors) => {
+                let panels = run.panels((vectors, Taps::Crossed), lanes, (patches, segment));
+                self.multiply_vectors(b, (job, run), (&panels, plane), (count, [inputs, sums]));
             }
             PlaneProducts::Pairs => {
                 let distances = [patches.inputs.plane, patches.sums.plane].map(|bytes| bytes as i64);
@@ -474,18 +491,20 @@ impl Planner<'_> {
         &mut self,
         b: &mut NestBuilder,
         (job, run): (&Job<'_>, &WinogradRun),
-        (panels, plane): (&PanelRun, Index),
+        (panels, plane): (&[PanelRun], Index),
         (count, [inputs, sums]): (u32, [&Surface; 2]),
     ) {
         let planes = PLANES as usize;
         let partition = Partition::new(vec![run.channels.0; planes], vec![run.channels.1; planes]);
         let conv = Conv { window: Window::POINT, partition, parts: Vec::new() };
-        let shape = TileShape { row: LARGEST_TILE as u32, vectors: panels.vectors };
         let (load, post, forms) = (Activation::Linear, &[][..], Vec::new());
+        let shape = TileShape { row: LARGEST_TILE as u32, ..job.shape };
         let products = Job { conv: &conv, load, post, forms, shape, ..*job };
         let (widths, column) = one_row(count);
         let surfaces = Surfaces { input: inputs.clone(), out: sums.clone(), add: sums.clone() };
-        products.panels_of_block(self, b, (panels, plane), (widths, &column, &surfaces));
+        for panels in panels {
+            products.panels_of_block(self, b, (panels, plane), (widths, &column, &surfaces));
+        }
     }
 
     /// Products of pairs of bf16 values. They are those of a matrix for each plane, which `inputs` and `sums` are moved to.

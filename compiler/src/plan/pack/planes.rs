@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{LANES, Packer, Rows, TilePanel, WeightPanel, copy, panel_widths, write_panels};
+use super::{LANES, Packer, Rows, TilePanel, WeightPanel, copy, crossed, panel_widths, write_panels};
 use crate::graph::KernelBlock;
 use crate::kernels::matmul;
 use crate::kernels::winograd::{self, BIAS_PLANE};
@@ -21,8 +21,16 @@ impl<'a> Packer<'a> {
         let above = |block: &KernelBlock, _| (block.inputs.start - inputs.start) as usize;
         match products {
             PlaneProducts::Vectors(vectors) => {
-                let mut panels = self.plane_panels((inputs.len(), outputs), vectors);
+                let mut panels = self.plane_panels((inputs.len(), outputs), (vectors, products));
                 write_panels(&self.elements, &mut panels, 1, above);
+            }
+            PlaneProducts::Crossed(vectors) => {
+                let mut panels = self.plane_panels((inputs.len(), outputs), (vectors, products));
+                write_panels(&self.elements, &mut panels, 1, above);
+                for PlanesPanel { planes, constants, .. } in panels {
+                    let planes = planes.into_iter().zip(constants);
+                    planes.for_each(|(values, constants)| crossed::cross(values, constants, self.lanes));
+                }
             }
             PlaneProducts::Pairs => {
                 let mut panels = self.pair_panels((inputs.len(), outputs));
@@ -31,28 +39,37 @@ impl<'a> Packer<'a> {
         }
     }
 
-    /// The next planes, of so many words for each output, with their biases written.
-    fn take_planes(&mut self, words: usize, outputs: &Range<usize>) -> Vec<&'a mut [f32]> {
+    /// The next planes for so many inputs: of their weights, and of other constants.
+    fn take_planes(
+        &mut self,
+        (inputs, outputs): (usize, &Range<usize>),
+        products: PlaneProducts,
+    ) -> [Vec<&'a mut [f32]>; 2] {
         let padded = outputs.len().next_multiple_of(self.lanes);
-        let (weights, shifts) = self.take(PLANES * words * padded, PLANES * padded);
-        copy(&self.elements.folded.shift[outputs.clone()], &mut shifts[BIAS_PLANE as usize * padded..]);
-        weights.chunks_exact_mut(words * padded).collect()
+        let words = products.words(inputs as u32) as usize * padded;
+        let others = products.constants() as usize * padded;
+        let (weights, constants) = self.take(PLANES * words, PLANES * others);
+        [weights.chunks_exact_mut(words).collect(), constants.chunks_exact_mut(others).collect()]
     }
 
-    /// The next panels of f32 values.
+    /// The next panels of f32 values, so many vectors wide, with their biases written.
     fn plane_panels(
         &mut self,
         (inputs, outputs): (usize, Range<usize>),
-        vectors: u32,
+        (vectors, products): (u32, PlaneProducts),
     ) -> Vec<PlanesPanel<'a>> {
-        let mut planes = self.take_planes(inputs, &outputs);
+        let [mut planes, mut constants] = self.take_planes((inputs, &outputs), products);
         let mut start = outputs.start;
         let widths = panel_widths(outputs.len().div_ceil(self.lanes) as u32, vectors);
         let panels = widths.into_iter().map(|width| {
             let width = width as usize * self.lanes;
             let held = start..outputs.end.min(start + width);
             start += width;
-            PlanesPanel { outputs: held, width, planes: next(&mut planes, inputs * width) }
+            let mut constants = next(&mut constants, products.constants() as usize * width);
+            let of_biases = &mut constants[BIAS_PLANE as usize];
+            let biases = of_biases.len() - width;
+            copy(&self.elements.folded.shift[held.clone()], &mut of_biases[biases..]);
+            PlanesPanel { outputs: held, width, planes: next(&mut planes, inputs * width), constants }
         });
         panels.collect()
     }
@@ -60,7 +77,8 @@ impl<'a> Packer<'a> {
     /// The next panels of pairs of bf16 values.
     fn pair_panels(&mut self, (inputs, outputs): (usize, Range<usize>)) -> Vec<PairPlanesPanel<'a>> {
         let words = PlaneProducts::Pairs.words(inputs as u32) as usize;
-        let mut planes = self.take_planes(words, &outputs);
+        let [mut planes, mut biases] = self.take_planes((inputs, &outputs), PlaneProducts::Pairs);
+        copy(&self.elements.folded.shift[outputs.clone()], biases[BIAS_PLANE as usize]);
         let block = matmul::BLOCK as usize;
         let panels = outputs.clone().step_by(block).map(|start| {
             let held = start..outputs.end.min(start + block);
@@ -86,6 +104,8 @@ struct PlanesPanel<'a> {
     width: usize,
     /// A row for each input.
     planes: Vec<&'a mut [f32]>,
+    /// Rows of constants of its outputs, the last one of biases.
+    constants: Vec<&'a mut [f32]>,
 }
 
 impl WeightPanel for PlanesPanel<'_> {

@@ -1,0 +1,104 @@
+//! Pixels made ready for crossed products: where they are computed, or in a step of its own.
+
+use super::job::Job;
+use super::maps::Maps;
+use super::place::Surface;
+use super::{Operands, Planner};
+use crate::graph::{Activation, Conv, NodeId, Shape, Window};
+use crate::kernels::Descriptor;
+use crate::kernels::crossed::{self, CrossedPixels};
+use crate::plan::forms::{Form, Panels, Taps};
+use crate::plan::nest::{NestBuilder, Operand};
+use crate::plan::values::View;
+use crate::plan::{Part, Place};
+
+impl Job<'_> {
+    /// This pointwise convolution of pixels that are ready, in panels of so many vectors.
+    pub(super) fn cross(&mut self, vectors: u32) {
+        self.shape.vectors = vectors;
+        self.forms = vec![Form::Panels(Panels { merged: 1, vectors, taps: Taps::Crossed })];
+    }
+}
+
+/// A pointwise convolution as one of pixels that are ready: those that it reads, and no others.
+pub(super) fn of_ready_pixels(conv: &Conv) -> Conv {
+    Conv { window: Window::POINT, ..conv.clone() }
+}
+
+impl Planner<'_> {
+    /// Makes neighbouring pixels ready.
+    pub(super) fn ready_pixels(
+        &mut self,
+        b: &mut NestBuilder,
+        (channels, load): (u32, Activation),
+        [from, to]: [&Surface; 2],
+        pixels: u32,
+    ) {
+        let descriptor = CrossedPixels {
+            lanes: self.program.target.lanes,
+            channels,
+            in_step: from.pixel as i32,
+            out_step: to.pixel as i32,
+            load,
+        };
+        let kernel = self.kernel(Descriptor::CrossedPixels(descriptor));
+        b.call(kernel, [from, to].map(|surface| surface.at(|origin| origin)).to_vec(), Some(pixels));
+    }
+
+    /// The pixels that a pointwise convolution reads, ready and with an activation applied: as a step that leaves them in memory
+    /// between steps.
+    pub(super) fn ready_input(
+        &mut self,
+        id: NodeId,
+        (conv, load): (&Conv, Activation),
+        maps: Maps,
+    ) -> (Place, View) {
+        let [rows, columns] = conv.window.strides.map(u64::from);
+        let shape = Shape::map(maps.out.shape.h(), maps.out.shape.w(), conv.partition.ic());
+        let pixel = self.program.target.pixel_bytes(crossed::room(shape.c(), self.program.target.lanes));
+        let image = shape.pixels() * pixel;
+        let memory = self.between_steps(u64::from(self.program.options.batch) * image);
+        let ready = View { offset: memory.offset, pixel, image, shape };
+        let input = maps.input;
+        let from = Surface {
+            pixel: (input.pixel * columns) as i64,
+            row: (input.row() * rows) as i64,
+            ..Surface::of(Operand::In, input)
+        };
+        self.ready_step(id, load, ([from, Surface::of(Operand::Out, ready)], [input, ready]), {
+            self.operands_of_first(id, memory)
+        });
+        (memory, ready)
+    }
+
+    /// The pixels of a map that is left between steps, made ready where they lie.
+    pub(super) fn ready_between(&mut self, id: NodeId, map: View, memory: Place) {
+        let mut operands = self.operands_of_first(id, memory);
+        operands[Operand::In.index()] = Some(memory);
+        let surfaces = [Operand::In, Operand::Out].map(|operand| Surface::of(operand, map));
+        self.ready_step(id, Activation::Linear, (surfaces, [map; 2]), operands);
+    }
+
+    /// A step that makes pixels ready, shared out in rows.
+    fn ready_step(
+        &mut self,
+        id: NodeId,
+        load: Activation,
+        ([from, to], [input, ready]): ([Surface; 2], [View; 2]),
+        operands: Operands,
+    ) {
+        let shape = ready.shape;
+        let mut b = NestBuilder::new();
+        b.divide(self.program.options.batch, |b, image| {
+            b.units(0..shape.h(), 1, |b, [row, _]| {
+                let row_of = |surface: &Surface, bytes: u64| {
+                    let surface = surface.image(image, bytes);
+                    Surface { origin: surface.origin.clone().along(row, surface.row), ..surface }
+                };
+                let rows = [row_of(&from, input.image), row_of(&to, ready.image)];
+                self.ready_pixels(b, (shape.c(), load), rows.each_ref(), shape.w());
+            });
+        });
+        self.step_of(id, Part::Inputs, b, operands);
+    }
+}
