@@ -16,7 +16,7 @@
 //!
 //! Inputs and weights that differ in size would lose digits in their sums. So the inputs of each pixel are divided by the largest
 //! of them and the weights of each output by a power of two, after which they are about alike (R. P. Brent, "Algorithms for
-//! Matrix Multiplication", 1970). Neighbouring groups take the two forms in turn, so that the sums of x x' stay small even where all inputs
+//! Matrix Multiplication", 1970). Neighbouring lanes take the two forms in turn, so that the sums of x x' stay small even where all inputs
 //! are positive. Errors are then about those of plain sums.
 //!
 //! Channels are taken in groups of three vectors: lane by lane, those of the first two are crossed, that of the third is not.
@@ -56,9 +56,13 @@ pub fn order(channels: u32, lanes: u32) -> impl Iterator<Item = u32> {
 /// What the product of the two weights of a crossed pair is multiplied by in what a sum begins with, for each pair of rows in
 /// [`order`]: the number of the first row and -1 or 1.
 pub fn pairs(channels: u32, lanes: u32) -> impl Iterator<Item = (u32, f64)> {
-    let of_group = move |group: u32| (0..lanes).map(move |lane| GROUP * (group * lanes + lane));
-    (0..groups(channels, lanes))
-        .flat_map(move |group| of_group(group).map(move |row| (row, if group % 2 == 0 { -1.0 } else { 1.0 })))
+    let pair = |lane: u32| (GROUP * lane, if is_by_sums(lane) { -1.0 } else { 1.0 });
+    (0..groups(channels, lanes) * lanes).map(pair)
+}
+
+/// Whether the pair of a lane is crossed by sums, or else by differences.
+fn is_by_sums(lane: u32) -> bool {
+    lane.is_multiple_of(2)
 }
 
 /// Multiplications that crossing saves of those of an output of a pixel.
@@ -163,7 +167,7 @@ impl CrossedPixels {
         b.constant(zero, 0.0);
         b.binary(BinaryOp::Sub, r.low, zero, r.low);
         b.binary(BinaryOp::Max, r.high, r.high, r.low);
-        self.join(b, BinaryOp::Max, r.high, r);
+        self.join(b, [BinaryOp::Max; 2], r.high, r);
         for (op, bound) in [(BinaryOp::Min, LARGEST), (BinaryOp::Max, SMALLEST)] {
             b.constant(r.low, bound);
             b.binary(op, r.high, r.high, r.low);
@@ -194,29 +198,23 @@ impl CrossedPixels {
         b.point(r.to, b.parameter("out"), 0);
         b.constant(r.start, 0.0);
         let groups = groups(self.channels, self.lanes);
-        b.repeat(Times::Exactly(groups / 2), |b| {
-            self.group(b, r, BinaryOp::Sub);
-            self.group(b, r, BinaryOp::Add);
-        });
-        if groups % 2 == 1 {
-            self.group(b, r, BinaryOp::Sub);
-        }
+        b.repeat(Times::Exactly(groups), |b| self.group(b, r));
         let rest = self.channels - groups * GROUP * self.lanes;
         self.values(b, r, (rest / self.lanes, self.lanes));
         if !rest.is_multiple_of(self.lanes) {
             self.values(b, r, (1, rest % self.lanes));
         }
-        self.join(b, BinaryOp::Add, r.start, r);
+        self.join(b, [BinaryOp::Sub, BinaryOp::Add], r.start, r);
         let [start, factor] = numbers(self.channels, self.lanes);
         b.store_lanes(r.start, b.parameter("out"), start, 1);
         b.store_lanes(r.high, b.parameter("out"), factor, 1);
     }
 
-    /// A group, whose products of crossed values are taken from, or added to, what sums begin with.
-    fn group(&self, b: &mut Builder, r: &PixelRegisters, op: BinaryOp) {
+    /// A group, whose products of crossed values are taken from what sums begin with.
+    fn group(&self, b: &mut Builder, r: &PixelRegisters) {
         self.values(b, r, (GROUP, self.lanes));
         b.binary(BinaryOp::Mul, r.product, r.values[0], r.values[1]);
-        b.binary(op, r.start, r.start, r.product);
+        b.binary(BinaryOp::Sub, r.start, r.start, r.product);
     }
 
     /// Scales some vectors, of which so many lanes are values, and leaves them in `values`.
@@ -231,9 +229,11 @@ impl CrossedPixels {
         b.advance(r.to, vectors as i32 * b.vector_bytes());
     }
 
-    /// Combines the lanes of a slot and leaves the result in all of them.
-    fn join(&self, b: &mut Builder, op: BinaryOp, slot: Slot, r: &PixelRegisters) {
-        for &partner in &r.partners {
+    /// Combines the lanes of a slot and leaves the result in the first of them, and in all where the operations are symmetric: each even lane with the next
+    /// one, and then these.
+    fn join(&self, b: &mut Builder, [first, others]: [BinaryOp; 2], slot: Slot, r: &PixelRegisters) {
+        for (round, &partner) in r.partners.iter().enumerate() {
+            let op = if round == 0 { first } else { others };
             b.permute(r.product, slot, partner);
             b.binary(op, slot, slot, r.product);
         }
@@ -264,7 +264,8 @@ pub struct CrossedTile {
     pub far: bool,
 }
 
-/// Lanes of a group that one trip of a tile's inner loop covers.
+/// Lanes of a group that one trip of a tile's inner loop covers: one by sums, one by differences. Longer loops are slower
+/// (benches/LOG.md).
 const LANES_AT_ONCE: u32 = 2;
 
 /// Inputs that are not crossed, of a trip of their loop.
@@ -353,13 +354,7 @@ impl CrossedTile {
         let groups = groups(self.ic, self.lanes);
         let shape = (self.pixels as usize, self.vectors as usize);
         let far = self.far.then(|| FarResults::new(b, &self.post, &self.steps, shape));
-        repeat_asking(b, groups / 2, far, |b| {
-            self.group(b, r, true);
-            self.group(b, r, false);
-        });
-        if groups % 2 == 1 {
-            self.group(b, r, true);
-        }
+        repeat_asking(b, groups, far, |b| self.group(b, r));
         let rest = self.ic - groups * GROUP * self.lanes;
         b.repeat(Times::Exactly(rest / PLAIN_AT_ONCE), |b| self.plain_channels(b, r, PLAIN_AT_ONCE));
         self.plain_channels(b, r, rest % PLAIN_AT_ONCE);
@@ -370,12 +365,10 @@ impl CrossedTile {
         (self.vectors * self.lanes) as i32 * F32
     }
 
-    /// A group of channels: crossed by sums, or by differences.
-    fn group(&self, b: &mut Builder, r: &TileRegisters, by_sums: bool) {
+    /// A group of channels.
+    fn group(&self, b: &mut Builder, r: &TileRegisters) {
         b.repeat(Times::Exactly(self.lanes / LANES_AT_ONCE), |b| {
-            for lane in 0..LANES_AT_ONCE {
-                self.lane(b, r, lane, by_sums);
-            }
+            (0..LANES_AT_ONCE).for_each(|lane| self.lane(b, r, lane));
             self.read(b, r, (LANES_AT_ONCE, GROUP * LANES_AT_ONCE));
         });
         b.advance(r.input, ((GROUP - 1) * self.lanes) as i32 * F32);
@@ -394,7 +387,7 @@ impl CrossedTile {
     }
 
     /// The three channels of a lane.
-    fn lane(&self, b: &mut Builder, r: &TileRegisters, lane: u32, by_sums: bool) {
+    fn lane(&self, b: &mut Builder, r: &TileRegisters, lane: u32) {
         for (channel, weights) in r.weights.iter().enumerate() {
             self.load_weights(b, r, weights, GROUP * lane + channel as u32);
         }
@@ -405,7 +398,7 @@ impl CrossedTile {
             }
             for (vector, &sum) in sums.iter().enumerate() {
                 let [first, second, third] = std::array::from_fn(|channel| r.weights[channel][vector]);
-                self.cross(b, r, [first, second], by_sums);
+                self.cross(b, r, [first, second], lane);
                 b.fma(sum, r.crossed[0], r.crossed[1]);
                 b.fma(sum, third, r.inputs[2]);
             }
@@ -413,8 +406,8 @@ impl CrossedTile {
     }
 
     /// The factors of the product of a crossed pair.
-    fn cross(&self, b: &mut Builder, r: &TileRegisters, weights: [Slot; 2], by_sums: bool) {
-        let op = if by_sums { BinaryOp::Add } else { BinaryOp::Sub };
+    fn cross(&self, b: &mut Builder, r: &TileRegisters, weights: [Slot; 2], lane: u32) {
+        let op = if is_by_sums(lane) { BinaryOp::Add } else { BinaryOp::Sub };
         b.binary(op, r.crossed[0], r.inputs[0], weights[1]);
         b.binary(op, r.crossed[1], weights[0], r.inputs[1]);
     }
@@ -476,7 +469,7 @@ mod tests {
             for (row, sign) in pairs {
                 let [first, second] = [row, row + 1].map(|row| order[row as usize]);
                 assert_eq!(second, first + lanes);
-                assert_eq!(sign < 0.0, first / (GROUP * lanes) % 2 == 0);
+                assert_eq!(sign < 0.0, first % lanes % 2 == 0);
             }
         }
     }
