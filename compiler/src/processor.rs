@@ -37,8 +37,13 @@ impl Maker {
     /// it multiplies (benches/LOG.md); Intel's processors do both in the same. Tiles need many registers.
     pub fn crossed_products(self, isa: Isa) -> Option<CrossedProducts> {
         let has = self == Maker::Amd && isa >= Isa::Avx512;
-        let sizes = CrossedProducts { fewest_inputs: 128, fewest_outputs: 128, fewest_pixels: 16, vectors: 2 };
-        has.then_some(sizes)
+        has.then_some(CrossedProducts {
+            fewest_channels: 128,
+            fewest_products: 128 * 256,
+            fewest_pixels: 16,
+            vectors: 2,
+            pixels: 9,
+        })
     }
 
     /// What wide tiles of convolutions wait for (benches/LOG.md): on Intel's processors the number of instructions, on AMD's
@@ -55,14 +60,16 @@ impl Maker {
 /// multiply-adds. What it takes to make pixels ready, and tiles of fewer pixels, must be less than what the products save (benches/LOG.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CrossedProducts {
-    /// Fewest inputs.
-    pub fewest_inputs: u32,
-    /// Fewest outputs.
-    pub fewest_outputs: u32,
+    /// Fewest inputs, and fewest outputs.
+    pub fewest_channels: u32,
+    /// Fewest products of a pixel.
+    pub fewest_products: u64,
     /// Fewest pixels of an image.
     pub fewest_pixels: u64,
     /// Vectors of the widest panel of weights.
     pub vectors: u32,
+    /// Most pixels of a tile: with as many as there are registers for, loads are late more often.
+    pub pixels: u32,
 }
 
 /// Tiles of pixels by vectors of outputs in 32 registers. Two vectors make many pixels, so that weights are read from

@@ -78,7 +78,9 @@ impl Methods {
     /// of so many vectors.
     pub fn crossed(self, (ic, oc): (u32, u32), pixels: u64) -> Option<u32> {
         let rule = self.target.crossed_products?;
-        let pays = ic >= rule.fewest_inputs && oc >= rule.fewest_outputs && pixels >= rule.fewest_pixels;
+        let pays = ic.min(oc) >= rule.fewest_channels
+            && u64::from(ic) * u64::from(oc) >= rule.fewest_products
+            && pixels >= rule.fewest_pixels;
         pays.then_some(rule.vectors)
     }
 

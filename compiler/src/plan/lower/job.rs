@@ -75,7 +75,8 @@ impl Job<'_> {
     /// The most pixels of tiles of crossed products.
     fn crossed_pixels(&self, target: Target, vectors: u32) -> u32 {
         let fits = |pixels: &u32| crossed::slots(*pixels, vectors, self.post) <= free_registers(target);
-        (1..=self.shape.row).take_while(fits).last().unwrap_or(1)
+        let most = target.crossed_products.map_or(1, |rule| rule.pixels).min(self.shape.row);
+        (1..=most).take_while(fits).last().unwrap_or(1)
     }
 
     /// The most pixels of tiles of the panels of a run.

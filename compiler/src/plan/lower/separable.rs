@@ -188,7 +188,11 @@ impl Planner<'_> {
         crossed.into_iter().for_each(|vectors| pointwise.cross(vectors));
         let (pixel, row_bytes) = (pixel as i64, row as i64);
         let products = parts.pointwise.partition.products();
-        let bytes = if products <= NEAR_WEIGHTS { BYTES_OF_ROWS } else { target.cache_bytes };
+        let bytes = match crossed {
+            _ if products <= NEAR_WEIGHTS => BYTES_OF_ROWS,
+            Some(_) => target.cache_bytes / 2,
+            None => target.cache_bytes,
+        };
         let blocks = block_count(out.h(), row, bytes, self.fewest_units(self.program.options.batch));
         let spatial = self.spatial(id, parts, (between, of_maps))?;
         Ok(Stages {
