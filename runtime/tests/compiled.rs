@@ -5,7 +5,7 @@ mod common;
 use std::collections::HashMap;
 
 use common::compiled::{
-    bits, constants, other_targets, precisions, read_values, targets, with_some_cache, write_input,
+    bits, constants, crossed, other_targets, precisions, read_values, targets, with_some_cache, write_input,
 };
 use common::graphs::{Builder, cut, random_graph, window};
 use common::{Random, RandomWeights};
@@ -348,6 +348,52 @@ fn planes_that_threads_share_agree() {
     }
 }
 
+/// Steps that make pixels ready: of a map, of what a separable layer leaves between its parts, and of planes.
+#[test]
+fn pixels_are_made_ready_in_steps() {
+    let target = Target::of(Isa::Avx512);
+    let target = Target { crossed_products: Some(crossed(target, 9)), unit_macs: 16, ..target };
+    let parts_of = |layer: &dyn Fn(&mut Builder) -> NodeId, threads| {
+        let mut builder = Builder::new(Shape::map(12, 11, 60));
+        let result = layer(&mut builder);
+        parts(&builder.finish(&[result]), (target, Precision::F32), threads)
+    };
+    let pointwise = |b: &mut Builder| b.pointwise(b.input(), 70);
+    assert_eq!(parts_of(&pointwise, 1), [Part::Inputs, Part::Products]);
+    let separable = |segments| {
+        move |b: &mut Builder| {
+            b.separable(b.input(), window(3, 1, 1), cut(60, 60, segments), Activation::Linear, 70)
+        }
+    };
+    assert_eq!(parts_of(&separable(60), 1), [Part::Whole]);
+    assert_eq!(parts_of(&separable(60), 2), [Part::Spatial, Part::Pointwise]);
+    assert_eq!(parts_of(&separable(20), 2), [Part::Spatial, Part::Inputs, Part::Pointwise]);
+}
+
+/// Crossed products scale each pixel by itself: where all its inputs are multiplied by a power of two, so are its results, to the
+/// last bit.
+#[test]
+fn crossed_products_are_as_exact_for_pixels_of_any_size() {
+    let (pixels, ic) = (40, 100);
+    let mut builder = Builder::new(Shape::map(1, pixels, ic));
+    let result = builder.conv(builder.input(), Window::POINT, Partition::whole(ic, 50), false);
+    let graph = builder.finish(&[result]);
+    let weights = RandomWeights::new(&graph, 1);
+    let values = Random::new(2).vector((pixels * ic) as usize);
+    let scale = |pixel: usize| 2f64.powi(5 * pixel as i32 - 98);
+    for target in targets() {
+        let target = Target { crossed_products: Some(crossed(target, 9)), ..target };
+        let model = Model::compile(&graph, &weights, target, PlanOptions::default()).unwrap();
+        let results = |scale: &dyn Fn(usize) -> f64| {
+            let scaled = values.iter().enumerate().map(|(at, x)| (x * scale(at / ic as usize)) as f32);
+            model.run(&scaled.collect::<Vec<f32>>()).unwrap().remove(0)
+        };
+        let plain = results(&|_| 1.0);
+        let expected = plain.iter().enumerate().map(|(at, y)| (f64::from(*y) * scale(at / 50)) as f32);
+        assert_eq!(bits(&expected.collect::<Vec<f32>>()), bits(&results(&scale)), "{target}");
+    }
+}
+
 /// More runs of segments than have units of work of their own.
 #[test]
 fn many_different_segments_agree_and_share_units() {
@@ -541,6 +587,33 @@ proptest! {
         let sum = builder.add(&[next, layer]);
         let result = builder.activation(sum, Activation::ALL[last]);
         check(&builder.finish(&[result]), seed, batch);
+    }
+
+    /// Groups of crossed channels and a rest, with every way that a pointwise layer can be reached.
+    #[test]
+    fn crossed_products_agree(
+        (ic, oc) in (40u32..120, 1u32..80),
+        (h, w) in (1u32..9, 1u32..14),
+        (load, between, last) in (0usize..5, 0usize..5, 0usize..5),
+        (kind, stride, batch) in (0u32..5, 1u32..3, 1u32..3),
+        seed in any::<u32>(),
+    ) {
+        let seed = u64::from(seed) / 6 * 6 + 2 + u64::from(seed) % 4;
+        let mut builder = Builder::new(Shape::map(h, w, ic));
+        let input = builder.activation(builder.input(), Activation::ALL[load]);
+        let between = Activation::ALL[between];
+        let layer = match kind {
+            0 => builder.conv(input, window(1, stride, 1), Partition::whole(ic, oc), true),
+            1 => builder.separable(input, window(3, stride, 1), cut(ic, ic, ic), between, oc),
+            2 => builder.separable(input, window(3, stride, 1), cut(ic, ic, 7), between, oc),
+            3 => builder.conv(input, window(3, 1, 1), Partition::whole(ic, oc), true),
+            _ => builder.pointwise(input, oc),
+        };
+        let next = builder.pointwise(layer, oc);
+        let sum = builder.add(&[next, layer]);
+        let result = builder.activation(sum, Activation::ALL[last]);
+        // For such seeds all products are crossed.
+        check_forms(&builder.finish(&[result]), seed, batch, (kind == 3).then_some(LAST_FORM));
     }
 
     /// Windows whose rows of taps are shared by rows of pixels.

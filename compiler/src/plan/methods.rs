@@ -87,7 +87,8 @@ impl Methods {
     /// The same for a pointwise convolution with a result of this shape.
     pub fn crosses(self, conv: &Conv, out: Shape) -> Option<u32> {
         let Window { kernel, pads, .. } = conv.window;
-        let is_pointwise = kernel == [1; 2] && pads == Pads::default() && conv.partition.segments() == 1;
+        let is_whole = conv.partition.segments() == 1 && !conv.partition.is_one_to_one();
+        let is_pointwise = kernel == [1; 2] && pads == Pads::default() && is_whole;
         let reached = self.target.pixel_bytes(crossed::room(conv.partition.ic(), self.target.lanes));
         let is_near = reached <= FARTHEST_PIXEL;
         self.crossed((conv.partition.ic(), conv.partition.oc()), out.pixels()).filter(|_| is_pointwise && is_near)

@@ -35,7 +35,7 @@ impl WinogradRun {
     fn constants_of_plane(&self, lanes: u32) -> [i64; 2] {
         let (ic, oc) = self.channels;
         let outputs = i64::from(oc.next_multiple_of(lanes));
-        [outputs * i64::from(self.products.words(ic)), outputs]
+        [self.products.words(ic), self.products.constants()].map(|words| outputs * i64::from(words))
     }
 
     /// Words of the packed weights and biases of a segment.
