@@ -2,7 +2,7 @@
 
 mod chains;
 mod forms;
-mod matrices;
+mod stages;
 
 use std::collections::HashMap;
 use std::io;
@@ -22,7 +22,7 @@ use crate::table::{Layout, Table, wrap};
 use crate::terminal;
 use chains::ChainRow;
 use forms::ChoiceRow;
-use matrices::MatrixRow;
+use stages::StageRow;
 
 /// Rows of one pass and outcome that are shown without `--all`.
 const SHORT: usize = 5;
@@ -36,7 +36,7 @@ const SHORT: usize = 5;
 ///
 /// Where segments can be computed in several forms, the one whose instructions take the least time is chosen, or the
 /// first within 3 % of it: the milliseconds are those of one thread for one image, without waiting for memory. Layers that are
-/// multiplied as matrices of bf16 values have no forms, but a section of their own.
+/// multiplied as matrices of bf16 values have no forms, but a section of their own, as have those whose products are crossed.
 ///
 /// Layers are computed together, a few rows of the last one at a time, where the maps between them are larger than a
 /// cache and writing and reading them takes longer than what is done twice. Both are given in multiply-adds (MACs) that a
@@ -47,10 +47,10 @@ Examples:
   xcc explain specs/xception.xc
   xcc explain specs/xception.xc --all | grep refused
 
-JSON: an object with `model`, `applied` and `refused` (counts), `rows`, `target`, `precision`, `choices`, `matrices` and `chains`. A row has `pass`, \
+JSON: an object with `model`, `applied` and `refused` (counts), `rows`, `target`, `precision`, `choices`, `matrices`, `crossed` and `chains`. A row has `pass`, \
 `node`, `layer`, `line`, `span` (first byte and end in the spec), `outcome` (`applied` or `refused`) and \
 `what` or `reason`. A choice has `node`, `layer`, `line`, `segments`, `ic` and `oc` (channels of each), `forms` \
-(each with `form` and `ms`) and `chosen` (the index of one). A matrix has `node`, `layer`, `line` and `part`. A chain has `node`, `layers`, `line`, `saved_macs`, \
+(each with `form` and `ms`) and `chosen` (the index of one). A matrix, or a layer of crossed products, has `node`, `layer`, `line` and `part`. A chain has `node`, `layers`, `line`, `saved_macs`, \
 `cost_macs` and `band_rows` (null where it does not pay), and `band_bytes` where a single row would need too many.")]
 pub struct Arguments {
     #[command(flatten)]
@@ -124,7 +124,8 @@ struct Planned {
     target: String,
     precision: String,
     choices: Vec<ChoiceRow>,
-    matrices: Vec<MatrixRow>,
+    matrices: Vec<StageRow>,
+    crossed: Vec<StageRow>,
     chains: Vec<ChainRow>,
     /// What multiplies matrices.
     #[serde(skip)]
@@ -182,20 +183,31 @@ fn pass_text(pass: &Pass, rows: &[&Row], lines: &LineTable, limit: usize) -> Str
 
 impl Planned {
     fn new(program: &Program, graph: &Graph, lines: &LineTable) -> Self {
-        let matrix = |&id| MatrixRow::of_node(program.methods(), (graph, id), lines);
+        let methods = program.methods();
+        let matrix = |&id| {
+            let [first, second] = methods.stages_by_tiles(graph, id);
+            // Planes of Winograd's method are a form of segments.
+            let first = first && !methods.takes_planes_of_pairs(graph.node(id));
+            StageRow::of_node((graph, id), [first, second], lines)
+        };
+        let crossed = |&id| StageRow::of_node((graph, id), methods.stages_crossed(graph.node(id)), lines);
         Self {
             target: program.target.to_string(),
             precision: program.options.precision.to_string(),
             parts: program.options.precision.parts(),
             choices: program.choices.iter().map(|choice| ChoiceRow::new(choice, graph, lines)).collect(),
             matrices: graph.order().iter().flat_map(matrix).collect(),
+            crossed: graph.order().iter().flat_map(crossed).collect(),
             chains: program.chains.iter().map(|chain| ChainRow::new(chain, graph, lines)).collect(),
             unit: program.target.bf16_unit(),
         }
     }
 
     fn text(&self, limit: usize) -> String {
-        self.forms_text(limit) + &self.matrices_text(limit) + &self.chains_text(limit)
+        self.forms_text(limit)
+            + &self.matrices_text(limit)
+            + &self.crossed_text(limit)
+            + &self.chains_text(limit)
     }
 
     /// Which layers are multiplied as matrices.
@@ -209,8 +221,19 @@ impl Planned {
             parts => format!("taken as {parts} bf16 values each"),
         };
         let about = format!("multiplies layers as matrices {unit}, with factors {values}");
-        let rows = distinct(self.matrices.iter().map(MatrixRow::cells));
+        let rows = distinct(self.matrices.iter().map(StageRow::cells));
         section(("matrices", &about), [("chosen", rows)], limit)
+    }
+
+    /// Which layers have crossed products.
+    fn crossed_text(&self, limit: usize) -> String {
+        if self.crossed.is_empty() {
+            return String::new();
+        }
+        let about = "crosses products of pointwise layers: one multiplication and two additions for two multiplications, \
+             since this processor adds while it multiplies";
+        let rows = distinct(self.crossed.iter().map(StageRow::cells));
+        section(("crossed", about), [("chosen", rows)], limit)
     }
 
     /// How segments are computed, where there is a choice.

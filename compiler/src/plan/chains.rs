@@ -151,7 +151,9 @@ pub fn find(graph: &Graph, target: Target, options: &PlanOptions) -> Chains {
         // is made ready in a step.
         let is_by_rows = |id: &NodeId| {
             let node = graph.node(*id);
-            !methods.takes_tiles_twice(node) && !methods.may_take_winograd(node) && !methods.reads_ready(node)
+            !methods.takes_tiles_twice(node)
+                && !methods.may_take_winograd(node)
+                && !methods.stages_crossed(node)[0]
         };
         let possible = possible(graph, id).into_iter().filter(|nodes| nodes.iter().all(is_by_rows));
         let trials = possible.map(|nodes| Trial { graph, target, options, nodes });

@@ -91,14 +91,19 @@ impl Methods {
         let is_pointwise = kernel == [1; 2] && pads == Pads::default() && is_whole;
         let reached = self.target.pixel_bytes(crossed::room(conv.partition.ic(), self.target.lanes));
         let is_near = reached <= FARTHEST_PIXEL;
-        self.crossed((conv.partition.ic(), conv.partition.oc()), out.pixels()).filter(|_| is_pointwise && is_near)
+        self.crossed((conv.partition.ic(), conv.partition.oc()), out.pixels())
+            .filter(|_| is_pointwise && is_near)
     }
 
-    /// Whether a node is a convolution of crossed products.
-    pub fn reads_ready(self, node: &Node) -> bool {
+    /// Which stages of a node have crossed products.
+    pub fn stages_crossed(self, node: &Node) -> [bool; 2] {
+        let crosses = |conv: &Conv| self.crosses(conv, node.shape).is_some();
         match &node.op {
-            Op::Conv(conv) => !self.takes_tiles(node, conv) && self.crosses(conv, node.shape).is_some(),
-            _ => false,
+            Op::Conv(conv) => [!self.takes_tiles(node, conv) && crosses(conv), false],
+            Op::Separable(parts) => {
+                [false, !self.pointwise_takes_tiles(node, parts) && crosses(&parts.pointwise)]
+            }
+            _ => [false; 2],
         }
     }
 

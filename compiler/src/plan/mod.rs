@@ -420,22 +420,16 @@ impl Program {
     /// What [`Program::saved_macs`] has for a node.
     fn saved_by(&self, graph: &Graph, id: NodeId) -> [u64; 2] {
         let node = graph.node(id);
-        let methods = self.methods();
         let of_choices = self.choices.iter().filter(|choice| choice.node == id);
-        let by_planes = of_choices.map(|choice| self.saved_by_planes(choice)).sum();
-        let crossed = |conv: &Conv| match methods.crosses(conv, node.shape) {
-            Some(_) => {
-                let [ic, oc] = [conv.partition.ic(), conv.partition.oc()];
-                let saved = u64::from(crossed::products_saved(ic, self.target.lanes)) * u64::from(oc);
-                saved.saturating_mul(node.shape.pixels())
-            }
-            None => 0,
+        let by_planes: u64 = of_choices.map(|choice| self.saved_by_planes(choice)).sum();
+        let crossed = |conv: &Conv| {
+            let [ic, oc] = [conv.partition.ic(), conv.partition.oc()];
+            let of_output = u64::from(crossed::products_saved(ic, self.target.lanes));
+            (of_output * u64::from(oc)).saturating_mul(node.shape.pixels())
         };
-        match &node.op {
-            Op::Conv(conv) if !methods.takes_tiles(node, conv) => [by_planes + crossed(conv), 0],
-            Op::Separable(parts) if !methods.pointwise_takes_tiles(node, parts) => {
-                [by_planes, crossed(&parts.pointwise)]
-            }
+        match (&node.op, self.methods().stages_crossed(node)) {
+            (Op::Conv(conv), [true, _]) => [by_planes + crossed(conv), 0],
+            (Op::Separable(parts), [_, true]) => [by_planes, crossed(&parts.pointwise)],
             _ => [by_planes, 0],
         }
     }

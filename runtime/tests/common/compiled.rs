@@ -47,7 +47,8 @@ pub fn with_some_cache(target: Target, seed: u64) -> Target {
         fewest_pixels: 1,
     };
     let wide_tiles = Maker::ALL[(seed / 3) as usize % 2].wide_tiles();
-    let crossed_products = [None, Some(crossed(target, 3)), Some(crossed(target, 9))][(seed / 2) as usize % 3];
+    let crossed_products =
+        [None, Some(crossed(target, 3)), Some(crossed(target, 9))][(seed / 2) as usize % 3];
     Target { cache_bytes, unit_macs, exact_tiles, wide_tiles, crossed_products, ..target }
 }
 

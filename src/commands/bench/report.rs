@@ -124,7 +124,7 @@ impl Report {
         row("peak", format!("{:.2} GFLOP/s", self.peak_gflops), self.peak_remark.clone());
         let remark = match self.saved_macs {
             0 => "speed / peak".to_owned(),
-            _ => format!("speed / peak without {saved} that Winograd's method saves"),
+            _ => format!("speed / peak without {saved} that need no product"),
         };
         row("share", format!("{:.1} %", self.peak_share * 100.0), remark);
         if let Some(megabytes) = self.peak_rss_mb {

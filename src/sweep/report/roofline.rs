@@ -50,8 +50,8 @@ fn caption(point: &Point) -> String {
     };
     let saving = match point.steps.iter().any(|step| step.saved_macs > 0) {
         true => {
-            " Above the peak can be convolutions by Winograd's method, which takes fewer products than their speed \
-             counts."
+            " Above the peak can be convolutions by Winograd's method or with crossed products, which take fewer products than \
+             their speed counts."
         }
         false => "",
     };

@@ -1,31 +1,26 @@
-//! Which layers are multiplied as matrices of bf16 values.
+//! Layers, or parts of them, whose products are computed in another way than others.
 
 use serde::Serialize;
 use xcc_compiler::graph::{Graph, Layer, NodeId};
 use xcc_compiler::plan::Part;
-use xcc_compiler::plan::methods::Methods;
 
 use super::LineTable;
 use crate::measure::work::layers;
 
-/// What `--json` has of a layer that is multiplied as a matrix.
+/// What `--json` has of such a layer.
 #[derive(Serialize)]
-pub struct MatrixRow {
+pub struct StageRow {
     node: String,
     layer: String,
     line: usize,
     part: &'static str,
 }
 
-impl MatrixRow {
-    /// The rows of a node: of each of its layers that are multiplied so, or have a part that is.
-    pub fn of_node(methods: Methods, (graph, id): (&Graph, NodeId), lines: &LineTable) -> Vec<Self> {
-        let node = graph.node(id);
-        let [first, second] = methods.stages_by_tiles(graph, id);
-        // Planes of Winograd's method are a form of segments.
-        let first = first && !methods.takes_planes_of_pairs(node);
+impl StageRow {
+    /// The rows of a node, of which these stages are computed so: of each of its layers that are, or have a part that is.
+    pub fn of_node((graph, id): (&Graph, NodeId), stages: [bool; 2], lines: &LineTable) -> Vec<Self> {
         let is_one_layer = layers(graph, id, Part::Whole).len() == 1;
-        let parts: &[(Part, &str)] = match (first, second) {
+        let parts: &[(Part, &str)] = match stages.into() {
             (true, true) if is_one_layer => &[(Part::Whole, "both parts")],
             (false, true) if is_one_layer => &[(Part::Whole, "pointwise part")],
             (true, true) => &[(Part::Spatial, "all of it"), (Part::Pointwise, "all of it")],
