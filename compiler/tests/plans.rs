@@ -6,12 +6,13 @@ mod common;
 use std::collections::HashSet;
 
 use common::{Builder, cut, shipped, window};
-use xcc_compiler::graph::{Activation, Graph, Partition, Shape, Window};
+use xcc_compiler::graph::{Activation, Graph, NodeId, Partition, Shape, Window};
 use xcc_compiler::kernels::Descriptor;
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::forms::{Form, Panels, PlaneProducts};
 use xcc_compiler::plan::pack::Pack;
 use xcc_compiler::plan::{Part, PlanError, PlanOptions, Precision, Program, plan};
+use xcc_compiler::processor::Maker;
 use xcc_compiler::target::{Isa, Target};
 
 /// A pointwise layer from 8 to some channels over a row of pixels.
@@ -112,6 +113,29 @@ fn winograds_method_saves_products() {
         let executed = in_vectors * u64::from(program.target.lanes) * products_of_lane;
         assert_eq!(executed, all - saved, "{isa}, {segments} segments");
     }
+}
+
+/// Of three vectors of inputs two are crossed, a product for each pair; so are the products of planes.
+#[test]
+fn crossed_products_are_saved() {
+    let target = Target::made_by(Maker::Amd, Isa::Avx512);
+    let of = |layer: &dyn Fn(&mut Builder) -> NodeId, macs: u64, crossed: u64| {
+        let mut builder = Builder::new(Shape::map(18, 18, 208));
+        let result = layer(&mut builder);
+        let graph = builder.finish(&[result]);
+        for threads in [1, 2] {
+            let program = plan(&graph, target, PlanOptions { threads, ..PlanOptions::default() }).unwrap();
+            let saved: u64 = program.saved_macs.values().flatten().sum();
+            assert_eq!(macs - saved, crossed);
+            assert_eq!(program.counts().multiply_add * 16, crossed, "{threads} threads");
+        }
+    };
+    // Four groups of 48 inputs, and 16 that are not crossed.
+    let products = 192 * (4 * 32 + 16);
+    of(&|b| b.pointwise(b.input(), 192), 324 * 192 * 208, 324 * products);
+    let planes = |b: &mut Builder| b.conv(b.input(), window(3, 1, 1), Partition::whole(208, 192), true);
+    of(&planes, 324 * 9 * 192 * 208, 81 * 16 * products);
+    of(&|b| b.pointwise(b.input(), 112), 324 * 112 * 208, 324 * 112 * 208);
 }
 
 #[test]

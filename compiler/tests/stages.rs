@@ -16,7 +16,7 @@ use xcc_compiler::codegen::{self, CompiledFunction, clif};
 use xcc_compiler::elaborate;
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanOptions, Precision, Program, plan};
-use xcc_compiler::target::{ExactTiles, Isa, Target};
+use xcc_compiler::target::{CrossedProducts, ExactTiles, Isa, Target};
 
 /// The baseline as on machines with fused multiply-add.
 fn target() -> Target {
@@ -91,6 +91,17 @@ fn plans_and_kernels_of_planes() {
     let program = program_for("planes", Target::of(Isa::Avx512Bf16), options);
     check("planes", "pairs.plan", program.to_string());
     check("planes", "pairs.vir", vir(&program));
+}
+
+/// In vectors of four lanes, of which a group has twelve channels.
+#[test]
+fn plans_and_kernels_of_crossed_products() {
+    let rule =
+        CrossedProducts { fewest_channels: 1, fewest_products: 1, fewest_pixels: 1, vectors: 1, pixels: 2 };
+    let target = Target { crossed_products: Some(rule), ..target() };
+    let program = program_for("crossed", target, PlanOptions { threads: 1, ..OPTIONS });
+    check("crossed", "plan", program.to_string());
+    check("crossed", "vir", vir(&program));
 }
 
 #[test]
