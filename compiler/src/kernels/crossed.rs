@@ -35,9 +35,9 @@ const GROUP: u32 = 3;
 /// Constants of an output: what its sum begins with, what it is multiplied by, and its bias; each is a row of a panel.
 pub const CONSTANTS: u32 = 3;
 
-/// Values of a pixel whose largest magnitude is less than this are multiplied by its inverse all the same.
+/// The least that inputs of a pixel are divided by, so that zeros are divided by something.
 const SMALLEST: f32 = 1e-30;
-/// And those of one whose largest is more than this: inverses of larger ones are denormal.
+/// And the most: inverses of larger numbers are denormal.
 const LARGEST: f32 = 8e37;
 
 /// Whole groups of some channels.
