@@ -1,6 +1,5 @@
 //! Convolutions in vectors: pointwise over runs of pixels, and segmented over blocks of rows. Depthwise ones have a file of their own.
 
-use super::crossed::of_ready_pixels;
 use super::job::{Job, free_registers, tile_shape};
 use super::maps::{Maps, one_row, set};
 use super::panels::PanelRun;
@@ -308,28 +307,23 @@ impl Planner<'_> {
         }
         let (mut load, post) = (self.graph.node(id).fusion.load, self.post(id));
         let (mut maps, mut operands) = (self.maps(id), self.operands(id, self.added(id)));
+        if let Some(vectors) = self.program.methods().crosses(conv, maps.out.shape) {
+            return self.crossed_conv(id, (conv, vectors), maps);
+        }
         let mut part = Part::Whole;
-        let of_ready = of_ready_pixels(conv);
-        let crossed = self.program.methods().crosses(conv, maps.out.shape);
-        if crossed.is_some() {
-            let (memory, input) = self.ready_input(id, (conv, load), maps);
-            (load, part, maps) = (Activation::Linear, Part::Products, Maps { input, ..maps });
-            operands[Operand::In.index()] = Some(memory);
-        } else if load != Activation::Linear && !of_pairs && self.loads_often(conv, maps) {
+        if load != Activation::Linear && !of_pairs && self.loads_often(conv, maps) {
             let (memory, activated) = self.activate_input(id, load);
             let input = View { shape: maps.input.shape, ..activated };
             (load, part, maps) = (Activation::Linear, Part::Products, Maps { input, ..maps });
             operands[Operand::In.index()] = Some(memory);
         }
-        let conv = if crossed.is_some() { &of_ready } else { conv };
         let mut b = NestBuilder::new();
         if conv.partition.is_one_to_one() {
             self.depthwise_blocks(&mut b, conv, load, post, maps);
             let pack = Pack::Depthwise { conv: conv.clone(), lanes: self.program.target.lanes };
             set(&mut operands, [Operand::Weights, Operand::Bias], self.pack(pack));
         } else {
-            let mut job = self.chosen_job(id, conv, (load, post), maps)?;
-            crossed.into_iter().for_each(|vectors| job.cross(vectors));
+            let job = self.chosen_job(id, conv, (load, post), maps)?;
             set(
                 &mut operands,
                 [Operand::Weights, Operand::Bias],
@@ -379,7 +373,7 @@ impl Planner<'_> {
     }
 
     /// Any convolution but a depthwise one as units of work.
-    fn panel_blocks(&mut self, b: &mut NestBuilder, job: &Job<'_>, maps: Maps) {
+    pub(super) fn panel_blocks(&mut self, b: &mut NestBuilder, job: &Job<'_>, maps: Maps) {
         let (input, out) = (maps.input.shape, maps.out.shape);
         if let Some(pixels) = self.flat_pixels(job.conv, maps) {
             let cache_bytes = self.program.target.cache_bytes;

@@ -1,7 +1,7 @@
-//! Pixels made ready for crossed products: where they are computed, or in a step of its own.
+//! Crossed products: pixels made ready for them, where they are computed or in a step of its own, and pointwise layers of such pixels.
 
 use super::job::Job;
-use super::maps::Maps;
+use super::maps::{Maps, set};
 use super::place::Surface;
 use super::{Operands, Planner};
 use crate::graph::{Activation, Conv, NodeId, Shape, Window};
@@ -10,7 +10,7 @@ use crate::kernels::crossed::{self, CrossedPixels};
 use crate::plan::forms::{Form, Panels, Taps};
 use crate::plan::nest::{NestBuilder, Operand};
 use crate::plan::values::View;
-use crate::plan::{Part, Place};
+use crate::plan::{Part, Place, PlanError};
 
 impl Job<'_> {
     /// This pointwise convolution of pixels that are ready, in panels of so many vectors.
@@ -20,12 +20,31 @@ impl Job<'_> {
     }
 }
 
-/// A pointwise convolution as one of pixels that are ready: those that it reads, and no others.
-pub(super) fn of_ready_pixels(conv: &Conv) -> Conv {
-    Conv { window: Window::POINT, ..conv.clone() }
-}
-
 impl Planner<'_> {
+    /// A pointwise convolution of crossed products, in panels of so many vectors: a step that makes pixels ready, and one that
+    /// multiplies.
+    pub(super) fn crossed_conv(
+        &mut self,
+        id: NodeId,
+        (conv, vectors): (&Conv, u32),
+        maps: Maps,
+    ) -> Result<(), PlanError> {
+        let (load, post) = (self.graph.node(id).fusion.load, self.post(id));
+        let (memory, input) = self.ready_input(id, (conv, load), maps);
+        // Of the pixels that are read, and no others.
+        let conv = Conv { window: Window::POINT, ..conv.clone() };
+        let mut job = self.job(id, &conv, (Activation::Linear, post), u32::MAX)?;
+        job.cross(vectors);
+        let mut operands = self.operands(id, self.added(id));
+        operands[Operand::In.index()] = Some(memory);
+        let pack = job.pack(self.program.target.lanes);
+        set(&mut operands, [Operand::Weights, Operand::Bias], self.pack(pack));
+        let mut b = NestBuilder::new();
+        self.panel_blocks(&mut b, &job, Maps { input, ..maps });
+        self.step_of(id, Part::Products, b, operands);
+        Ok(())
+    }
+
     /// Makes neighbouring pixels ready.
     pub(super) fn ready_pixels(
         &mut self,
@@ -47,12 +66,7 @@ impl Planner<'_> {
 
     /// The pixels that a pointwise convolution reads, ready and with an activation applied: as a step that leaves them in memory
     /// between steps.
-    pub(super) fn ready_input(
-        &mut self,
-        id: NodeId,
-        (conv, load): (&Conv, Activation),
-        maps: Maps,
-    ) -> (Place, View) {
+    fn ready_input(&mut self, id: NodeId, (conv, load): (&Conv, Activation), maps: Maps) -> (Place, View) {
         let [rows, columns] = conv.window.strides.map(u64::from);
         let shape = Shape::map(maps.out.shape.h(), maps.out.shape.w(), conv.partition.ic());
         let pixel = self.program.target.pixel_bytes(crossed::room(shape.c(), self.program.target.lanes));
