@@ -41,6 +41,7 @@ impl Maker {
             fewest_channels: 128,
             fewest_products: 128 * 256,
             fewest_pixels: 16,
+            most_bytes: 5 << 20,
             vectors: 2,
             pixels: 9,
         })
@@ -66,6 +67,8 @@ pub struct CrossedProducts {
     pub fewest_products: u64,
     /// Fewest pixels of an image.
     pub fewest_pixels: u64,
+    /// Most bytes of the pixels of an image, where a step makes them ready that then reads them from the cache that cores share.
+    pub most_bytes: u64,
     /// Vectors of the widest panel of weights.
     pub vectors: u32,
     /// Most pixels of a tile: with as many as there are registers for, loads are late more often.

@@ -96,8 +96,14 @@ fn plans_and_kernels_of_planes() {
 /// In vectors of four lanes, of which a group has twelve channels.
 #[test]
 fn plans_and_kernels_of_crossed_products() {
-    let rule =
-        CrossedProducts { fewest_channels: 1, fewest_products: 1, fewest_pixels: 1, vectors: 1, pixels: 2 };
+    let rule = CrossedProducts {
+        fewest_channels: 1,
+        fewest_products: 1,
+        fewest_pixels: 1,
+        most_bytes: u64::MAX,
+        vectors: 1,
+        pixels: 2,
+    };
     let target = Target { crossed_products: Some(rule), ..target() };
     let program = program_for("crossed", target, PlanOptions { threads: 1, ..OPTIONS });
     check("crossed", "plan", program.to_string());

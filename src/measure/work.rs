@@ -161,7 +161,9 @@ fn value_bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
     let input = read(Operand::In).map_or_else(|| left(Operand::In), size);
     let output = match step.part {
         _ if node.op == Op::Concat => input,
-        Part::Activation | Part::Spatial | Part::Windows | Part::Patches | Part::Planes => left(Operand::Out),
+        Part::Activation | Part::Inputs | Part::Spatial | Part::Windows | Part::Patches | Part::Planes => {
+            left(Operand::Out)
+        }
         Part::Results if matches!(node.op, Op::Separable(_)) => left(Operand::Out),
         _ => size(step.node),
     };
@@ -181,7 +183,7 @@ pub fn layers(graph: &Graph, id: NodeId, part: Part) -> Vec<&Layer> {
     let convolutions: &[&Conv] = match (&node.op, part) {
         (Op::Conv(conv), _) => &[conv],
         (Op::Separable(parts), Part::Whole) => &[&parts.spatial, &parts.pointwise],
-        (Op::Separable(parts), Part::Pointwise) => &[&parts.pointwise],
+        (Op::Separable(parts), Part::Pointwise | Part::Inputs) => &[&parts.pointwise],
         (Op::Separable(parts), _) => &[&parts.spatial],
         _ => &[],
     };

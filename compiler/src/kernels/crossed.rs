@@ -14,9 +14,9 @@
 //! inputs, two are crossed and one is multiplied as ever, so that there are as many additions as multiply-adds, in two thirds of the
 //! time of three multiply-adds.
 //!
-//! Inputs and weights that differ in size would lose digits in their sums. So the inputs of each pixel are divided by the largest
-//! of them and the weights of each output by a power of two, after which they are about alike (R. P. Brent, "Algorithms for
-//! Matrix Multiplication", 1970). Neighbouring lanes take the two forms in turn, so that the sums of x x' stay small even where all inputs
+//! Inputs and weights that differ in size would lose digits in their sums. So each input is multiplied by a power of two that its weights
+//! are divided by, after which the weights of all inputs are about alike; the weights of each output are multiplied by another; and the
+//! inputs of a pixel are divided by the largest of them (R. P. Brent, "Algorithms for Matrix Multiplication", 1970). Neighbouring lanes take the two forms in turn, so that the sums of x x' stay small even where all inputs
 //! are positive. Errors are then about those of plain sums.
 //!
 //! Channels are taken in groups of three vectors: lane by lane, those of the first two are crossed, that of the third is not.
@@ -32,10 +32,21 @@ use crate::vector::{BinaryOp, Builder, CacheLevel, F32, Kernel, Pointer, Slot, T
 /// Vectors of a group of channels.
 const GROUP: u32 = 3;
 
-/// Constants of an output: what its sum begins with, what it is multiplied by, and its bias; each is a row of a panel.
+/// Constants of an output: what its sum begins with, what it is multiplied by, and its bias; each is a row of a panel. Behind those of all
+/// panels lie the factors of inputs.
 pub const CONSTANTS: u32 = 3;
 
-/// The least that inputs of a pixel are divided by, so that zeros are divided by something.
+/// Words of the constants, but for weights, of a layer of so many inputs and outputs.
+pub fn constants((ic, oc): (u32, u32), lanes: u32) -> u64 {
+    factors(oc, lanes) + u64::from(ic.next_multiple_of(lanes))
+}
+
+/// Words before the factors of inputs.
+pub fn factors(oc: u32, lanes: u32) -> u64 {
+    u64::from(oc.next_multiple_of(lanes)) * u64::from(CONSTANTS)
+}
+
+/// The least that inputs of a pixel are divided by. Zeros are divided by it, too, and their results multiplied by zero.
 const SMALLEST: f32 = 1e-30;
 /// And the most: inverses of larger numbers are denormal.
 const LARGEST: f32 = 8e37;
@@ -81,7 +92,8 @@ fn numbers(channels: u32, lanes: u32) -> [i32; 2] {
     [start, start + F32]
 }
 
-/// Pixels that are made ready; input and output may be the same. The `rows` count is the number of pixels.
+/// Pixels that are made ready; input and output may be the same. The `rows` count is the number of pixels, `factors` points at those of
+/// inputs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CrossedPixels {
     /// f32 values in a vector.
@@ -105,35 +117,38 @@ impl fmt::Display for CrossedPixels {
 
 /// Slots and pointers of pixels under construction.
 struct PixelRegisters {
-    /// The largest and the smallest value, and then what values are multiplied by.
-    high: Slot,
-    low: Slot,
+    /// The largest and the smallest value of each vector of a group, and then the largest magnitude and its inverse: several, since
+    /// each comparison waits for the one before.
+    high: Vec<Slot>,
+    low: Vec<Slot>,
     /// What sums begin with.
     start: Slot,
     values: Vec<Slot>,
     product: Slot,
-    /// For the activation of inputs.
-    temporaries: Vec<Slot>,
+    /// Whether there is a value that is not zero: 1, or else 0.
+    any: Slot,
     /// Each lane's partner in the rounds of a sum over lanes.
     partners: Vec<Slot>,
     from: Pointer,
     to: Pointer,
+    factors: Pointer,
 }
 
 impl CrossedPixels {
     /// Writes the kernel.
     pub fn generate(&self) -> Kernel {
-        let mut b = Builder::new(self.lanes, &["in", "out"], true);
+        let mut b = Builder::new(self.lanes, &["in", "factors", "out"], true);
         let r = PixelRegisters {
-            high: b.slot(),
-            low: b.slot(),
+            high: b.slots(GROUP as usize),
+            low: b.slots(GROUP as usize),
             start: b.slot(),
             values: b.slots(GROUP as usize),
             product: b.slot(),
-            temporaries: b.slots(epilogue::activation_slots(self.load)),
+            any: b.slot(),
             partners: b.slots(self.lanes.ilog2() as usize),
             from: b.pointer(),
             to: b.pointer(),
+            factors: b.pointer(),
         };
         for (round, &partner) in r.partners.iter().enumerate() {
             b.pattern(partner, (0..self.lanes).map(|lane| lane ^ (1 << round)).collect());
@@ -147,54 +162,67 @@ impl CrossedPixels {
         b.finish(self.to_string())
     }
 
-    fn is_activated(&self) -> bool {
-        self.load != Activation::Linear
-    }
-
-    /// Leaves in `high` the largest magnitude, and in `low` its inverse. Inputs that are activated become outputs.
+    /// Writes inputs times their factors, and leaves in the first of `high` the largest magnitude of them, in that of `low` its inverse.
     fn find_largest(&self, b: &mut Builder, r: &PixelRegisters) {
         b.point(r.from, b.parameter("in"), 0);
         b.point(r.to, b.parameter("out"), 0);
-        b.constant(r.high, 0.0);
-        b.constant(r.low, 0.0);
+        b.point(r.factors, b.parameter("factors"), 0);
+        r.high.iter().chain(&r.low).for_each(|&slot| b.constant(slot, 0.0));
         let (whole, rest) = (self.channels / self.lanes, self.channels % self.lanes);
         b.repeat(Times::Exactly(whole / GROUP), |b| self.compare(b, r, (GROUP, self.lanes)));
         self.compare(b, r, (whole % GROUP, self.lanes));
         if rest > 0 {
             self.compare(b, r, (1, rest));
         }
-        let zero = r.start;
-        b.constant(zero, 0.0);
-        b.binary(BinaryOp::Sub, r.low, zero, r.low);
-        b.binary(BinaryOp::Max, r.high, r.high, r.low);
-        self.join(b, [BinaryOp::Max; 2], r.high, r);
-        for (op, bound) in [(BinaryOp::Min, LARGEST), (BinaryOp::Max, SMALLEST)] {
-            b.constant(r.low, bound);
-            b.binary(op, r.high, r.high, r.low);
+        let (high, low, zero) = (r.high[0], r.low[0], r.start);
+        for vector in 1..GROUP as usize {
+            b.binary(BinaryOp::Max, high, high, r.high[vector]);
+            b.binary(BinaryOp::Min, low, low, r.low[vector]);
         }
-        b.constant(r.low, 1.0);
-        b.binary(BinaryOp::Div, r.low, r.low, r.high);
+        b.constant(zero, 0.0);
+        b.binary(BinaryOp::Sub, low, zero, low);
+        b.binary(BinaryOp::Max, high, high, low);
+        self.join(b, [BinaryOp::Max; 2], high, r);
+        self.find_any(b, r);
+        for (op, bound) in [(BinaryOp::Min, LARGEST), (BinaryOp::Max, SMALLEST)] {
+            b.constant(low, bound);
+            b.binary(op, high, high, low);
+        }
+        b.constant(low, 1.0);
+        b.binary(BinaryOp::Div, low, low, high);
+    }
+
+    /// Sets `any`. The least number that is not zero, taken to more than 1 by two factors; the largest becomes infinite.
+    fn find_any(&self, b: &mut Builder, r: &PixelRegisters) {
+        let constant = r.low[0];
+        b.constant(constant, 1e38);
+        b.binary(BinaryOp::Mul, r.any, r.high[0], constant);
+        b.binary(BinaryOp::Mul, r.any, r.any, constant);
+        b.constant(constant, 1.0);
+        b.binary(BinaryOp::Min, r.any, r.any, constant);
     }
 
     /// Compares some vectors with what was found.
     fn compare(&self, b: &mut Builder, r: &PixelRegisters, (vectors, lanes): (u32, u32)) {
-        for (vector, &value) in r.values.iter().enumerate().take(vectors as usize) {
+        // As many as any activation needs; nothing is in them yet.
+        let (value, temporaries) = (r.values[0], [r.values[1], r.values[2], r.product, r.start]);
+        for vector in 0..vectors as usize {
             let offset = vector as i32 * b.vector_bytes();
             b.load_lanes(value, r.from, offset, lanes);
-            if self.is_activated() {
-                epilogue::activate(b, self.load, &[value], &r.temporaries);
-                b.store_lanes(value, r.to, offset, lanes);
-            }
-            b.binary(BinaryOp::Max, r.high, value, r.high);
-            b.binary(BinaryOp::Min, r.low, value, r.low);
+            epilogue::activate(b, self.load, &[value], &temporaries);
+            b.load_lanes(temporaries[0], r.factors, offset, lanes);
+            b.binary(BinaryOp::Mul, value, value, temporaries[0]);
+            b.store_lanes(value, r.to, offset, lanes);
+            b.binary(BinaryOp::Max, r.high[vector], value, r.high[vector]);
+            b.binary(BinaryOp::Min, r.low[vector], value, r.low[vector]);
         }
-        b.advance(r.from, vectors as i32 * b.vector_bytes());
-        b.advance(r.to, vectors as i32 * b.vector_bytes());
+        for pointer in [r.from, r.to, r.factors] {
+            b.advance(pointer, vectors as i32 * b.vector_bytes());
+        }
     }
 
     /// Writes the scaled values, and the two numbers behind them.
     fn scale(&self, b: &mut Builder, r: &PixelRegisters) {
-        b.point(r.from, b.parameter(if self.is_activated() { "out" } else { "in" }), 0);
         b.point(r.to, b.parameter("out"), 0);
         b.constant(r.start, 0.0);
         let groups = groups(self.channels, self.lanes);
@@ -207,7 +235,8 @@ impl CrossedPixels {
         self.join(b, [BinaryOp::Sub, BinaryOp::Add], r.start, r);
         let [start, factor] = numbers(self.channels, self.lanes);
         b.store_lanes(r.start, b.parameter("out"), start, 1);
-        b.store_lanes(r.high, b.parameter("out"), factor, 1);
+        b.binary(BinaryOp::Mul, r.high[0], r.high[0], r.any);
+        b.store_lanes(r.high[0], b.parameter("out"), factor, 1);
     }
 
     /// A group, whose products of crossed values are taken from what sums begin with.
@@ -221,11 +250,10 @@ impl CrossedPixels {
     fn values(&self, b: &mut Builder, r: &PixelRegisters, (vectors, lanes): (u32, u32)) {
         for (vector, &value) in r.values.iter().enumerate().take(vectors as usize) {
             let offset = vector as i32 * b.vector_bytes();
-            b.load_lanes(value, r.from, offset, lanes);
-            b.binary(BinaryOp::Mul, value, value, r.low);
+            b.load_lanes(value, r.to, offset, lanes);
+            b.binary(BinaryOp::Mul, value, value, r.low[0]);
             b.store_lanes(value, r.to, offset, self.lanes);
         }
-        b.advance(r.from, vectors as i32 * b.vector_bytes());
         b.advance(r.to, vectors as i32 * b.vector_bytes());
     }
 

@@ -55,11 +55,19 @@ impl PlaneProducts {
         }
     }
 
-    /// Packed constants of an output beside its weights.
-    pub fn constants(self) -> u32 {
+    /// Packed constants of an output in a plane beside its weights.
+    pub fn constants_of_output(self) -> u32 {
         match self {
             PlaneProducts::Crossed(_) => crossed::CONSTANTS,
             PlaneProducts::Vectors(_) | PlaneProducts::Pairs => 1,
+        }
+    }
+
+    /// Words of the packed constants of a plane, but for weights, of so many inputs and outputs.
+    pub fn constants(self, channels: (u32, u32), lanes: u32) -> u64 {
+        match self {
+            PlaneProducts::Crossed(_) => crossed::constants(channels, lanes),
+            PlaneProducts::Vectors(_) | PlaneProducts::Pairs => u64::from(channels.1.next_multiple_of(lanes)),
         }
     }
 }
@@ -89,7 +97,7 @@ pub enum Taps {
 
 impl Taps {
     /// Packed constants of an output beside its weights.
-    pub fn constants(self) -> u32 {
+    pub fn constants_of_output(self) -> u32 {
         if self == Taps::Crossed { crossed::CONSTANTS } else { 1 }
     }
 }
@@ -219,10 +227,13 @@ impl FormRun {
     pub fn constants(&self, window: &Window, lanes: u32) -> [u64; 2] {
         let outputs = u64::from(self.vectors) * u64::from(lanes);
         match self.form {
-            Form::Winograd(products) => [products.words(self.ic), products.constants()]
-                .map(|words| outputs * u64::from(words) * u64::from(PLANES)),
+            Form::Winograd(products) => {
+                let segments = self.segments.len() as u64;
+                let biases = segments * products.constants((self.ic, self.oc), lanes);
+                [outputs * u64::from(products.words(self.ic)), biases].map(|words| words * u64::from(PLANES))
+            }
             Form::Panels(Panels { taps: Taps::Crossed, .. }) => {
-                [self.ic, crossed::CONSTANTS].map(|words| outputs * u64::from(words))
+                [outputs * u64::from(self.ic), crossed::constants((self.ic, self.oc), lanes)]
             }
             _ => [outputs * u64::from(self.ic) * window.taps(), outputs],
         }

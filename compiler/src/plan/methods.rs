@@ -95,11 +95,20 @@ impl Methods {
             .filter(|_| is_pointwise && is_near)
     }
 
+    /// The same for one whose input no other part of a layer makes, so that a step makes its pixels ready.
+    pub fn crosses_layer(self, conv: &Conv, out: Shape) -> Option<u32> {
+        let most = self.target.crossed_products?.most_bytes;
+        let pixel = self.target.pixel_bytes(crossed::room(conv.partition.ic(), self.target.lanes));
+        self.crosses(conv, out).filter(|_| out.pixels().saturating_mul(pixel) <= most)
+    }
+
     /// Which stages of a node have crossed products.
     pub fn stages_crossed(self, node: &Node) -> [bool; 2] {
         let crosses = |conv: &Conv| self.crosses(conv, node.shape).is_some();
         match &node.op {
-            Op::Conv(conv) => [!self.takes_tiles(node, conv) && crosses(conv), false],
+            Op::Conv(conv) => {
+                [!self.takes_tiles(node, conv) && self.crosses_layer(conv, node.shape).is_some(), false]
+            }
             Op::Separable(parts) => {
                 [false, !self.pointwise_takes_tiles(node, parts) && crosses(&parts.pointwise)]
             }

@@ -417,11 +417,21 @@ impl Program {
         counts
     }
 
-    /// What [`Program::saved_macs`] has for a node.
-    fn saved_by(&self, graph: &Graph, id: NodeId) -> [u64; 2] {
-        let node = graph.node(id);
-        let of_choices = self.choices.iter().filter(|choice| choice.node == id);
-        let by_planes: u64 = of_choices.map(|choice| self.saved_by_planes(choice)).sum();
+    /// What [`Program::saved_macs`] has.
+    fn saved(&self, graph: &Graph) -> HashMap<NodeId, [u64; 2]> {
+        let mut by_planes: HashMap<NodeId, u64> = HashMap::new();
+        for choice in &self.choices {
+            *by_planes.entry(choice.node).or_default() += self.saved_by_planes(choice);
+        }
+        let of_node = |&id: &NodeId| {
+            let by_planes = by_planes.get(&id).copied().unwrap_or(0);
+            (id, self.saved_by(graph.node(id), by_planes))
+        };
+        graph.order().iter().map(of_node).filter(|(_, saved)| *saved != [0; 2]).collect()
+    }
+
+    /// The same for a node, of which `by_planes` are saved by Winograd's method.
+    fn saved_by(&self, node: &Node, by_planes: u64) -> [u64; 2] {
         let crossed = |conv: &Conv| {
             let [ic, oc] = [conv.partition.ic(), conv.partition.oc()];
             let of_output = u64::from(crossed::products_saved(ic, self.target.lanes));

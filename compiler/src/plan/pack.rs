@@ -373,7 +373,9 @@ impl<'a> Packer<'a> {
             |block: &KernelBlock, tap| tap * inputs.len() + block.inputs.start as usize - inputs.start;
         write_panels(&self.elements, &mut panels, self.conv.window.taps() as usize, above);
         if taps == Taps::Crossed {
-            panels.into_iter().for_each(|panel| crossed::cross(panel.values, panel.constants, self.lanes));
+            let (_, factors) = self.take(0, inputs.len().next_multiple_of(self.lanes));
+            let panels = panels.into_iter().map(|panel| (panel.values, panel.constants)).collect();
+            crossed::cross(panels, factors, self.lanes);
         }
     }
 
@@ -391,7 +393,7 @@ impl<'a> Packer<'a> {
             let width = width as usize * self.lanes;
             let outputs = start..end.min(start + width);
             start += width;
-            let (values, constants) = self.take(rows * width, taps.constants() as usize * width);
+            let (values, constants) = self.take(rows * width, taps.constants_of_output() as usize * width);
             let biases = constants.len() - width;
             copy(&self.elements.folded.shift[outputs.clone()], &mut constants[biases..]);
             Panel { outputs, width, values, constants }

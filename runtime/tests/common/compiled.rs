@@ -55,7 +55,14 @@ pub fn with_some_cache(target: Target, seed: u64) -> Target {
 /// All pointwise products, in tiles of so many pixels. Tiles of several vectors need more than 16 registers.
 pub fn crossed(target: Target, pixels: u32) -> CrossedProducts {
     let vectors = if target.registers > 16 { 2 } else { 1 };
-    CrossedProducts { fewest_channels: 1, fewest_products: 1, fewest_pixels: 1, vectors, pixels }
+    CrossedProducts {
+        fewest_channels: 1,
+        fewest_products: 1,
+        fewest_pixels: 1,
+        most_bytes: u64::MAX,
+        vectors,
+        pixels,
+    }
 }
 
 /// The packed constants, in f32 values.

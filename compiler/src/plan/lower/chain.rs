@@ -43,6 +43,7 @@ impl Body<'_> {
             Body::Separable(stages) => {
                 set(&mut stages.spatial, first);
                 set(&mut stages.pointwise, second);
+                stages.spatial.ready.iter_mut().for_each(|factors| factors.operand = second[1]);
             }
             Body::Tiles(product) => product.weights = first,
             Body::TilesSeparable(spatial, product) => {

@@ -7,7 +7,7 @@ use crate::kernels::sliding::Beside;
 use crate::kernels::{conv, crossed, sliding};
 use crate::plan::PlanError;
 use crate::plan::forms::{self, Form, Panels, Taps};
-use crate::plan::nest::Operand;
+use crate::plan::nest::{Argument, Operand};
 use crate::plan::pack::Pack;
 use crate::target::{Isa, Target};
 
@@ -25,8 +25,8 @@ pub(super) struct Job<'a> {
     pub winograd: bool,
     /// Whether its products would be those of pairs of bf16 values.
     pub pairs: bool,
-    /// Whether pixels of the result are made ready for crossed products.
-    pub ready: bool,
+    /// The factors by which pixels of the result are made ready for crossed products, if they are.
+    pub ready: Option<Argument>,
     /// Bytes between pixels of the input, where forms are chosen.
     pub input_pixel: Option<u64>,
 }
@@ -128,7 +128,7 @@ impl Planner<'_> {
         let form = Form::Panels(Panels { merged: 1, vectors: shape.vectors, taps: Taps::Apart });
         let forms = vec![form; forms::equal_segments(&conv.partition).len()];
         let [weights, bias] = [Operand::Weights, Operand::Bias];
-        let (winograd, pairs, ready, input_pixel) = (false, false, false, None);
+        let (winograd, pairs, ready, input_pixel) = (false, false, None, None);
         Ok(Job { conv, load, post, weights, bias, shape, forms, winograd, pairs, ready, input_pixel })
     }
 }

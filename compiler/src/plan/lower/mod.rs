@@ -133,8 +133,7 @@ impl<'a> Planner<'a> {
 
     fn finish(self) -> Result<Program, PlanError> {
         let mut program = self.program;
-        let saved = self.graph.order().iter().map(|&id| (id, program.saved_by(self.graph, id)));
-        program.saved_macs = saved.filter(|(_, saved)| *saved != [0; 2]).collect();
+        program.saved_macs = program.saved(self.graph);
         let largest = program.constant_bytes.max(program.scratch_bytes).max(program.arena_bytes);
         check_memory(largest, program.options)?;
         Ok(program)

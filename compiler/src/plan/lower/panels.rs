@@ -44,14 +44,14 @@ fn along((start, by_segment, by_panel): (i64, i64, i64), (segment, panel): (Inde
     Offset::bytes(start * 4).along(segment, by_segment * 4).along(panel, by_panel * 4)
 }
 
-/// Where constants of outputs begin, so many of each: behind `start`, those of a panel `first` outputs from there, `block` between
-/// blocks and `panel` between panels.
+/// Where constants of outputs begin: behind `start`, those of a panel `first` outputs from there, of others `panel` outputs further, and of
+/// other blocks so many words.
 pub(super) fn of_constants(
-    (start, first, block, panel): (i64, i64, i64, i64),
-    constants: u32,
+    (start, first, panel): (i64, i64, i64),
+    (block, taps): (i64, Taps),
 ) -> (i64, i64, i64) {
-    let each = i64::from(constants);
-    (start + each * first, each * block, each * panel)
+    let each = i64::from(taps.constants_of_output());
+    (start + each * first, block, each * panel)
 }
 
 impl PanelRun {
@@ -75,12 +75,13 @@ impl PanelRun {
         [along(self.weights, at).along(index, weights * 4), along(self.bias, at).along(index, biases * 4)]
     }
 
-    /// The panels of products of planes, a block each: `distances` are those of planes of inputs and of results, in values.
+    /// The panels of products of planes, a block each: `distances` are those of planes of inputs and of results, in values; a plane has
+    /// `of_plane` words of constants.
     pub fn of_planes(
         (ic, oc): (u32, u32),
         (vectors, lanes): (u32, u32),
         (at, around): (Start, (Index, [i64; 2])),
-        (distances, taps): ([i64; 2], Taps),
+        (distances, taps, of_plane): ([i64; 2], Taps, i64),
     ) -> Vec<Self> {
         let padded = i64::from(oc.next_multiple_of(lanes));
         let mut start = 0;
@@ -101,7 +102,7 @@ impl PanelRun {
                 input: (at.input, distances[0]),
                 output: (at.output + first, distances[1], panel),
                 weights: (at.weights + first * i64::from(ic), padded * i64::from(ic), panel * i64::from(ic)),
-                bias: of_constants((at.bias, first, padded, panel), taps.constants()),
+                bias: of_constants((at.bias, first, panel), (of_plane, taps)),
                 around,
             }
         });

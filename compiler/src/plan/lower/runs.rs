@@ -157,7 +157,7 @@ impl Job<'_> {
                 input: (at.input, i64::from(ic)),
                 output: (at.output + first, i64::from(oc), panel),
                 weights: (at.weights + first * products, padded * products, panel * products),
-                bias: of_constants((at.bias, first, padded, panel), taps.constants()),
+                bias: of_constants((at.bias, first, panel), (padded, taps)),
                 around: (Index::Constant(0), [0; 2]),
             }
         });

@@ -90,9 +90,19 @@ impl Planner<'_> {
         let shape = Shape::map(out.h(), out.w(), stages.spatial.conv.partition.oc());
         let of_between = View { offset: between.offset, pixel, image: image_bytes, shape };
         let of_spatial = Maps { out: of_between, add: of_between, ..maps };
-        self.spatial_step(id, &stages.spatial, of_spatial, self.operands_of_first(id, between));
-        if stages.spatial.ready && !stages.spatial.conv.partition.is_one_to_one() {
-            self.ready_between(id, of_between, between);
+        let pack = stages.pointwise.pack(self.program.target.lanes);
+        let constants = self.pack(pack);
+        let mut first = self.operands_of_first(id, between);
+        let ready = stages.spatial.ready.clone().map(|factors| (factors, constants[1]));
+        match ready {
+            Some((factors, biases)) if !stages.spatial.conv.partition.is_one_to_one() => {
+                self.spatial_step(id, &stages.spatial, of_spatial, first);
+                self.ready_between(id, (of_between, between), (factors, biases));
+            }
+            ready => {
+                ready.into_iter().for_each(|(factors, biases)| first[factors.operand.index()] = Some(biases));
+                self.spatial_step(id, &stages.spatial, of_spatial, first);
+            }
         }
 
         let pixels = out.pixels() as u32;
@@ -106,8 +116,7 @@ impl Planner<'_> {
         });
         let mut operands = self.operands(id, self.added(id));
         operands[Operand::In.index()] = Some(between);
-        let pack = stages.pointwise.pack(self.program.target.lanes);
-        set(&mut operands, [Operand::PointwiseWeights, Operand::PointwiseBias], self.pack(pack));
+        set(&mut operands, [Operand::PointwiseWeights, Operand::PointwiseBias], constants);
         self.step_of(id, Part::Pointwise, b, operands);
     }
 
@@ -195,8 +204,9 @@ impl Planner<'_> {
         };
         let blocks = block_count(out.h(), row, bytes, self.fewest_units(self.program.options.batch));
         let spatial = self.spatial(id, parts, (between, of_maps))?;
+        let ready = crossed.map(|_| self.factors(&parts.pointwise, Operand::PointwiseBias));
         Ok(Stages {
-            spatial: Job { ready: crossed.is_some(), ..spatial },
+            spatial: Job { ready, ..spatial },
             pointwise: Job { weights: Operand::PointwiseWeights, bias: Operand::PointwiseBias, ..pointwise },
             scratch: Surface { operand: Operand::Scratch, origin: Offset::default(), pixel, row: row_bytes },
             blocks,
@@ -266,9 +276,9 @@ impl Planner<'_> {
             let widths = Widths { input: widths.0, output: widths.1, tile: widths.1 };
             job.block(self, b, (widths, run, surfaces));
         }
-        if job.ready {
-            let channels = job.conv.partition.oc();
-            self.ready_pixels(b, (channels, Activation::Linear), [&surfaces.out; 2], run.rows * output);
+        if let Some(factors) = &job.ready {
+            let made = (job.conv.partition.oc(), Activation::Linear, factors.clone());
+            self.ready_pixels(b, made, [&surfaces.out; 2], run.rows * output);
         }
     }
 

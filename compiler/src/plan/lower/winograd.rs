@@ -10,7 +10,7 @@ use super::panels::{PanelRun, Start};
 use super::place::{Surface, Surfaces};
 use super::runs::{Run, WinogradRun};
 use super::tiles::{Matrix, Product, row_step};
-use super::{LARGEST_TILE, Operands, Planner};
+use super::{LARGEST_TILE, Operands, Planner, argument};
 use crate::graph::{Activation, Conv, NodeId, Pads, Partition, Post, Window};
 use crate::kernels::Descriptor;
 use crate::kernels::conv::CACHE_LINE;
@@ -35,7 +35,7 @@ impl WinogradRun {
     fn constants_of_plane(&self, lanes: u32) -> [i64; 2] {
         let (ic, oc) = self.channels;
         let outputs = i64::from(oc.next_multiple_of(lanes));
-        [self.products.words(ic), self.products.constants()].map(|words| outputs * i64::from(words))
+        [outputs * i64::from(self.products.words(ic)), self.products.constants(self.channels, lanes) as i64]
     }
 
     /// Words of the packed weights and biases of a segment.
@@ -87,7 +87,8 @@ impl WinogradRun {
         let at = Start { input: 0, output: 0, ..self.at };
         let around = (segment, self.constants(lanes));
         let distances = [patches.inputs.plane, patches.sums.plane].map(|bytes| bytes as i64 / i64::from(F32));
-        PanelRun::of_planes(self.channels, (vectors, lanes), (at, around), (distances, taps))
+        let [_, of_plane] = self.constants_of_plane(lanes);
+        PanelRun::of_planes(self.channels, (vectors, lanes), (at, around), (distances, taps, of_plane))
     }
 }
 
@@ -276,7 +277,7 @@ impl Planner<'_> {
                     add: pixels(&here.add, &block, number),
                 };
                 let [inputs, sums] = [patches.inputs, patches.sums].map(|planes| planes.surface(segment));
-                self.transform_inputs(b, (job, run), (patches, &block), [&here.input, &inputs]);
+                self.transform_inputs(b, (job, run, segment), (patches, &block), [&here.input, &inputs]);
                 let count = block.rows * patches.columns;
                 b.repeat(0..PLANES, |b, plane| {
                     self.multiply(b, (job, run), (patches, segment, plane), (count, [&inputs, &sums]));
@@ -341,7 +342,11 @@ impl Planner<'_> {
         };
         let (inputs, sums) = (Some(inputs), Some(sums));
         let nest = self.nest_of_inputs((job, run), patches, surfaces);
-        self.step_of(id, Part::Patches, nest, with(&[(Operand::Out, inputs), (Operand::Add, inputs)]));
+        let mut of_inputs = with(&[(Operand::Out, inputs), (Operand::Add, inputs)]);
+        if let PlaneProducts::Crossed(_) = run.products {
+            of_inputs[bias.0.index()] = bias.1;
+        }
+        self.step_of(id, Part::Patches, nest, of_inputs);
         let nest = self.nest_of_products((job, run), patches);
         let unused = (Operand::Scratch, Some(self.scratch(SUMS_BYTES)));
         let of_products =
@@ -370,7 +375,7 @@ impl Planner<'_> {
                 b.units(block.blocks.clone(), run.segments, |b, [number, segment]| {
                     let from = pixels(&run.surfaces(surfaces, segment).input, &block, number);
                     let to = planes.surface(segment).block(&block, number, 1);
-                    self.transform_inputs(b, (job, run), (patches, &block), [&from, &to]);
+                    self.transform_inputs(b, (job, run, segment), (patches, &block), [&from, &to]);
                 });
             }
         });
@@ -420,7 +425,7 @@ impl Planner<'_> {
     fn transform_inputs(
         &mut self,
         b: &mut NestBuilder,
-        (job, run): (&Job<'_>, &WinogradRun),
+        (job, run, segment): (&Job<'_>, &WinogradRun, Index),
         (patches, block): (&Patches, &BlockRun),
         [input, planes]: [&Surface; 2],
     ) {
@@ -453,10 +458,28 @@ impl Planner<'_> {
         if let PlaneProducts::Crossed(_) = run.products {
             let count = block.rows * patches.columns;
             b.repeat(0..PLANES, |b, plane| {
+                let made =
+                    (run.channels.0, Activation::Linear, self.factors_of_plane((job, run), segment, plane));
                 let plane = moved(planes, plane, patches.inputs.plane as i64);
-                self.ready_pixels(b, (run.channels.0, Activation::Linear), [&plane; 2], count);
+                self.ready_pixels(b, made, [&plane; 2], count);
             });
         }
+    }
+
+    /// Where the factors of inputs of a segment's plane lie among its packed biases.
+    fn factors_of_plane(
+        &self,
+        (job, run): (&Job<'_>, &WinogradRun),
+        segment: Index,
+        plane: Index,
+    ) -> Argument {
+        let lanes = self.program.target.lanes;
+        let [[_, of_segment], [_, of_plane]] = [run.constants(lanes), run.constants_of_plane(lanes)];
+        let first = run.at.bias + crossed::factors(run.channels.1, lanes) as i64;
+        let word = i64::from(F32);
+        let offset =
+            Offset::bytes(word * first).along(segment, word * of_segment).along(plane, word * of_plane);
+        argument(job.bias, offset)
     }
 
     /// The products of `count` patches of a plane with a segment's weights; `inputs` and `sums` are the segment's first plane.
@@ -499,7 +522,10 @@ impl Planner<'_> {
         let conv = Conv { window: Window::POINT, partition, parts: Vec::new() };
         let (load, post, forms) = (Activation::Linear, &[][..], Vec::new());
         let shape = TileShape { row: LARGEST_TILE as u32, ..job.shape };
-        let products = Job { conv: &conv, load, post, forms, shape, ..*job };
+        let Job { weights, bias, .. } = *job;
+        let (winograd, pairs, ready, input_pixel) = (false, false, None, None);
+        let products =
+            Job { conv: &conv, load, post, forms, shape, weights, bias, winograd, pairs, ready, input_pixel };
         let (widths, column) = one_row(count);
         let surfaces = Surfaces { input: inputs.clone(), out: sums.clone(), add: sums.clone() };
         for panels in panels {

@@ -21,22 +21,30 @@ impl<'a> Packer<'a> {
         let above = |block: &KernelBlock, _| (block.inputs.start - inputs.start) as usize;
         match products {
             PlaneProducts::Vectors(vectors) => {
-                let mut panels = self.plane_panels((inputs.len(), outputs), (vectors, products));
+                let (mut panels, _) = self.plane_panels((inputs.len(), outputs), (vectors, products));
                 write_panels(&self.elements, &mut panels, 1, above);
             }
             PlaneProducts::Crossed(vectors) => {
-                let mut panels = self.plane_panels((inputs.len(), outputs), (vectors, products));
+                let (mut panels, factors) = self.plane_panels((inputs.len(), outputs), (vectors, products));
                 write_panels(&self.elements, &mut panels, 1, above);
-                for PlanesPanel { planes, constants, .. } in panels {
-                    let planes = planes.into_iter().zip(constants);
-                    planes.for_each(|(values, constants)| crossed::cross(values, constants, self.lanes));
-                }
+                self.cross_planes(panels, factors);
             }
             PlaneProducts::Pairs => {
                 let mut panels = self.pair_panels((inputs.len(), outputs));
                 write_panels(&self.elements, &mut panels, 1, above);
             }
         }
+    }
+
+    /// Makes panels of all planes ones for crossed products.
+    fn cross_planes(&self, panels: Vec<PlanesPanel<'a>>, factors: Vec<&mut [f32]>) {
+        let mut of_planes: Vec<Vec<_>> = factors.iter().map(|_| Vec::new()).collect();
+        for PlanesPanel { planes, constants, .. } in panels {
+            let pairs = planes.into_iter().zip(constants);
+            of_planes.iter_mut().zip(pairs).for_each(|(plane, pair)| plane.push(pair));
+        }
+        let planes = of_planes.into_iter().zip(factors);
+        planes.for_each(|(panels, factors)| crossed::cross(panels, factors, self.lanes));
     }
 
     /// The next planes for so many inputs: of their weights, and of other constants.
@@ -47,31 +55,31 @@ impl<'a> Packer<'a> {
     ) -> [Vec<&'a mut [f32]>; 2] {
         let padded = outputs.len().next_multiple_of(self.lanes);
         let words = products.words(inputs as u32) as usize * padded;
-        let others = products.constants() as usize * padded;
+        let others = products.constants((inputs as u32, outputs.len() as u32), self.lanes as u32) as usize;
         let (weights, constants) = self.take(PLANES * words, PLANES * others);
         [weights.chunks_exact_mut(words).collect(), constants.chunks_exact_mut(others).collect()]
     }
 
-    /// The next panels of f32 values, so many vectors wide, with their biases written.
+    /// The next panels of f32 values, so many vectors wide, with their biases written, and what is left of the constants of each plane.
     fn plane_panels(
         &mut self,
         (inputs, outputs): (usize, Range<usize>),
         (vectors, products): (u32, PlaneProducts),
-    ) -> Vec<PlanesPanel<'a>> {
-        let [mut planes, mut constants] = self.take_planes((inputs, &outputs), products);
+    ) -> (Vec<PlanesPanel<'a>>, Vec<&'a mut [f32]>) {
+        let [mut planes, mut rest] = self.take_planes((inputs, &outputs), products);
         let mut start = outputs.start;
         let widths = panel_widths(outputs.len().div_ceil(self.lanes) as u32, vectors);
         let panels = widths.into_iter().map(|width| {
             let width = width as usize * self.lanes;
             let held = start..outputs.end.min(start + width);
             start += width;
-            let mut constants = next(&mut constants, products.constants() as usize * width);
+            let mut constants = next(&mut rest, products.constants_of_output() as usize * width);
             let of_biases = &mut constants[BIAS_PLANE as usize];
             let biases = of_biases.len() - width;
             copy(&self.elements.folded.shift[held.clone()], &mut of_biases[biases..]);
             PlanesPanel { outputs: held, width, planes: next(&mut planes, inputs * width), constants }
         });
-        panels.collect()
+        (panels.collect(), rest)
     }
 
     /// The next panels of pairs of bf16 values.
