@@ -407,7 +407,7 @@ impl WeightSource for Scaled<'_> {
     fn tensor(&self, id: WeightId) -> Cow<'_, [f32]> {
         let plain = self.weights.tensor(id);
         let inputs = plain.len() / self.outputs;
-        let taps = if inputs % 9 == 0 { 9 } else { 1 };
+        let taps = if inputs.is_multiple_of(9) { 9 } else { 1 };
         let place = |at: usize| (at / self.outputs % (inputs / taps), at % self.outputs);
         let scaled = plain.iter().enumerate().map(|(at, &weight)| {
             let (input, output) = place(at);
