@@ -2,7 +2,6 @@
 
 mod common;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use common::compiled::{
@@ -13,7 +12,7 @@ use common::{Random, RandomWeights};
 use proptest::prelude::*;
 use xcc_compiler::codegen::jit::NativeProgram;
 use xcc_compiler::graph::{
-    Activation, Graph, NodeId, Pads, Partition, PoolKind, Shape, WeightId, WeightSource, Window,
+    Activation, Graph, NodeId, Pads, Partition, PoolKind, Shape, WeightSource, Window,
 };
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::forms::{Candidate, cheapest};
@@ -369,86 +368,6 @@ fn pixels_are_made_ready_in_steps() {
     assert_eq!(parts_of(&separable(60), 1), [Part::Whole]);
     assert_eq!(parts_of(&separable(60), 2), [Part::Spatial, Part::Pointwise]);
     assert_eq!(parts_of(&separable(20), 2), [Part::Spatial, Part::Inputs, Part::Pointwise]);
-}
-
-/// Crossed products scale each pixel by itself: where all its inputs are multiplied by a power of two, so are its results, to the
-/// last bit.
-#[test]
-fn crossed_products_are_as_exact_for_pixels_of_any_size() {
-    let (pixels, ic) = (40, 100);
-    let mut builder = Builder::new(Shape::map(1, pixels, ic));
-    let result = builder.conv(builder.input(), Window::POINT, Partition::whole(ic, 50), false);
-    let graph = builder.finish(&[result]);
-    let weights = RandomWeights::new(&graph, 1);
-    let values = Random::new(2).vector((pixels * ic) as usize);
-    let scale = |pixel: usize| 2f64.powi(5 * pixel as i32 - 90);
-    for target in targets() {
-        let target = Target { crossed_products: Some(crossed(target, 9)), ..target };
-        let model = Model::compile(&graph, &weights, target, PlanOptions::default()).unwrap();
-        let results = |scale: &dyn Fn(usize) -> f64| {
-            let scaled = values.iter().enumerate().map(|(at, x)| (x * scale(at / ic as usize)) as f32);
-            model.run(&scaled.collect::<Vec<f32>>()).unwrap().remove(0)
-        };
-        let plain = results(&|_| 1.0);
-        let expected = plain.iter().enumerate().map(|(at, y)| (f64::from(*y) * scale(at / 50)) as f32);
-        assert_eq!(bits(&expected.collect::<Vec<f32>>()), bits(&results(&scale)), "{target}");
-    }
-}
-
-/// The weights of a convolution, multiplied by factors.
-struct Scaled<'a> {
-    weights: &'a RandomWeights,
-    /// What the weights of an input and an output are multiplied by.
-    factor: &'a (dyn Fn(usize, usize) -> f64 + Sync),
-    outputs: usize,
-}
-
-impl WeightSource for Scaled<'_> {
-    fn tensor(&self, id: WeightId) -> Cow<'_, [f32]> {
-        let plain = self.weights.tensor(id);
-        let inputs = plain.len() / self.outputs;
-        let taps = if inputs.is_multiple_of(9) { 9 } else { 1 };
-        let place = |at: usize| (at / self.outputs % (inputs / taps), at % self.outputs);
-        let scaled = plain.iter().enumerate().map(|(at, &weight)| {
-            let (input, output) = place(at);
-            (f64::from(weight) * (self.factor)(input, output)) as f32
-        });
-        Cow::Owned(scaled.collect())
-    }
-}
-
-/// Crossed products do not depend on how a product is shared between an input and its weight, to the last bit; zeros are zeros.
-#[test]
-fn crossed_products_balance_inputs_and_weights() {
-    let (pixels, ic, oc) = (40, 100, 50);
-    for kernel in [1, 3] {
-        let mut builder = Builder::new(Shape::map(4, pixels / 4, ic));
-        let result = builder.conv(builder.input(), window(kernel, 1, 1), Partition::whole(ic, oc), false);
-        let graph = builder.finish(&[result]);
-        let weights = RandomWeights::new(&graph, 1);
-        let values = Random::new(2).vector((pixels * ic) as usize);
-        let scale = |input: usize| 2f64.powi(input as i32 % 41 - 20);
-        for target in targets() {
-            let target = Target { crossed_products: Some(crossed(target, 9)), ..target };
-            let results = |of_input: &dyn Fn(usize) -> f64, factor: &(dyn Fn(usize, usize) -> f64 + Sync)| {
-                let weights = Scaled { weights: &weights, factor, outputs: oc as usize };
-                let choose = |candidates: &[Candidate]| candidates.len() - 1;
-                let of_target = (target, PlanOptions::default());
-                let model = Model::compile_choosing(&graph, &weights, of_target, &choose).unwrap();
-                let scaled = values.iter().enumerate().map(|(at, x)| (x * of_input(at % ic as usize)) as f32);
-                model.run(&scaled.collect::<Vec<f32>>()).unwrap().remove(0)
-            };
-            let plain = bits(&results(&|_| 1.0, &|_, _| 1.0));
-            let balanced = bits(&results(&scale, &|input, _| 1.0 / scale(input)));
-            if kernel == 1 {
-                assert_eq!(plain, balanced, "{target}");
-            }
-            let zeros = results(&|_| 0.0, &|_, _| 1.0);
-            assert!(zeros.iter().all(|y| *y == 0.0), "{target}");
-            let without_first = results(&|_| 1.0, &|_, output| if output == 0 { 0.0 } else { 1.0 });
-            assert!(without_first.iter().step_by(oc as usize).all(|y| *y == 0.0), "{target}");
-        }
-    }
 }
 
 /// More runs of segments than have units of work of their own.
