@@ -93,16 +93,15 @@ impl Planner<'_> {
         let pack = stages.pointwise.pack(self.program.target.lanes);
         let constants = self.pack(pack);
         let mut first = self.operands_of_first(id, between);
+        let is_depthwise = stages.spatial.conv.partition.is_one_to_one();
         let ready = stages.spatial.ready.clone().map(|factors| (factors, constants[1]));
-        match ready {
-            Some((factors, biases)) if !stages.spatial.conv.partition.is_one_to_one() => {
-                self.spatial_step(id, &stages.spatial, of_spatial, first);
-                self.ready_between(id, (of_between, between), (factors, biases));
-            }
-            ready => {
-                ready.into_iter().for_each(|(factors, biases)| first[factors.operand.index()] = Some(biases));
-                self.spatial_step(id, &stages.spatial, of_spatial, first);
-            }
+        if let (true, Some((factors, biases))) = (is_depthwise, &ready) {
+            first[factors.operand.index()] = Some(*biases);
+        }
+        self.spatial_step(id, &stages.spatial, of_spatial, first);
+        // Units of other spatial parts have some of the channels only.
+        if let (false, Some(ready)) = (is_depthwise, ready) {
+            self.ready_between(id, (of_between, between), ready);
         }
 
         let pixels = out.pixels() as u32;
