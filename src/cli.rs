@@ -19,7 +19,7 @@ use xcc_compiler::syntax::{self, MAX_SOURCE, ast};
 use xcc_compiler::target::Target;
 use xcc_runtime::calibration::{Calibration, CalibrationError};
 use xcc_runtime::machine;
-use xcc_runtime::weights::NameMap;
+use xcc_runtime::weights::{Contradiction, LoadOptions, NameMap};
 
 use crate::terminal::color;
 
@@ -55,6 +55,34 @@ pub struct WeightsArgs {
     /// exists
     #[arg(long, value_name = "N", conflicts_with = "weights", value_parser = whole_number::<u64>(0..=u64::MAX))]
     pub seed: Option<u64>,
+    #[command(flatten)]
+    pub checks: WeightChecks,
+}
+
+/// What else than the network's weights a file may hold.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct WeightChecks {
+    /// Leave out tensors of the file that the network does not have
+    #[arg(long)]
+    pub ignore_unexpected: bool,
+    /// Refuse a file whose description of the model differs from the spec (in an epsilon, an activation, strides,
+    /// ...); otherwise that is a warning
+    #[arg(long)]
+    pub strict: bool,
+}
+
+impl WeightChecks {
+    /// How a file is read with them.
+    pub fn options(self, map: Option<&NameMap>) -> LoadOptions<'_> {
+        LoadOptions { map, ignore_unexpected: self.ignore_unexpected, strict: self.strict }
+    }
+}
+
+/// Warns of each property that a file of weights and the spec state differently.
+pub fn warn_of(contradictions: &[Contradiction]) {
+    for contradiction in contradictions {
+        warn(format!("{contradiction}; `--strict` makes this an error"));
+    }
 }
 
 /// What a network runs with.
@@ -192,6 +220,11 @@ pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 /// Writes a line behind `note: ` to standard error.
 pub fn note(message: impl Display) {
     tell(&format!("note: {message}\n"));
+}
+
+/// Writes a line behind `warning: ` to standard error.
+pub fn warn(message: impl Display) {
+    tell(&format!("warning: {message}\n"));
 }
 
 /// Writes to standard error; when that is closed, nobody listens.

@@ -9,7 +9,7 @@ use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanError, PlanOptions, Precision};
 use xcc_compiler::target::Target;
 use xcc_runtime::reference::{evaluate_keeping, exactly};
-use xcc_runtime::weights::{self, NameMap, Weights, WeightsError};
+use xcc_runtime::weights::{self, LoadOptions, Weights, WeightsError};
 use xcc_runtime::{Model, ModelError, perf_map};
 
 use crate::cli::{self, Backend, Failure, Loaded, NetworkArgs, SpecArgs, WeightsArgs};
@@ -123,14 +123,16 @@ impl Origin {
 pub fn bind(loaded: &Loaded, arguments: &WeightsArgs) -> Result<Bound, Failure> {
     if let Some(path) = &arguments.weights {
         let map = cli::load_map(arguments.map.as_deref())?;
-        let weights = read(loaded, path, map.as_ref()).map_err(Failure::input)?;
+        let weights = read(loaded, path, &arguments.checks.options(map.as_ref())).map_err(Failure::input)?;
+        cli::warn_of(weights.contradictions());
         return Ok(Bound { weights, origin: Origin::file(path, true) });
     }
     let beside = loaded.path.as_ref().map(|path| path.with_extension("safetensors"));
     match (arguments.seed, beside.filter(|path| path.is_file())) {
         (None, Some(path)) => {
             let hint = |error: WeightsError| format!("{error}\nwith `--seed 0` the weights are random");
-            let weights = read(loaded, &path, None).map_err(|error| Failure::input(hint(error)))?;
+            let options = arguments.checks.options(None);
+            let weights = read(loaded, &path, &options).map_err(|error| Failure::input(hint(error)))?;
             Ok(Bound { weights, origin: Origin::file(&path, false) })
         }
         (seed, _) => Ok(random(loaded, seed)),
@@ -144,8 +146,8 @@ fn random(loaded: &Loaded, asked: Option<u64>) -> Bound {
     Bound { weights, origin: Origin { weights: None, seed: Some(seed), chosen } }
 }
 
-fn read(loaded: &Loaded, path: &Path, map: Option<&NameMap>) -> Result<Weights, WeightsError> {
-    with_progress("reading weights", || weights::load(&loaded.graph, path, map))
+fn read(loaded: &Loaded, path: &Path, options: &LoadOptions) -> Result<Weights, WeightsError> {
+    with_progress("reading weights", || weights::load_with(&loaded.graph, path, options))
 }
 
 /// A network that can be run on batches of inputs, and yields its first output.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use xcc_compiler::elaborate;
 use xcc_compiler::graph::{Graph, WeightId, WeightSource};
 use xcc_runtime::weights::{
-    self, Matching, NameMap, Origin, Translation, Weights, WeightsError, keras_order,
+    self, LoadOptions, Matching, NameMap, Origin, Translation, Weights, WeightsError, keras_order,
 };
 
 /// What keras_files.py writes, in every layout.
@@ -482,7 +482,8 @@ fn conversion_keeps_every_bit() {
     let graph = tiny();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.safetensors");
-    let converted = weights::convert(&graph, &fixture("keras3.keras"), None, &path).unwrap();
+    let converted =
+        weights::convert(&graph, &fixture("keras3.keras"), &LoadOptions::default(), &path).unwrap();
     assert_eq!((converted.tensors, converted.elements), (23, 385));
     let found = weights::load(&graph, &path, None).unwrap();
     assert_same(&graph, &found, &Weights::random(&graph, 5));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use xcc_runtime::weights::{Converted, Matching, Origin, convert};
 
-use crate::cli::{self, Failure, Setting};
+use crate::cli::{self, Failure, Setting, WeightChecks};
 use crate::numbers::{bytes, thousands};
 use crate::terminal::with_progress;
 
@@ -35,11 +35,13 @@ pub struct Arguments {
     /// Names that IN uses, as YAML
     #[arg(long, value_name = "MAP.yaml")]
     map: Option<PathBuf>,
+    #[command(flatten)]
+    checks: WeightChecks,
 }
 
 /// Converts, and says what was written.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let Arguments { input, output, spec, settings, map } = arguments;
+    let Arguments { input, output, spec, settings, map, checks } = arguments;
     cli::check_safetensors(output)?;
     let spec = match spec {
         Some(spec) => spec.clone(),
@@ -48,8 +50,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     cli::check_output(output, map.as_deref().into_iter().chain([spec.as_path()]))?;
     let loaded = cli::load(&spec, settings)?;
     let map = cli::load_map(map.as_deref())?;
-    let work = || convert(&loaded.graph, input, map.as_ref(), output);
+    let work = || convert(&loaded.graph, input, &checks.options(map.as_ref()), output);
     let converted = with_progress("converting", work).map_err(Failure::input)?;
+    cli::warn_of(&converted.contradictions);
     cli::print(&format!("wrote {}: {}\n", output.display(), describe(&converted)))
 }
 
@@ -66,10 +69,13 @@ fn neighbour(output: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn describe(converted: &Converted) -> String {
-    let Converted { tensors, elements, origin } = converted;
+    let Converted { tensors, elements, origin, .. } = converted;
     let size = bytes(elements.saturating_mul(size_of::<f32>() as u64));
     let source = match origin {
         Origin::File { format, matching: Matching::Names } => format!("from {format}, by name"),
+        Origin::File { format, matching: Matching::Description { layers } } => {
+            format!("from {format}, by the graph that it describes ({layers} layers)")
+        }
         Origin::File { format, matching: Matching::Order { confirmed, layers } } => {
             format!("from {format}, by order; {confirmed} of {layers} layers have the same name there")
         }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use xcc_runtime::decouple::{DecoupledLayer, decouple};
-use xcc_runtime::weights::{WeightsError, load, save_safetensors};
+use xcc_runtime::weights::{WeightsError, load_with, save_safetensors};
 
-use crate::cli::{self, Failure, Setting, SpecArgs};
+use crate::cli::{self, Failure, Setting, SpecArgs, WeightChecks};
 use crate::numbers::counted;
 use crate::table::{Layout, Table};
 use crate::terminal::{self, with_progress};
@@ -48,6 +48,8 @@ pub struct Arguments {
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    checks: WeightChecks,
 }
 
 /// What was done.
@@ -89,8 +91,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let [target, dense] = both?;
     let map = cli::load_map(map.as_deref())?;
-    let weights = with_progress("reading weights", || load(&dense.graph, weights, map.as_ref()));
+    let weights = with_progress("reading weights", || {
+        load_with(&dense.graph, weights, &arguments.checks.options(map.as_ref()))
+    });
     let weights = weights.map_err(|error| misfit(&error, &settings))?;
+    cli::warn_of(weights.contradictions());
     let done = with_progress("approximating", || decouple(&target.graph, &dense.graph, &weights));
     let done = done.map_err(Failure::input)?;
     save_safetensors(&target.graph, &done, output).map_err(Failure::input)?;

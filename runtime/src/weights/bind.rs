@@ -7,8 +7,9 @@ use rayon::prelude::*;
 use xcc_compiler::graph::{Graph, Role, Weight, WeightId};
 
 use super::Tensor;
-use super::error::{Extents, Mismatch, nearest};
-use super::name_map::{NameMap, Translation};
+use super::error::{Contradiction, Extents, Mismatch, nearest};
+use super::file::LoadOptions;
+use super::name_map::Translation;
 use super::stored::{Data, Stored, transpose};
 
 /// Files with more tensors than this get no hints about similar names: comparing all of them would take
@@ -61,6 +62,8 @@ pub(super) struct Outcome<'a> {
     pub bindings: Vec<Binding<'a>>,
     /// Everything else.
     pub mismatches: Vec<Mismatch>,
+    /// What the file's description says of the network, and says otherwise.
+    pub contradictions: Vec<Contradiction>,
 }
 
 impl<'a> Outcome<'a> {
@@ -94,21 +97,25 @@ impl<'a> Outcome<'a> {
     }
 }
 
-/// Binds by name, after translation by `map`.
-pub(super) fn by_name<'a>(graph: &Graph, stored: &'a [Stored], map: Option<&NameMap>) -> Outcome<'a> {
+/// Binds by name, after translation by the map of `options`.
+pub(super) fn by_name<'a>(graph: &Graph, stored: &'a [Stored], options: &LoadOptions) -> Outcome<'a> {
     let ids: HashMap<&str, usize> =
         graph.weights.iter().enumerate().map(|(id, weight)| (weight.name.as_str(), id)).collect();
     let mut outcome = Outcome::default();
     let mut found: Vec<Option<&Stored>> = vec![None; graph.weights.len()];
     let mut surplus = Vec::new();
     for stored in stored {
-        let (name, transpose) = match map.map_or(Translation::Unchanged, |map| map.translate(&stored.name)) {
-            Translation::Ignored => continue,
-            Translation::Unchanged => (stored.name.clone(), None),
-            Translation::Renamed { name, transpose } => (name, transpose.map(<[usize]>::to_vec)),
-        };
+        let (name, transpose) =
+            match options.map.map_or(Translation::Unchanged, |map| map.translate(&stored.name)) {
+                Translation::Ignored => continue,
+                Translation::Unchanged => (stored.name.clone(), None),
+                Translation::Renamed { name, transpose } => (name, transpose.map(<[usize]>::to_vec)),
+            };
         let Some(&id) = ids.get(name.as_str()) else {
             let translated = (name != stored.name).then_some(name);
+            if options.ignore_unexpected {
+                continue;
+            }
             surplus.push(Surplus { stored, translated });
             continue;
         };

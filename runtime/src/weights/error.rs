@@ -128,11 +128,10 @@ pub enum Mismatch {
         /// The network's layer at this position.
         layer: String,
     },
-    /// Order cannot tell two layers apart: it follows from the order of a sum's operands, which means
-    /// nothing.
+    /// Nothing tells two layers apart: order follows from the order of a sum's operands, which means nothing.
     #[error(
-        "order: {} and {} have the same shapes and meet in a sum: nothing says which of {} and {} is which; a \
-         file with their names or a name map would",
+        "order: {} and {} have the same shapes, and nothing says which of {} and {} is which; save the whole \
+         model (.keras), name the layers alike, or use a name map",
         .layers[0], .layers[1], .stored[0], .stored[1]
     )]
     Ambiguous {
@@ -141,6 +140,37 @@ pub enum Mismatch {
         /// What the file has in their places.
         stored: [String; 2],
     },
+    /// The file lists another number of layers with weights.
+    #[error("layers: the network has {ours} with weights, the file {theirs}")]
+    Layers {
+        /// Layers with weights of the network.
+        ours: usize,
+        /// Layers with weights of the file.
+        theirs: usize,
+    },
+    /// The file describes another network.
+    #[error("structure: {}", describe_structure(.ours, .theirs))]
+    Structure {
+        /// The first layer of the network that the description lacks, and what it reads.
+        ours: Option<String>,
+        /// The first layer of the description that the network lacks, and what it reads.
+        theirs: Option<String>,
+    },
+    /// A name says another layer than the description does.
+    #[error(
+        "name: {layer} has the place of {stored} in the file's description, but the file calls another layer {namesake}"
+    )]
+    Name {
+        /// The network's layer.
+        layer: String,
+        /// The layer in its place in the description.
+        stored: String,
+        /// The layer with its name in the file.
+        namesake: String,
+    },
+    /// The file and the network state a property of a layer differently (with `--strict`).
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
     /// A layer of the file is of another class.
     #[error("class: {layer} is a {expected}, the file's {stored} a {found}")]
     Class {
@@ -170,6 +200,31 @@ pub enum Mismatch {
     },
 }
 
+/// A property that a network and the description in its file of weights state differently. Weights that were
+/// trained with one value give other results with the other.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{attribute}: {place}, the network has {ours}, the file's description {theirs}")]
+pub struct Contradiction {
+    /// Which property: `epsilon`, `strides`, `activation`, ...
+    pub attribute: &'static str,
+    /// Where: a layer, or between two layers, by the network's names.
+    pub place: String,
+    /// What the network has.
+    pub ours: String,
+    /// What the file says.
+    pub theirs: String,
+}
+
+impl Contradiction {
+    /// A structure that differs, where names nevertheless tell the layers.
+    pub(super) fn of_structure(mismatch: &Mismatch) -> Option<Self> {
+        let Mismatch::Structure { ours, theirs } = mismatch else { return None };
+        let words = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing else".to_owned());
+        let place = "where the networks begin to differ".to_owned();
+        Some(Self { attribute: "structure", place, ours: words(ours), theirs: words(theirs) })
+    }
+}
+
 /// The extents of a tensor; prints as `3x3x64x1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extents(pub Vec<u64>);
@@ -187,6 +242,18 @@ impl fmt::Display for Extents {
         }
         let extents: Vec<String> = self.0.iter().map(u64::to_string).collect();
         f.write_str(&extents.join("x"))
+    }
+}
+
+/// Where two networks begin to differ.
+fn describe_structure(ours: &Option<String>, theirs: &Option<String>) -> String {
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) => {
+            format!("the network has {ours} where the file's description has {theirs}")
+        }
+        (Some(ours), None) => format!("the network has {ours}, which the file's description lacks"),
+        (None, Some(theirs)) => format!("the file's description has {theirs}, which the network lacks"),
+        (None, None) => "the file describes another network".to_owned(),
     }
 }
 

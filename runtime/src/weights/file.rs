@@ -9,7 +9,7 @@ use memmap2::Mmap;
 use xcc_compiler::graph::Graph;
 
 use super::bind::{self, Outcome};
-use super::error::WeightsError;
+use super::error::{Contradiction, Mismatch, WeightsError};
 use super::{Matching, NameMap, Origin, Weights, keras, safetensors};
 
 /// Formats of files of weights.
@@ -35,56 +35,83 @@ impl fmt::Display for Format {
 
 /// Reads the weights of `graph`, which is one that was elaborated, from a file in any format.
 ///
-/// Without `map`, safetensors are bound by name and Keras' files as Keras does it: by the order of layers,
-/// confirmed by names where both sides have them. With `map`, every tensor of the file is bound by its
-/// translated name; in HDF5 files that is what Keras lists (`stem/kernel` without the `:0`), or the path of
+/// Without `map`, safetensors are bound by name. Keras' files are bound by the graph of the model where they
+/// describe it, else by names that a person gave, shapes and the order of layers, as far as these leave no
+/// choice. With `map`, every tensor of the file is bound by its translated name; in HDF5 files that is what Keras lists (`stem/kernel` without the `:0`), or the path of
 /// the dataset where it lists nothing (`layers/conv2d/vars/0`).
 pub fn load(graph: &Graph, path: &Path, map: Option<&NameMap>) -> Result<Weights, WeightsError> {
+    load_with(graph, path, &LoadOptions { map, ..LoadOptions::default() })
+}
+
+/// How a file of weights is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoadOptions<'a> {
+    /// Names that the file uses. A map without rules only leaves tensors out.
+    pub map: Option<&'a NameMap>,
+    /// Leaves out tensors that the network does not have; otherwise they are a mismatch.
+    pub ignore_unexpected: bool,
+    /// Makes a [`Mismatch`](super::Mismatch) of each [`Contradiction`](super::Contradiction).
+    pub strict: bool,
+}
+
+/// Reads weights as [`load`] does, with more to choose.
+pub fn load_with(graph: &Graph, path: &Path, options: &LoadOptions) -> Result<Weights, WeightsError> {
     match format_of(path)? {
-        Format::Safetensors => load_safetensors(graph, path, map),
-        format => load_keras(graph, path, format, map),
+        Format::Safetensors => load_safetensors(graph, path, options),
+        format => load_keras(graph, path, format, options),
     }
 }
 
-fn load_safetensors(graph: &Graph, path: &Path, names: Option<&NameMap>) -> Result<Weights, WeightsError> {
+fn load_safetensors(graph: &Graph, path: &Path, options: &LoadOptions) -> Result<Weights, WeightsError> {
     let corrupt = |reason| WeightsError::Corrupt { path: path.to_owned(), reason };
     let file = File::open(path).map_err(|source| io(path, source))?;
     // SAFETY: the mapping is read-only and private to `Weights`. Nothing here writes to files in place, and
     // the documentation of `Weights` asks users not to change the file meanwhile.
     let map = unsafe { Mmap::map(&file) }.map_err(|source| io(path, source))?;
     let stored = safetensors::tensors(&map).map_err(corrupt)?;
-    let bindings = accept(path, bind::by_name(graph, &stored, names))?;
+    let (bindings, _) = accept(path, bind::by_name(graph, &stored, options), options)?;
     let tensors = bind::read(graph, bindings, Some(&map)).map_err(corrupt)?;
     let origin = Origin::File { format: Format::Safetensors, matching: Matching::Names };
-    Ok(Weights { tensors, map: Some(map), origin })
+    Ok(Weights { tensors, map: Some(map), origin, contradictions: Vec::new() })
 }
 
 fn load_keras(
     graph: &Graph,
     path: &Path,
     format: Format,
-    names: Option<&NameMap>,
+    options: &LoadOptions,
 ) -> Result<Weights, WeightsError> {
     let corrupt = |reason| WeightsError::Corrupt { path: path.to_owned(), reason };
     let file = match format {
         Format::KerasArchive => keras::open_archive(path, keras::member_limit(graph)),
         _ => keras::open_hdf5(path),
     };
-    let file = file.map_err(corrupt)?;
-    let (outcome, matching) = match names {
-        Some(_) => (bind::by_name(graph, &file.tensors, names), Matching::Names),
-        None => keras::by_order(graph, &file),
+    let mut file = file.map_err(corrupt)?;
+    let (outcome, matching) = match options.map {
+        Some(map) if map.has_rules() => (bind::by_name(graph, &file.tensors, options), Matching::Names),
+        map => {
+            map.into_iter().for_each(|map| file.leave_out(|name| map.ignores(name)));
+            keras::bind(graph, &file, options.ignore_unexpected)
+        }
     };
-    let bindings = accept(path, outcome)?;
+    let (bindings, contradictions) = accept(path, outcome, options)?;
     let tensors = bind::read(graph, bindings, None).map_err(corrupt)?;
-    Ok(Weights { tensors, map: None, origin: Origin::File { format, matching } })
+    Ok(Weights { tensors, map: None, origin: Origin::File { format, matching }, contradictions })
 }
 
-/// The bindings, if nothing is amiss.
-fn accept<'a>(path: &Path, outcome: Outcome<'a>) -> Result<Vec<bind::Binding<'a>>, WeightsError> {
-    match outcome.mismatches {
-        mismatches if mismatches.is_empty() => Ok(outcome.bindings),
-        mismatches => Err(WeightsError::Mismatch { path: path.to_owned(), mismatches }),
+/// The bindings and the contradictions, if nothing is amiss.
+fn accept<'a>(
+    path: &Path,
+    outcome: Outcome<'a>,
+    options: &LoadOptions,
+) -> Result<(Vec<bind::Binding<'a>>, Vec<Contradiction>), WeightsError> {
+    let Outcome { bindings, mut mismatches, contradictions } = outcome;
+    if options.strict {
+        mismatches.extend(contradictions.iter().cloned().map(Mismatch::from));
+    }
+    match mismatches.is_empty() {
+        true => Ok((bindings, contradictions)),
+        false => Err(WeightsError::Mismatch { path: path.to_owned(), mismatches }),
     }
 }
 

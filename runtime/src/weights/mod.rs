@@ -23,8 +23,8 @@ use memmap2::Mmap;
 use memmap2::UncheckedAdvice;
 use xcc_compiler::graph::{Graph, WeightId, WeightSource};
 
-pub use error::{Extents, Mismatch, WeightsError};
-pub use file::{Format, load};
+pub use error::{Contradiction, Extents, Mismatch, WeightsError};
+pub use file::{Format, LoadOptions, load, load_with};
 pub use keras::keras_order;
 pub use name_map::{NameMap, NameMapError, Translation};
 use random::Stream;
@@ -40,6 +40,7 @@ pub struct Weights {
     tensors: Vec<Tensor>,
     map: Option<Mmap>,
     origin: Origin,
+    contradictions: Vec<Contradiction>,
 }
 
 /// Where the numbers of a tensor are.
@@ -72,7 +73,12 @@ pub enum Origin {
 pub enum Matching {
     /// By their names, perhaps translated by a map.
     Names,
-    /// By the order of layers; `confirmed` of `layers` layers with weights have the same name in the file.
+    /// By the graph of the model that the file describes.
+    Description {
+        /// Layers with weights.
+        layers: usize,
+    },
+    /// By shapes and the order of layers; `confirmed` of `layers` layers with weights have the same name in the file.
     Order {
         /// Layers with the same name on both sides.
         confirmed: usize,
@@ -87,6 +93,9 @@ impl fmt::Display for Origin {
         match self {
             Origin::Seed(seed) => write!(f, "random, seed {seed}"),
             Origin::File { format, matching: Matching::Names } => write!(f, "{format}, by name"),
+            Origin::File { format, matching: Matching::Description { layers } } => {
+                write!(f, "{format}, by the graph that it describes ({layers} layers)")
+            }
             Origin::File { format, matching: Matching::Order { confirmed, layers } } => {
                 write!(f, "{format}, by the order of layers ({confirmed} of {layers} names agree)")
             }
@@ -103,6 +112,8 @@ pub struct Converted {
     pub elements: u64,
     /// Where they came from.
     pub origin: Origin,
+    /// What the file's description says of the network, and says otherwise.
+    pub contradictions: Vec<Contradiction>,
 }
 
 impl Weights {
@@ -111,12 +122,18 @@ impl Weights {
     pub fn random(graph: &Graph, seed: u64) -> Weights {
         let stream = |weight| Tensor::Random(Stream::new(weight, seed));
         let tensors = graph.weights.iter().map(stream).collect();
-        Weights { tensors, map: None, origin: Origin::Seed(seed) }
+        Weights { tensors, map: None, origin: Origin::Seed(seed), contradictions: Vec::new() }
     }
 
     /// Where the numbers come from.
     pub fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// What the file's description says of the network, and says otherwise: results may differ from those of
+    /// the model that was saved.
+    pub fn contradictions(&self) -> &[Contradiction] {
+        &self.contradictions
     }
 }
 
@@ -165,12 +182,13 @@ fn forget(_map: &Mmap, _bytes: &Range<usize>) {}
 pub fn convert(
     graph: &Graph,
     input: &Path,
-    map: Option<&NameMap>,
+    options: &LoadOptions,
     output: &Path,
 ) -> Result<Converted, WeightsError> {
-    let weights = load(graph, input, map)?;
+    let weights = load_with(graph, input, options)?;
     save_safetensors(graph, &weights, output)?;
     Ok(Converted {
+        contradictions: weights.contradictions,
         tensors: graph.weights.len(),
         elements: graph.weights.iter().map(|weight| weight.elements()).sum(),
         origin: weights.origin,

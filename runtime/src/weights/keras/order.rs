@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use xcc_compiler::graph::{Graph, LayerId, LayerKind};
+use xcc_compiler::graph::{Graph, LayerId};
 
 /// The layers of `graph` in the order of Keras' `model.layers`.
 ///
@@ -11,25 +11,13 @@ use xcc_compiler::graph::{Graph, LayerId, LayerKind};
 /// of Keras' functional models). `graph` is one that was elaborated: passes merge layers. Layers that do not
 /// lead to the first output come last, in the order of the source.
 pub fn keras_order(graph: &Graph) -> Vec<LayerId> {
-    order_with(graph, layer_inputs(graph))
+    order_with(graph, &layer_inputs(graph))
 }
 
-/// The order that Keras would give the layers if every sum had its operands the other way round, which is the
-/// same network.
-pub(super) fn order_with_sums_reversed(graph: &Graph) -> Vec<LayerId> {
-    let mut inputs = layer_inputs(graph);
-    for (layer, inputs) in graph.layers.iter().zip(&mut inputs) {
-        if layer.kind == LayerKind::Add {
-            inputs.reverse();
-        }
-    }
-    order_with(graph, inputs)
-}
-
-fn order_with(graph: &Graph, inputs: Vec<Vec<LayerId>>) -> Vec<LayerId> {
+fn order_with(graph: &Graph, inputs: &[Vec<LayerId>]) -> Vec<LayerId> {
     let Some(&output) = graph.outputs.first() else { return Vec::new() };
-    let walk = Walk::from(graph.node(output).layer, &inputs);
-    let depths = depths(&walk, &inputs);
+    let walk = Walk::from(graph.node(output).layer, inputs);
+    let depths = depths(&walk, inputs);
     let mut order = walk.met.clone();
     // The sort is stable, so layers of equal depth stay in the order of the walk.
     order.sort_by_key(|layer| std::cmp::Reverse(depths[layer.index()]));
@@ -37,6 +25,14 @@ fn order_with(graph: &Graph, inputs: Vec<Vec<LayerId>>) -> Vec<LayerId> {
     let layers = (0..graph.layers.len()).map(LayerId::new);
     order.extend(layers.filter(|layer| !reached.contains(layer)));
     order
+}
+
+/// The longest distance of each layer to the first output, and the layers that lead there.
+pub(super) fn layer_depths(graph: &Graph, inputs: &[Vec<LayerId>]) -> (Vec<usize>, HashSet<LayerId>) {
+    let Some(&output) = graph.outputs.first() else { return Default::default() };
+    let walk = Walk::from(graph.node(output).layer, inputs);
+    let depths = depths(&walk, inputs);
+    (depths, walk.met.into_iter().collect())
 }
 
 /// For each layer the layers whose values it reads, in order of the operands of its nodes.

@@ -1,18 +1,12 @@
-//! Puts the layers of a file of Keras and those of a network side by side.
-//!
-//! Order decides. Names that a person gave confirm it, or contradict it; names that Keras made up
-//! (`conv2d_3`) count layers as they were created and say nothing. When order and names disagree, names
-//! decide if the two sides have the same ones, else it is an error: nothing is guessed. Where order follows
-//! from that of a sum's operands, the description of the model decides, if the file has one.
+//! The layers with weights of a network and of a file, and the tensors of two that belong together.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet};
 
 use xcc_compiler::graph::{Graph, LayerId, LayerKind, Role, WeightId};
 
 use super::config::snake_case;
-use super::order::order_with_sums_reversed;
-use super::{KerasFile, Listing, StoredLayer, keras_order, structure};
-use crate::weights::Matching;
+use super::names::same_names;
+use super::{KerasFile, Listing, StoredLayer, canonical_class, keras_order};
 use crate::weights::bind::{Binding, Outcome, Surplus, fits};
 use crate::weights::error::Mismatch;
 use crate::weights::stored::Stored;
@@ -22,65 +16,42 @@ use crate::weights::stored::Stored;
 const ALIGNED: usize = 2000;
 
 /// Layers of the network with weights.
-struct Expected<'a> {
+pub(super) struct Expected<'a> {
     graph: &'a Graph,
-    id: LayerId,
-    weights: Vec<WeightId>,
+    /// The layer.
+    pub id: LayerId,
+    /// Its tensors in Keras' order.
+    pub weights: Vec<WeightId>,
 }
 
 impl Expected<'_> {
-    fn name(&self) -> &str {
+    /// Its name.
+    pub fn name(&self) -> &str {
         &self.graph.layer(self.id).name
     }
 
-    fn kind(&self) -> LayerKind {
+    /// Its kind.
+    pub fn kind(&self) -> LayerKind {
         self.graph.layer(self.id).kind
     }
 }
 
-/// Two lists of layers that belong together: all of them, or those of one class.
-struct Sides<'g, 'a> {
-    graph: &'g Graph,
-    file: &'a KerasFile,
-    /// The network's, in Keras' order.
-    ours: Vec<Expected<'g>>,
-    /// The file's, in Keras' order.
-    theirs: Vec<&'a StoredLayer>,
+/// The two lists of layers.
+pub(super) struct Sides<'g, 'a> {
+    /// The network.
+    pub graph: &'g Graph,
+    /// The file.
+    pub file: &'a KerasFile,
+    /// The network's layers with weights, in Keras' order.
+    pub ours: Vec<Expected<'g>>,
+    /// The file's layers with weights, in its order.
+    pub theirs: &'a [StoredLayer],
+    /// True if layers and tensors that only the file has are no mismatch.
+    pub ignores_surplus: bool,
 }
 
 /// Positions in the two lists of [`Sides`].
-type Pairs = Vec<(usize, usize)>;
-
-/// Binds the tensors of a file by Keras' order of layers.
-pub(in crate::weights) fn by_order<'a>(graph: &Graph, file: &'a KerasFile) -> (Outcome<'a>, Matching) {
-    let mut outcome = Outcome::default();
-    let (mut confirmed, mut layers) = (0, 0);
-    for sides in lists(graph, file) {
-        let (pairs, contradictions) = sides.pair();
-        layers += sides.ours.len();
-        confirmed += pairs.iter().filter(|&&(i, j)| sides.same_name(i, j)).count();
-        outcome.mismatches.extend(contradictions);
-        sides.bind(&pairs, &mut outcome);
-    }
-    (outcome, Matching::Order { confirmed, layers })
-}
-
-/// The lists to be paired: one of all layers, or one for each class.
-fn lists<'g, 'a>(graph: &'g Graph, file: &'a KerasFile) -> Vec<Sides<'g, 'a>> {
-    let sides = |ours, theirs| Sides { graph, file, ours, theirs };
-    let ours = weighted_layers(graph);
-    if file.listing == Listing::All {
-        return vec![sides(ours, file.layers.iter().collect())];
-    }
-    let mut classes: BTreeMap<String, (Vec<Expected>, Vec<&StoredLayer>)> = BTreeMap::new();
-    for layer in ours {
-        classes.entry(snake_case(layer.kind().keras_class())).or_default().0.push(layer);
-    }
-    for layer in &file.layers {
-        classes.entry(layer.class.clone().unwrap_or_default()).or_default().1.push(layer);
-    }
-    classes.into_values().map(|(ours, theirs)| sides(ours, theirs)).collect()
-}
+pub(super) type Pairs = Vec<(usize, usize)>;
 
 /// The network's layers with weights, in Keras' order; the weights of each in Keras' order.
 fn weighted_layers(graph: &Graph) -> Vec<Expected<'_>> {
@@ -109,141 +80,75 @@ fn rank(role: Role) -> usize {
     }
 }
 
-impl<'a> Sides<'_, 'a> {
-    /// Which layers belong together, and where names contradict that.
-    fn pair(&self) -> (Pairs, Vec<Mismatch>) {
-        if self.ours.len() != self.theirs.len() {
-            return (self.align(), Vec::new());
-        }
-        let in_order: Pairs = (0..self.ours.len()).map(|position| (position, position)).collect();
-        let contradictions = self.contradictions(&in_order);
-        if !contradictions.is_empty() {
-            return match self.pair_by_name() {
-                Some(pairs) => (pairs, Vec::new()),
-                None => (in_order, contradictions),
-            };
-        }
-        let ambiguous = self.ambiguous();
-        if ambiguous.is_empty() {
-            return (in_order, Vec::new());
-        }
-        match self.pair_by_structure(&ambiguous) {
-            Some(pairs) => (pairs, Vec::new()),
-            None => (in_order, self.ambiguities(&ambiguous)),
-        }
+impl<'g, 'a> Sides<'g, 'a> {
+    /// The lists.
+    pub fn of(graph: &'g Graph, file: &'a KerasFile, ignores_surplus: bool) -> Self {
+        Self { graph, file, ours: weighted_layers(graph), theirs: &file.layers, ignores_surplus }
     }
 
-    fn our_names(&self) -> HashSet<&str> {
-        self.ours.iter().map(Expected::name).collect()
+    /// Pairs of layers with the same name, given by a person.
+    pub fn same_names(&self) -> Pairs {
+        let theirs = self.theirs.iter().map(|layer| layer.name.as_deref());
+        same_names(self.ours.iter().map(Expected::name), theirs)
     }
 
-    /// Where a given name says another layer than `pairs` do.
-    fn contradictions(&self, pairs: &Pairs) -> Vec<Mismatch> {
-        let names = self.our_names();
-        let wrong = pairs.iter().filter_map(|&(i, j)| {
-            let layer = self.ours[i].name();
-            let name = given_name(self.theirs[j]).filter(|name| *name != layer && names.contains(name))?;
-            Some(Mismatch::Order { position: i + 1, stored: name.to_owned(), layer: layer.to_owned() })
-        });
-        wrong.collect()
-    }
-
-    /// Positions of two layers of the same shapes and without names in common, whose order changes with that
-    /// of a sum's operands.
-    fn ambiguous(&self) -> Pairs {
-        let other = order_with_sums_reversed(self.graph);
-        let places: HashMap<LayerId, usize> =
-            other.into_iter().enumerate().map(|(place, id)| (id, place)).collect();
-        let mut alike: HashMap<Vec<&[u32]>, Vec<usize>> = HashMap::new();
-        for (position, layer) in self.ours.iter().enumerate() {
-            let shapes = layer.weights.iter().map(|&weight| &self.graph.weight(weight).shape[..]);
-            alike.entry(shapes.collect()).or_default().push(position);
-        }
-        let mut swapped: Vec<(usize, usize)> = alike
-            .values()
-            .flat_map(|positions| positions.iter().copied().zip(positions.iter().copied().skip(1)))
-            .filter(|&(i, j)| places.get(&self.ours[i].id) > places.get(&self.ours[j].id))
-            .filter(|&(i, j)| !self.same_name(i, i) && !self.same_name(j, j))
-            .collect();
-        swapped.sort_unstable();
-        swapped
-    }
-
-    fn ambiguities(&self, swapped: &Pairs) -> Vec<Mismatch> {
-        let ours = |i: usize| self.ours[i].name().to_owned();
-        let theirs = |j: usize| self.theirs[j].label.clone();
-        let ambiguity =
-            |&(i, j): &_| Mismatch::Ambiguous { layers: [ours(i), ours(j)], stored: [theirs(i), theirs(j)] };
-        swapped.iter().map(ambiguity).collect()
-    }
-
-    /// Pairs by the places that layers have in the two models, if these tell the `ambiguous` ones apart and no
-    /// name contradicts.
-    fn pair_by_structure(&self, ambiguous: &Pairs) -> Option<Pairs> {
-        let colors = structure::colors(self.graph, self.file)?;
-        let ours: Vec<usize> =
-            self.ours.iter().map(|layer| colors.ours.get(&layer.id).copied()).collect::<Option<_>>()?;
-        let mut theirs: HashMap<usize, VecDeque<usize>> = HashMap::new();
-        for (j, layer) in self.theirs.iter().enumerate() {
-            theirs.entry(*colors.theirs.get(layer.name.as_deref()?)?).or_default().push_back(j);
-        }
-        let mut partner = |color| theirs.get_mut(color)?.pop_front();
-        let pairs: Pairs =
-            ours.iter().enumerate().map(|(i, color)| Some((i, partner(color)?))).collect::<Option<_>>()?;
-        let decided = ambiguous.iter().all(|&(i, j)| ours[i] != ours[j]);
-        (decided && self.contradictions(&pairs).is_empty()).then_some(pairs)
-    }
-
-    /// Pairs by given names, if both sides have the same ones and each once; layers with made-up names keep
-    /// their order.
-    fn pair_by_name(&self) -> Option<Pairs> {
-        let ours: HashMap<&str, usize> = (0..self.ours.len())
-            .map(|position| (self.ours[position].name(), position))
-            .filter(|(name, _)| !is_made_up(name))
-            .collect();
-        let named = self.theirs.iter().enumerate().filter_map(|(j, stored)| Some((given_name(stored)?, j)));
-        let mut pairs: Pairs = named.map(|(name, j)| Some((*ours.get(name)?, j))).collect::<Option<_>>()?;
-        let distinct: HashSet<usize> = pairs.iter().map(|&(i, _)| i).collect();
-        if distinct.len() != ours.len() || distinct.len() != pairs.len() {
-            return None;
-        }
-        let our_rest = (0..self.ours.len()).filter(|i| !distinct.contains(i));
-        let their_rest = (0..self.theirs.len()).filter(|&j| given_name(self.theirs[j]).is_none());
-        pairs.extend(our_rest.zip(their_rest));
-        Some(pairs)
-    }
-
-    /// The longest common subsequence of lists of different lengths: what is left over is what to report.
-    fn align(&self) -> Pairs {
-        if self.ours.len().max(self.theirs.len()) > ALIGNED {
-            return Vec::new();
-        }
-        let names = self.our_names();
-        let alike = |i: usize, j: usize| match given_name(self.theirs[j]) {
-            Some(name) if names.contains(name) => name == self.ours[i].name(),
-            _ => self.same_shapes(i, j),
-        };
-        longest_common(self.ours.len(), self.theirs.len(), &alike)
+    /// True if the tensors of two layers may be each other's by class and shapes.
+    pub fn may_be_same(&self, i: usize, j: usize) -> bool {
+        let is_other_class = other_class(&self.ours[i], &self.theirs[j]).is_some();
+        !is_other_class && self.same_shapes(i, j)
     }
 
     fn same_shapes(&self, i: usize, j: usize) -> bool {
-        let (weights, tensors) = (&self.ours[i].weights, &self.theirs[j].tensors);
-        let fit = |(&weight, &tensor): (&WeightId, &usize)| {
-            fits(self.graph.weight(weight), &self.file.tensors[tensor].shape)
+        let Ok(matched) = self.match_tensors(i, j) else { return false };
+        let weights = self.ours[i].weights.iter().map(|&weight| self.graph.weight(weight));
+        let fit = |(weight, stored): (_, &Option<&Stored>)| {
+            stored.is_some_and(|stored| fits(weight, &stored.shape))
         };
-        weights.len() == tensors.len() && weights.iter().zip(tensors).all(fit)
+        matched.surplus.is_empty() && weights.zip(&matched.stored).all(fit)
     }
 
-    fn same_name(&self, i: usize, j: usize) -> bool {
-        self.theirs[j].name.as_deref() == Some(self.ours[i].name())
+    /// Pairs in the order of both sides, to tell what is amiss: where the sides have different numbers of
+    /// layers, those of the longest common subsequence.
+    pub fn aligned(&self) -> Pairs {
+        let mut classes: BTreeMap<&str, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
+        let classes_count = self.file.listing == Listing::PerClass;
+        let our_classes: Vec<String> =
+            self.ours.iter().map(|layer| snake_case(layer.kind().keras_class())).collect();
+        for (i, class) in our_classes.iter().enumerate() {
+            classes.entry(if classes_count { class } else { "" }).or_default().0.push(i);
+        }
+        for (j, layer) in self.theirs.iter().enumerate() {
+            let class = layer.class.as_deref().map_or("", canonical_class);
+            classes.entry(if classes_count { class } else { "" }).or_default().1.push(j);
+        }
+        classes.into_values().flat_map(|(ours, theirs)| self.aligned_lists(&ours, &theirs)).collect()
+    }
+
+    fn aligned_lists(&self, ours: &[usize], theirs: &[usize]) -> Pairs {
+        if ours.len() == theirs.len() {
+            return ours.iter().copied().zip(theirs.iter().copied()).collect();
+        }
+        if ours.len().max(theirs.len()) > ALIGNED {
+            return Vec::new();
+        }
+        let pins: HashSet<(usize, usize)> = self.same_names().into_iter().collect();
+        let (our_pins, their_pins): (HashSet<usize>, HashSet<usize>) = pins.iter().copied().unzip();
+        let alike = |i: usize, j: usize| match our_pins.contains(&ours[i]) || their_pins.contains(&theirs[j])
+        {
+            true => pins.contains(&(ours[i], theirs[j])),
+            false => self.may_be_same(ours[i], theirs[j]),
+        };
+        let pairs = longest_common(ours.len(), theirs.len(), &alike);
+        pairs.into_iter().map(|(i, j)| (ours[i], theirs[j])).collect()
     }
 
     /// Binds the tensors of paired layers and notes those of all others.
-    fn bind(&self, pairs: &Pairs, outcome: &mut Outcome<'a>) {
+    pub fn bind(&self, pairs: &Pairs) -> Outcome<'a> {
+        let mut outcome = Outcome::default();
         let mut missing = Vec::new();
         let mut surplus = Vec::new();
         for &(i, j) in pairs {
-            outcome.mismatches.extend(other_class(&self.ours[i], self.theirs[j]));
+            outcome.mismatches.extend(other_class(&self.ours[i], &self.theirs[j]));
             let matched = match self.match_tensors(i, j) {
                 Ok(matched) => matched,
                 Err(mismatch) => {
@@ -265,7 +170,19 @@ impl<'a> Sides<'_, 'a> {
         let alone = (0..self.theirs.len()).filter(|j| !theirs.contains(j));
         surplus.extend(alone.flat_map(|j| self.tensors(j)));
         let surplus: Vec<Surplus> = surplus.into_iter().map(Surplus::from).collect();
-        outcome.lonely(self.graph, &missing, &surplus);
+        match self.ignores_surplus {
+            true => outcome.lonely(self.graph, &missing, &[]),
+            false => outcome.lonely(self.graph, &missing, &surplus),
+        }
+        outcome
+    }
+
+    /// The mismatch of two layers that nothing tells apart; `theirs` are the layers that either may be.
+    pub fn ambiguity(&self, ours: [usize; 2], theirs: [usize; 2]) -> Mismatch {
+        Mismatch::Ambiguous {
+            layers: ours.map(|i| self.ours[i].name().to_owned()),
+            stored: theirs.map(|j| self.theirs[j].label.clone()),
+        }
     }
 
     fn tensors(&self, j: usize) -> impl Iterator<Item = &'a Stored> {
@@ -360,32 +277,10 @@ fn roles(name: &str, layer: &str) -> &'static [Role] {
 fn other_class(layer: &Expected, stored: &StoredLayer) -> Option<Mismatch> {
     let found = stored.class.as_ref()?;
     let expected = snake_case(layer.kind().keras_class());
-    (*found != expected).then(|| Mismatch::Class {
+    (canonical_class(found) != expected).then(|| Mismatch::Class {
         layer: layer.name().to_owned(),
         expected,
         stored: stored.label.clone(),
         found: found.clone(),
     })
-}
-
-/// The name that a person gave to a layer of a file.
-fn given_name(stored: &StoredLayer) -> Option<&str> {
-    stored.name.as_deref().filter(|name| !is_made_up(name))
-}
-
-/// Whether Keras makes up such names: a class, perhaps followed by a number.
-fn is_made_up(name: &str) -> bool {
-    const CLASSES: [&str; 8] = [
-        "conv2d",
-        "separable_conv2d",
-        "depthwise_conv2d",
-        "batch_normalization",
-        "dense",
-        // Keras 1
-        "convolution2d",
-        "separableconvolution2d",
-        "batchnormalization",
-    ];
-    let class = name.trim_end_matches(|c: char| c.is_ascii_digit());
-    CLASSES.contains(&name) || class.strip_suffix('_').is_some_and(|class| CLASSES.contains(&class))
 }

@@ -135,9 +135,19 @@ impl NameMap {
         &self.notes
     }
 
+    /// True if the map translates names, rather than only leaving tensors out.
+    pub fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
+    /// True if the tensor `name` of a file is to be left out.
+    pub fn ignores(&self, name: &str) -> bool {
+        self.ignore.iter().any(|glob| glob.matches(name))
+    }
+
     /// What becomes of the tensor `name` of a file.
     pub fn translate(&self, name: &str) -> Translation<'_> {
-        if self.ignore.iter().any(|glob| glob.matches(name)) {
+        if self.ignores(name) {
             return Translation::Ignored;
         }
         let fitting = self.rules.iter().find_map(|rule| Some((rule, rule.from.captures(name)?)));

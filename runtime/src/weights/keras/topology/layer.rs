@@ -1,0 +1,318 @@
+//! What one layer of a description does, in the words of [`Topology`](super::Topology).
+
+use serde_json::{Map, Value};
+use xcc_compiler::graph::{Pads, PoolKind, Window};
+
+use super::described::{Builder, Tensor};
+use super::{Attribute, Kind, Vertex, window};
+use crate::weights::keras::config::ConfigLayer;
+use crate::weights::keras::{canonical_class, signature};
+
+/// Classes that change nothing when a network is run.
+const IDENTITIES: [&str; 9] = [
+    "dropout",
+    "spatial_dropout2d",
+    "gaussian_noise",
+    "gaussian_dropout",
+    "alpha_dropout",
+    "activity_regularization",
+    "identity",
+    "input_layer",
+    "masking",
+];
+
+impl Builder<'_> {
+    /// The value that a layer yields.
+    pub fn layer(&mut self, layer: &ConfigLayer, mut operands: Vec<Tensor>) -> Option<Tensor> {
+        let class = canonical_class(&layer.class);
+        if operands.len() != 1 {
+            return self.join(layer, class, operands);
+        }
+        let operand = operands.pop()?;
+        match class {
+            _ if IDENTITIES.contains(&class) || class.starts_with("random_") => Some(operand),
+            "normalization" => Some(operation(operand, Attribute::Other, "normalization".to_owned())),
+            "conv2d" | "depthwise_conv2d" | "separable_conv2d" => self.convolution(layer, class, operand),
+            _ if self.tensors(layer).is_some() => self.weights(layer, class, operand),
+            "zero_padding2d" => Some(padded(layer, operand)),
+            "max_pooling2d" => Some(pool(layer, PoolKind::Max, operand)),
+            "average_pooling2d" => Some(pool(layer, PoolKind::Average, operand)),
+            "global_average_pooling2d" => Some(global_pool(PoolKind::Average, operand)),
+            "global_max_pooling2d" => Some(global_pool(PoolKind::Max, operand)),
+            "flatten" | "reshape" => Some(flattened(layer, class, operand)),
+            _ => Some(function(layer, class, operand)),
+        }
+    }
+
+    /// A layer that reads several values.
+    fn join(&mut self, layer: &ConfigLayer, class: &str, operands: Vec<Tensor>) -> Option<Tensor> {
+        let mode = text_of(&layer.attributes, "mode").unwrap_or_default();
+        let function = text_of(&layer.attributes, "function").unwrap_or_default();
+        let kind = match class {
+            "add" => Kind::Sum,
+            "merge" if mode == "sum" => Kind::Sum,
+            "tf_op_lambda" if function.ends_with("add") => Kind::Sum,
+            "concatenate" => Kind::Concat,
+            "merge" if mode == "concat" => Kind::Concat,
+            _ => Kind::Other(class.to_owned()),
+        };
+        let extents = operands.first().and_then(|operand| operand.extents);
+        let mut vertex = Vertex::new(kind, layer.id, &layer.name);
+        if vertex.kind == Kind::Concat {
+            state_axis(&mut vertex, layer);
+        }
+        vertex.operands = operands.into_iter().map(Tensor::settled).collect();
+        self.push(vertex, extents)
+    }
+
+    /// A layer with weights and without a window.
+    fn weights(&mut self, layer: &ConfigLayer, class: &str, operand: Tensor) -> Option<Tensor> {
+        let extents = operand.extents;
+        let kind = signature(class, self.tensors(layer).cloned().unwrap_or_default());
+        let mut vertex = Vertex::new(kind, layer.id, &layer.name);
+        vertex.operands.push(operand.settled());
+        if class == "batch_normalization" {
+            let epsilon = layer.attributes.get("epsilon").and_then(Value::as_f64);
+            vertex.attributes.extend(epsilon.map(|value| (Attribute::Epsilon, (value as f32).to_string())));
+            state_axis(&mut vertex, layer);
+        }
+        let value = self.push(vertex, extents)?;
+        Some(activated(&layer.attributes, value))
+    }
+
+    /// A convolution of any kind.
+    fn convolution(&mut self, layer: &ConfigLayer, class: &str, operand: Tensor) -> Option<Tensor> {
+        let kind = signature(class, self.tensors(layer).cloned().unwrap_or_default());
+        let mut vertex = Vertex::new(kind, layer.id, &layer.name);
+        let mut extents = None;
+        match moving(layer, &["kernel_size"], &operand) {
+            Some(window) => {
+                window::state(&mut vertex, &window);
+                extents = outputs(&window, operand.extents);
+                vertex.operands.push(operand.edge);
+            }
+            None => vertex.operands.push(operand.settled()),
+        }
+        if class == "separable_conv2d" {
+            vertex.attributes.push((Attribute::Order, "spatial part first".to_owned()));
+        }
+        let value = self.push(vertex, extents)?;
+        Some(activated(&layer.attributes, value))
+    }
+}
+
+/// The value after an operation.
+fn operation(operand: Tensor, attribute: Attribute, text: String) -> Tensor {
+    let extents = operand.extents;
+    Tensor { edge: operand.settled().then(attribute, text), extents, zeros: Pads::default() }
+}
+
+/// A function without weights and windows.
+fn function(layer: &ConfigLayer, class: &str, operand: Tensor) -> Tensor {
+    let attributes = &layer.attributes;
+    let number = |key: &str| attributes.get(key).and_then(Value::as_f64);
+    let with = |name: &str, key: &str, usual: Option<f64>| match number(key) {
+        value if value == usual => name.to_owned(),
+        Some(value) => format!("{name} {value}"),
+        None => name.to_owned(),
+    };
+    match class {
+        "activation" => return activated(attributes, operand),
+        "softmax" => return after_activation(operand, "softmax".to_owned()),
+        "elu" => return after_activation(operand, with("elu", "alpha", Some(1.0))),
+        "leaky_re_lu" => return after_activation(operand, "leaky_relu".to_owned()),
+        "re_lu" => return after_activation(operand, rectifier(&number)),
+        _ => {}
+    }
+    let text = match class {
+        "rescaling" => match (number("scale"), number("offset")) {
+            (Some(scale), Some(offset)) => super::rescaling(offset as f32, (scale * 255.0 + offset) as f32),
+            _ => "rescaling".to_owned(),
+        },
+        _ => class.to_owned(),
+    };
+    operation(operand, Attribute::Other, text)
+}
+
+/// The word for a layer of class `ReLU`.
+fn rectifier(number: &dyn Fn(&str) -> Option<f64>) -> String {
+    let slope = number("negative_slope").filter(|slope| *slope != 0.0);
+    let threshold = number("threshold").filter(|threshold| *threshold != 0.0);
+    let tail =
+        |word: &str, value: Option<f64>| value.map(|value| format!(" {word} {value}")).unwrap_or_default();
+    let name = match number("max_value") {
+        Some(6.0) => "relu6".to_owned(),
+        Some(most) => format!("relu up to {most}"),
+        None => "relu".to_owned(),
+    };
+    format!("{name}{}{}", tail("with slope", slope), tail("from", threshold))
+}
+
+/// The value after the activation function that a layer's attributes name, if any does.
+fn activated(attributes: &Map<String, Value>, operand: Tensor) -> Tensor {
+    match text_of(attributes, "activation") {
+        Some(name) if name != "linear" => after_activation(operand, name),
+        _ => operand,
+    }
+}
+
+/// The value after an activation function. Functions that keep zeros leave the zeros around a map as they are.
+fn after_activation(mut operand: Tensor, name: String) -> Tensor {
+    if !["relu", "relu6", "elu"].contains(&name.as_str()) {
+        return operation(operand, Attribute::Activation, name);
+    }
+    operand.edge = operand.edge.then(Attribute::Activation, name);
+    operand
+}
+
+/// A name in the attributes: itself, or that of an object which Keras 3 serialised.
+fn text_of(attributes: &Map<String, Value>, key: &str) -> Option<String> {
+    match attributes.get(key)? {
+        Value::String(name) => Some(name.clone()),
+        Value::Object(object) => match object.get("config") {
+            Some(Value::String(name)) => Some(name.clone()),
+            _ => Some(object.get("class_name")?.as_str()?.to_lowercase()),
+        },
+        _ => None,
+    }
+}
+
+/// States an axis that is not that of the channels.
+fn state_axis(vertex: &mut Vertex, layer: &ConfigLayer) {
+    let axis = layer.attributes.get("axis").or_else(|| layer.attributes.get("concat_axis"));
+    let number = axis.and_then(|axis| axis.as_array().and_then(|axes| axes.first()).unwrap_or(axis).as_i64());
+    if let Some(axis) = number.filter(|axis| ![-1, 3].contains(axis)) {
+        vertex.attributes.push((Attribute::Axis, axis.to_string()));
+    }
+}
+
+/// A map read as a vector; one of several pixels is read in the order of its axes.
+fn flattened(layer: &ConfigLayer, class: &str, operand: Tensor) -> Tensor {
+    let is_channels_first = text_of(&layer.attributes, "data_format").as_deref() == Some("channels_first");
+    let is_one_pixel = operand.extents == Some([1, 1]);
+    let value = match is_channels_first && !is_one_pixel {
+        true => operation(operand, Attribute::Other, format!("{class} of channels first")),
+        false => operand,
+    };
+    Tensor { extents: Some([1, 1]), ..value }
+}
+
+/// More zeros around the value.
+fn padded(layer: &ConfigLayer, mut operand: Tensor) -> Tensor {
+    let numbers = |value: &Value| -> Vec<u32> {
+        let number = |value: &Value| value.as_u64().map(|number| number.min(1 << 20) as u32);
+        match value.as_array() {
+            Some(items) => items.iter().filter_map(number).collect(),
+            None => number(value).into_iter().collect(),
+        }
+    };
+    let padding = layer.attributes.get("padding").cloned().unwrap_or(Value::Null);
+    let both = |pad: &[u32]| match *pad {
+        [before, after] => [before, after],
+        [same] => [same, same],
+        _ => [0, 0],
+    };
+    let [rows, columns] = match padding.as_array().map(Vec::as_slice) {
+        Some([rows, columns]) => [both(&numbers(rows)), both(&numbers(columns))],
+        _ => [both(&numbers(&padding)); 2],
+    };
+    operand.zeros = more_zeros(operand.zeros, rows, columns);
+    operand
+}
+
+/// A pool over windows. Zeros around a map count in its means, so they are no part of the window there.
+fn pool(layer: &ConfigLayer, kind: PoolKind, mut operand: Tensor) -> Tensor {
+    if kind == PoolKind::Average && operand.zeros != Pads::default() {
+        let extents = operand.extents.map(|extents| widened(extents, operand.zeros));
+        operand = Tensor { edge: operand.settled(), extents, zeros: Pads::default() };
+    }
+    match moving(layer, &["pool_size"], &operand) {
+        Some(window) => Tensor {
+            extents: outputs(&window, operand.extents),
+            edge: operand.edge.then(Attribute::Pool, window::pool(kind, &window)),
+            zeros: Pads::default(),
+        },
+        None => operation(operand, Attribute::Pool, kind.to_string()),
+    }
+}
+
+fn global_pool(kind: PoolKind, operand: Tensor) -> Tensor {
+    let value = operation(operand, Attribute::Pool, window::global_pool(kind));
+    Tensor { extents: Some([1, 1]), ..value }
+}
+
+/// The window of a layer over an operand of known extents; nothing if anything is not known.
+fn moving(layer: &ConfigLayer, kernel: &[&str], operand: &Tensor) -> Option<Window> {
+    let attributes = &layer.attributes;
+    let kernel = kernel.iter().find_map(|key| pair(attributes.get(*key)?)).or_else(|| {
+        let extent = |key: &str| Some(attributes.get(key)?.as_u64()?.min(1 << 20) as u32);
+        Some([extent("nb_row")?, extent("nb_col")?])
+    })?;
+    let is_pool = attributes.contains_key("pool_size");
+    let strides = ["strides", "subsample"].iter().find_map(|key| pair(attributes.get(*key)?));
+    let strides = strides.unwrap_or(if is_pool { kernel } else { [1, 1] });
+    let dilation = attributes.get("dilation_rate").and_then(pair).unwrap_or([1, 1]);
+    let mut window = Window { kernel, strides, dilation, pads: operand.zeros };
+    let padding = text_of(attributes, "padding").or_else(|| text_of(attributes, "border_mode"))?;
+    let extents = operand.extents?;
+    if padding == "same" {
+        let extent = [0, 1].map(|axis| extent_of(&window, axis));
+        let wide = widened(extents, operand.zeros);
+        let [rows, columns] = [0, 1].map(|axis| same(wide[axis], extent[axis], strides[axis]));
+        window.pads = more_zeros(window.pads, rows, columns);
+    }
+    Some(window)
+}
+
+/// The extent of the dilated kernel along an axis.
+fn extent_of(window: &Window, axis: usize) -> u32 {
+    (window.kernel[axis].max(1) - 1).saturating_mul(window.dilation[axis]).saturating_add(1)
+}
+
+/// The zeros before and after that TensorFlow's `same` asks for: the output has `ceil(size / stride)` pixels,
+/// an odd zero goes behind.
+fn same(size: u32, extent: u32, stride: u32) -> [u32; 2] {
+    let stride = u64::from(stride.max(1));
+    let outputs = u64::from(size).div_ceil(stride);
+    let needed = (outputs.max(1) - 1) * stride + u64::from(extent);
+    let zeros = u32::try_from(needed.saturating_sub(u64::from(size))).unwrap_or(u32::MAX / 4);
+    [zeros / 2, zeros - zeros / 2]
+}
+
+/// Rows and columns with zeros around.
+fn widened([rows, columns]: [u32; 2], zeros: Pads) -> [u32; 2] {
+    let add = |size: u32, before: u32, after: u32| size.saturating_add(before).saturating_add(after);
+    [add(rows, zeros.top, zeros.bottom), add(columns, zeros.left, zeros.right)]
+}
+
+/// More zeros before and after rows and columns.
+fn more_zeros(zeros: Pads, rows: [u32; 2], columns: [u32; 2]) -> Pads {
+    Pads {
+        top: zeros.top.saturating_add(rows[0]),
+        bottom: zeros.bottom.saturating_add(rows[1]),
+        left: zeros.left.saturating_add(columns[0]),
+        right: zeros.right.saturating_add(columns[1]),
+    }
+}
+
+/// Rows and columns of the results of a window.
+fn outputs(window: &Window, extents: Option<[u32; 2]>) -> Option<[u32; 2]> {
+    let extents = extents?;
+    if (0..2).any(|axis| {
+        extent_of(window, axis) > 1 << 24 || window.strides[axis] == 0 || window.kernel[axis] == 0
+    }) {
+        return None;
+    }
+    Some([window.output(0, extents[0])?, window.output(1, extents[1])?])
+}
+
+/// Two numbers, or one for both.
+fn pair(value: &Value) -> Option<[u32; 2]> {
+    let number = |value: &Value| Some(value.as_u64()?.min(1 << 20) as u32);
+    match value.as_array().map(Vec::as_slice) {
+        Some([rows, columns]) => Some([number(rows)?, number(columns)?]),
+        Some([both]) => Some([number(both)?; 2]),
+        Some(_) => None,
+        None => Some([number(value)?; 2]),
+    }
+}
