@@ -34,22 +34,24 @@ def stems(model):
             yield from stems(layer["model"])
 
 
-def start_counting(keras, era, made_before):
+def start_counting(keras, era, described):
     """Lets Keras count names as if it had made so many layers of each class before."""
     keras.backend.clear_session()
-    if era == "3":
+    made_before = described["made_before"]
+    if era == "3" and made_before:
         from keras.src.backend.common import global_state
-        uids = collections.defaultdict(lambda: made_before)
-        global_state.set_global_attribute("object_name_uids", uids)
-        return
-    uids = keras.src.backend.get_default_graph_uid_map()
-    uids.default_factory = lambda: made_before
-    keras.src.backend.PER_GRAPH_OBJECT_NAME_UIDS[keras.src.backend.get_graph()] = uids
+        from keras.src.utils.naming import to_snake_case
+        counts = {to_snake_case(stem): made_before for stem in [*stems(described), "Functional", "Sequential"]}
+        global_state.set_global_attribute("object_name_uids", collections.defaultdict(int, counts))
+    elif era == "2":
+        keras.src.backend.get_default_graph_uid_map().default_factory = lambda: made_before
+        for _ in range(made_before):
+            keras.backend.get_uid("input")
 
 
 def build(keras, described):
     """The model, made layer by layer; checks the names that Keras makes up."""
-    values = []
+    values, layers = [], []
     for layer in described["layers"]:
         config = dict(layer["attributes"])
         if layer["given"]:
@@ -67,12 +69,15 @@ def build(keras, described):
             made = getattr(keras.layers, layer["class"])(**config)
         assert made.name == layer["name"], f"{made.name} is not {layer['name']}"
         joins = layer["class"] in ("Add", "Concatenate")
+        layers.append(made)
         values.append(made(inputs if joins else inputs[0]))
         if layer["frozen"]:
             made.trainable = False
         if layer["tensors"]:
             arrays = [np.array(t["values"], "float32").reshape(t["shape"]) for t in layer["tensors"]]
             made.set_weights(arrays)
+    if described["sequential"]:
+        return keras.Sequential([values[0], *layers])
     return keras.Model(values[0], values[described["output"]])
 
 
@@ -166,7 +171,7 @@ def main(folder, era):
     for path in sorted(glob.glob(os.path.join(folder, f"*-{era}.json"))):
         with open(path) as text:
             described = json.load(text)
-        start_counting(keras, era, described["made_before"])
+        start_counting(keras, era, described)
         model = build(keras, described)
         assert model.name == described["name"], f"{model.name} is not {described['name']}"
         for name in FORMATS[era]:

@@ -34,12 +34,15 @@ impl Form {
 
 /// The description of a model.
 pub fn description(model: &Model, form: Form) -> Value {
-    object("Functional", body(model, form), form)
+    object(model.class(), body(model, form), form)
 }
 
 /// A model's `config`.
 fn body(model: &Model, form: Form) -> Value {
-    let layers: Vec<Value> = model.ordered().map(|layer| described(model, layer, form)).collect();
+    let layers: Vec<Value> = model.described().map(|layer| described(model, layer, form)).collect();
+    if model.is_sequential {
+        return json!({"name": model.name, "layers": layers});
+    }
     let output = &model.layers[model.output];
     let index = usize::from(output.model.is_some());
     json!({
@@ -73,6 +76,9 @@ fn described(model: &Model, layer: &Layer, form: Form) -> Value {
         None => layer_config(layer, form),
     };
     let mut value = object(layer.class, config, form);
+    if model.is_sequential {
+        return value;
+    }
     value["name"] = layer.name.as_str().into();
     value["inbound_nodes"] = references(model, layer, form);
     value
@@ -120,7 +126,7 @@ fn references(model: &Model, layer: &Layer, form: Form) -> Value {
     let joins = matches!(layer.class, "Add" | "Concatenate");
     let argument = if joins { Value::Array(read) } else { read[0].clone() };
     let named = match layer.class {
-        "BatchNormalization" | "Functional" => json!({"mask": null}),
+        "BatchNormalization" | "Functional" | "Sequential" => json!({"mask": null}),
         "Dropout" => json!({"training": false}),
         _ => json!({}),
     };

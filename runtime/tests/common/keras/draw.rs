@@ -3,8 +3,8 @@
 
 use super::Dice;
 use super::drawing::{
-    Activated, Drawing, Function, Join, JoinKind, Layer, Naming, Nested, Op, Own, Padding, Part, Shape,
-    Style, Window,
+    Activated, Drawing, Function, Join, JoinKind, Layer, Naming, Nested, Op, Own, Padding, Part, Recall,
+    Shape, Style, Window,
 };
 
 /// The habits of a network's author.
@@ -58,7 +58,7 @@ impl Drawing {
         let mut dice = Dice::new(seed);
         let input = Shape { side: Some(dice.pick(&[5, 6, 8])), channels: dice.pick(&[3, 4]) };
         let style = style(&mut dice);
-        let habits = habits(&mut dice);
+        let habits = habits(&mut dice, style.naming);
         let mut draw = Draw { dice, habits, made: 0 };
         let drawing = Drawing { input, parts: draw.network(input, size), style };
         assert!(drawing.is_valid(), "seed {seed}, size {size}: {drawing:?}");
@@ -72,10 +72,12 @@ fn style(dice: &mut Dice) -> Style {
         counted: dice.chance(50),
         made_before: dice.pick(&[0, 0, 1, 8, 97]),
         frozen: dice.pick(&[0, 0, 50, 100]),
+        sequential: dice.chance(40),
     }
 }
 
-fn habits(dice: &mut Dice) -> Habits {
+fn habits(dice: &mut Dice, naming: Naming) -> Habits {
+    let nested = if naming == Naming::Repeated { 40 } else { dice.pick(&[0, 0, 0, 25]) };
     Habits {
         channels: dice.pick(&[vec![4], vec![4, 8], vec![4, 4, 6], vec![3, 4]]),
         windows: dice.pick(&[vec![1], vec![3], vec![1, 3], vec![1, 1, 3]]),
@@ -87,7 +89,7 @@ fn habits(dice: &mut Dice) -> Habits {
             vec![Function::Relu6, Function::Relu, Function::Sigmoid],
         ]),
         attributes: dice.pick(&[[0, 0], [100, 100], [0, 100], [100, 0], [30, 30]]),
-        nested: dice.pick(&[0, 0, 0, 25]),
+        nested,
         explicit: dice.pick(&[0, 0, 40]),
     }
 }
@@ -104,12 +106,22 @@ impl Draw {
 
     fn network(&mut self, input: Shape, size: usize) -> Vec<Part> {
         let mut side = input.side.unwrap_or(1);
+        let skips = self.dice.chance(35);
         let mut channels = self.channels();
         let mut parts = self.unit(Goal { from: input.channels, channels, stride: 1, depth: 0 });
-        for _ in 0..1 + self.dice.below(size) {
+        let mut marked = Vec::new();
+        for number in 0..1 + self.dice.below(size) {
+            if skips {
+                parts.push(Part::Mark(number));
+                marked.push(number);
+            }
             let stride = if side > 3 && self.dice.chance(30) { 2 } else { 1 };
             let goal = Goal { from: channels, channels: self.channels(), stride, depth: 1 };
             parts.extend(self.block(goal));
+            if skips && self.dice.chance(60) {
+                let mark = self.dice.pick(&marked);
+                self.recall(mark, input, &mut parts);
+            }
             side = side.div_ceil(stride);
             channels = super::drawing::result(&parts, input).map_or(1, |shape| shape.channels);
         }
@@ -122,6 +134,18 @@ impl Draw {
 
     fn channels(&mut self) -> usize {
         self.dice.pick(&self.habits.channels)
+    }
+
+    /// Joins the value behind `parts` with one remembered in them, if shapes allow a sum or a concatenation.
+    fn recall(&mut self, mark: usize, input: Shape, parts: &mut Vec<Part>) {
+        for concat in [self.dice.chance(30), true] {
+            let own = self.own();
+            parts.push(Part::Recall(Recall { mark, concat, own }));
+            if super::drawing::result(parts, input).is_some() {
+                return;
+            }
+            parts.pop();
+        }
     }
 
     /// A block of a network's body.
@@ -150,7 +174,8 @@ impl Draw {
                 parts.push(self.norm());
             }
             if self.dice.chance(20) {
-                parts.push(self.layer(Op::Dropout));
+                let in_spec = self.dice.chance(50);
+                parts.push(self.layer(Op::Dropout { in_spec }));
             }
         }
         if self.dice.chance(50) {
@@ -335,6 +360,8 @@ impl Draw {
                 let parts = nested.parts.iter().map(|part| self.twin_of(part, differs)).collect();
                 Part::Nested(Nested { parts, own })
             }
+            // Paths have neither.
+            Part::Mark(_) | Part::Recall(_) => part.clone(),
             Part::Join(join) => {
                 let mut twin =
                     |path: &Vec<Part>| path.iter().map(|part| self.twin_of(part, differs)).collect();

@@ -2,6 +2,8 @@
 //!
 //! Each layer keeps its own choices, so that a part can be cut out and the rest stays as it was.
 
+use std::collections::HashMap;
+
 use super::Dice;
 
 /// A network.
@@ -26,6 +28,8 @@ pub struct Style {
     pub made_before: usize,
     /// Percentage of layers that are frozen in Keras.
     pub frozen: usize,
+    /// True if models that are a chain of layers are `Sequential`.
+    pub sequential: bool,
 }
 
 /// Which layers have names, on which side.
@@ -43,12 +47,21 @@ pub enum Naming {
     Apart,
     /// All by a word and a number that each side counts in its own order: `bn_2`.
     Counters,
+    /// Layers of nested models, by their place in it: several layers of the file have one name.
+    Repeated,
 }
 
 impl Naming {
     /// Every way to name layers.
-    pub const ALL: [Naming; 6] =
-        [Naming::Automatic, Naming::All, Naming::Half, Naming::Convolutions, Naming::Apart, Naming::Counters];
+    pub const ALL: [Naming; 7] = [
+        Naming::Automatic,
+        Naming::All,
+        Naming::Half,
+        Naming::Convolutions,
+        Naming::Apart,
+        Naming::Counters,
+        Naming::Repeated,
+    ];
 }
 
 /// The names of a layer on both sides.
@@ -69,6 +82,21 @@ pub enum Part {
     Join(Join),
     /// Parts that are a model of their own in Keras, used as a layer.
     Nested(Nested),
+    /// Remembers the value here under a number.
+    Mark(usize),
+    /// Joins the value here with one remembered before in the same list of parts.
+    Recall(Recall),
+}
+
+/// A join with a value that was remembered.
+#[derive(Clone, Debug)]
+pub struct Recall {
+    /// The value's number.
+    pub mark: usize,
+    /// True for a concatenation, false for a sum.
+    pub concat: bool,
+    /// Choices of the layer.
+    pub own: Own,
 }
 
 /// A layer of the spec; in Keras it may be several.
@@ -149,7 +177,7 @@ impl Own {
         let name = Some(format!("block{}_{word}", self.id));
         let both = |given: bool| if given { (name.clone(), name.clone()) } else { (None, None) };
         let (spec, file) = match naming {
-            Naming::Automatic | Naming::Counters => (None, None),
+            Naming::Automatic | Naming::Counters | Naming::Repeated => (None, None),
             Naming::All => both(true),
             Naming::Half => both(dice.chance(50)),
             Naming::Convolutions => both(["conv", "dw", "sepconv", "fc"].contains(&word)),
@@ -256,7 +284,7 @@ pub enum Op {
     BatchNorm { epsilon: f64, scale: bool, center: bool },
     Activation(Function),
     Pool { max: bool, window: Window },
-    Dropout,
+    Dropout { in_spec: bool },
     GlobalPool { max: bool },
     Flatten,
     Dense { units: usize, bias: bool, activation: Option<Activated> },
@@ -272,7 +300,7 @@ impl Op {
                 windowed(window, *filters)
             }
             Op::Depthwise { window, .. } | Op::Pool { window, .. } => windowed(window, operand.channels),
-            Op::BatchNorm { .. } | Op::Activation(_) | Op::Dropout => Some(operand),
+            Op::BatchNorm { .. } | Op::Activation(_) | Op::Dropout { .. } => Some(operand),
             Op::GlobalPool { .. } => operand.side.map(|_| Shape { side: None, ..operand }),
             Op::Flatten => {
                 operand.side.map(|side| Shape { side: None, channels: side * side * operand.channels })
@@ -293,7 +321,7 @@ impl Op {
             Op::BatchNorm { .. } => "bn",
             Op::Activation(_) => "act",
             Op::Pool { .. } | Op::GlobalPool { .. } => "pool",
-            Op::Dropout => "drop",
+            Op::Dropout { .. } => "drop",
             Op::Flatten => "flat",
             Op::Dense { .. } => "fc",
         }
@@ -323,12 +351,101 @@ impl JoinKind {
 
 /// The shape behind `parts`; nothing if they do not fit each other.
 pub fn result(parts: &[Part], operand: Shape) -> Option<Shape> {
-    parts.iter().try_fold(operand, |shape, part| match part {
-        Part::Layer(layer) => layer.op.result(shape),
-        Part::Nested(nested) if nested.parts.is_empty() => None,
-        Part::Nested(nested) => result(&nested.parts, shape),
-        Part::Join(join) => join.result(shape),
-    })
+    let mut marks = HashMap::new();
+    parts.iter().try_fold(operand, |shape, part| result_of(part, shape, &mut marks))
+}
+
+/// The shape behind one part; remembers and recalls shapes.
+pub fn result_of(part: &Part, operand: Shape, marks: &mut HashMap<usize, Shape>) -> Option<Shape> {
+    match part {
+        Part::Layer(layer) => layer.op.result(operand),
+        Part::Nested(nested) if !nested.parts.iter().any(Part::is_in_file) => None,
+        Part::Nested(nested) => result(&nested.parts, operand),
+        Part::Join(join) => join.result(operand),
+        Part::Mark(mark) => {
+            marks.insert(*mark, operand);
+            Some(operand)
+        }
+        Part::Recall(recall) => {
+            let other = *marks.get(&recall.mark)?;
+            let channels = if recall.concat { operand.channels + other.channels } else { operand.channels };
+            let fits = operand.side.is_some() && operand.side == other.side;
+            (fits && (recall.concat || operand == other)).then_some(Shape { channels, ..operand })
+        }
+    }
+}
+
+impl Part {
+    /// True if Keras has a layer for it.
+    pub fn is_in_file(&self) -> bool {
+        !matches!(self, Part::Mark(_))
+    }
+}
+
+/// True if the parts follow each other and nothing else reads them.
+pub fn is_chain(parts: &[Part]) -> bool {
+    parts.iter().all(|part| matches!(part, Part::Layer(_) | Part::Nested(_)))
+}
+
+/// The names of all layers of a drawing.
+pub struct NameBook {
+    naming: Naming,
+    /// For layers of nested models: the number of the outermost one, and of the layer in it.
+    places: HashMap<usize, (usize, usize)>,
+}
+
+impl NameBook {
+    /// The names of a drawing's layers.
+    pub fn of(drawing: &Drawing) -> Self {
+        let mut places = HashMap::new();
+        let mut models = 0;
+        note_places(&drawing.parts, None, &mut models, &mut places);
+        NameBook { naming: drawing.style.naming, places }
+    }
+
+    /// The names of a layer called `word`; none for [`Naming::Counters`].
+    pub fn names(&self, own: &Own, word: &str) -> Names {
+        match self.places.get(&own.id) {
+            Some((model, place)) if self.naming == Naming::Repeated => {
+                let name = format!("stage{place}_{word}");
+                let spec = if *model == 1 { name.clone() } else { format!("copy{model}_{name}") };
+                Names { spec: Some(spec), file: Some(name) }
+            }
+            _ => own.names(self.naming, word),
+        }
+    }
+}
+
+/// Numbers the layers of nested models; `within` is the number of the model around `parts`.
+fn note_places(
+    parts: &[Part],
+    within: Option<usize>,
+    models: &mut usize,
+    places: &mut HashMap<usize, (usize, usize)>,
+) {
+    let note = |own: &Own, places: &mut HashMap<usize, (usize, usize)>| {
+        if let Some(model) = within {
+            let before = places.values().filter(|(other, _)| *other == model).count();
+            places.insert(own.id, (model, before + 1));
+        }
+    };
+    for part in parts {
+        match part {
+            Part::Layer(layer) => note(&layer.own, places),
+            Part::Recall(recall) => note(&recall.own, places),
+            Part::Mark(_) => {}
+            Part::Join(join) => {
+                join.paths.iter().for_each(|path| note_places(path, within, models, places));
+                note(&join.own, places);
+            }
+            Part::Nested(nested) => {
+                if within.is_none() {
+                    *models += 1;
+                }
+                note_places(&nested.parts, within.or(Some(*models)), models, places);
+            }
+        }
+    }
 }
 
 impl Join {
@@ -360,6 +477,9 @@ impl Join {
 impl Drawing {
     /// True if all parts fit each other and something follows the input.
     pub fn is_valid(&self) -> bool {
-        !self.parts.is_empty() && result(&self.parts, self.input).is_some()
+        let adjacent = |pair: &[Part]| matches!(pair, [Part::Mark(_), Part::Recall(_)]);
+        !self.parts.windows(2).any(adjacent)
+            && self.parts.iter().any(Part::is_in_file)
+            && result(&self.parts, self.input).is_some()
     }
 }

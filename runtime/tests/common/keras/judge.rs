@@ -183,7 +183,7 @@ fn cuts(parts: &[Part]) -> Vec<Vec<Part>> {
         let with = |instead: &[Part]| [&parts[..at], instead, &parts[at + 1..]].concat();
         all.push(with(&[]));
         match part {
-            Part::Layer(_) => {}
+            Part::Layer(_) | Part::Mark(_) | Part::Recall(_) => {}
             Part::Nested(nested) => {
                 all.push(with(&nested.parts));
                 let simpler = cuts(&nested.parts).into_iter().map(|parts| {

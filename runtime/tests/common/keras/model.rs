@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use super::drawing::{
-    Drawing, Function, Join, JoinKind, Layer as DrawnLayer, Naming, Op, Own, Padding, Part, Purpose, Shape,
-    Style, Window, result,
+    Drawing, Function, Join, JoinKind, Layer as DrawnLayer, NameBook, Naming, Nested, Op, Own, Padding, Part,
+    Purpose, Recall, Shape, Style, Window, is_chain, result, result_of,
 };
 
 /// Generations of Keras, which name things differently.
@@ -29,6 +29,8 @@ pub struct Model {
     pub layers: Vec<Layer>,
     /// Position of the layer that yields its result.
     pub output: usize,
+    /// True if it is `Sequential`: `model.layers` lacks the input, the description lacks references.
+    pub is_sequential: bool,
 }
 
 /// A layer of a model.
@@ -80,14 +82,18 @@ impl Model {
     /// The model of a drawing in a process of Keras that made some layers before.
     pub fn of(drawing: &Drawing, era: Era) -> Self {
         let own = Own { id: 0, seed: drawing.style.made_before as u64 };
+        let book = NameBook::of(drawing);
         let mut builder = Builder { style: &drawing.style, layers: Vec::new(), frozen: false };
         builder.input(drawing.input, own);
         let (output, _) = builder.parts(&drawing.parts, 0, drawing.input);
-        let mut model = Model { name: String::new(), frozen: false, layers: builder.layers, output };
+        let is_sequential = drawing.style.sequential && is_chain(&drawing.parts);
+        let layers = builder.layers;
+        let mut model = Model { name: String::new(), frozen: false, layers, output, is_sequential };
         model.create();
-        let mut names = Names { style: &drawing.style, era, made: HashMap::new(), counted: HashMap::new() };
+        let mut names =
+            Names { style: &drawing.style, book, era, made: HashMap::new(), counted: HashMap::new() };
         names.model(&mut model);
-        model.name = names.made_up("Functional");
+        model.name = names.made_up(model.class());
         model
     }
 
@@ -129,9 +135,19 @@ impl Model {
         order
     }
 
-    /// The layers in the order of `model.layers`.
+    /// `model.layers`.
     pub fn ordered(&self) -> impl Iterator<Item = &Layer> {
+        self.described().filter(|layer| !(self.is_sequential && layer.class == "InputLayer"))
+    }
+
+    /// The layers in the order of the description.
+    pub fn described(&self) -> impl Iterator<Item = &Layer> {
         self.order().into_iter().map(|at| &self.layers[at])
+    }
+
+    /// Its class.
+    pub fn class(&self) -> &'static str {
+        if self.is_sequential { "Sequential" } else { "Functional" }
     }
 
     /// All weights of this model and of models in it, each with its layer, in the order of `model.layers`.
@@ -144,7 +160,9 @@ impl Model {
     /// What another program needs to make the same model.
     pub fn dump(&self) -> Value {
         let layers: Vec<Value> = self.layers.iter().map(Layer::dump).collect();
-        json!({"name": self.name, "layers": layers, "output": self.output})
+        json!({
+            "name": self.name, "layers": layers, "output": self.output, "sequential": self.is_sequential,
+        })
     }
 }
 
@@ -194,6 +212,7 @@ impl Walk<'_> {
 /// Gives names in creation order.
 struct Names<'a> {
     style: &'a Style,
+    book: NameBook,
     era: Era,
     /// Names made up by Keras so far, by stem.
     made: HashMap<String, usize>,
@@ -226,7 +245,7 @@ impl Names<'_> {
                 *count += 1;
                 Some(format!("{word}_{count}"))
             }
-            naming => own.names(naming, word).file,
+            _ => self.book.names(own, word).file,
         }
     }
 
@@ -271,6 +290,7 @@ pub fn snake_case(class: &str) -> String {
         "Add" => "add",
         "Concatenate" => "concatenate",
         "Functional" => "functional",
+        "Sequential" => "sequential",
         other => panic!("the class {other} is not drawn"),
     }
     .to_owned()
@@ -322,31 +342,50 @@ impl Builder<'_> {
 
     /// Makes the layers of `parts`, which read layer `from`; the last one, and its shape.
     fn parts(&mut self, parts: &[Part], from: usize, shape: Shape) -> (usize, Shape) {
+        let mut shapes = HashMap::new();
+        let mut marks = HashMap::new();
         parts.iter().fold((from, shape), |(from, shape), part| {
-            let after = result(std::slice::from_ref(part), shape).expect("drawings are valid");
+            let after = result_of(part, shape, &mut shapes).expect("drawings are valid");
             let last = match part {
                 Part::Layer(layer) => self.layer(layer, from, shape),
                 Part::Join(join) => self.join(join, from, shape),
-                Part::Nested(nested) => {
-                    let frozen = nested.own.dice(Purpose::Frozen).chance(self.style.frozen) || self.frozen;
-                    let mut inner = Builder { style: self.style, layers: Vec::new(), frozen };
-                    inner.input(shape, Own { id: nested.own.id, seed: !nested.own.seed });
-                    let (output, _) = inner.parts(&nested.parts, 0, shape);
-                    let blueprint = Blueprint {
-                        class: "Functional",
-                        attributes: json!({}),
-                        own: &nested.own,
-                        word: "",
-                        shape: after,
-                    };
-                    let at = self.push(blueprint, vec![from]);
-                    let layers = inner.layers;
-                    self.layers[at].model = Some(Model { name: String::new(), frozen, layers, output });
-                    at
+                Part::Nested(nested) => self.nested(nested, from, [shape, after]),
+                Part::Mark(mark) => {
+                    marks.insert(*mark, from);
+                    from
                 }
+                Part::Recall(recall) => self.recall(recall, [from, marks[&recall.mark]], after),
             };
             (last, after)
         })
+    }
+
+    /// Makes a model as a layer; `shapes` are the shapes before and behind it.
+    fn nested(&mut self, nested: &Nested, from: usize, shapes: [Shape; 2]) -> usize {
+        let Nested { parts, own } = nested;
+        let frozen = own.dice(Purpose::Frozen).chance(self.style.frozen) || self.frozen;
+        let mut inner = Builder { style: self.style, layers: Vec::new(), frozen };
+        inner.input(shapes[0], Own { id: own.id, seed: !own.seed });
+        let (output, _) = inner.parts(parts, 0, shapes[0]);
+        let is_sequential = self.style.sequential && is_chain(parts);
+        let layers = inner.layers;
+        let model = Model { name: String::new(), frozen, layers, output, is_sequential };
+        let (class, attributes) = (model.class(), json!({}));
+        let at = self.push(Blueprint { class, attributes, own, word: "", shape: shapes[1] }, vec![from]);
+        self.layers[at].model = Some(model);
+        at
+    }
+
+    fn recall(&mut self, recall: &Recall, mut ends: [usize; 2], shape: Shape) -> usize {
+        let own = &recall.own;
+        let (class, word, attributes) = match recall.concat {
+            true => ("Concatenate", "concat", json!({"axis": -1})),
+            false => ("Add", "add", json!({})),
+        };
+        if !recall.concat && own.dice(Purpose::Operands).chance(50) {
+            ends.reverse();
+        }
+        self.push(Blueprint { class, attributes, own, word, shape }, ends.to_vec())
     }
 
     fn join(&mut self, join: &Join, from: usize, shape: Shape) -> usize {
@@ -419,7 +458,7 @@ fn class_of(op: &Op, own: &Own) -> (&'static str, Value) {
                 "data_format": "channels_last",
             }),
         ),
-        Op::Dropout => ("Dropout", json!({"rate": 0.5, "seed": null, "noise_shape": null})),
+        Op::Dropout { .. } => ("Dropout", json!({"rate": 0.5, "seed": null, "noise_shape": null})),
         Op::GlobalPool { max } => (
             if *max { "GlobalMaxPooling2D" } else { "GlobalAveragePooling2D" },
             json!({"data_format": "channels_last", "keepdims": false}),

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use super::drawing::{
-    Activated, Drawing, Join, JoinKind, Layer, Naming, Op, Own, Padding, Part, Style, Window,
+    Activated, Drawing, Join, JoinKind, Layer, NameBook, Naming, Op, Own, Padding, Part, Recall, Style,
+    Window,
 };
 
 /// A spec, and the drawn layers with weights in the order in which it declares them.
@@ -23,7 +24,8 @@ impl Spec {
         let channels = drawing.input.channels;
         let text = format!("model drawn{names}\ninput image {side} x {side} x {channels}\n");
         let spec = Spec { text, weighted: Vec::new() };
-        let mut writer = Writer { spec, style: &drawing.style, counts: HashMap::new() };
+        let mut writer =
+            Writer { spec, style: &drawing.style, names: NameBook::of(drawing), counts: HashMap::new() };
         writer.parts(&drawing.parts, 0);
         writer.spec
     }
@@ -32,6 +34,7 @@ impl Spec {
 struct Writer<'a> {
     spec: Spec,
     style: &'a Style,
+    names: NameBook,
     counts: HashMap<&'static str, usize>,
 }
 
@@ -41,8 +44,13 @@ impl Writer<'_> {
     }
 
     fn parts(&mut self, parts: &[Part], depth: usize) {
+        let mut marks = HashMap::new();
         for part in parts {
             match part {
+                Part::Mark(mark) => {
+                    marks.insert(*mark, self.name_of_value(*mark));
+                }
+                Part::Recall(recall) => self.recall(recall, &marks[&recall.mark], depth),
                 Part::Layer(layer) => self.layer(layer, depth),
                 Part::Nested(nested) => self.parts(&nested.parts, depth),
                 Part::Join(join) => self.join(join, depth),
@@ -51,6 +59,9 @@ impl Writer<'_> {
     }
 
     fn layer(&mut self, layer: &Layer, depth: usize) {
+        if let Op::Dropout { in_spec: false } = layer.op {
+            return;
+        }
         let name = self.name(&layer.own, layer.op.word());
         self.line(depth, &format!("{}{name}", statement(&layer.op)));
         if let Some(Activated { function, spec_attribute: false, .. }) = layer.op.activation() {
@@ -59,6 +70,33 @@ impl Writer<'_> {
         if has_weights(&layer.op) {
             self.spec.weighted.push(layer.own.id);
         }
+    }
+
+    /// The name of the value of the last line, which gets one if it has none.
+    fn name_of_value(&mut self, mark: usize) -> String {
+        let line = self.spec.text.trim_end().rsplit('\n').next().unwrap_or_default();
+        if let Some((_, name)) = line.rsplit_once(" as ") {
+            return name.trim_matches('"').to_owned();
+        }
+        if line.starts_with("input") {
+            return "image".to_owned();
+        }
+        let name = format!("kept{mark}");
+        self.spec.text.truncate(self.spec.text.trim_end().len());
+        let _ = writeln!(self.spec.text, " as \"{name}\"");
+        name
+    }
+
+    fn recall(&mut self, recall: &Recall, value: &str, depth: usize) {
+        self.line(depth, if recall.concat { "concat {" } else { "add {" });
+        self.line(depth + 1, "branch {");
+        self.line(depth + 1, "}");
+        self.line(depth + 1, "branch {");
+        self.line(depth + 2, &format!("from \"{value}\""));
+        self.line(depth + 1, "}");
+        let word = if recall.concat { "concat" } else { "add" };
+        let name = self.name(&recall.own, word);
+        self.line(depth, &format!("}}{name}"));
     }
 
     fn join(&mut self, join: &Join, depth: usize) {
@@ -92,7 +130,7 @@ impl Writer<'_> {
                 *count += 1;
                 Some(format!("{word}_{count}"))
             }
-            naming => own.names(naming, word).spec,
+            _ => self.names.names(own, word).spec,
         };
         name.map_or(String::new(), |name| format!(" as \"{name}\""))
     }
@@ -128,7 +166,7 @@ fn statement(op: &Op) -> String {
             let word = if *max { "maxpool" } else { "avgpool" };
             format!("{word} {size}x{size}, strides: {stride}, padding: same")
         }
-        Op::Dropout => "dropout 0.5".to_owned(),
+        Op::Dropout { .. } => "dropout 0.5".to_owned(),
         Op::GlobalPool { max } => if *max { "globalmaxpool" } else { "globalavgpool" }.to_owned(),
         Op::Flatten => "flatten".to_owned(),
         Op::Dense { units, bias, activation } => format!("dense {units}{}", rest(*bias, *activation)),
