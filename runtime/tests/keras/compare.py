@@ -50,7 +50,7 @@ def start_counting(keras, era, described):
 
 
 def build(keras, described):
-    """The model, made layer by layer; checks the names that Keras makes up."""
+    """The model, made layer by layer; checks the names that Keras makes up for layers."""
     values, layers = [], []
     for layer in described["layers"]:
         config = dict(layer["attributes"])
@@ -63,8 +63,6 @@ def build(keras, described):
             continue
         if layer["model"]:
             made = build(keras, layer["model"])
-            if layer["given"]:
-                made._name = layer["name"]
         else:
             made = getattr(keras.layers, layer["class"])(**config)
         assert made.name == layer["name"], f"{made.name} is not {layer['name']}"
@@ -76,9 +74,10 @@ def build(keras, described):
         if layer["tensors"]:
             arrays = [np.array(t["values"], "float32").reshape(t["shape"]) for t in layer["tensors"]]
             made.set_weights(arrays)
+    # Models have their names given: in Keras 3 a Sequential counts as several functional models while it is built.
     if described["sequential"]:
-        return keras.Sequential([values[0], *layers])
-    return keras.Model(values[0], values[described["output"]])
+        return keras.Sequential([values[0], *layers], name=described["name"])
+    return keras.Model(values[0], values[described["output"]], name=described["name"])
 
 
 def contents(file):
@@ -173,7 +172,6 @@ def main(folder, era):
             described = json.load(text)
         start_counting(keras, era, described)
         model = build(keras, described)
-        assert model.name == described["name"], f"{model.name} is not {described['name']}"
         for name in FORMATS[era]:
             with tempfile.TemporaryDirectory() as temporary:
                 saved = os.path.join(temporary, name)

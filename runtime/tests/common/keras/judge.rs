@@ -1,7 +1,7 @@
 //! Loads a file for a spec, and compares what was bound with what the drawing says.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -51,6 +51,8 @@ pub struct Case {
     pub graph: Graph,
     /// The numbers that it should have.
     pub intended: Intended,
+    /// Its model in each generation of Keras.
+    models: BTreeMap<Era, Model>,
 }
 
 impl Case {
@@ -59,14 +61,16 @@ impl Case {
         let spec = Spec::of(&drawing);
         let elaborated = elaborate::read(&spec.text, &[]);
         let graph = elaborated.graph.unwrap_or_else(|| panic!("{}\n{:?}", spec.text, elaborated.diagnostics));
-        let intended = intended(&spec, &graph, &Model::of(&drawing, Era::Three));
-        Case { drawing, spec, graph, intended }
+        let models: BTreeMap<Era, Model> =
+            [Era::Two, Era::Three].into_iter().map(|era| (era, Model::of(&drawing, era))).collect();
+        let intended = intended(&spec, &graph, &models[&Era::Three]);
+        Case { drawing, spec, graph, intended, models }
     }
 
     /// Writes the model in a format and loads it for the spec.
     pub fn judge(&self, format: Format) -> Verdict {
         let folder = tempfile::tempdir().unwrap();
-        let path = format.write(&Model::of(&self.drawing, format.era()), folder.path());
+        let path = format.write(&self.models[&format.era()], folder.path());
         self.judge_file(&path)
     }
 
@@ -114,7 +118,7 @@ impl Case {
     /// The case as text: the spec, and the layers of the model with their names.
     pub fn told(&self, format: Format) -> String {
         let mut text = format!("{}model in the order of its layers:\n", self.spec.text);
-        tell(&Model::of(&self.drawing, format.era()), 1, &mut text);
+        tell(&self.models[&format.era()], 1, &mut text);
         text
     }
 }

@@ -102,11 +102,13 @@ impl Model {
     fn create(&mut self) {
         let priority = |layer: &Layer| layer.made_by.0.dice(Purpose::Creation).bits();
         let mut order: Vec<usize> = Vec::new();
+        let mut exists = vec![false; self.layers.len()];
         while order.len() < self.layers.len() {
             let ready = (0..self.layers.len())
-                .filter(|at| !order.contains(at))
-                .filter(|&at| self.layers[at].inputs.iter().all(|input| order.contains(input)));
-            order.extend(ready.min_by_key(|&at| priority(&self.layers[at])));
+                .filter(|&at| !exists[at] && self.layers[at].inputs.iter().all(|&input| exists[input]));
+            let first = ready.min_by_key(|&at| priority(&self.layers[at])).expect("layers have no cycle");
+            exists[first] = true;
+            order.push(first);
         }
         let place: HashMap<usize, usize> = order.iter().enumerate().map(|(new, &old)| (old, new)).collect();
         self.layers = order.iter().map(|&old| self.layers[old].clone()).collect();
