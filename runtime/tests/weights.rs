@@ -653,9 +653,12 @@ fn the_map_of_timm_reaches_every_tensor_of_xception_once() {
         match map.translate(name) {
             Translation::Ignored => ignored += 1,
             Translation::Unchanged => panic!("no rule fits {name}"),
-            Translation::Renamed { name: ours, transpose } => {
+            Translation::Renamed { name: ours, layout } => {
                 let shape: Vec<u32> = shape.split('x').map(|extent| extent.parse().unwrap()).collect();
-                let axes = transpose.map_or((0..shape.len()).collect(), <[usize]>::to_vec);
+                let transpose = layout.and_then(|layout| layout.transpose.as_ref());
+                let axes: Vec<usize> = transpose.map_or((0..shape.len()).collect(), |axes| {
+                    axes.iter().filter_map(|axis| axis.of_file()).collect()
+                });
                 let moved: Vec<u32> = axes.iter().map(|&axis| shape[axis]).collect();
                 assert_eq!(Some(&moved[..]), shapes.get(ours.as_str()).copied(), "{name} -> {ours}");
                 assert!(reached.insert(ours), "{name} is the second for its tensor");

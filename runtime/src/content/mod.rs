@@ -106,7 +106,7 @@ pub fn recognise(path: &Path) -> Option<Kind> {
     (&file).take(START).read_to_end(&mut start).ok()?;
     let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
     match start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06") {
-        true => Some(archive(file)),
+        true => archive(file, &start),
         false => of_content(&start, &name),
     }
 }
@@ -147,12 +147,21 @@ fn text_of(start: &[u8]) -> String {
     rest.to_owned()
 }
 
-/// The kind of a zip archive, by its members.
-fn archive(file: File) -> Kind {
-    let Ok(archive) = zip::ZipArchive::new(BufReader::new(file)) else { return ARCHIVE };
+/// The kind of a zip archive, by its members. Of one that was cut off, only the first is known.
+fn archive(file: File, start: &[u8]) -> Option<Kind> {
+    let Ok(archive) = zip::ZipArchive::new(BufReader::new(file)) else {
+        return by_entry(ARCHIVES, &first_member(start).into_iter().collect::<Vec<_>>());
+    };
     let names: Vec<String> =
         archive.file_names().take(MOST_ENTRIES).flatten().map(|name| name.into_owned()).collect();
-    by_entry(ARCHIVES, &names).unwrap_or(ARCHIVE)
+    Some(by_entry(ARCHIVES, &names).unwrap_or(ARCHIVE))
+}
+
+/// The name of the first member of a zip archive, from its local header (APPNOTE 4.3.7).
+fn first_member(start: &[u8]) -> Option<String> {
+    let length = u16::from_le_bytes(*start.get(26..)?.first_chunk()?);
+    let name = start.get(30..)?.get(..usize::from(length))?;
+    Some(String::from_utf8_lossy(name).into_owned())
 }
 
 /// The kind of a folder, by what is in it.

@@ -3,17 +3,21 @@
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
-use hdf5_pure::{AttrValue, DType, Dataset, File, Group};
+use hdf5_pure::{AttrValue, Dataset, File, Group};
 
 use super::config::{Config, ConfigLayer};
 use super::{KerasFile, Listing, StoredLayer};
-use crate::weights::stored::{Data, Stored};
+use crate::weights::dataset::{self, SecondReader};
+use crate::weights::stored::Stored;
 
 /// More tensors than this are no network: a file that lists one group many times must not take long.
 const MAX_TENSORS: usize = 100_000;
 /// More bytes than a superblock's end-of-file address lies behind.
 const SUPERBLOCK: u64 = 64;
+/// Bytes of the shortest superblock, that of version 2.
+const SMALLEST: u64 = 48;
 /// Models nested deeper than this are not followed.
 const MAX_DEPTH: usize = 16;
 
@@ -23,7 +27,7 @@ const MAX_DEPTH: usize = 16;
 pub(in crate::weights) fn open_hdf5(path: &Path) -> Result<KerasFile, String> {
     check_length(path)?;
     let file = File::open_streaming(path).map_err(reason)?;
-    read(&file, None)
+    read_with(&file, SecondReader::of_file(path), None)
 }
 
 /// Refuses a file that is shorter than its superblock says.
@@ -33,6 +37,7 @@ fn check_length(path: &Path) -> Result<(), String> {
     let length = file.metadata().map_err(|error| error.to_string())?.len();
     file.take(SUPERBLOCK).read_to_end(&mut start).map_err(|error| error.to_string())?;
     match stated_length(&start) {
+        _ if length < SMALLEST => Err(format!("it was cut off within its first block, after {length} bytes")),
         Some(stated) if length < stated => Err(format!("it was cut off, after {length} of {stated} bytes")),
         _ => Ok(()),
     }
@@ -51,8 +56,13 @@ fn stated_length(superblock: &[u8]) -> Option<u64> {
     bytes.map(|bytes| u64::from_le_bytes(*bytes))
 }
 
-/// Lists the layers of `file`; `config` is the model's description, if it is stored elsewhere.
+/// Lists the layers of `file`, which is in memory; `config` is the model's description, if it is stored
+/// elsewhere.
 pub(super) fn read(file: &File, config: Option<Config>) -> Result<KerasFile, String> {
+    read_with(file, SecondReader::of_bytes(file.as_bytes()), config)
+}
+
+fn read_with(file: &File, second: Arc<SecondReader>, config: Option<Config>) -> Result<KerasFile, String> {
     let root = file.root();
     let groups = root.groups().map_err(reason)?;
     let has = |name: &str| groups.iter().any(|group| group == name);
@@ -60,9 +70,10 @@ pub(super) fn read(file: &File, config: Option<Config>) -> Result<KerasFile, Str
     let described = attrs.get("model_config").and_then(AttrValue::as_str).map(Config::from_json);
     let config = config.or(described).unwrap_or_default();
     let base = if has("model_weights") { root.group("model_weights").map_err(reason)? } else { file.root() };
-    let mut listed = Listed::default();
+    let mut listed = Listed { second, tensors: Vec::new(), layers: Vec::new() };
     if let Some(names) = strings(&base, "layer_names")? {
-        listed.add_named_layers(&base, &names, &config)?;
+        let path = if has("model_weights") { "model_weights/" } else { "" };
+        listed.add_named_layers(&base, path, &names, &config)?;
         return Ok(listed.into_file(Listing::All, config));
     }
     // Keras 3 and the first release with this layout (2.12), which called the group otherwise.
@@ -79,8 +90,8 @@ pub(super) fn read(file: &File, config: Option<Config>) -> Result<KerasFile, Str
 }
 
 /// Layers and tensors found so far.
-#[derive(Default)]
 struct Listed {
+    second: Arc<SecondReader>,
     tensors: Vec<Stored>,
     layers: Vec<StoredLayer>,
 }
@@ -103,7 +114,13 @@ impl Listed {
     }
 
     /// Layouts that list layers by name: a group a layer, with the names of its tensors.
-    fn add_named_layers(&mut self, base: &Group, names: &[String], config: &Config) -> Result<(), String> {
+    fn add_named_layers(
+        &mut self,
+        base: &Group,
+        path: &str,
+        names: &[String],
+        config: &Config,
+    ) -> Result<(), String> {
         for name in names {
             let group = base.group(name).map_err(|error| format!("layer {name}: {error}"))?;
             let weights = strings(&group, "weight_names")?.unwrap_or_default();
@@ -112,7 +129,9 @@ impl Listed {
                 let mut tensors = Vec::new();
                 for weight in weights {
                     let dataset = group.dataset(weight).map_err(|error| format!("layer {name}: {error}"))?;
-                    tensors.push(self.add_tensor(weight.split(':').next().unwrap_or(weight), &dataset)?);
+                    let path = format!("{path}{name}/{weight}");
+                    let short = weight.split(':').next().unwrap_or(weight);
+                    tensors.push(self.add_tensor(short, &path, &dataset)?);
                 }
                 self.layers.push(StoredLayer { label: layer.clone(), name: Some(layer), class, tensors });
             }
@@ -182,21 +201,21 @@ impl Listed {
         let mut tensors = Vec::new();
         for number in 0..count {
             let dataset = vars.dataset(&number.to_string()).map_err(|error| format!("{path}: {error}"))?;
-            tensors.push(self.add_tensor(&format!("{path}/{number}"), &dataset)?);
+            let path = format!("{path}/{number}");
+            tensors.push(self.add_tensor(&path, &path, &dataset)?);
         }
         self.layers.push(StoredLayer { label: path.to_owned(), name, class, tensors });
         Ok(())
     }
 
-    fn add_tensor(&mut self, name: &str, dataset: &Dataset) -> Result<usize, String> {
+    /// Adds the tensor `name`, which lies at `path` of the file.
+    fn add_tensor(&mut self, name: &str, path: &str, dataset: &Dataset) -> Result<usize, String> {
         if self.tensors.len() == MAX_TENSORS {
             return Err(format!("more than {MAX_TENSORS} tensors are listed"));
         }
-        let shape = dataset.shape().map_err(|error| format!("tensor {name}: {error}"))?;
-        let data = match dataset.dtype().map_err(|error| format!("tensor {name}: {error}"))? {
-            DType::F32 | DType::F64 => Data::Hdf5(Box::new(dataset.clone())),
-            other => Data::Unreadable(other.to_string()),
-        };
+        let of_tensor = |error| format!("tensor {name}: {error}");
+        let shape = dataset.shape().map_err(of_tensor)?;
+        let data = dataset::Dataset::data(dataset, &self.second, path).map_err(of_tensor)?;
         self.tensors.push(Stored { name: name.to_owned(), shape, data });
         Ok(self.tensors.len() - 1)
     }
