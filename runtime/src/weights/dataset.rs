@@ -35,7 +35,8 @@ impl Dataset {
             return Ok(Data::Unreadable(dataset.dtype()?.to_string()));
         };
         let grown = matches!(dataset.layout()?, Layout::Chunked { index: ChunkIndex::BTreeV2, .. });
-        let elements = dataset.shape()?.iter().fold(1, |product: u64, &extent| product.saturating_mul(extent));
+        let elements =
+            dataset.shape()?.iter().fold(1, |product: u64, &extent| product.saturating_mul(extent));
         let bytes = elements.saturating_mul(element.bytes() as u64);
         let storage = match grown {
             true => Storage::Grown { file: Arc::clone(file), path: path.to_owned(), bytes },
@@ -163,7 +164,9 @@ mod tests {
         assert_eq!(float(2, &layout(8, 7, 127)), Some(Element::BF16));
         assert_eq!(float(4, &FloatingPointLayout::IEEE754_BINARY32), Some(Element::F32));
         assert_eq!(float(8, &FloatingPointLayout::IEEE754_BINARY64), Some(Element::F64));
-        for other in [layout(5, 10, 16), layout(4, 11, 7), FloatingPointLayout { bit_offset: 1, ..layout(5, 10, 15) }] {
+        for other in
+            [layout(5, 10, 16), layout(4, 11, 7), FloatingPointLayout { bit_offset: 1, ..layout(5, 10, 15) }]
+        {
             assert_eq!(float(2, &other), None, "{other:?}");
         }
         assert_eq!(float(1, &layout(4, 3, 7)), None);

@@ -131,7 +131,8 @@ pub enum Mismatch {
     #[error(
         "axes: {} is {found} for {tensor}, which is {expected}: several orders of axes fit; a name map says \
          which, for example `transpose: {}`",
-        Shown(stored), axes(example)
+        Shown(stored),
+        axes(example)
     )]
     AnyOrder {
         /// The network's tensor.
@@ -150,7 +151,8 @@ pub enum Mismatch {
         "flatten: {tensor} counts the elements of a flattened {}, and {} fits in any order; the name map \
          transposes, so it must say `flatten: channels first` (PyTorch, ONNX) or `flatten: channels last` (Keras), \
          for all tensors or in the rule",
-        flattened(map), Shown(stored)
+        flattened(map),
+        Shown(stored)
     )]
     FlattenOrder {
         /// The network's tensor.
@@ -173,7 +175,10 @@ pub enum Mismatch {
         stored: String,
     },
     /// A rule speaks of a flatten where there is none.
-    #[error("flatten: {tensor}, for which {} is meant, counts no pixels of a flatten; drop the word", Shown(stored))]
+    #[error(
+        "flatten: {tensor}, for which {} is meant, counts no pixels of a flatten; drop the word",
+        Shown(stored)
+    )]
     NoFlatten {
         /// The network's tensor.
         tensor: String,
@@ -264,9 +269,8 @@ fn hint_of_map(translated: &Option<String>) -> String {
 
 /// Tail of a line about axes in another order.
 fn hint_of_axes(permutation: &Option<Vec<Axis>>) -> String {
-    let hint = |list: &Vec<Axis>| {
-        format!("; other order of axes? a name map can say `transpose: {}`", axes(list))
-    };
+    let hint =
+        |list: &Vec<Axis>| format!("; other order of axes? a name map can say `transpose: {}`", axes(list));
     permutation.as_ref().map_or_else(String::new, hint)
 }
 

@@ -171,9 +171,13 @@ mod tests {
         };
         for (element, fraction_bits, bias) in [(Element::F16, 10, 15), (Element::BF16, 7, 127)] {
             for bits in 0..=u16::MAX {
-                let (found, exact) = (element.decode(&bits.to_le_bytes())[0], value(bits, fraction_bits, bias));
+                let (found, exact) =
+                    (element.decode(&bits.to_le_bytes())[0], value(bits, fraction_bits, bias));
                 let same = f64::from(found).to_bits() == exact.to_bits();
-                assert!(same || found.is_nan() && exact.is_nan(), "{element:?} {bits:#x}: {found} for {exact}");
+                assert!(
+                    same || found.is_nan() && exact.is_nan(),
+                    "{element:?} {bits:#x}: {found} for {exact}"
+                );
             }
         }
     }

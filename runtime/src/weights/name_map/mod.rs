@@ -262,10 +262,15 @@ rules:
         assert_eq!(map.translate("fc.weight"), fc);
         assert_eq!(map.translate("module.aux.weight"), Translation::Ignored);
         assert_eq!(map.translate("module.x"), Translation::Renamed { name: "x".into(), layout: None });
-        assert_eq!(map.translate("module.module.x"), Translation::Renamed { name: "module.x".into(), layout: None });
+        assert_eq!(
+            map.translate("module.module.x"),
+            Translation::Renamed { name: "module.x".into(), layout: None }
+        );
         assert_eq!(map.translate("x"), Translation::Unchanged);
         assert!(map.transposes());
-        assert!(!NameMap::from_yaml("rules: [{from: a, to: b, transpose: [new, 0, 1]}]").unwrap().transposes());
+        assert!(
+            !NameMap::from_yaml("rules: [{from: a, to: b, transpose: [new, 0, 1]}]").unwrap().transposes()
+        );
     }
 
     fn error(rule: &str) -> String {
