@@ -56,9 +56,12 @@ fn pytorch(graph: &Graph, weights: &Weights, short: bool) -> Tensors {
     let values = (0..channels * filters).map(|at| kernel[at % channels * filters + at / channels]).collect();
     let ones: &[usize] = if short { &[] } else { &[1, 1] };
     file.push(("module.s.pointwise.weight".into(), [&[filters, channels], ones].concat(), values));
-    for (role, name) in
-        [("gamma", "weight"), ("beta", "bias"), ("moving_mean", "running_mean"), ("moving_variance", "running_var")]
-    {
+    for (role, name) in [
+        ("gamma", "weight"),
+        ("beta", "bias"),
+        ("moving_mean", "running_mean"),
+        ("moving_variance", "running_var"),
+    ] {
         let Some((_, vector)) = ours.get(format!("n/{role}").as_str()) else { continue };
         let values = (0..h * w * c).map(|at| vector[place(at)]).collect();
         file.push((format!("module.n.{name}"), vec![h * w * c], values));
@@ -152,7 +155,10 @@ fn a_map_that_transposes_says_how_a_flatten_counts() {
     assert!(weights::load(&graph, &path, Some(&map("flatten: channels last", FULL, ""))).is_ok());
     let word = [", transpose: [2, 3, 0, 1], flatten: channels first", FULL[1]];
     let text = refusal(&graph, &file, &map("flatten: channels first", word, ""));
-    assert!(text.contains("flatten: s/depthwise_kernel, for which module.s.conv1.weight is meant, counts no"), "{text}");
+    assert!(
+        text.contains("flatten: s/depthwise_kernel, for which module.s.conv1.weight is meant, counts no"),
+        "{text}"
+    );
 }
 
 /// Three channels and a 3x3 window, four channels and four filters: without a word, several orders fit.

@@ -19,8 +19,8 @@ pub(super) struct Dataset {
 enum Storage {
     /// The reader of everything else in the file.
     Plain(Box<hdf5_pure::Dataset>),
-    /// Another reader, for chunks that are listed by a version 2 B-tree.
-    Grown { file: Arc<SecondReader>, path: String, bytes: u64 },
+    /// Another reader, for layouts that the first does not know.
+    Second { file: Arc<SecondReader>, path: String, bytes: u64 },
 }
 
 impl Dataset {
@@ -34,12 +34,14 @@ impl Dataset {
         let Some((element, big_endian)) = element(dataset)? else {
             return Ok(Data::Unreadable(dataset.dtype()?.to_string()));
         };
-        let grown = matches!(dataset.layout()?, Layout::Chunked { index: ChunkIndex::BTreeV2, .. });
+        // HDF5 2.0 writes a layout message of version 5, which the first reader refuses.
+        let second =
+            matches!(dataset.layout(), Ok(Layout::Chunked { index: ChunkIndex::BTreeV2, .. }) | Err(_));
         let elements =
             dataset.shape()?.iter().fold(1, |product: u64, &extent| product.saturating_mul(extent));
         let bytes = elements.saturating_mul(element.bytes() as u64);
-        let storage = match grown {
-            true => Storage::Grown { file: Arc::clone(file), path: path.to_owned(), bytes },
+        let storage = match second {
+            true => Storage::Second { file: Arc::clone(file), path: path.to_owned(), bytes },
             false => Storage::Plain(Box::new(dataset.clone())),
         };
         Ok(Data::Hdf5(Box::new(Dataset { element, big_endian, storage })))
@@ -52,7 +54,7 @@ impl Dataset {
                 return dataset.read_f32().map_err(|error| error.to_string());
             }
             Storage::Plain(dataset) => dataset.read_raw().map_err(|error| error.to_string())?,
-            Storage::Grown { file, path, bytes } => file.read(path, *bytes)?,
+            Storage::Second { file, path, bytes } => file.read(path, *bytes)?,
         };
         if self.big_endian {
             bytes.chunks_exact_mut(self.element.bytes()).for_each(<[u8]>::reverse);
@@ -97,7 +99,8 @@ fn float(size: u32, layout: &FloatingPointLayout) -> Option<Element> {
     }
 }
 
-/// A reader of the same file that knows version 2 B-trees of chunks. The file is opened when it is first needed.
+/// A reader of the same file that knows version 2 B-trees of chunks and layouts of version 5. It opens the file when
+/// it is first needed.
 pub(super) struct SecondReader {
     source: Source,
     file: OnceLock<Result<Hdf5File, String>>,
