@@ -12,15 +12,18 @@
 //!    [`ImageSpec::channels`], and [`ImageSpec::mean`] is subtracted.
 
 pub mod resize;
+mod whole;
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use rayon::prelude::*;
 use xcc_compiler::graph::{ChannelOrder, ImageSpec, Shape};
 
+use crate::content::{self, Wanted};
+use crate::shown::{self, Shown};
 use resize::{Samples, resize};
 
 /// Most rows or columns of an image.
@@ -30,11 +33,14 @@ pub const MOST_PIXELS: u64 = 64 << 20;
 /// Most bytes that decoding one image may take: enough for as many pixels of three bytes.
 pub const DECODING_BYTES: u64 = 3 * MOST_PIXELS;
 
+/// Most bytes of a file of an image: more than its pixels can take without any compression.
+pub const FILE_BYTES: u64 = 8 * MOST_PIXELS;
+
 /// Why an image cannot be an input.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The file cannot be opened or read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", shown::path(path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -42,13 +48,21 @@ pub enum ImageError {
         source: std::io::Error,
     },
     /// The content is neither PNG nor JPEG.
-    #[error("{}: neither a PNG nor a JPEG image", path.display())]
+    #[error("{}: neither a PNG nor a JPEG image", shown::path(path))]
     UnknownFormat {
         /// The file.
         path: PathBuf,
     },
-    /// The image is damaged, of an unusual kind, or too large.
-    #[error("{}: cannot decode the image: {reason}", path.display())]
+    /// The file is of another kind.
+    #[error("{}: this is {what}", shown::path(path))]
+    OtherKind {
+        /// The file.
+        path: PathBuf,
+        /// What it is and the way out, in words.
+        what: String,
+    },
+    /// The image is damaged, cut off, of an unusual kind, or too large.
+    #[error("{}: cannot decode the image: {}", shown::path(path), Shown(reason))]
     Decoding {
         /// The file.
         path: PathBuf,
@@ -105,11 +119,10 @@ fn decode(path: &Path) -> Result<DynamicImage, ImageError> {
         }
         error => ImageError::Decoding { path: path.to_owned(), reason: one_line(&error.to_string()) },
     };
-    let file = BufReader::new(File::open(path).map_err(io)?);
-    let mut reader = ImageReader::new(file).with_guessed_format().map_err(io)?;
-    if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
-        return Err(ImageError::UnknownFormat { path: path.to_owned() });
-    }
+    let bytes = contents(path)?;
+    let mut reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(io)?;
+    let format = reader.format().filter(|format| matches!(format, ImageFormat::Png | ImageFormat::Jpeg));
+    let format = format.ok_or_else(|| other_kind(path))?;
     let mut limits = Limits::default();
     limits.max_image_width = Some(SIDE_LIMIT);
     limits.max_image_height = Some(SIDE_LIMIT);
@@ -125,8 +138,35 @@ fn decode(path: &Path) -> Result<DynamicImage, ImageError> {
     limits.reserve(decoder.total_bytes()).map_err(decoding)?;
     let orientation = decoder.orientation().map_err(decoding)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(decoding)?;
+    whole::check(&bytes, format).map_err(|reason| ImageError::Decoding { path: path.to_owned(), reason })?;
     image.apply_orientation(orientation);
     Ok(image)
+}
+
+/// The bytes of a file that is no larger than that of an image.
+fn contents(path: &Path) -> Result<Vec<u8>, ImageError> {
+    let io = |source| ImageError::Io { path: path.to_owned(), source };
+    let file = File::open(path).map_err(io)?;
+    if path.is_dir() {
+        return Err(other_kind(path));
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
+    match bytes.len() as u64 > FILE_BYTES {
+        true => {
+            let reason = format!("the file is larger than {FILE_BYTES} bytes");
+            Err(ImageError::Decoding { path: path.to_owned(), reason })
+        }
+        false => Ok(bytes),
+    }
+}
+
+/// The error for a file that is neither PNG nor JPEG.
+fn other_kind(path: &Path) -> ImageError {
+    match content::mistaken(path, Wanted::Image) {
+        Some(what) => ImageError::OtherKind { path: path.to_owned(), what },
+        None => ImageError::UnknownFormat { path: path.to_owned() },
+    }
 }
 
 /// Decoders end some of their reasons with a line break.

@@ -12,14 +12,16 @@ use std::path::{Path, PathBuf};
 
 use xcc_compiler::graph::Shape;
 
+use crate::content::{self, Wanted};
 use crate::replace::replace;
+use crate::shown::{self, Shown};
 use header::{Element, Header, HeaderError};
 
 /// Why an array cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum NpyError {
     /// The file cannot be opened, read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", shown::path(path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -27,7 +29,7 @@ pub enum NpyError {
         source: io::Error,
     },
     /// It is no `.npy` file, a damaged one, or one of a kind that is not read.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", shown::path(path), Shown(reason))]
     Format {
         /// The file.
         path: PathBuf,
@@ -37,7 +39,7 @@ pub enum NpyError {
     /// The array is no input of the network.
     #[error(
         "{}: the array has shape ({}), the network reads {input}: give (images, {}) or, for one image, ({})",
-        path.display(), list(found), list(&extents(*input)), list(&extents(*input))
+        shown::path(path), list(found), list(&extents(*input)), list(&extents(*input))
     )]
     Shape {
         /// The file.
@@ -83,6 +85,9 @@ fn read_typed(
     let format = |reason| NpyError::Format { path: path.to_owned(), reason };
     let mut file = File::open(path).map_err(io)?;
     let length = regular_length(&file).map_err(io)?;
+    if let Some(what) = content::mistaken(path, Wanted::Array) {
+        return Err(format(format!("this is {what}")));
+    }
     let header = match Header::read(&mut file) {
         Ok(header) => header,
         Err(HeaderError::Io(source)) if source.kind() == io::ErrorKind::UnexpectedEof => {

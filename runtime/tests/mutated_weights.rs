@@ -142,6 +142,8 @@ survives!(keras1_weights, "keras1_weights.h5");
 survives!(keras2_whole_model, "keras2_model.h5");
 survives!(keras3_weights, "keras3.weights.h5");
 survives!(keras3_archive, "keras3.keras");
+survives!(every_storage_of_hdf5, "exact_v200.h5");
+survives!(numbers_of_16_bits, "sixteen.h5");
 
 #[test]
 fn safetensors() {

@@ -625,7 +625,17 @@ fn what_is_no_file_of_weights_is_refused_in_words() {
     for (bytes, expected) in [
         (&b""[..], "the file is empty"),
         (b"solver { base_lr: 0.1 }", "it starts with the bytes 73 6f 6c 76 65 72 20 7b"),
-        (b"\x89HDF\r\n\x1a\n", "damaged or not a file of weights"),
+        (b"\x89HDF\r\n\x1a\n", "it was cut off within its first block, after 8 bytes"),
+        (
+            b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.",
+            "this is a PyTorch file, which is not read: save safetensors",
+        ),
+        (
+            b"version https://git-lfs.github.com/spec/v1",
+            "this is a Git LFS pointer, not weights: the file itself",
+        ),
+        (b"\x89PNG\r\n\x1a\n", "this is a PNG image, not weights: images are given after the spec"),
+        (b"model m\ninput x 4", "this is a spec, not weights: a spec is given first"),
         (b"PK\x03\x04 and no directory", "damaged or not a file of weights"),
         (b"\xff\xff\xff\xff\xff\xff\xff\x7f{\"a\": 1}", "damaged or not a file of weights"),
     ] {
@@ -636,7 +646,7 @@ fn what_is_no_file_of_weights_is_refused_in_words() {
         weights::load(&graph, &folder.path().join("none.h5"), None),
         Err(WeightsError::Io { .. })
     ));
-    assert!(matches!(weights::load(&graph, folder.path(), None), Err(WeightsError::Io { .. })));
+    assert!(matches!(weights::load(&graph, folder.path(), None), Err(WeightsError::OtherKind { .. })));
 }
 
 #[test]
@@ -654,9 +664,12 @@ fn the_map_of_timm_reaches_every_tensor_of_xception_once() {
         match map.translate(name) {
             Translation::Ignored => ignored += 1,
             Translation::Unchanged => panic!("no rule fits {name}"),
-            Translation::Renamed { name: ours, transpose } => {
+            Translation::Renamed { name: ours, layout } => {
                 let shape: Vec<u32> = shape.split('x').map(|extent| extent.parse().unwrap()).collect();
-                let axes = transpose.map_or((0..shape.len()).collect(), <[usize]>::to_vec);
+                let transpose = layout.and_then(|layout| layout.transpose.as_ref());
+                let axes: Vec<usize> = transpose.map_or((0..shape.len()).collect(), |axes| {
+                    axes.iter().filter_map(|axis| axis.of_file()).collect()
+                });
                 let moved: Vec<u32> = axes.iter().map(|&axis| shape[axis]).collect();
                 assert_eq!(Some(&moved[..]), shapes.get(ours.as_str()).copied(), "{name} -> {ours}");
                 assert!(reached.insert(ours), "{name} is the second for its tensor");

@@ -9,6 +9,7 @@ use xcc_compiler::graph::{Graph, Role, Weight, WeightId};
 use super::Tensor;
 use super::error::{Contradiction, Extents, Mismatch, nearest};
 use super::file::LoadOptions;
+use super::layout::{self, Flattened, Said, Turn};
 use super::name_map::Translation;
 use super::stored::{Data, Stored, transpose};
 
@@ -22,8 +23,8 @@ pub(super) struct Binding<'a> {
     pub weight: WeightId,
     /// The file's tensor.
     pub stored: &'a Stored,
-    /// Permutation of the file's axes that gives the network's.
-    pub transpose: Option<Vec<usize>>,
+    /// What puts the file's numbers into the network's order.
+    pub transpose: Option<Turn>,
 }
 
 /// A tensor of the file that nothing asks for.
@@ -69,7 +70,7 @@ pub(super) struct Outcome<'a> {
 impl<'a> Outcome<'a> {
     /// Binds a tensor if its shape and elements fit, else notes why not.
     pub fn bind(&mut self, graph: &Graph, binding: Binding<'a>) {
-        match misfit(graph.weight(binding.weight), binding.stored, binding.transpose.as_deref()) {
+        match misfit(graph.weight(binding.weight), binding.stored) {
             None => self.bindings.push(binding),
             Some(mismatch) => self.mismatches.push(mismatch),
         }
@@ -104,12 +105,13 @@ pub(super) fn by_name<'a>(graph: &Graph, stored: &'a [Stored], options: &LoadOpt
     let mut outcome = Outcome::default();
     let mut found: Vec<Option<&Stored>> = vec![None; graph.weights.len()];
     let mut surplus = Vec::new();
+    let flattened = Flattened::of(graph);
     for stored in stored {
-        let (name, transpose) =
+        let (name, said) =
             match options.map.map_or(Translation::Unchanged, |map| map.translate(&stored.name)) {
                 Translation::Ignored => continue,
                 Translation::Unchanged => (stored.name.clone(), None),
-                Translation::Renamed { name, transpose } => (name, transpose.map(<[usize]>::to_vec)),
+                Translation::Renamed { name, layout } => (name, layout),
             };
         let Some(&id) = ids.get(name.as_str()) else {
             let translated = (name != stored.name).then_some(name);
@@ -124,41 +126,29 @@ pub(super) fn by_name<'a>(graph: &Graph, stored: &'a [Stored], options: &LoadOpt
             outcome.mismatches.push(Mismatch::Twice { tensor: name, stored });
             continue;
         }
-        outcome.bind(graph, Binding { weight: WeightId::new(id), stored, transpose });
+        let weight = WeightId::new(id);
+        let said = Said::of(options.map, said);
+        match layout::fit(graph, &flattened, weight, stored, &said) {
+            Ok(transpose) => outcome.bindings.push(Binding { weight, stored, transpose }),
+            Err(mismatch) => outcome.mismatches.push(mismatch),
+        }
     }
     let missing: Vec<_> = (0..found.len()).filter(|&id| found[id].is_none()).map(WeightId::new).collect();
     outcome.lonely(graph, &missing, &surplus);
     outcome
 }
 
-/// Why a tensor of a file cannot be `weight`, if it cannot.
-fn misfit(weight: &Weight, stored: &Stored, transpose: Option<&[usize]>) -> Option<Mismatch> {
+/// Why a tensor of a file, as it is, cannot be `weight`, if it cannot.
+fn misfit(weight: &Weight, stored: &Stored) -> Option<Mismatch> {
     if let Data::Unreadable(found) = &stored.data {
         return Some(Mismatch::Element { stored: stored.name.clone(), found: found.clone() });
     }
-    let shape = match transpose {
-        None => stored.shape.clone(),
-        Some(axes) if axes.len() == stored.shape.len() => {
-            axes.iter().map(|&axis| stored.shape[axis]).collect()
-        }
-        Some(axes) => {
-            return Some(Mismatch::Transpose {
-                stored: stored.name.clone(),
-                shape: stored.extents(),
-                permutation: axes.to_vec(),
-            });
-        }
-    };
-    if fits(weight, &shape) {
-        return None;
-    }
-    let permutation = if transpose.is_none() { fitting_permutation(weight, &shape) } else { None };
-    Some(Mismatch::Shape {
+    (!fits(weight, &stored.shape)).then(|| Mismatch::Shape {
         tensor: weight.name.clone(),
         stored: stored.name.clone(),
         expected: Extents::from(&weight.shape[..]),
-        found: Extents(shape),
-        permutation,
+        found: stored.extents(),
+        permutation: layout::fitting_order(weight, &stored.shape),
     })
 }
 
@@ -178,17 +168,6 @@ pub(super) fn fits(weight: &Weight, shape: &[u64]) -> bool {
         && expected[..2] == shape[..2]
         && (expected[2] == 1 || shape[2] == 1)
         && outputs(&expected) == outputs(shape)
-}
-
-/// The permutation of axes that turns `shape` into the weight's, the usual ones of other tools first.
-fn fitting_permutation(weight: &Weight, shape: &[u64]) -> Option<Vec<usize>> {
-    // Kernels as output x input x rows x columns (PyTorch, ONNX), depthwise ones, dense ones.
-    const USUAL: [&[usize]; 4] = [&[2, 3, 1, 0], &[2, 3, 0, 1], &[3, 2, 1, 0], &[1, 0]];
-    let turns = |axes: &&[usize]| {
-        let moved: Option<Vec<u64>> = axes.iter().map(|&axis| shape.get(axis).copied()).collect();
-        axes.len() == shape.len() && moved.is_some_and(|moved| fits(weight, &moved))
-    };
-    USUAL.into_iter().find(turns).map(<[usize]>::to_vec)
 }
 
 /// Reads the numbers of every binding, in the order of the network's weight table. The error says which
@@ -214,7 +193,7 @@ fn read_one(graph: &Graph, binding: &Binding, map: Option<&Mmap>) -> Result<Tens
         return Err(format!("tensor {}: {found} numbers where its shape says {expected}", stored.name));
     }
     Ok(Tensor::Owned(match &binding.transpose {
-        Some(axes) => transpose(&values, &stored.shape, axes),
+        Some(turn) => transpose(&values, &turn.shape, &turn.axes),
         None => values,
     }))
 }

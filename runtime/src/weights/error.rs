@@ -4,13 +4,14 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::NameMapError;
+use super::{Axis, NameMapError};
+use crate::shown::{self, Shown};
 
 /// Why weights could not be loaded or saved.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     /// The file cannot be opened, read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", shown::path(path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -20,7 +21,7 @@ pub enum WeightsError {
     /// The first bytes belong to no format that is read.
     #[error(
         "{}: not a file of weights: it is neither safetensors nor HDF5 (.h5) nor a Keras archive (.keras); {found}",
-        path.display()
+        shown::path(path)
     )]
     UnknownFormat {
         /// The file.
@@ -28,9 +29,17 @@ pub enum WeightsError {
         /// What the file starts with, in words.
         found: String,
     },
+    /// The file is of another kind.
+    #[error("{}: this is {what}", shown::path(path))]
+    OtherKind {
+        /// The file.
+        path: PathBuf,
+        /// What it is and the way out, in words.
+        what: String,
+    },
     /// The format is known, but the file contradicts itself, ends too early, or holds what no writer of
     /// weights makes.
-    #[error("{}: damaged or not a file of weights: {reason}", path.display())]
+    #[error("{}: damaged or not a file of weights: {}", shown::path(path), Shown(reason))]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -66,7 +75,7 @@ pub enum Mismatch {
     /// The file has a tensor that the network lacks.
     #[error(
         "surplus: {}{} ({shape}){}",
-        stored.escape_debug(), hint_of_map(.translated), hint("the network has ", .nearest)
+        Shown(stored), hint_of_map(.translated), hint("the network has ", .nearest)
     )]
     Surplus {
         /// The file's name for it.
@@ -79,7 +88,7 @@ pub enum Mismatch {
         nearest: Option<String>,
     },
     /// A tensor has another shape in the file.
-    #[error("shape: {tensor} is {expected}, the file's {stored} is {found}{}", hint_of_axes(.permutation))]
+    #[error("shape: {tensor} is {expected}, the file's {} is {found}{}", Shown(stored), hint_of_axes(.permutation))]
     Shape {
         /// The network's tensor.
         tensor: String,
@@ -89,11 +98,11 @@ pub enum Mismatch {
         expected: Extents,
         /// The shape in the file, after a transposition that a name map asks for.
         found: Extents,
-        /// A permutation of the found axes that gives the expected shape.
-        permutation: Option<Vec<usize>>,
+        /// An order of the found axes that gives the expected shape.
+        permutation: Option<Vec<Axis>>,
     },
     /// Several tensors of the file are meant for one of the network.
-    #[error("twice: both {} and {} are meant for {tensor}", .stored[0], .stored[1])]
+    #[error("twice: both {} and {} are meant for {}", Shown(&.stored[0]), Shown(&.stored[1]), Shown(tensor))]
     Twice {
         /// The network's tensor.
         tensor: String,
@@ -101,7 +110,7 @@ pub enum Mismatch {
         stored: [String; 2],
     },
     /// The elements are not floating-point numbers of a kind that is read.
-    #[error("elements: {stored} holds {found}; f16, bf16, f32 and f64 are read")]
+    #[error("elements: {} holds {}; f16, bf16, f32 and f64 are read", Shown(stored), Shown(found))]
     Element {
         /// The file's name for the tensor.
         stored: String,
@@ -109,17 +118,75 @@ pub enum Mismatch {
         found: String,
     },
     /// The axes cannot be transposed as a name map says.
-    #[error("axes: {stored} is {shape}; `transpose: {permutation:?}` does not fit it")]
+    #[error("axes: {} is {shape}; `transpose: {}` does not fit it", Shown(stored), axes(permutation))]
     Transpose {
         /// The file's name for the tensor.
         stored: String,
         /// Its shape.
         shape: Extents,
-        /// The permutation asked for.
-        permutation: Vec<usize>,
+        /// The axes asked for.
+        permutation: Vec<Axis>,
+    },
+    /// Axes of one extent may be meant either way.
+    #[error(
+        "axes: {} is {found} for {tensor}, which is {expected}: several orders of axes fit; a name map says \
+         which, for example `transpose: {}`",
+        Shown(stored),
+        axes(example)
+    )]
+    AnyOrder {
+        /// The network's tensor.
+        tensor: String,
+        /// The file's name for it.
+        stored: String,
+        /// The shape that the network needs.
+        expected: Extents,
+        /// The shape in the file.
+        found: Extents,
+        /// An order that fits.
+        example: Vec<Axis>,
+    },
+    /// A map that transposes does not say in which order a tensor behind a flatten counts.
+    #[error(
+        "flatten: {tensor} counts the elements of a flattened {}, and {} fits in any order; the name map \
+         transposes, so it must say `flatten: channels first` (PyTorch, ONNX) or `flatten: channels last` (Keras), \
+         for all tensors or in the rule",
+        flattened(map),
+        Shown(stored)
+    )]
+    FlattenOrder {
+        /// The network's tensor.
+        tensor: String,
+        /// The file's name for it.
+        stored: String,
+        /// Rows, columns and channels of the map that is flattened; none if there are several.
+        map: Option<Extents>,
+    },
+    /// Channels come first in several flattened maps that are joined.
+    #[error(
+        "flatten: {tensor} counts the elements of several vectors that are joined, one of which is flattened; \
+         `flatten: channels first` cannot put {} in order: do so in Python, then say `flatten: channels last`",
+        Shown(stored)
+    )]
+    FlattenJoined {
+        /// The network's tensor.
+        tensor: String,
+        /// The file's name for it.
+        stored: String,
+    },
+    /// A rule speaks of a flatten where there is none.
+    #[error(
+        "flatten: {tensor}, for which {} is meant, counts no pixels of a flatten; drop the word",
+        Shown(stored)
+    )]
+    NoFlatten {
+        /// The network's tensor.
+        tensor: String,
+        /// The file's name for it.
+        stored: String,
     },
     /// Order says one layer and a name another.
-    #[error("order: layer {position} with weights is {stored} in the file, {layer} in the network")]
+    #[error("order: layer {position} with weights is {} in the file, {layer} in the network", Shown(stored))]
     Order {
         /// Position among the layers with weights, from 1.
         position: usize,
@@ -132,7 +199,7 @@ pub enum Mismatch {
     #[error(
         "order: {} and {} have the same shapes, and nothing says which of {} and {} is which; save the whole \
          model (.keras), name the layers alike, or use a name map",
-        .layers[0], .layers[1], .stored[0], .stored[1]
+        .layers[0], .layers[1], Shown(&.stored[0]), Shown(&.stored[1])
     )]
     Ambiguous {
         /// The network's layers.
@@ -172,7 +239,7 @@ pub enum Mismatch {
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
     /// A layer of the file is of another class.
-    #[error("class: {layer} is a {expected}, the file's {stored} a {found}")]
+    #[error("class: {layer} is a {expected}, the file's {} a {}", Shown(stored), Shown(found))]
     Class {
         /// The network's layer.
         layer: String,
@@ -185,8 +252,8 @@ pub enum Mismatch {
     },
     /// A layer has another number of tensors, and the file does not say what they are.
     #[error(
-        "tensors: {layer} has {} ({}), the file's {stored} has {found}",
-        .expected.len(), .expected.join(", ")
+        "tensors: {layer} has {} ({}), the file's {} has {found}",
+        .expected.len(), .expected.join(", "), Shown(stored)
     )]
     Count {
         /// The network's layer.
@@ -259,18 +326,30 @@ fn describe_structure(ours: &Option<String>, theirs: &Option<String>) -> String 
 
 /// Tail of a line that names something similar.
 fn hint(whose: &str, name: &Option<String>) -> String {
-    name.as_ref().map_or_else(String::new, |name| format!("; {whose}{name}"))
+    name.as_ref().map_or_else(String::new, |name| format!("; {whose}{}", Shown(name)))
 }
 
 /// Behind the name of a tensor, what a map makes of it.
 fn hint_of_map(translated: &Option<String>) -> String {
-    translated.as_ref().map_or_else(String::new, |name| format!(", which the map calls {name},"))
+    translated.as_ref().map_or_else(String::new, |name| format!(", which the map calls {},", Shown(name)))
 }
 
 /// Tail of a line about axes in another order.
-fn hint_of_axes(permutation: &Option<Vec<usize>>) -> String {
-    let hint = |axes| format!("; other order of axes? a name map can say `transpose: {axes:?}`");
+fn hint_of_axes(permutation: &Option<Vec<Axis>>) -> String {
+    let hint =
+        |list: &Vec<Axis>| format!("; other order of axes? a name map can say `transpose: {}`", axes(list));
     permutation.as_ref().map_or_else(String::new, hint)
+}
+
+/// The map that is flattened.
+fn flattened(map: &Option<Extents>) -> String {
+    map.as_ref().map_or_else(|| "maps".to_owned(), |map| format!("{map} map"))
+}
+
+/// Axes as a map lists them.
+fn axes(list: &[Axis]) -> String {
+    let axes: Vec<String> = list.iter().map(Axis::to_string).collect();
+    format!("[{}]", axes.join(", "))
 }
 
 fn describe(path: &std::path::Path, mismatches: &[Mismatch]) -> String {
@@ -278,7 +357,7 @@ fn describe(path: &std::path::Path, mismatches: &[Mismatch]) -> String {
         1 => "1 mismatch".to_owned(),
         n => format!("{n} mismatches"),
     };
-    let mut text = format!("{}: these weights are not for this network: {count}", path.display());
+    let mut text = format!("{}: these weights are not for this network: {count}", shown::path(path));
     listed(mismatches).iter().for_each(|line| text.push_str(&format!("\n  {line}")));
     let is_name = |mismatch: &Mismatch| {
         matches!(mismatch, Mismatch::Missing { .. } | Mismatch::Surplus { translated: None, .. })

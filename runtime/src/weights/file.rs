@@ -11,6 +11,7 @@ use xcc_compiler::graph::Graph;
 use super::bind::{self, Outcome};
 use super::error::{Contradiction, Mismatch, WeightsError};
 use super::{Matching, NameMap, Origin, Weights, keras, safetensors};
+use crate::content::{self, Wanted};
 
 /// Formats of files of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +117,9 @@ fn accept<'a>(
 }
 
 fn format_of(path: &Path) -> Result<Format, WeightsError> {
+    if let Some(what) = content::mistaken(path, Wanted::Weights) {
+        return Err(WeightsError::OtherKind { path: path.to_owned(), what });
+    }
     let mut start = Vec::new();
     let file = File::open(path).map_err(|source| io(path, source))?;
     file.take(16).read_to_end(&mut start).map_err(|source| io(path, source))?;

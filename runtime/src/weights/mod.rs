@@ -5,9 +5,11 @@
 //! mismatch there is, so that nothing is read from a file that is not for the network.
 
 mod bind;
+mod dataset;
 mod error;
 mod file;
 mod keras;
+mod layout;
 mod name_map;
 pub(crate) mod random;
 mod safetensors;
@@ -26,7 +28,7 @@ use xcc_compiler::graph::{Graph, WeightId, WeightSource};
 pub use error::{Contradiction, Extents, Mismatch, WeightsError};
 pub use file::{Format, LoadOptions, load, load_with};
 pub use keras::keras_order;
-pub use name_map::{NameMap, NameMapError, Translation};
+pub use name_map::{Axis, FlattenOrder, NameMap, NameMapError, RuleLayout, Translation};
 use random::Stream;
 pub use safetensors::save_safetensors;
 

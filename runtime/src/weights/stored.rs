@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use memmap2::Mmap;
 
+use super::dataset::Dataset;
 use super::error::Extents;
 
 /// A tensor of a file; its numbers are not read yet.
@@ -26,12 +27,12 @@ pub(super) enum Data {
         bytes: Range<usize>,
     },
     /// In an HDF5 dataset of floating-point numbers.
-    Hdf5(Box<hdf5_pure::Dataset>),
+    Hdf5(Box<Dataset>),
     /// In elements that are no floating-point numbers; the type in words.
     Unreadable(String),
 }
 
-/// Types of elements that are read, all little-endian.
+/// Types of elements that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Element {
     /// IEEE 754 binary16.
@@ -70,15 +71,24 @@ impl Stored {
                     .map(|bytes| element.decode(bytes))
                     .ok_or_else(|| "its bytes lie outside the file".to_owned())
             }
-            Data::Hdf5(dataset) => dataset.read_f32().map_err(|error| error.to_string()),
+            Data::Hdf5(dataset) => dataset.read(),
             Data::Unreadable(kind) => Err(format!("it holds {kind}")),
         }
     }
 }
 
 impl Element {
+    /// Bytes of one element.
+    pub fn bytes(self) -> usize {
+        match self {
+            Element::F16 | Element::BF16 => 2,
+            Element::F32 => 4,
+            Element::F64 => 8,
+        }
+    }
+
     /// Numbers from little-endian bytes; a rest shorter than an element is dropped.
-    fn decode(self, bytes: &[u8]) -> Vec<f32> {
+    pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
         match self {
             Element::F16 => decode(bytes, |b| half_to_f32(u16::from_le_bytes(b))),
             Element::BF16 => decode(bytes, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
@@ -142,6 +152,34 @@ mod tests {
         }
         assert!(half_to_f32(0x7e00).is_nan());
         assert_eq!(Element::BF16.decode(&[0x80, 0x3f, 0x49, 0xc0]), [1.0, -3.140_625]);
+    }
+
+    /// Every binary16 and bfloat16: the value by the formats' definition in 64-bit arithmetic, with its sign.
+    #[test]
+    fn all_numbers_of_16_bits_are_widened_exactly() {
+        let value = |bits: u16, fraction_bits: i32, bias: i32| {
+            let exponent = i32::from(bits & 0x7fff) >> fraction_bits;
+            let fraction = f64::from(i32::from(bits & 0x7fff) & ((1 << fraction_bits) - 1));
+            let scale = |exponent: i32| 2f64.powi(exponent - bias - fraction_bits);
+            let magnitude = match exponent {
+                0 => fraction * scale(1),
+                _ if exponent == 2 * bias + 1 && fraction > 0.0 => f64::NAN,
+                _ if exponent == 2 * bias + 1 => f64::INFINITY,
+                _ => (f64::from(1 << fraction_bits) + fraction) * scale(exponent),
+            };
+            if bits >> 15 == 0 { magnitude } else { -magnitude }
+        };
+        for (element, fraction_bits, bias) in [(Element::F16, 10, 15), (Element::BF16, 7, 127)] {
+            for bits in 0..=u16::MAX {
+                let (found, exact) =
+                    (element.decode(&bits.to_le_bytes())[0], value(bits, fraction_bits, bias));
+                let same = f64::from(found).to_bits() == exact.to_bits();
+                assert!(
+                    same || found.is_nan() && exact.is_nan(),
+                    "{element:?} {bits:#x}: {found} for {exact}"
+                );
+            }
+        }
     }
 
     #[test]

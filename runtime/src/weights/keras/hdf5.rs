@@ -1,16 +1,20 @@
-//! Opens an HDF5 file of Keras and tells its layout; `listed` and `counted` read the layouts.
+//! Opens an HDF5 file of Keras and tells its layout; `listed` reads the layouts.
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use hdf5_pure::{AttrValue, File, Group};
 
 use super::config::Config;
 use super::listed::Listed;
 use super::{KerasFile, Listing};
+use crate::weights::dataset::SecondReader;
 
 /// More bytes than a superblock's end-of-file address lies behind.
 const SUPERBLOCK: u64 = 64;
+/// Bytes of the shortest superblock, that of version 2.
+const SMALLEST: u64 = 48;
 
 /// Opens an HDF5 file; the error is a reason in words.
 ///
@@ -18,7 +22,7 @@ const SUPERBLOCK: u64 = 64;
 pub(in crate::weights) fn open_hdf5(path: &Path) -> Result<KerasFile, String> {
     check_length(path)?;
     let file = File::open_streaming(path).map_err(reason)?;
-    read(&file, None)
+    read_with(&file, SecondReader::of_file(path), None)
 }
 
 /// Refuses a file that is shorter than its superblock says.
@@ -28,6 +32,7 @@ fn check_length(path: &Path) -> Result<(), String> {
     let length = file.metadata().map_err(|error| error.to_string())?.len();
     file.take(SUPERBLOCK).read_to_end(&mut start).map_err(|error| error.to_string())?;
     match stated_length(&start) {
+        _ if length < SMALLEST => Err(format!("it was cut off within its first block, after {length} bytes")),
         Some(stated) if length < stated => Err(format!("it was cut off, after {length} of {stated} bytes")),
         _ => Ok(()),
     }
@@ -46,8 +51,13 @@ fn stated_length(superblock: &[u8]) -> Option<u64> {
     bytes.map(|bytes| u64::from_le_bytes(*bytes))
 }
 
-/// Lists the layers of `file`; `config` is the model's description, if it is stored elsewhere.
+/// Lists the layers of `file`, which is in memory; `config` is the model's description, if it is stored
+/// elsewhere.
 pub(super) fn read(file: &File, config: Option<Config>) -> Result<KerasFile, String> {
+    read_with(file, SecondReader::of_bytes(file.as_bytes()), config)
+}
+
+fn read_with(file: &File, second: Arc<SecondReader>, config: Option<Config>) -> Result<KerasFile, String> {
     let root = file.root();
     let groups = root.groups().map_err(reason)?;
     let has = |name: &str| groups.iter().any(|group| group == name);
@@ -55,9 +65,10 @@ pub(super) fn read(file: &File, config: Option<Config>) -> Result<KerasFile, Str
     let described = attrs.get("model_config").and_then(AttrValue::as_str).map(Config::from_json);
     let config = config.or(described).unwrap_or_default();
     let base = if has("model_weights") { root.group("model_weights").map_err(reason)? } else { file.root() };
-    let mut listed = Listed::default();
+    let mut listed = Listed::new(second);
     if let Some(names) = strings(&base, "layer_names")? {
-        listed.add_named_layers(&base, &names, &config)?;
+        let path = if has("model_weights") { "model_weights/" } else { "" };
+        listed.add_named_layers(&base, path, &names, &config)?;
         return Ok(listed.into_file(Listing::All, config));
     }
     listed.add_model(&root, &config)?;

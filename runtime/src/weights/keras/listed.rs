@@ -5,14 +5,16 @@
 //! with a number that counts the layers of the class in one model (`add_model`).
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use hdf5_pure::{AttrValue, DType, Dataset, Group};
+use hdf5_pure::{AttrValue, Dataset, Group};
 
 use super::config::{Config, ConfigLayer};
 use super::hdf5::{reason, strings};
 use super::sublayers::{Sublayers, sublayers};
 use super::{KerasFile, ListedLayer, Listing, StoredLayer};
-use crate::weights::stored::{Data, Stored};
+use crate::weights::dataset::{self, SecondReader};
+use crate::weights::stored::Stored;
 
 /// More tensors than this are no network: a file that lists one group many times must not take long.
 const MAX_TENSORS: usize = 100_000;
@@ -20,8 +22,8 @@ const MAX_TENSORS: usize = 100_000;
 const MAX_DEPTH: usize = 24;
 
 /// Layers and tensors found so far.
-#[derive(Default)]
 pub(super) struct Listed {
+    second: Arc<SecondReader>,
     tensors: Vec<Stored>,
     layers: Vec<StoredLayer>,
     /// All layers, also those without tensors.
@@ -42,6 +44,11 @@ struct Object<'a> {
 }
 
 impl Listed {
+    /// Nothing yet; `second` reads the datasets that the first reader cannot.
+    pub fn new(second: Arc<SecondReader>) -> Self {
+        Self { second, tensors: Vec::new(), layers: Vec::new(), listed: Vec::new(), is_unordered: false }
+    }
+
     /// True if no tensor was found.
     pub fn is_empty(&self) -> bool {
         self.tensors.is_empty()
@@ -53,10 +60,12 @@ impl Listed {
         KerasFile { tensors: self.tensors, layers: self.layers, listed: self.listed, listing, config }
     }
 
-    /// Reads the layouts that list layers by name: a group a layer, with the names of its tensors.
+    /// Reads the layouts that list layers by name: in `base`, which is at `path`, a group a layer, with the
+    /// names of its tensors.
     pub fn add_named_layers(
         &mut self,
         base: &Group,
+        path: &str,
         names: &[String],
         config: &Config,
     ) -> Result<(), String> {
@@ -76,7 +85,9 @@ impl Listed {
                 let mut tensors = Vec::new();
                 for weight in sublayer.weights {
                     let dataset = group.dataset(weight).map_err(|error| format!("layer {name}: {error}"))?;
-                    tensors.push(self.add_tensor(weight.split(':').next().unwrap_or(weight), &dataset)?);
+                    let path = format!("{path}{name}/{weight}");
+                    let short = weight.split(':').next().unwrap_or(weight);
+                    tensors.push(self.add_tensor(short, &path, &dataset)?);
                 }
                 let class = sublayer.known.map(|layer| layer.class.clone());
                 let id = sublayer.known.map(|layer| layer.id);
@@ -187,7 +198,8 @@ impl Listed {
         let mut tensors = Vec::new();
         for number in 0..datasets.len() {
             let dataset = vars.dataset(&number.to_string()).map_err(|error| format!("{path}: {error}"))?;
-            tensors.push(self.add_tensor(&format!("{path}/{number}"), &dataset)?);
+            let path = format!("{path}/{number}");
+            tensors.push(self.add_tensor(&path, &path, &dataset)?);
         }
         let attrs = vars.attrs().map_err(reason)?;
         let known = object.known.map(|layer| layer.name.as_str());
@@ -208,15 +220,14 @@ impl Listed {
         self.layers.push(layer);
     }
 
-    fn add_tensor(&mut self, name: &str, dataset: &Dataset) -> Result<usize, String> {
+    /// Adds the tensor `name`, which lies at `path` of the file.
+    fn add_tensor(&mut self, name: &str, path: &str, dataset: &Dataset) -> Result<usize, String> {
         if self.tensors.len() == MAX_TENSORS {
             return Err(format!("more than {MAX_TENSORS} tensors are listed"));
         }
-        let shape = dataset.shape().map_err(|error| format!("tensor {name}: {error}"))?;
-        let data = match dataset.dtype().map_err(|error| format!("tensor {name}: {error}"))? {
-            DType::F32 | DType::F64 => Data::Hdf5(Box::new(dataset.clone())),
-            other => Data::Unreadable(other.to_string()),
-        };
+        let of_tensor = |error| format!("tensor {name}: {error}");
+        let shape = dataset.shape().map_err(of_tensor)?;
+        let data = dataset::Dataset::data(dataset, &self.second, path).map_err(of_tensor)?;
         self.tensors.push(Stored { name: name.to_owned(), shape, data });
         Ok(self.tensors.len() - 1)
     }

@@ -3,12 +3,17 @@
 //! ```yaml
 //! notes:                       # printed when the map is used
 //!   - batch norm has epsilon 1e-5 here
+//! prefix: module.              # taken off the names of the file that begin so, before anything else
+//! flatten: channels first      # how the file counts a flattened map; a rule may say it, too
 //! ignore:                      # tensors to be left out; `*` stands for any text
 //!   - "*.num_batches_tracked"
 //! rules:                       # the first that fits a tensor's name decides
 //!   - from: block{n=2..12}.rep.{k=1,4,7}.conv1.weight
 //!     to: block{n+1}_sepconv{k/3+1}/depthwise_kernel
 //!     transpose: [2, 3, 0, 1]  # axis i of ours is axis transpose[i] of theirs, as in numpy
+//!   - from: head.weight
+//!     to: head/pointwise_kernel
+//!     transpose: [new, new, 1, 0]  # `new` is an axis of extent 1 that they lack
 //! ```
 //!
 //! `{n=2..12}` and `{k=1,4,7}` stand for one of these whole numbers, `{name=*}` for a run of characters
@@ -16,6 +21,7 @@
 //! `/` and whole numbers, computed from left to right, `/` rounding down. A tensor that no rule fits keeps
 //! its name.
 
+mod axis;
 mod pattern;
 
 use std::fmt;
@@ -24,6 +30,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+pub use axis::Axis;
 use pattern::{Glob, Pattern, Template};
 
 /// Translates the tensor names of another tool to those of a network.
@@ -32,6 +39,9 @@ use pattern::{Glob, Pattern, Template};
 pub struct NameMap {
     #[serde(default)]
     notes: Vec<String>,
+    #[serde(default)]
+    prefix: String,
+    flatten: Option<FlattenOrder>,
     #[serde(default)]
     ignore: Vec<Glob>,
     #[serde(default)]
@@ -59,16 +69,36 @@ pub enum Translation<'a> {
     Renamed {
         /// The name in the network.
         name: String,
-        /// The permutation of its axes, if they are in another order.
-        transpose: Option<&'a [usize]>,
+        /// What the rule says of its layout, if a rule fits.
+        layout: Option<&'a RuleLayout>,
     },
+}
+
+/// The order in which a file counts the elements of a flattened map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum FlattenOrder {
+    /// Channel by channel: PyTorch, ONNX.
+    #[serde(rename = "channels first")]
+    ChannelsFirst,
+    /// Pixel by pixel: Keras.
+    #[serde(rename = "channels last")]
+    ChannelsLast,
+}
+
+/// What a rule says of a tensor's layout.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleLayout {
+    /// The order of axes, if it is another one or if the network has more of them.
+    pub transpose: Option<Vec<Axis>>,
+    /// The order of elements behind a flatten.
+    pub flatten: Option<FlattenOrder>,
 }
 
 #[derive(Clone, Debug)]
 struct Rule {
     from: Pattern,
     to: Template,
-    transpose: Option<Vec<usize>>,
+    layout: RuleLayout,
 }
 
 /// A rule as it is written.
@@ -77,7 +107,8 @@ struct Rule {
 struct RuleText {
     from: String,
     to: String,
-    transpose: Option<Vec<usize>>,
+    transpose: Option<Vec<Axis>>,
+    flatten: Option<FlattenOrder>,
 }
 
 impl TryFrom<RuleText> for Rule {
@@ -86,13 +117,8 @@ impl TryFrom<RuleText> for Rule {
     fn try_from(text: RuleText) -> Result<Self, String> {
         let from = Pattern::parse(&text.from)?;
         let to = Template::parse(&text.to, &from)?;
-        match &text.transpose {
-            Some(axes) if !is_permutation(axes) => {
-                let legal: Vec<usize> = (0..axes.len()).collect();
-                Err(format!("`transpose: {axes:?}` must hold each of {legal:?} once"))
-            }
-            _ => Ok(Rule { from, to, transpose: text.transpose }),
-        }
+        text.transpose.as_deref().map_or(Ok(()), axis::check)?;
+        Ok(Rule { from, to, layout: RuleLayout { transpose: text.transpose, flatten: text.flatten } })
     }
 }
 
@@ -137,31 +163,41 @@ impl NameMap {
 
     /// True if the map translates names, rather than only leaving tensors out.
     pub fn has_rules(&self) -> bool {
-        !self.rules.is_empty()
+        !self.rules.is_empty() || !self.prefix.is_empty()
     }
 
     /// True if the tensor `name` of a file is to be left out.
     pub fn ignores(&self, name: &str) -> bool {
-        self.ignore.iter().any(|glob| glob.matches(name))
+        let short = name.strip_prefix(self.prefix.as_str()).unwrap_or(name);
+        self.ignore.iter().any(|glob| glob.matches(short) || glob.matches(name))
+    }
+
+    /// How the file counts flattened maps, where no rule says otherwise.
+    pub fn flatten(&self) -> Option<FlattenOrder> {
+        self.flatten
+    }
+
+    /// True if a rule changes the order of axes, as maps for PyTorch's files do.
+    pub fn transposes(&self) -> bool {
+        let turns = |axes: &Vec<Axis>| !axes.iter().filter_map(|axis| axis.of_file()).is_sorted();
+        self.rules.iter().any(|rule| rule.layout.transpose.as_ref().is_some_and(turns))
     }
 
     /// What becomes of the tensor `name` of a file.
     pub fn translate(&self, name: &str) -> Translation<'_> {
+        let short = name.strip_prefix(self.prefix.as_str()).unwrap_or(name);
         if self.ignores(name) {
             return Translation::Ignored;
         }
-        let fitting = self.rules.iter().find_map(|rule| Some((rule, rule.from.captures(name)?)));
+        let fitting = self.rules.iter().find_map(|rule| Some((rule, rule.from.captures(short)?)));
         match fitting {
-            None => Translation::Unchanged,
+            None if short == name => Translation::Unchanged,
+            None => Translation::Renamed { name: short.to_owned(), layout: None },
             Some((rule, captures)) => {
-                Translation::Renamed { name: rule.to.fill(&captures), transpose: rule.transpose.as_deref() }
+                Translation::Renamed { name: rule.to.fill(&captures), layout: Some(&rule.layout) }
             }
         }
     }
-}
-
-fn is_permutation(axes: &[usize]) -> bool {
-    (0..axes.len()).all(|axis| axes.contains(&axis))
 }
 
 fn at(line: Option<usize>) -> String {
@@ -183,16 +219,18 @@ rules:
     to: '{layer}/kernel'
 ";
 
-    fn renamed(name: &str) -> Option<(String, Option<Vec<usize>>)> {
+    fn renamed(name: &str) -> Option<(String, Option<Vec<Axis>>)> {
         match NameMap::from_yaml(MAP).unwrap().translate(name) {
-            Translation::Renamed { name, transpose } => Some((name, transpose.map(<[usize]>::to_vec))),
+            Translation::Renamed { name, layout } => {
+                Some((name, layout.and_then(|layout| layout.transpose.clone())))
+            }
             _ => None,
         }
     }
 
     #[test]
     fn the_first_rule_that_fits_decides() {
-        let axes = Some(vec![2, 3, 0, 1]);
+        let axes = Some([2, 3, 0, 1].map(Axis::OfFile).to_vec());
         assert_eq!(
             renamed("block2.rep.1.conv1.weight"),
             Some(("block3_sepconv1/depthwise_kernel".into(), axes.clone()))
@@ -219,6 +257,31 @@ rules:
         assert_eq!(map.translate("aux.weight"), Translation::Ignored);
         assert_eq!(map.translate("bn1.num_batches_tracked_"), Translation::Unchanged);
         assert_eq!(map.notes(), ["epsilon differs"]);
+    }
+
+    #[test]
+    fn a_prefix_is_taken_off_before_anything_else() {
+        let map = "prefix: module.\nignore: [aux.*]\nrules: [{from: fc.weight, to: fc/kernel, transpose: [new, 1, 0], \
+                   flatten: channels first}]";
+        let map = NameMap::from_yaml(map).unwrap();
+        let layout = RuleLayout {
+            transpose: Some(vec![Axis::New, Axis::OfFile(1), Axis::OfFile(0)]),
+            flatten: Some(FlattenOrder::ChannelsFirst),
+        };
+        let fc = Translation::Renamed { name: "fc/kernel".into(), layout: Some(&layout) };
+        assert_eq!(map.translate("module.fc.weight"), fc);
+        assert_eq!(map.translate("fc.weight"), fc);
+        assert_eq!(map.translate("module.aux.weight"), Translation::Ignored);
+        assert_eq!(map.translate("module.x"), Translation::Renamed { name: "x".into(), layout: None });
+        assert_eq!(
+            map.translate("module.module.x"),
+            Translation::Renamed { name: "module.x".into(), layout: None }
+        );
+        assert_eq!(map.translate("x"), Translation::Unchanged);
+        assert!(map.transposes());
+        assert!(
+            !NameMap::from_yaml("rules: [{from: a, to: b, transpose: [new, 0, 1]}]").unwrap().transposes()
+        );
     }
 
     fn error(rule: &str) -> String {
@@ -249,11 +312,22 @@ rules:
                 "  - {from: a, to: b, transpose: [1, 1]}",
                 "`transpose: [1, 1]` must hold each of [0, 1] once (line 4)",
             ),
+            (
+                "  - {from: a, to: b, transpose: [new, 2, 0]}",
+                "`transpose: [new, 2, 0]` must hold each of [0, 1] once (line 4)",
+            ),
         ] {
             let text = error(rule);
             assert!(text.ends_with(expected), "{rule}\n  gives    {text}\n  expected {expected}");
         }
         assert!(error("  - {fro: a, to: b}").contains("unknown field `fro`"));
+        for (rule, expected) in [
+            ("  - {from: a, to: b, transpose: [0, old]}", "an axis of the file, from 0, or `new`"),
+            ("  - {from: a, to: b, transpose: [-1, 0]}", "an axis of the file, from 0, or `new`"),
+            ("  - {from: a, to: b, flatten: CHW}", "expected `channels first` or `channels last`"),
+        ] {
+            assert!(error(rule).contains(expected), "{}", error(rule));
+        }
         assert!(error("  - {from: a}").contains("missing field `to`"));
         assert!(error("  - {from: [").contains("(line "), "{}", error("  - {from: ["));
     }
