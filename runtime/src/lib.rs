@@ -14,11 +14,13 @@ pub mod npy;
 pub mod onnx;
 pub mod peak;
 pub mod perf_map;
+mod process;
 pub mod reference;
 pub mod replace;
 mod team;
 pub mod verify;
 pub mod weights;
+mod workers;
 
 pub use memory::OutOfMemory;
 pub use model::{Model, ModelError};

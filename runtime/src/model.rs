@@ -17,7 +17,9 @@ use xcc_compiler::target::Target;
 
 use crate::machine::{NoTiles, permit_tiles};
 use crate::memory::{AlignedBuffer, OutOfMemory};
+use crate::process::{PerProcess, count_forks};
 use crate::team::{Barrier, Job, Team, lock};
+use crate::workers::spread;
 
 /// Why a network cannot be compiled or run.
 #[derive(Debug, thiserror::Error)]
@@ -53,11 +55,15 @@ pub enum ModelError {
 
 /// A network that is ready to run. It can be shared by threads: each run takes memory and workers of its own
 /// from a pool.
+///
+/// A child made by `fork` can run the parent's models and compile others: each process has memory
+/// and workers of its own, and a model in the child costs only these. The fork may come at any
+/// moment but within work of rayon.
 pub struct Model {
     compiled: Arc<Compiled>,
     /// How long packing took.
     pack: Duration,
-    idle: Mutex<Vec<Slot>>,
+    idle: PerProcess<Mutex<Vec<Slot>>>,
 }
 
 struct Compiled {
@@ -182,6 +188,7 @@ impl Model {
         program: Program,
         weights: &(dyn WeightSource + Sync),
     ) -> Result<Self, ModelError> {
+        count_forks()?;
         if program.uses_tiles() {
             permit_tiles()?;
         }
@@ -189,7 +196,7 @@ impl Model {
         let native = NativeProgram::compile_with(&program, false, &side_by_side)?;
         let (constants, pack) = timed(|| pack_constants(&program, weights));
         let compiled = Compiled { native, constants: constants?, program };
-        Ok(Self { compiled: Arc::new(compiled), pack, idle: Mutex::new(Vec::new()) })
+        Ok(Self { compiled: Arc::new(compiled), pack, idle: PerProcess::new() })
     }
 
     /// The plan that is run.
@@ -246,7 +253,7 @@ impl Model {
         use_slot: impl FnOnce(&Slot, Vec<Vec<f32>>) -> T,
     ) -> Result<T, ModelError> {
         self.check_input(input)?;
-        let idle = lock(&self.idle).pop();
+        let idle = lock(self.idle.get()).pop();
         let mut slot = match idle {
             Some(slot) => slot,
             None => self.new_slot()?,
@@ -255,7 +262,10 @@ impl Model {
         slot.waiters.iter().for_each(|waiter| waiter.begin_run(is_timed));
         self.run_slot(&mut slot, input, &mut outputs);
         let result = use_slot(&slot, outputs);
-        lock(&self.idle).push(slot);
+        // `use_slot` may have forked.
+        if slot.team.is_of_this_process() {
+            lock(self.idle.get()).push(slot);
+        }
         Ok(result)
     }
 
@@ -464,9 +474,9 @@ impl SharedRun {
     }
 }
 
-/// Calls a function for every number below `count` on all of rayon's threads.
+/// Calls a function for every number below `count` on this process's threads.
 fn side_by_side(count: usize, call: &(dyn Fn(usize) + Sync)) {
-    (0..count).into_par_iter().with_max_len(1).for_each(call);
+    spread(|| (0..count).into_par_iter().with_max_len(1).for_each(call));
 }
 
 /// A result and how long it took.
@@ -498,10 +508,11 @@ fn pack_constants(
     }
     // The largest first, each by itself: what is left for the end is small, so that no thread waits for another.
     jobs.sort_by_key(|(_, weights, _)| Reverse(weights.len()));
-    jobs.into_par_iter().with_max_len(1).for_each(|(pack, to_weights, to_bias)| {
+    let write = |(pack, to_weights, to_bias): (&Pack, &mut [f32], &mut [f32])| {
         pack.write(weights, to_weights, to_bias);
         pack.sources().into_iter().for_each(|tensor| weights.release(tensor));
-    });
+    };
+    spread(|| jobs.into_par_iter().with_max_len(1).for_each(write));
     Ok(buffer)
 }
 

@@ -10,6 +10,7 @@ use super::Tensor;
 use super::error::{Extents, Mismatch, nearest};
 use super::name_map::{NameMap, Translation};
 use super::stored::{Data, Stored, transpose};
+use crate::workers::spread;
 
 /// Files with more tensors than this get no hints about similar names: comparing all of them would take
 /// minutes.
@@ -192,7 +193,7 @@ pub(super) fn read(
     map: Option<&Mmap>,
 ) -> Result<Vec<Tensor>, String> {
     bindings.sort_by_key(|binding| binding.weight);
-    bindings.par_iter().map(|binding| read_one(graph, binding, map)).collect()
+    spread(|| bindings.par_iter().map(|binding| read_one(graph, binding, map)).collect())
 }
 
 fn read_one(graph: &Graph, binding: &Binding, map: Option<&Mmap>) -> Result<Tensor, String> {
