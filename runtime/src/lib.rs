@@ -3,6 +3,7 @@
 pub mod bandwidth;
 pub mod bounded;
 pub mod calibration;
+mod checked;
 mod concurrent;
 pub mod decouple;
 pub mod image;
@@ -22,5 +23,6 @@ pub mod verify;
 pub mod weights;
 mod workers;
 
+pub use checked::WrongLength;
 pub use memory::OutOfMemory;
 pub use model::{Model, ModelError};

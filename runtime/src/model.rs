@@ -15,6 +15,7 @@ use xcc_compiler::plan::pack::Pack;
 use xcc_compiler::plan::{PlanError, PlanOptions, Program, View, plan, plan_with};
 use xcc_compiler::target::Target;
 
+use crate::checked::{WrongLength, lengths};
 use crate::machine::{NoTiles, permit_tiles};
 use crate::memory::{AlignedBuffer, OutOfMemory};
 use crate::process::{PerProcess, count_forks};
@@ -39,6 +40,9 @@ pub enum ModelError {
     /// The system keeps the precision's instructions from this process.
     #[error(transparent)]
     Tiles(#[from] NoTiles),
+    /// A parameter tensor has a wrong number of elements.
+    #[error(transparent)]
+    Weight(#[from] WrongLength),
     /// The input has a wrong number of elements.
     #[error("{batch} inputs of shape {shape} have {expected} elements, but {found} were given")]
     Input {
@@ -161,15 +165,41 @@ impl Waiter {
 impl Model {
     /// Plans, compiles and packs a network for runs of `options.batch` images with `options.threads` threads.
     ///
-    /// `graph` must be verified, and the lengths of the tensors that `weights` gives must be those it
-    /// declares.
+    /// Refuses a graph that does not verify (an output that passes have removed, say) and tensors of
+    /// other lengths than the graph declares.
+    ///
+    /// ```
+    /// use xcc_compiler::passes::{PassOptions, optimize};
+    /// use xcc_compiler::{elaborate, plan::PlanOptions, target::Target};
+    /// use xcc_runtime::{Model, weights::Weights};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let spec = "model m
+    ///     input image 8 x 8 x 3
+    ///     conv 4, 3x3 as stem
+    ///     relu
+    ///     globalavgpool
+    ///     dense 2";
+    /// let mut graph = elaborate::read(spec, &[]).graph.ok_or("mistakes in the spec")?;
+    /// let stem = graph.value("stem").ok_or("no such layer")?;
+    /// graph.outputs.push(stem);
+    /// let weights = Weights::random(&graph, 0);
+    /// optimize(&mut graph, &PassOptions::default());
+    /// let model = Model::compile(&graph, &weights, Target::native(), PlanOptions::default())?;
+    /// let outputs = model.run(&[0.5; 8 * 8 * 3])?;
+    /// assert_eq!(outputs.iter().map(Vec::len).collect::<Vec<_>>(), [2, 6 * 6 * 4]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn compile(
         graph: &Graph,
         weights: &(dyn WeightSource + Sync),
         target: Target,
         options: PlanOptions,
     ) -> Result<Self, ModelError> {
-        Self::of_program(plan(graph, target, options)?, weights)
+        let program = plan(graph, target, options)?;
+        lengths(graph, weights)?;
+        Self::of_program(program, weights)
     }
 
     /// The same, with forms of segments that `choose` picks, as for [`plan_with`].
@@ -179,7 +209,9 @@ impl Model {
         (target, options): (Target, PlanOptions),
         choose: &dyn Fn(&[Candidate]) -> usize,
     ) -> Result<Self, ModelError> {
-        Self::of_program(plan_with(graph, target, options, choose)?, weights)
+        let program = plan_with(graph, target, options, choose)?;
+        lengths(graph, weights)?;
+        Self::of_program(program, weights)
     }
 
     /// Compiles a program and packs the weights of the graph that it was planned for. Its sizes are trusted: it must be as it was
