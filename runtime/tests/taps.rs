@@ -19,7 +19,8 @@ use xcc_compiler::target::Target;
 use xcc_runtime::decouple::{DecoupleError, decouple};
 use xcc_runtime::onnx::{self, OnnxError};
 use xcc_runtime::reference::{Values, evaluate};
-use xcc_runtime::{Model, ModelError};
+use xcc_runtime::weights::save_safetensors;
+use xcc_runtime::{Model, ModelError, npy};
 
 /// Errors of f32 sums in such small networks, relative to the largest element.
 const ROUNDING: f64 = 1e-4;
@@ -78,6 +79,8 @@ proptest! {
         graph.outputs = picks.iter().map(|pick| graph.order()[pick.index(graph.order().len())]).collect();
         check_outputs(&graph, &expected)?;
         check_outputs(&optimized(&graph), &expected)?;
+        let none = evaluate::<f64>(&graph, &RandomWeights::new(&graph, 1), &[], 0).unwrap();
+        prop_assert!(graph.outputs.iter().all(|&id| none.get(id) == Some(&[])));
     }
 
     #[test]
@@ -237,6 +240,21 @@ fn network() -> Graph {
     let conv = builder.conv(builder.input(), window(3, 1, 1), cut(8, 8, 2), true);
     let pool = builder.global_pool(conv, PoolKind::Average);
     builder.finish(&[pool])
+}
+
+#[test]
+fn files_of_wrong_lengths_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    for shape in [&[3, 2][..], &[0], &[u64::MAX, u64::MAX]] {
+        assert!(npy::write(&path, shape, &[0.5; 5]).is_err(), "{shape:?}");
+    }
+    let graph = network();
+    let mut weights = RandomWeights::new(&graph, 1);
+    weights.tensor_mut(WeightId::new(1)).pop();
+    let error = save_safetensors(&graph, &weights, &path).unwrap_err().to_string();
+    assert!(error.contains("conv2d_1/bias has 8 elements, but 7 were given"), "{error}");
+    assert!(!path.exists());
 }
 
 #[test]

@@ -531,9 +531,8 @@ pub fn plan_with(
 
 /// Options with at least one image and thread, unless there are too many.
 fn checked(options: PlanOptions) -> Result<PlanOptions, PlanError> {
-    let limits =
-        [("threads", options.threads, THREADS_LIMIT), ("images", options.batch, BATCH_LIMIT)].into_iter();
-    match limits.filter(|(_, found, limit)| found > limit).next() {
+    let limits = [("threads", options.threads, THREADS_LIMIT), ("images", options.batch, BATCH_LIMIT)];
+    match limits.into_iter().find(|(_, found, limit)| found > limit) {
         Some((what, found, limit)) => Err(PlanError::TooMany { what, found, limit }),
         None => Ok(PlanOptions { batch: options.batch.max(1), threads: options.threads.max(1), ..options }),
     }
