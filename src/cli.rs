@@ -14,7 +14,7 @@ use serde::Serialize;
 use xcc_compiler::diagnostic::{Diagnostic, render};
 use xcc_compiler::elaborate::{self, Param};
 use xcc_compiler::graph::Graph;
-use xcc_compiler::plan::Precision;
+use xcc_compiler::plan::{BATCH_LIMIT, Precision, THREADS_LIMIT};
 use xcc_compiler::syntax::{self, MAX_SOURCE, ast};
 use xcc_compiler::target::Target;
 use xcc_runtime::calibration::{Calibration, CalibrationError};
@@ -23,10 +23,10 @@ use xcc_runtime::weights::{Contradiction, LoadOptions, NameMap};
 
 use crate::terminal::color;
 
-/// More threads than any machine that this runs on has cores.
-pub const MOST_THREADS: u32 = 1024;
-/// Plans count units of work in 32 bits; this many images leave room for rows and channels.
-pub const LARGEST_BATCH: u32 = 4096;
+/// Most threads of a run.
+pub const MOST_THREADS: u32 = THREADS_LIMIT;
+/// Most images of a run.
+pub const LARGEST_BATCH: u32 = BATCH_LIMIT;
 
 /// A parameter's name and the text of its value.
 pub type Setting = (String, String);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use xcc_compiler::graph::{Graph, LayerId, NodeId};
+use xcc_compiler::graph::{Graph, NodeId};
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanError, PlanOptions, Precision};
 use xcc_compiler::target::Target;
@@ -251,10 +251,7 @@ pub fn failure(error: ModelError, batch: u32) -> Failure {
 
 /// The value of the layer called `name`.
 fn tap(graph: &Graph, name: &str) -> Result<NodeId, Failure> {
-    let layer = graph.layers.iter().position(|layer| layer.name == name).map(LayerId::new);
-    // A layer of several nodes yields what the last of them does.
-    let value = layer.and_then(|layer| graph.order().iter().rfind(|&&id| graph.node(id).layer == layer));
-    value.copied().ok_or_else(|| {
+    graph.value(name).ok_or_else(|| {
         let near = nearest(name, graph.layers.iter().map(|layer| layer.name.as_str()));
         Failure::input(format!(
             "the network has no layer `{name}`; the nearest names are {}",

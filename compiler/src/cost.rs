@@ -42,6 +42,10 @@ impl Macs {
 }
 
 /// The multiply-adds of a node, before or after passes.
+///
+/// # Panics
+///
+/// When the graph has no node `id`, or does not [verify](crate::graph::verify::verify).
 pub fn macs(graph: &Graph, id: NodeId) -> Macs {
     let Node { op, shape, inputs, .. } = graph.node(id);
     match op {
@@ -173,6 +177,10 @@ impl Totals {
 
 /// Summarises a graph as it was elaborated. After passes, layers that became part of others have no row, and
 /// neither have their parameters.
+///
+/// # Panics
+///
+/// When the graph does not [verify](crate::graph::verify::verify).
 pub fn summarize(graph: &Graph) -> Summary {
     let mut flows: Vec<FlowSummary> = Vec::new();
     let mut totals = Totals::default();

@@ -53,7 +53,7 @@ const BREAKS: &[(&str, &str, &str)] = &[
     ("v6 = add v5 v5", "v6 = input", "v6: the input is v0, there can be no other"),
     ("input : 8x8x6", "input v1 : 8x8x6", "v0: operand v1 does not come earlier"),
     ("output v10\n", "", "outputs: there are none"),
-    ("output v10", "output v11", "outputs: v11 is not a live node"),
+    ("output v10", "output v11", "outputs: the graph has no node v11"),
     ("softmax v9", "softmax v9 v8", "v10: takes 1 operand, but has 2"),
     ("softmax v9", "softmax", "v10: takes 1 operand, but has 0"),
     ("dense v8", "dense", "v9: takes 1 operand, but has 0"),

@@ -24,6 +24,7 @@ use xcc_compiler::graph::{ChannelOrder, ImageSpec, Shape};
 
 use crate::content::{self, Wanted};
 use crate::shown::{self, Shown};
+use crate::workers::spread;
 use resize::{Samples, resize};
 
 /// Most rows or columns of an image.
@@ -85,7 +86,7 @@ pub fn load_all(paths: &[PathBuf], spec: &ImageSpec, input: Shape) -> Result<Vec
     if samples_of(spec) != input.c() {
         return Err(vec![ImageError::NoImages { input }]);
     }
-    let loaded: Vec<_> = paths.par_iter().map(|path| load(path, spec, input)).collect();
+    let loaded: Vec<_> = spread(|| paths.par_iter().map(|path| load(path, spec, input)).collect());
     let (images, errors): (Vec<_>, Vec<_>) = loaded.into_iter().partition(Result::is_ok);
     match errors.is_empty() {
         true => Ok(images.into_iter().flatten().collect()),

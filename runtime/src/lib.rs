@@ -3,6 +3,7 @@
 pub mod bandwidth;
 pub mod bounded;
 pub mod calibration;
+mod checked;
 mod concurrent;
 pub mod content;
 pub mod decouple;
@@ -15,12 +16,15 @@ pub mod npy;
 pub mod onnx;
 pub mod peak;
 pub mod perf_map;
+mod process;
 pub mod reference;
 pub mod replace;
 pub mod shown;
 mod team;
 pub mod verify;
 pub mod weights;
+mod workers;
 
+pub use checked::WrongLength;
 pub use memory::OutOfMemory;
 pub use model::{Model, ModelError};

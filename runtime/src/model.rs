@@ -15,9 +15,12 @@ use xcc_compiler::plan::pack::Pack;
 use xcc_compiler::plan::{PlanError, PlanOptions, Program, View, plan, plan_with};
 use xcc_compiler::target::Target;
 
+use crate::checked::{WrongLength, lengths};
 use crate::machine::{NoTiles, permit_tiles};
 use crate::memory::{AlignedBuffer, OutOfMemory};
+use crate::process::{PerProcess, count_forks};
 use crate::team::{Barrier, Job, Team, lock};
+use crate::workers::spread;
 
 /// Why a network cannot be compiled or run.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,9 @@ pub enum ModelError {
     /// The system keeps the precision's instructions from this process.
     #[error(transparent)]
     Tiles(#[from] NoTiles),
+    /// A parameter tensor has a wrong number of elements.
+    #[error(transparent)]
+    Weight(#[from] WrongLength),
     /// The input has a wrong number of elements.
     #[error("{batch} inputs of shape {shape} have {expected} elements, but {found} were given")]
     Input {
@@ -53,11 +59,15 @@ pub enum ModelError {
 
 /// A network that is ready to run. It can be shared by threads: each run takes memory and workers of its own
 /// from a pool.
+///
+/// A child made by `fork` can run the parent's models and compile others: each process has memory
+/// and workers of its own, and a model in the child costs only these. The fork may come at any
+/// moment but within work of rayon.
 pub struct Model {
     compiled: Arc<Compiled>,
     /// How long packing took.
     pack: Duration,
-    idle: Mutex<Vec<Slot>>,
+    idle: PerProcess<Mutex<Vec<Slot>>>,
 }
 
 struct Compiled {
@@ -155,15 +165,41 @@ impl Waiter {
 impl Model {
     /// Plans, compiles and packs a network for runs of `options.batch` images with `options.threads` threads.
     ///
-    /// `graph` must be verified, and the lengths of the tensors that `weights` gives must be those it
-    /// declares.
+    /// Refuses a graph that does not verify (an output that passes have removed, say) and tensors of
+    /// other lengths than the graph declares.
+    ///
+    /// ```
+    /// use xcc_compiler::passes::{PassOptions, optimize};
+    /// use xcc_compiler::{elaborate, plan::PlanOptions, target::Target};
+    /// use xcc_runtime::{Model, weights::Weights};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let spec = "model m
+    ///     input image 8 x 8 x 3
+    ///     conv 4, 3x3 as stem
+    ///     relu
+    ///     globalavgpool
+    ///     dense 2";
+    /// let mut graph = elaborate::read(spec, &[]).graph.ok_or("mistakes in the spec")?;
+    /// let stem = graph.value("stem").ok_or("no such layer")?;
+    /// graph.outputs.push(stem);
+    /// let weights = Weights::random(&graph, 0);
+    /// optimize(&mut graph, &PassOptions::default());
+    /// let model = Model::compile(&graph, &weights, Target::native(), PlanOptions::default())?;
+    /// let outputs = model.run(&[0.5; 8 * 8 * 3])?;
+    /// assert_eq!(outputs.iter().map(Vec::len).collect::<Vec<_>>(), [2, 6 * 6 * 4]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn compile(
         graph: &Graph,
         weights: &(dyn WeightSource + Sync),
         target: Target,
         options: PlanOptions,
     ) -> Result<Self, ModelError> {
-        Self::of_program(plan(graph, target, options)?, weights)
+        let program = plan(graph, target, options)?;
+        lengths(graph, weights)?;
+        Self::of_program(program, weights)
     }
 
     /// The same, with forms of segments that `choose` picks, as for [`plan_with`].
@@ -173,7 +209,9 @@ impl Model {
         (target, options): (Target, PlanOptions),
         choose: &dyn Fn(&[Candidate]) -> usize,
     ) -> Result<Self, ModelError> {
-        Self::of_program(plan_with(graph, target, options, choose)?, weights)
+        let program = plan_with(graph, target, options, choose)?;
+        lengths(graph, weights)?;
+        Self::of_program(program, weights)
     }
 
     /// Compiles a program and packs the weights of the graph that it was planned for. Its sizes are trusted: it must be as it was
@@ -182,6 +220,7 @@ impl Model {
         program: Program,
         weights: &(dyn WeightSource + Sync),
     ) -> Result<Self, ModelError> {
+        count_forks()?;
         if program.uses_tiles() {
             permit_tiles()?;
         }
@@ -189,7 +228,7 @@ impl Model {
         let native = NativeProgram::compile_with(&program, false, &side_by_side)?;
         let (constants, pack) = timed(|| pack_constants(&program, weights));
         let compiled = Compiled { native, constants: constants?, program };
-        Ok(Self { compiled: Arc::new(compiled), pack, idle: Mutex::new(Vec::new()) })
+        Ok(Self { compiled: Arc::new(compiled), pack, idle: PerProcess::new() })
     }
 
     /// The plan that is run.
@@ -246,7 +285,7 @@ impl Model {
         use_slot: impl FnOnce(&Slot, Vec<Vec<f32>>) -> T,
     ) -> Result<T, ModelError> {
         self.check_input(input)?;
-        let idle = lock(&self.idle).pop();
+        let idle = lock(self.idle.get()).pop();
         let mut slot = match idle {
             Some(slot) => slot,
             None => self.new_slot()?,
@@ -255,7 +294,10 @@ impl Model {
         slot.waiters.iter().for_each(|waiter| waiter.begin_run(is_timed));
         self.run_slot(&mut slot, input, &mut outputs);
         let result = use_slot(&slot, outputs);
-        lock(&self.idle).push(slot);
+        // `use_slot` may have forked.
+        if slot.team.is_of_this_process() {
+            lock(self.idle.get()).push(slot);
+        }
         Ok(result)
     }
 
@@ -464,9 +506,9 @@ impl SharedRun {
     }
 }
 
-/// Calls a function for every number below `count` on all of rayon's threads.
+/// Calls a function for every number below `count` on this process's threads.
 fn side_by_side(count: usize, call: &(dyn Fn(usize) + Sync)) {
-    (0..count).into_par_iter().with_max_len(1).for_each(call);
+    spread(|| (0..count).into_par_iter().with_max_len(1).for_each(call));
 }
 
 /// A result and how long it took.
@@ -498,10 +540,11 @@ fn pack_constants(
     }
     // The largest first, each by itself: what is left for the end is small, so that no thread waits for another.
     jobs.sort_by_key(|(_, weights, _)| Reverse(weights.len()));
-    jobs.into_par_iter().with_max_len(1).for_each(|(pack, to_weights, to_bias)| {
+    let write = |(pack, to_weights, to_bias): (&Pack, &mut [f32], &mut [f32])| {
         pack.write(weights, to_weights, to_bias);
         pack.sources().into_iter().for_each(|tensor| weights.release(tensor));
-    });
+    };
+    spread(|| jobs.into_par_iter().with_max_len(1).for_each(write));
     Ok(buffer)
 }
 

@@ -125,8 +125,14 @@ pub fn read_inputs(path: &Path, input: Shape) -> Result<Inputs, NpyError> {
     Ok(Inputs { count, values: array.values, are_bytes: element == Element::U8 })
 }
 
-/// Writes an array of 32-bit floats, whole or not at all. `shape` must have as many elements as `values`.
+/// Writes an array of 32-bit floats, whole or not at all. Refuses a `shape` of other than
+/// `values.len()` elements.
 pub fn write(path: &Path, shape: &[u64], values: &[f32]) -> Result<(), NpyError> {
+    let elements = shape.iter().try_fold(1_u64, |all, &extent| all.checked_mul(extent));
+    if elements != Some(values.len() as u64) {
+        let reason = format!("an array of shape {shape:?} does not have {} elements", values.len());
+        return Err(NpyError::Io { path: path.to_owned(), source: io::Error::other(reason) });
+    }
     let fill = |file: &mut dyn Write| {
         file.write_all(&header::bytes(shape))?;
         values.iter().try_for_each(|value| file.write_all(&value.to_le_bytes()))

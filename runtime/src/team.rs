@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::machine::cores;
+use crate::process::{count_forks, generation};
 
 /// How often a waiting thread looks before it sleeps: some 40 to 150 microseconds, longer than most steps are
 /// uneven, and about as long as it takes to wake a thread.
@@ -111,9 +112,12 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What the members of a team do together; called with the thread's number.
 pub type Job = Arc<dyn Fn(u32) + Send + Sync>;
 
-/// The calling thread and some workers that wait for jobs.
+/// The calling thread and some workers that wait for jobs. A team is one process's: in a child made
+/// by `fork` it has no workers, and can only be dropped.
 pub struct Team {
     workers: Vec<JoinHandle<()>>,
+    /// [`generation`] of the process that has the workers.
+    generation: u64,
     shared: Arc<Shared>,
 }
 
@@ -129,15 +133,21 @@ struct Shared {
 impl Team {
     /// A team of `threads` threads, of which the caller of [`Team::run`] is one.
     pub fn new(threads: u32) -> std::io::Result<Self> {
+        count_forks()?;
         let (start, done) = (Gate::new(spins(threads)), Barrier::new(threads));
         let shared = Arc::new(Shared { start, job: Mutex::new(None), done });
-        let mut team = Self { workers: Vec::new(), shared };
+        let mut team = Self { workers: Vec::new(), generation: generation(), shared };
         for number in 1..threads {
             let shared = team.shared.clone();
             let worker = std::thread::Builder::new().name(format!("xcc-{number}"));
             team.workers.push(worker.spawn(move || shared.work(number))?);
         }
         Ok(team)
+    }
+
+    /// True in the process that made the team: there it can run jobs.
+    pub fn is_of_this_process(&self) -> bool {
+        self.generation == generation()
     }
 
     /// Runs `job` on all threads and returns when all have ended it. A job must not panic: others may still use memory that its
@@ -183,6 +193,12 @@ fn call(job: &Job, number: u32) {
 
 impl Drop for Team {
     fn drop(&mut self) {
+        if !self.is_of_this_process() {
+            // Handles of threads that are gone may by now be the system's names of other threads,
+            // and a worker may have held the gate's lock: nothing of the team is touched.
+            std::mem::forget(std::mem::take(&mut self.workers));
+            return;
+        }
         self.shared.start.open();
         for worker in self.workers.drain(..) {
             // The worker's panics were reported when they happened.

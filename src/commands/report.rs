@@ -1,5 +1,7 @@
 //! `xcc report`: the page of a sweep, from its results alone.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -30,7 +32,8 @@ pub struct Arguments {
     /// The JSON that `xcc sweep` wrote
     #[arg(value_name = "RESULTS")]
     results: PathBuf,
-    /// The page to write; `-` is standard output [default: RESULTS with the ending .html]
+    /// The page to write; `-` is standard output [default: RESULTS with the ending .html, unless
+    /// that is another file]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Write the charts as SVG files into the folder DIR, and no page unless `--output` asks for it: latency.svg,
@@ -48,12 +51,30 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => figures.is_none().then(|| path.with_extension("html")),
     };
     page.as_deref().map_or(Ok(()), |page| cli::check_output(page, [path.as_path()]))?;
+    page.as_deref().filter(|_| output.is_none()).map_or(Ok(()), check_implied)?;
     let results = Store::new(path.clone()).read();
     let results = results.map_err(|reason| Failure::input(format!("{}: {reason}", path.display())))?;
     if let Some(folder) = figures {
         write_figures(&results, folder)?;
     }
     page.map_or(Ok(()), |page| write_page(&results, &page))
+}
+
+/// Refuses to replace a file that nobody has named, but for an earlier page.
+fn check_implied(page: &Path) -> Result<(), Failure> {
+    let mut head = Vec::new();
+    let is_ours = match fs::metadata(page) {
+        Err(_) => true,
+        Ok(found) if !found.is_file() => false,
+        Ok(_) => File::open(page).and_then(|file| file.take(report::HEAD).read_to_end(&mut head)).is_ok(),
+    };
+    if is_ours && (head.is_empty() || report::is_page(&head)) {
+        return Ok(());
+    }
+    Err(Failure::input(format!(
+        "{}: is there and is no page of `xcc report`; `--output FILE` replaces it or names another file",
+        page.display()
+    )))
 }
 
 fn write_page(results: &Results, output: &Path) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use crate::sweep::kernels::{self, KernelTable, Times};
 use crate::sweep::plan::{Plan, PlanArgs};
 use crate::sweep::results::{Quantity, Results, Status};
 use crate::sweep::store::{Existing, Store};
-use crate::sweep::{csv, date, examine, measure, report, survey, table};
+use crate::sweep::{csv, date, examine, measure, report, survey, table, validate};
 use crate::terminal::{self, with_progress};
 
 /// Measure a network at many settings of its parameters
@@ -58,7 +58,8 @@ pub struct Arguments {
     /// Go on with the results that are there
     #[arg(long)]
     resume: bool,
-    /// Replace unfinished results that are there
+    /// Replace results that are there: unfinished ones, those of another sweep, and those in a file
+    /// that no --json names
     #[arg(long, conflicts_with = "resume")]
     force: bool,
     /// Show the points and what they cost without measuring them
@@ -78,6 +79,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let sweep = with_progress("reading the spec", || survey::sweep(&plan, &source))?;
     let points = survey::points(&sweep)?;
     let fresh = Results::new(sweep, points, date::now());
+    // What is written can be read again.
+    validate::validate(&fresh)
+        .map_err(|fault| Failure::input(format!("the sweep makes no sense: {fault}")))?;
     let times = arguments.predict.as_deref().map(|path| Times::read(path, plan.target)).transpose()?;
     let times = times.as_ref();
     let Some(store) = store else {
@@ -104,6 +108,10 @@ fn existing(arguments: &Arguments) -> Existing {
     match (arguments.resume, arguments.force) {
         (true, _) => Existing::Resume,
         (_, true) => Existing::Replace,
+        // A dry run has nothing to put in the place of what was measured.
+        _ if arguments.json.as_deref().is_some_and(|path| !is_stdout(path)) && !arguments.dry_run => {
+            Existing::Update
+        }
         _ => Existing::Keep,
     }
 }

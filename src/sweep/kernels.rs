@@ -14,6 +14,7 @@ use xcc_runtime::bounded::read_at_most;
 use xcc_runtime::machine;
 
 use super::results::{Kernel, Machine, Point, Predicted, Results, Step};
+use super::validate;
 use crate::cli::Failure;
 use crate::measure::samples::quantile;
 use crate::measure::work::kind;
@@ -115,7 +116,9 @@ impl KernelTable {
             () if table.machine.processor != processor => {
                 Err(format!("was measured on {}, not on {processor}", table.machine.processor))
             }
-            () => Ok(table),
+            () => validate::kernel_table(&table)
+                .map(|()| table)
+                .map_err(|fault| format!("makes no sense: {fault}; mend that place, or measure anew")),
         }
     }
 }
@@ -155,7 +158,7 @@ fn calls(points: &[Point]) -> impl Iterator<Item = Call<'_>> {
 }
 
 fn instructions(step: &Step) -> u64 {
-    step.kernels.iter().map(|kernel| kernel.instructions).sum()
+    step.kernels.iter().map(|kernel| kernel.instructions).fold(0, u64::saturating_add)
 }
 
 /// What runs take beside their steps, for each number of threads.
@@ -236,8 +239,8 @@ impl Times {
         times
     }
 
-    /// The time of a run of steps, from what was measured elsewhere than at the point `but`. `None` where nothing was, with
-    /// so many threads.
+    /// The time of a run of steps, from what was measured elsewhere than at the point `but`. `None`
+    /// where nothing was with this number of threads, or where the sum is no time.
     pub fn predict(&self, steps: &[Step], threads: u32, but: Option<usize>) -> Option<Predicted> {
         let mut ms = self.between.iter().find(|between| between.threads == threads)?.ms;
         // Instructions of the same kernels, of their kinds, of any.
@@ -245,11 +248,12 @@ impl Times {
         for kernel in steps.iter().flat_map(|step| &step.kernels) {
             let (level, found) = self.most_similar(kernel, threads, but)?;
             ms += found.ms * kernel.instructions as f64 / found.instructions.max(1) as f64;
-            found_in[level] += kernel.instructions;
+            found_in[level] = u64::saturating_add(found_in[level], kernel.instructions);
         }
-        let all = found_in.iter().sum::<u64>().max(1) as f64;
+        let all = found_in.iter().map(|&instructions| instructions as f64).sum::<f64>().max(1.0);
         let [covered, similar, _] = found_in.map(|instructions| instructions as f64 / all);
-        Some(Predicted { ms, covered, similar })
+        // A few instructions of the table may stand for more than there can be.
+        validate::is_time(ms).then_some(Predicted { ms, covered, similar })
     }
 
     /// The time of uses of the same kernel (0), or else of its kind (1), or else of any (2).

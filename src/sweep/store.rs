@@ -7,6 +7,7 @@ use xcc_runtime::bounded::read_at_most;
 use xcc_runtime::replace::replace;
 
 use super::results::{Point, Results, SCHEMA, Status, Sweep};
+use super::validate::validate;
 use crate::cli::Failure;
 
 /// The largest file that is read, in bytes.
@@ -20,8 +21,10 @@ pub struct Store {
 /// What to do with results that are there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
-    /// Finished ones are replaced, unfinished ones are not.
+    /// None are replaced: the file's name was not given.
     Keep,
+    /// Finished ones of the same sweep are replaced, others are not: the file's name was given.
+    Update,
     /// Go on with them.
     Resume,
     /// They are replaced.
@@ -56,15 +59,8 @@ impl Store {
                 None => Ok(found),
             };
         }
-        match found {
-            Ok(found) if found.points.iter().any(is_unfinished) => Err(failed(format!(
-                "holds a sweep of which {} of {} points are done; go on with `--resume`, or begin anew with `--force`",
-                found.points.iter().filter(|point| !is_unfinished(point)).count(),
-                found.points.len()
-            ))),
-            Ok(_) => Ok(fresh),
-            Err(reason) => Err(failed(format!("{reason}; `--force` replaces the file"))),
-        }
+        let found = found.map_err(|reason| failed(format!("{reason}; `--force` replaces the file")))?;
+        kept(&found, &fresh, existing).map_or(Ok(fresh), |reason| Err(failed(reason)))
     }
 
     /// Writes the results in the place of those before.
@@ -90,17 +86,42 @@ struct Head {
     schema: u32,
 }
 
-/// Reads results.
+/// Reads results and checks that they make sense.
 pub fn parse(text: &[u8]) -> Result<Results, String> {
     match serde_json::from_slice(text).ok().map(|Head { schema }| schema) {
         Some(SCHEMA) => {
-            serde_json::from_slice(text).map_err(|error| format!("is no file of results: {error}"))
+            let results: Results =
+                serde_json::from_slice(text).map_err(|error| format!("is no file of results: {error}"))?;
+            let damaged = |fault| format!("makes no sense: {fault}; mend that place, or measure anew");
+            validate(&results).map_err(damaged)?;
+            Ok(results)
         }
         Some(schema) => {
             Err(format!("has results in version {schema} of their form; this program knows version {SCHEMA}"))
         }
         None => Err("is no file of results of a sweep".to_owned()),
     }
+}
+
+/// Why results are not replaced by `fresh` ones without `--force`, and the ways out.
+fn kept(found: &Results, fresh: &Results, existing: Existing) -> Option<String> {
+    let done = found.points.iter().filter(|point| !is_unfinished(point)).count();
+    let points = found.points.len();
+    if done < points {
+        return Some(format!(
+            "holds a sweep of which {done} of {points} points are done; go on with `--resume`, or begin anew with `--force`"
+        ));
+    }
+    if let Some(what) = difference(found, fresh) {
+        return Some(format!("{what}; name another file with `--json FILE`, or replace them with `--force`"));
+    }
+    let date = &found.date;
+    (existing == Existing::Keep).then(|| {
+        format!(
+            "holds this sweep, measured at {date}; `--resume` with more `--rounds` adds to it, `--force` replaces it, \
+             `--json FILE` names another file"
+        )
+    })
 }
 
 /// Whether a point has still to be measured.

@@ -14,6 +14,7 @@ mod graph;
 mod harness;
 mod precision;
 mod profile;
+mod replaced;
 mod report;
 mod run;
 mod summary;

@@ -125,7 +125,7 @@ fn results_without_times_and_with_bad_points_make_a_page_too() {
     assert!(dry.contains("skipped: ") && dry.contains("parameters (10⁶) against segments"));
     assert!(!dry.contains("latency (ms) against"), "there are no latencies");
     let mut broken = fixed();
-    broken["points"][0]["timing"]["median_ms"] = 0.0.into();
+    ["p5_ms", "median_ms", "p95_ms"].iter().for_each(|key| broken["points"][0]["timing"][key] = 0.0.into());
     broken["points"][1]["cost"] = Value::Null;
     broken["sweep"]["axes"] = json!([]);
     broken["machine"]["roofs"] = json!([]);

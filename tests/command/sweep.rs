@@ -640,7 +640,7 @@ fn kernels_are_chosen_by_the_constants_that_are_given() {
     assert_eq!(with(&base, &["--rounds", "1"]).status, 0);
     let built_in = read(&path);
     assert!(built_in["sweep"]["constants"].is_null());
-    assert_eq!(with(&given, &["--rounds", "1"]).status, 0);
+    assert_eq!(with(&given, &["--rounds", "1", "--force"]).status, 0);
     let chosen = read(&path);
     assert_eq!(chosen["sweep"]["constants"]["path"], text(&constants));
     assert_ne!(kernels(&chosen), kernels(&built_in), "permutations are avoided where they are dear");

@@ -21,6 +21,8 @@ pub mod text;
 pub mod verify;
 mod weight;
 
+use std::collections::HashMap;
+
 pub use infer::infer_shape;
 pub use kernel::KernelBlock;
 pub use layer::{ChannelOrder, ImageSpec, Labels, Layer, LayerKind};
@@ -110,6 +112,9 @@ pub struct Graph {
     pub outputs: Vec<NodeId>,
     nodes: Vec<Node>,
     order: Vec<NodeId>,
+    /// The node pushed last of each layer, dead or alive. Nodes that passes insert compute no
+    /// layer's value.
+    last_of_layer: HashMap<LayerId, NodeId>,
 }
 
 impl Graph {
@@ -132,6 +137,7 @@ impl Graph {
             outputs: vec![id],
             nodes: vec![node],
             order: vec![id],
+            last_of_layer: HashMap::from([(LayerId::new(0), id)]),
         }
     }
 
@@ -151,6 +157,7 @@ impl Graph {
     pub fn push(&mut self, op: Op, inputs: Vec<NodeId>, shape: Shape, layer: LayerId) -> NodeId {
         let id = self.add(op, inputs, shape, layer);
         self.order.push(id);
+        self.last_of_layer.insert(layer, id);
         id
     }
 
@@ -200,22 +207,63 @@ impl Graph {
         &self.order
     }
 
+    /// The value of the layer called `name`: that of the layer's last node.
+    ///
+    /// `None` where the graph has no such layer, or where a pass has fused its value into another:
+    /// outputs are best chosen before passes run. A graph read from text in which numbers of nodes
+    /// are missing does not tell the values of layers.
+    ///
+    /// ```
+    /// let spec = "model m
+    ///     input image 8 x 8 x 3
+    ///     conv 4, 3x3 as stem
+    ///     relu
+    ///     globalavgpool
+    ///     dense 2";
+    /// let mut graph = xcc_compiler::elaborate::read(spec, &[]).graph.expect("no mistakes");
+    /// let stem = graph.value("stem").expect("a layer of the spec");
+    /// graph.outputs.push(stem);
+    /// assert_eq!(graph.node(stem).shape.to_string(), "6x6x4");
+    /// assert_eq!(graph.value("steam"), None);
+    /// ```
+    pub fn value(&self, name: &str) -> Option<NodeId> {
+        let layer = LayerId::new(self.layers.iter().position(|layer| layer.name == name)?);
+        self.last_of_layer.get(&layer).copied().filter(|id| self.order.contains(id))
+    }
+
     /// The node that yields `id`.
+    ///
+    /// # Panics
+    ///
+    /// When the graph has no node `id`. An id of this graph is never lost: passes only take nodes
+    /// out of the order.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.index()]
     }
 
     /// The node that yields `id`, to be rewritten in place.
+    ///
+    /// # Panics
+    ///
+    /// When the graph has no node `id`.
     pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
         &mut self.nodes[id.index()]
     }
 
     /// The layer `id`.
+    ///
+    /// # Panics
+    ///
+    /// When the graph has no layer `id`.
     pub fn layer(&self, id: LayerId) -> &Layer {
         &self.layers[id.index()]
     }
 
     /// The parameter tensor `id`.
+    ///
+    /// # Panics
+    ///
+    /// When the graph has no tensor `id`.
     pub fn weight(&self, id: WeightId) -> &Weight {
         &self.weights[id.index()]
     }

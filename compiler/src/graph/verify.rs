@@ -158,8 +158,13 @@ impl Verifier<'_> {
         self.at = Place::Outputs;
         self.require(!graph.outputs.is_empty(), || "there are none".to_owned());
         for output in &graph.outputs {
-            let live = seen.get(output.index()).copied().unwrap_or(false);
-            self.require(live, || format!("{output} is not a live node"));
+            match seen.get(output.index()) {
+                Some(true) => {}
+                Some(false) => self.fail(format!(
+                    "{output} is not a live node; passes remove and fuse what is no output, so that outputs are chosen before they run"
+                )),
+                None => self.fail(format!("the graph has no node {output}")),
+            }
         }
     }
 

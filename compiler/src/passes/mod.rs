@@ -80,12 +80,19 @@ pub const PASSES: [Pass; 8] = [
 ];
 
 impl Pass {
-    /// Runs this pass.
+    /// Runs this pass. A graph that does not verify stays as it is, without a row in the report:
+    /// [`plan`](crate::plan::plan) says what is wrong with it.
     ///
     /// # Panics
     ///
     /// In debug builds when the pass leaves a graph that does not verify.
     pub fn apply(&self, graph: &mut Graph, report: &mut Report) {
+        if verify(graph).is_ok() {
+            self.apply_verified(graph, report);
+        }
+    }
+
+    fn apply_verified(&self, graph: &mut Graph, report: &mut Report) {
         report.begin(self.name);
         (self.run)(graph, report);
         if cfg!(debug_assertions)
@@ -103,11 +110,11 @@ pub struct PassOptions {
     pub stop_after: Option<usize>,
 }
 
-/// Runs every pass on a verified graph.
+/// Runs every pass. A graph that does not verify stays as it is, see [`Pass::apply`].
 pub fn optimize(graph: &mut Graph, options: &PassOptions) -> Report {
     let mut report = Report::new(options.stop_after);
-    for pass in &PASSES {
-        pass.apply(graph, &mut report);
+    if verify(graph).is_ok() {
+        PASSES.iter().for_each(|pass| pass.apply_verified(graph, &mut report));
     }
     report
 }

@@ -22,6 +22,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::graph::verify::{Violation, verify};
 use crate::graph::{Conv, Graph, Node, NodeId, Op, entity};
 use crate::instruction_times::{Counts, KernelCounts};
 use crate::kernels::{Descriptor, crossed, winograd};
@@ -184,9 +185,32 @@ fn reads_weights_once(graph: &Graph) -> bool {
     sum(&weights) > sum(&|node: &Node| node.shape.elements())
 }
 
+/// Most threads that a plan is for: more than machines have cores.
+pub const THREADS_LIMIT: u32 = 1024;
+
+/// Most images of a run: plans count units of work in 32 bits, and this many images leave room for
+/// rows and channels.
+pub const BATCH_LIMIT: u32 = 4096;
+
 /// Why a graph cannot be planned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
+    /// The graph breaks an invariant, see [`verify`].
+    #[error("the graph is broken: {violation}")]
+    Graph {
+        /// The first broken invariant.
+        violation: String,
+    },
+    /// The plan would be for more threads or images than plans can be.
+    #[error("the plan is to be for {found} {what}; the limit is {limit}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many there would be.
+        found: u32,
+        /// The most.
+        limit: u32,
+    },
     /// A layer needs larger distances in memory, or more code, than kernels can have.
     #[error(
         "{layer} is too large to be compiled: {what} is {size}, the limit is {limit}; `--backend reference` has none"
@@ -478,7 +502,7 @@ pub const MEMORY_LIMIT: u64 = 1 << 38;
 
 /// Plans `graph` for `target`, with the forms of segments that take the least time.
 ///
-/// `graph` must be verified; a batch or a number of threads of 0 counts as 1.
+/// A graph that does not verify is refused; a batch or a number of threads of 0 counts as 1.
 pub fn plan(graph: &Graph, target: Target, options: PlanOptions) -> Result<Program, PlanError> {
     plan_with(graph, target, options, &cheapest)
 }
@@ -494,10 +518,22 @@ pub fn plan_with(
     if !options.precision.is_for(target) {
         return Err(PlanError::Precision { precision: options.precision, isa: target.isa });
     }
-    let options = PlanOptions { batch: options.batch.max(1), threads: options.threads.max(1), ..options };
+    let options = checked(options)?;
+    verify(graph).map_err(|violations| PlanError::Graph {
+        violation: violations.first().map_or_else(String::new, Violation::to_string),
+    })?;
     let portions = options.portions(graph);
     let program = lower::lower(graph, target, options.of_portion(portions), choose)?;
     let program = Program { options, portions, ..program };
     lower::check_memory(program.value_bytes(), options)?;
     Ok(program)
+}
+
+/// Options with at least one image and thread, unless there are too many.
+fn checked(options: PlanOptions) -> Result<PlanOptions, PlanError> {
+    let limits = [("threads", options.threads, THREADS_LIMIT), ("images", options.batch, BATCH_LIMIT)];
+    match limits.into_iter().find(|(_, found, limit)| found > limit) {
+        Some((what, found, limit)) => Err(PlanError::TooMany { what, found, limit }),
+        None => Ok(PlanOptions { batch: options.batch.max(1), threads: options.threads.max(1), ..options }),
+    }
 }

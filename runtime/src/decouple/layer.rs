@@ -8,6 +8,7 @@ use super::DecoupleError;
 use super::factor::{Factors, factor};
 use super::linear::Linear;
 use super::map::{LinearMap, tall_to_wide, wide_to_tall};
+use crate::workers::spread;
 
 /// The most elements of a matrix that is approximated: 2 GiB of 64-bit floats.
 const LARGEST: u64 = 1 << 28;
@@ -45,7 +46,7 @@ pub fn decouple_layer(
     let map = LinearMap::new(from, weights);
     let blocks = to.spatial.kernel_blocks();
     let segments: Vec<Segment> =
-        blocks.par_iter().map(|block| segment(to, block, &map)).collect::<Result<_, _>>()?;
+        spread(|| blocks.par_iter().map(|block| segment(to, block, &map)).collect::<Result<_, _>>())?;
     let sum = |part: fn(&Segment) -> f64| segments.iter().map(part).sum::<f64>();
     let (difference, size) = (sum(|segment| segment.difference), sum(|segment| segment.size));
     let error = if size > 0.0 { (difference / size).sqrt() } else { 0.0 };

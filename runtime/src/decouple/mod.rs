@@ -17,6 +17,7 @@ use std::collections::HashMap;
 
 use xcc_compiler::graph::{Graph, LayerId, WeightId, WeightSource};
 
+use crate::checked::{WrongLength, lengths, violation};
 use crate::weights::Extents;
 use layer::decouple_layer;
 use linear::Linear;
@@ -57,6 +58,12 @@ pub enum DecoupleError {
     /// Layers differ in more than segments.
     #[error("{}", listed(.0))]
     Layers(Vec<String>),
+    /// A graph breaks an invariant.
+    #[error("the graph is broken: {0}")]
+    Graph(String),
+    /// A parameter tensor has a wrong number of elements.
+    #[error(transparent)]
+    Weight(#[from] WrongLength),
     /// A layer is too large.
     #[error(
         "layer {layer}: the {rows} x {columns} numbers of a segment are more than the {limit} that are approximated at \
@@ -97,6 +104,9 @@ pub fn decouple(
     dense: &Graph,
     weights: &(dyn WeightSource + Sync),
 ) -> Result<Decoupled, DecoupleError> {
+    let broken = violation(target).or_else(|| violation(dense));
+    broken.map_or(Ok(()), |violation| Err(DecoupleError::Graph(violation)))?;
+    lengths(dense, weights)?;
     let pairs = pairs(target, dense)?;
     let (mut layers, mut copied) = (Vec::new(), 0);
     let mut tensors = vec![Vec::new(); target.weights.len()];

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::workers::spread;
+
 /// Samples of an image, row by row, pixel by pixel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Samples {
@@ -46,9 +48,10 @@ fn resize_columns(samples: &Samples, width: u32) -> Samples {
     let taps = taps(samples.width, width);
     let [old_row, new_row] = [samples.width, width].map(|pixels| pixels as usize * channels);
     let mut values = vec![0.0; height as usize * new_row];
-    let old_rows = samples.values.par_chunks_exact(old_row.max(1));
-    values.par_chunks_exact_mut(new_row.max(1)).zip(old_rows).for_each(|(new, old)| {
-        resize_row(old, new, &taps, channels);
+    spread(|| {
+        let old_rows = samples.values.par_chunks_exact(old_row.max(1));
+        let rows = values.par_chunks_exact_mut(new_row.max(1)).zip(old_rows);
+        rows.for_each(|(new, old)| resize_row(old, new, &taps, channels));
     });
     Samples { height, width, channels, values }
 }
@@ -59,12 +62,13 @@ fn resize_rows(samples: &Samples, height: u32) -> Samples {
     let row = width as usize * channels;
     let mut values = vec![0.0; height as usize * row];
     let taps = taps(samples.height, height);
-    values.par_chunks_exact_mut(row.max(1)).zip(&taps).for_each(|(new, taps)| {
+    let sum = |(new, taps): (&mut [f32], &Taps)| {
         let old = samples.values[taps.range.start * row..taps.range.end * row].chunks_exact(row.max(1));
         for (old, &weight) in old.zip(&taps.weights) {
             new.iter_mut().zip(old).for_each(|(new, old)| *new += weight * old);
         }
-    });
+    };
+    spread(|| values.par_chunks_exact_mut(row.max(1)).zip(&taps).for_each(sum));
     Samples { height, width, channels, values }
 }
 

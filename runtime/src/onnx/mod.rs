@@ -10,6 +10,8 @@ mod message;
 use prost::Message;
 use xcc_compiler::graph::{Graph, WeightSource};
 
+use crate::checked::{WrongLength, lengths, violation};
+
 /// The version of the operators.
 const OPSET: i64 = 17;
 /// The version of the messages that came with it.
@@ -29,6 +31,12 @@ pub enum OnnxError {
         /// What the file would have.
         bytes: u64,
     },
+    /// The graph breaks an invariant.
+    #[error("the graph is broken: {0}")]
+    Graph(String),
+    /// A parameter tensor has a wrong number of elements.
+    #[error(transparent)]
+    Weight(#[from] WrongLength),
     /// The graph holds what only passes make.
     #[error("layer {layer}: {what} cannot be exported; export the graph as it was elaborated")]
     Fused {
@@ -41,8 +49,10 @@ pub enum OnnxError {
 
 /// The file of a graph, as it was elaborated, with its weights.
 pub fn bytes(graph: &Graph, weights: &dyn WeightSource) -> Result<Vec<u8>, OnnxError> {
+    violation(graph).map_or(Ok(()), |violation| Err(OnnxError::Graph(violation)))?;
     let elements = graph.weights.iter().fold(0_u64, |sum, weight| sum.saturating_add(weight.elements()));
     check_size(elements.saturating_mul(size_of::<f32>() as u64))?;
+    lengths(graph, weights)?;
     let model = message::Model {
         ir_version: IR_VERSION,
         producer_name: "xcc".to_owned(),

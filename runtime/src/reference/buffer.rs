@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::Float;
 use crate::OutOfMemory;
+use crate::workers::spread;
 
 /// Room for `length` numbers.
 pub(super) fn reserved<F>(length: usize) -> Result<Vec<F>, OutOfMemory> {
@@ -33,6 +34,6 @@ pub(super) fn copied<F: Float>(numbers: &[F]) -> Result<Vec<F>, OutOfMemory> {
 /// Exactly these numbers in the format of an evaluation.
 pub fn exactly<F: Float>(numbers: &[f32]) -> Result<Vec<F>, OutOfMemory> {
     let mut exact = reserved(numbers.len())?;
-    exact.par_extend(numbers.par_iter().map(|&number| F::from_f32(number)));
+    spread(|| exact.par_extend(numbers.par_iter().map(|&number| F::from_f32(number))));
     Ok(exact)
 }

@@ -9,6 +9,7 @@ use super::buffer::zeros;
 use super::ops::{CHUNK, element_read};
 use super::{Float, Tensor};
 use crate::OutOfMemory;
+use crate::workers::spread;
 
 /// A convolution with bias and normalisations; padding is zero.
 pub(super) fn convolve<F: Float>(
@@ -64,10 +65,11 @@ impl Rows {
     /// the piece.
     fn sum_up<F: Float>(&self, sum: impl Fn(usize, usize, &mut [F]) + Sync) -> Result<Vec<F>, OutOfMemory> {
         let mut result = zeros(self.count * self.length)?;
-        result.par_chunks_mut(self.length).enumerate().for_each(|(row, elements)| {
+        let sum_row = |(row, elements): (usize, &mut [F])| {
             let pieces = elements.par_chunks_mut(self.piece).enumerate();
             pieces.for_each(|(number, piece)| sum(row, number * self.piece, piece));
-        });
+        };
+        spread(|| result.par_chunks_mut(self.length).enumerate().for_each(sum_row));
         Ok(result)
     }
 }
@@ -174,9 +176,12 @@ fn normalise_channels<F: Float>(
     let or_else = |id: Option<_>, default| id.map_or(vec![F::from_f32(default); mean.len()], numbers);
     let (gamma, beta) = (or_else(norm.gamma, 1.0), or_else(norm.beta, 0.0));
     let whole_pixels = (CHUNK / channels).max(1) * channels;
-    data.par_chunks_mut(whole_pixels).flat_map_iter(|pixels| pixels.chunks_mut(channels)).for_each(|pixel| {
+    let scale = |pixel: &mut [F]| {
         for (c, x) in pixel[first..first + mean.len()].iter_mut().enumerate() {
             *x = gamma[c] * (*x - mean[c]) / deviation[c] + beta[c];
         }
+    };
+    spread(|| {
+        data.par_chunks_mut(whole_pixels).for_each(|pixels| pixels.chunks_mut(channels).for_each(scale))
     });
 }

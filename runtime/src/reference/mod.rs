@@ -14,9 +14,10 @@ mod ops;
 use std::collections::HashSet;
 
 use xcc_compiler::graph::verify::verify;
-use xcc_compiler::graph::{Activation, Graph, Node, NodeId, Op, Post, Shape, WeightId, WeightSource};
+use xcc_compiler::graph::{Activation, Graph, Node, NodeId, Op, Post, Shape, WeightSource};
 
-use crate::OutOfMemory;
+use crate::checked::length;
+use crate::{OutOfMemory, WrongLength};
 use buffer::copied;
 use linear::{convolve, dense, normalise};
 
@@ -42,15 +43,8 @@ pub enum ReferenceError {
         found: usize,
     },
     /// A parameter tensor has a wrong number of elements.
-    #[error("weight {name} has {expected} elements, but {found} were given")]
-    Weight {
-        /// Name of the tensor.
-        name: String,
-        /// Elements that its shape asks for.
-        expected: u64,
-        /// Elements given.
-        found: u64,
-    },
+    #[error(transparent)]
+    Weight(#[from] WrongLength),
     /// A value does not fit into this machine's address space.
     #[error("the value {id} of shape {shape} is too large for a batch of {batch}")]
     TooLarge {
@@ -168,17 +162,9 @@ fn check<F>(
         if bytes > isize::MAX as u128 {
             return Err(ReferenceError::TooLarge { id, shape: node.shape, batch });
         }
-        node.op.weights().into_iter().try_for_each(|weight| check_weight(graph, weights, weight))?;
+        node.op.weights().into_iter().try_for_each(|weight| length(graph, weights, weight))?;
     }
     Ok(())
-}
-
-fn check_weight(graph: &Graph, weights: &dyn WeightSource, id: WeightId) -> Result<(), ReferenceError> {
-    let (expected, found) = (graph.weight(id).elements(), weights.length(id));
-    if expected == found {
-        return Ok(());
-    }
-    Err(ReferenceError::Weight { name: graph.weight(id).name.clone(), expected, found })
 }
 
 struct Run<'a, F> {

@@ -6,6 +6,7 @@ use xcc_compiler::graph::{Activation, Pool, PoolKind, Shape, Window};
 use super::buffer::{copied, reserved, zeros};
 use super::{Float, Tensor};
 use crate::OutOfMemory;
+use crate::workers::spread;
 
 /// Elements that one task works on where every element stands for itself.
 pub(super) const CHUNK: usize = 1 << 14;
@@ -39,7 +40,7 @@ fn smaller<F: Float>(a: F, b: F) -> F {
 /// Applies the function to each element.
 pub(super) fn activate<F: Float>(activation: Activation, data: &mut [F]) {
     if activation != Activation::Linear {
-        data.par_iter_mut().with_min_len(CHUNK).for_each(|x| *x = apply(activation, *x));
+        spread(|| data.par_iter_mut().with_min_len(CHUNK).for_each(|x| *x = apply(activation, *x)));
     }
 }
 
@@ -114,7 +115,7 @@ pub(super) fn pool<F: Float>(pool: &Pool, x: Tensor<'_, F>, result: Shape) -> Re
         taps.filter_map(move |tap| element_read(&pool.window, axis, at, tap, size))
     };
     let mut values = zeros(x.batch() * oh * row)?;
-    values.par_chunks_mut(row).enumerate().for_each(|(n, values)| {
+    let reduce_row = |(n, values): (usize, &mut [F])| {
         let image = &x.data[n / oh * x.shape.elements() as usize..];
         for (at, value) in values.iter_mut().enumerate() {
             let (ox, channel) = (at / c, at % c);
@@ -123,7 +124,8 @@ pub(super) fn pool<F: Float>(pool: &Pool, x: Tensor<'_, F>, result: Shape) -> Re
             let elements = ys.flat_map(|iy| read(1, ox, w).map(move |ix| element(iy, ix)));
             *value = reduce(pool.kind, elements);
         }
-    });
+    };
+    spread(|| values.par_chunks_mut(row).enumerate().for_each(reduce_row));
     Ok(values)
 }
 

@@ -12,6 +12,7 @@ use super::file::LoadOptions;
 use super::layout::{self, Flattened, Said, Turn};
 use super::name_map::Translation;
 use super::stored::{Data, Stored, transpose};
+use crate::workers::spread;
 
 /// Files with more tensors than this get no hints about similar names: comparing all of them would take
 /// minutes.
@@ -178,7 +179,7 @@ pub(super) fn read(
     map: Option<&Mmap>,
 ) -> Result<Vec<Tensor>, String> {
     bindings.sort_by_key(|binding| binding.weight);
-    bindings.par_iter().map(|binding| read_one(graph, binding, map)).collect()
+    spread(|| bindings.par_iter().map(|binding| read_one(graph, binding, map)).collect())
 }
 
 fn read_one(graph: &Graph, binding: &Binding, map: Option<&Mmap>) -> Result<Tensor, String> {

@@ -140,25 +140,28 @@ impl Weights {
 }
 
 impl WeightSource for Weights {
-    /// The numbers of tensor `id` of the graph that these weights were made or loaded for.
+    /// The numbers of tensor `id` of the graph that these weights were made or loaded for; none
+    /// where that has no such tensor.
     fn tensor(&self, id: WeightId) -> Cow<'_, [f32]> {
-        match (&self.tensors[id.index()], &self.map) {
-            (Tensor::Owned(values), _) => Cow::Borrowed(values),
-            (Tensor::Mapped(bytes), Some(map)) => Cow::Borrowed(bytemuck::cast_slice(&map[bytes.clone()])),
-            (Tensor::Mapped(_), None) => Cow::Borrowed(&[]),
-            (Tensor::Random(stream), _) => Cow::Owned(stream.draw()),
+        match (self.tensors.get(id.index()), &self.map) {
+            (Some(Tensor::Owned(values)), _) => Cow::Borrowed(values),
+            (Some(Tensor::Mapped(bytes)), Some(map)) => {
+                Cow::Borrowed(bytemuck::cast_slice(&map[bytes.clone()]))
+            }
+            (Some(Tensor::Random(stream)), _) => Cow::Owned(stream.draw()),
+            (Some(Tensor::Mapped(_)), None) | (None, _) => Cow::Borrowed(&[]),
         }
     }
 
     fn length(&self, id: WeightId) -> u64 {
-        match &self.tensors[id.index()] {
-            Tensor::Random(stream) => stream.elements,
+        match self.tensors.get(id.index()) {
+            Some(Tensor::Random(stream)) => stream.elements,
             _ => self.tensor(id).len() as u64,
         }
     }
 
     fn release(&self, id: WeightId) {
-        if let (Tensor::Mapped(bytes), Some(map)) = (&self.tensors[id.index()], &self.map) {
+        if let (Some(Tensor::Mapped(bytes)), Some(map)) = (self.tensors.get(id.index()), &self.map) {
             forget(map, bytes);
         }
     }

@@ -9,6 +9,7 @@ use xcc_compiler::graph::{Graph, WeightId, WeightSource};
 
 use super::error::WeightsError;
 use super::stored::{Data, Element, Stored};
+use crate::checked::lengths;
 use crate::replace::replace;
 
 /// The tensors of a mapped safetensors file; the error is a reason in words.
@@ -70,6 +71,7 @@ pub fn save_safetensors(graph: &Graph, weights: &dyn WeightSource, path: &Path) 
         })
         .collect();
     let io = |source| WeightsError::Io { path: path.to_owned(), source };
+    lengths(graph, weights).map_err(|error| io(std::io::Error::other(error)))?;
     let bytes = safetensors::serialize(views, None).map_err(|error| io(std::io::Error::other(error)))?;
     replace(path, |file| file.write_all(&bytes)).map_err(io)
 }

@@ -125,7 +125,7 @@ fn times(step: &Step, total: f64) -> [String; 5] {
         format!("{:.3}", step.ms),
         percent(step.ms / total.max(f64::MIN_POSITIVE)),
         step.gflops.map_or_else(String::new, |speed| format!("{speed:.1}")),
-        step.bound_ms.map_or_else(String::new, |bound| percent(bound / step.ms.max(f64::MIN_POSITIVE))),
+        step.bound_ms.filter(|_| step.ms > 0.0).map_or_else(String::new, |bound| percent(bound / step.ms)),
         step.bound.clone().unwrap_or_default(),
     ]
 }

@@ -30,6 +30,10 @@ use super::results::{Results, Roof, Status};
 use super::table::roof_text;
 use crate::numbers::counted;
 
+/// What each page has, and no other file by chance.
+const MARK: &str = "<meta name=\"generator\" content=\"xcc report\">";
+/// Bytes from the start of a page within which [`MARK`] is.
+pub const HEAD: u64 = 512;
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 /// Most points that are drawn one by one, so that the page of a sweep of thousands can still be opened.
@@ -67,13 +71,18 @@ pub fn page(results: &Results) -> Result<String, ReportError> {
         section("about", "How it was measured", &about(results)),
     ];
     Ok(format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n{MARK}\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<link rel=\"icon\" href=\"data:,\">\n\
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{}</main>\n\
          <script type=\"application/json\" id=\"data\">{}</script>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n",
         parts.concat(),
         script_safe(&data),
     ))
+}
+
+/// True for a file that begins as pages do, by its first [`HEAD`] bytes.
+pub fn is_page(head: &[u8]) -> bool {
+    head.windows(MARK.len()).any(|part| part == MARK.as_bytes())
 }
 
 /// The charts of the page as SVG files, each with its name. The same results make the same text.

@@ -30,10 +30,15 @@ pub fn exhibit(results: &Results, number: usize, classes: &[&str]) -> Option<Exh
     Some(Exhibit { id: format!("roofline-{number}-{}", plain(&point.label)), chart, caption: caption(point) })
 }
 
-/// The letters and digits of a label, with dashes between them.
+/// Most letters of a label in a file's name, of which systems admit 255.
+const LONGEST_NAME: usize = 100;
+
+/// The letters and digits of a label, with dashes between them, as far as a file's name has room.
 fn plain(label: &str) -> String {
     let words = label.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join("-")
+    let mut name = words.collect::<Vec<_>>().join("-");
+    name.truncate(LONGEST_NAME);
+    name.trim_end_matches('-').to_owned()
 }
 
 fn caption(point: &Point) -> String {

@@ -1,6 +1,6 @@
 //! Reads graphs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
 use super::write::channel_order;
@@ -90,6 +90,7 @@ impl Draft {
         let is_input =
             |id: &&NodeId| matches!(self.nodes.get(&id.index()), Some(node) if node.op == Op::Input);
         let input = *self.order.iter().find(is_input).ok_or_else(|| error("no node is the input"))?;
+        let last_of_layer = last_of_layer(&self.nodes, &self.order);
         Ok(Graph {
             name,
             image: self.image,
@@ -99,8 +100,17 @@ impl Draft {
             outputs: self.outputs,
             nodes: with_dead_nodes(self.nodes),
             order: self.order,
+            last_of_layer,
         })
     }
+}
+
+/// The last node of each layer; none where numbers of nodes are missing, which may have been those
+/// of last nodes.
+fn last_of_layer(nodes: &BTreeMap<usize, Node>, order: &[NodeId]) -> HashMap<LayerId, NodeId> {
+    let is_whole = nodes.keys().enumerate().all(|(at, &id)| at == id);
+    let named = |id: &NodeId| Some((nodes.get(&id.index())?.layer, *id));
+    if is_whole { order.iter().filter_map(named).collect() } else { HashMap::new() }
 }
 
 /// The rows of a table without gaps, or the first gap.
