@@ -88,10 +88,14 @@ impl Peak {
     }
 }
 
-/// What computes most products of a network: in f32, tiles only where it has layers that are large enough.
+/// What computes the products of most layers: vectors of f32 where no layer, or few of them, have products of bf16 values.
 pub fn unit(precision: Precision, target: Target, model: Option<&Model>) -> Unit {
-    let is_small = model.is_some_and(|model| !model.program().uses_tiles());
-    if precision == Precision::F32 && is_small { Unit::Vectors } else { Unit::of(precision, target) }
+    let in_vectors = |model: &Model| {
+        let program = model.program();
+        let are_most = program.more_exact().is_some_and(|exact| 2 * exact.layers > exact.of);
+        program.bf16_unit().is_none() || are_most
+    };
+    if model.is_some_and(in_vectors) { Unit::Vectors } else { Unit::of(precision, target) }
 }
 
 /// Peaks that are measured again and again.

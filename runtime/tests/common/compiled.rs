@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use xcc_compiler::graph::{NodeId, WeightSource};
 use xcc_compiler::plan::{Precision, Program, View};
-use xcc_compiler::processor::Maker;
+use xcc_compiler::processor::Microarchitecture;
 use xcc_compiler::target::{CrossedProducts, ExactTiles, Isa, Target};
 use xcc_runtime::machine::permit_tiles;
 
@@ -46,7 +46,7 @@ pub fn with_some_cache(target: Target, seed: u64) -> Target {
         most_inputs_by_rows: u64::MAX,
         fewest_pixels: 1,
     };
-    let wide_tiles = Maker::ALL[(seed / 3) as usize % 2].wide_tiles();
+    let wide_tiles = Microarchitecture::MEASURED[(seed / 3) as usize % 2].wide_tiles();
     let crossed_products =
         [None, Some(crossed(target, 3)), Some(crossed(target, 9))][(seed / 2) as usize % 3];
     Target { cache_bytes, unit_macs, exact_tiles, wide_tiles, crossed_products, ..target }
