@@ -164,10 +164,7 @@ fn of_inst(inst: &Inst) -> Counts {
             Counts { arithmetic: 1, ..none }
         }
         Inst::Store { .. } | Inst::StoreBf16 { .. } => Counts { store: 1, ..none },
-        Inst::Point { .. }
-        | Inst::Prefetch { .. }
-        | Inst::Loop { .. }
-        | Inst::TileZero { .. } => none,
+        Inst::Point { .. } | Inst::Prefetch { .. } | Inst::Loop { .. } | Inst::TileZero { .. } => none,
     }
 }
 

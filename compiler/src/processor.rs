@@ -201,9 +201,10 @@ mod tests {
         };
         let (intel, amd) = (b"GenuineIntel", b"AuthenticAMD");
         // Sapphire, Emerald, Granite Rapids, Cooper Lake.
-        assert_eq!([0x8f, 0xcf, 0xad, 0x55].map(|model| of(intel, 6, model)), [
-            GoldenCove, GoldenCove, Other, Other
-        ]);
+        assert_eq!(
+            [0x8f, 0xcf, 0xad, 0x55].map(|model| of(intel, 6, model)),
+            [GoldenCove, GoldenCove, Other, Other]
+        );
         // Turin, Granite Ridge, a later one; Genoa.
         assert_eq!([0x02, 0x44, 0x50].map(|model| of(amd, 0x1a, model)), [Zen5, Zen5, OtherAmd]);
         assert_eq!(of(amd, 0x19, 0x11), OtherAmd);

@@ -5,14 +5,13 @@ mod common;
 
 use std::collections::HashSet;
 
-use common::{Builder, cut, shipped, window};
+use common::{Builder, cut, shipped, window, with_fast_pairs};
 use xcc_compiler::graph::{Activation, Graph, NodeId, Partition, Shape, Window};
 use xcc_compiler::kernels::Descriptor;
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::forms::{Form, Panels, PlaneProducts};
 use xcc_compiler::plan::pack::Pack;
 use xcc_compiler::plan::{Part, PlanError, PlanOptions, Precision, Program, plan};
-use xcc_compiler::instruction_times::InstructionTimes;
 use xcc_compiler::processor::Microarchitecture;
 use xcc_compiler::target::{Isa, Target};
 
@@ -85,12 +84,6 @@ fn inputs_that_panels_would_activate_often_are_activated_before() {
     assert_eq!(parts(256, Window::POINT, 1, Activation::Linear), together);
     assert_eq!(parts(64, taps, 1, Activation::Relu6), apart);
     assert_eq!(parts(64, taps, 64, Activation::Relu6), together);
-}
-
-/// The target with products of pairs as fast as multiply-adds, so that bf16 has them.
-fn with_fast_pairs(target: Target) -> Target {
-    let times = InstructionTimes { pair: target.times.multiply_add, ..target.times };
-    Target { times, ..target }
 }
 
 /// A layer of 3x3 taps from some channels to as many, in segments, on a square map.

@@ -136,7 +136,8 @@ fn with_bf16(times: InstructionTimes, in_vectors: Target) -> Result<InstructionT
         return Ok(times);
     }
     let speed = |isa, unit| peak::measure(Target { isa, ..in_vectors }, unit, 1, PRODUCTS_TIME);
-    let multiply_adds = speed(in_vectors.isa, Unit::Vectors)? / peak::operations_of(Unit::Vectors, in_vectors);
+    let multiply_adds =
+        speed(in_vectors.isa, Unit::Vectors)? / peak::operations_of(Unit::Vectors, in_vectors);
     let time = |isa: Isa, unit| -> Result<u32, ModelError> {
         if !isa.missing().is_empty() {
             return Ok(0);
@@ -351,7 +352,11 @@ mod tests {
         let target = read.target(Target::of(Isa::Amx)).unwrap();
         assert_eq!(target.times.call, 7);
         let built_in = Target::of(Isa::Amx).times;
-        assert_eq!((target.times.pair, target.times.tile), (built_in.pair, built_in.tile), "none in the file");
+        assert_eq!(
+            (target.times.pair, target.times.tile),
+            (built_in.pair, built_in.tile),
+            "none in the file"
+        );
         let error = read.target(Target::baseline()).unwrap_err().to_string();
         assert!(error.starts_with("it has no times for baseline, only for avx512; "), "{error}");
     }

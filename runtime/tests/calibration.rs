@@ -1,7 +1,7 @@
 //! The times of instructions that are built in are those that fit the measurements in the repository.
 
-use xcc_compiler::instruction_times::{errors, fit};
 use xcc_compiler::instruction_times::InstructionTimes;
+use xcc_compiler::instruction_times::{errors, fit};
 use xcc_compiler::processor::Microarchitecture;
 use xcc_compiler::target::Isa;
 use xcc_runtime::calibration::Calibration;

@@ -8,7 +8,7 @@ use xcc_compiler::graph::Graph;
 use xcc_compiler::passes::{self, PASSES};
 
 use crate::cli::{self, Failure};
-use crate::measure::peaks::{Peak, Peaks, unit};
+use crate::measure::peaks::{Peak, Peaks, unit_of_most};
 use crate::measure::{MeasureArgs, Subject, timed, width};
 use crate::terminal::with_progress;
 use report::Report;
@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { measure } = arguments;
     let Subject { settings, start, graph, engine, input, target } = Subject::new(measure)?;
     let precision = measure.job.network.precision;
-    let peak = Peak::new(precision, unit(precision, target, engine.model()), settings.threads);
+    let peak = Peak::new(precision, unit_of_most(precision, target, engine.model()), settings.threads);
     let mut peaks = Peaks::begin(target, vec![peak.clone()])?;
     let run = || timed(|| engine.run(&input)).map(|(_, time)| time);
     let taken = with_progress("measuring", || measure.plan().take(run, || peaks.between()))?;

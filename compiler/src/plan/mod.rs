@@ -355,6 +355,8 @@ pub struct Program {
     /// Multiply-adds of an image that need no multiplication, of the stages of nodes that save some: by Winograd's method, or since
     /// products are crossed.
     pub saved_macs: HashMap<NodeId, [u64; 2]>,
+    /// Milliseconds that the planes of Winograd's method take for an image beyond the instructions of kernels.
+    pub planes_ms: f64,
     /// The chains of layers, and those that did not pay.
     pub chains: Vec<Considered>,
     /// Size of the packed constants in bytes.
@@ -417,6 +419,12 @@ impl Program {
         let nests = self.steps.iter().map(|step| &self.drivers[step.driver.index()].nest);
         let times = u64::from(self.portions);
         nests.fold(Counts::default(), |counts, nest| counts.plus(times, &self.counts_of(nest)))
+    }
+
+    /// Milliseconds of one thread that a run takes by the target's times, without waiting for memory but for planes of
+    /// Winograd's method.
+    pub fn predicted_ms(&self) -> f64 {
+        self.target.times.ms(&self.counts()) + self.planes_ms * f64::from(self.options.batch)
     }
 
     /// What all calls of a nest execute.

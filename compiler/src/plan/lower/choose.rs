@@ -7,10 +7,10 @@ use super::{LARGEST_TILE, Planner, STEP_LIMIT, segments};
 use crate::graph::{Activation, NodeId, Post, Shape, Window};
 use crate::kernels::sliding::Beside;
 use crate::kernels::{segments as segments_kernel, sliding, winograd};
+use crate::plan::Precision;
 use crate::plan::forms::{
     Candidate, Choice, Form, Panels, PlaneProducts, Segment, Taps, equal_segments, form_runs, sizes,
 };
-use crate::plan::Precision;
 use crate::plan::methods::Methods;
 use crate::plan::nest::{NestBuilder, Offset, Operand};
 use crate::plan::pack::panel_widths;

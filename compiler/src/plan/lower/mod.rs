@@ -16,7 +16,7 @@ mod separable;
 mod tiles;
 mod winograd;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use choose::Question;
 
@@ -67,7 +67,7 @@ pub fn lower(
 }
 
 /// Milliseconds that the instructions of each layer take, by the target's times; a layer that cannot be lowered has none.
-pub type LayerTimes = HashMap<NodeId, f64>;
+pub type LayerTimes = BTreeMap<NodeId, f64>;
 
 /// The times of all layers in a precision: each by itself, of one image, by one thread. None if the values of all
 /// layers have no place in memory.
@@ -132,6 +132,7 @@ impl<'a> Planner<'a> {
             constants: Vec::new(),
             choices: Vec::new(),
             saved_macs: HashMap::new(),
+            planes_ms: 0.0,
             chains: chains.considered.clone(),
             constant_bytes: 0,
             arena_bytes: values.arena_bytes,
@@ -150,13 +151,14 @@ impl<'a> Planner<'a> {
             driver_ids: HashMap::new(),
             choose,
             candidates: HashMap::new(),
-            planes_ms: HashMap::new(),
+            planes_ms: LayerTimes::new(),
         }
     }
 
     fn finish(self) -> Result<Program, PlanError> {
         let mut program = self.program;
         program.saved_macs = program.saved(self.graph);
+        program.planes_ms = self.planes_ms.values().sum();
         let largest = program.constant_bytes.max(program.scratch_bytes).max(program.arena_bytes);
         check_memory(largest, program.options)?;
         Ok(program)
