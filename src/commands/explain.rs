@@ -67,7 +67,7 @@ pub struct Arguments {
     /// Choose forms for an instruction set: baseline, avx2, avx512, avx512bf16, amx or native
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>, default_value = "native")]
     target: Target,
-    /// How exact products are: f32; split, with AMX; bf16, with AMX or AVX512-BF16
+    /// How exact products are at least: f32; split, with AMX; bf16, with AMX or AVX512-BF16
     #[arg(long, value_name = "PRECISION", default_value_t = Precision::F32)]
     precision: Precision,
     /// Choose forms by the times of instructions in this file, as `xcc calibrate --output FILE` writes them
