@@ -10,7 +10,7 @@ use crate::vector::{Inst, Kernel, Times};
 
 /// Something for each kind of instruction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, bound(deserialize = "T: Default + Deserialize<'de>"))]
 pub struct PerKind<T> {
     /// Calls of a kernel, with all that is done for a call beside the kernel's instructions.
     pub call: T,
@@ -28,10 +28,19 @@ pub struct PerKind<T> {
     pub arithmetic: T,
     /// Vectors written.
     pub store: T,
+    /// Multiplications of vectors of bf16 pairs, two multiply-adds in each lane.
+    #[serde(default)]
+    pub pair: T,
+    /// Multiplications of AMX tiles of bf16 values.
+    #[serde(default)]
+    pub tile: T,
+    /// AMX tiles read or written.
+    #[serde(default)]
+    pub tile_move: T,
 }
 
 /// How many kinds there are.
-pub const KINDS: usize = 8;
+pub const KINDS: usize = 11;
 
 impl<T: Copy> PerKind<T> {
     /// What there is for each kind, in the order of the fields.
@@ -45,13 +54,29 @@ impl<T: Copy> PerKind<T> {
             self.permute,
             self.arithmetic,
             self.store,
+            self.pair,
+            self.tile,
+            self.tile_move,
         ]
     }
 
     /// The inverse of [`PerKind::array`].
     pub const fn of(array: [T; KINDS]) -> Self {
-        let [call, multiply_add, multiply_add_memory, load, broadcast, permute, arithmetic, store] = array;
-        Self { call, multiply_add, multiply_add_memory, load, broadcast, permute, arithmetic, store }
+        let [vectors @ .., pair, tile, tile_move] = array;
+        let [call, multiply_add, multiply_add_memory, load, broadcast, permute, arithmetic, store] = vectors;
+        Self {
+            call,
+            multiply_add,
+            multiply_add_memory,
+            load,
+            broadcast,
+            permute,
+            arithmetic,
+            store,
+            pair,
+            tile,
+            tile_move,
+        }
     }
 }
 
@@ -127,8 +152,11 @@ impl KernelCounts {
 fn of_inst(inst: &Inst) -> Counts {
     let none = Counts::default();
     match inst {
-        Inst::Fma { .. } | Inst::Dot { .. } => Counts { multiply_add: 1, ..none },
-        Inst::FmaBroadcast { .. } | Inst::DotBroadcast { .. } => Counts { multiply_add_memory: 1, ..none },
+        Inst::Fma { .. } => Counts { multiply_add: 1, ..none },
+        Inst::FmaBroadcast { .. } => Counts { multiply_add_memory: 1, ..none },
+        Inst::Dot { .. } | Inst::DotBroadcast { .. } => Counts { pair: 1, ..none },
+        Inst::TileDot { .. } => Counts { tile: 1, ..none },
+        Inst::TileLoad { .. } | Inst::TileStore { .. } => Counts { tile_move: 1, ..none },
         Inst::Load { .. } | Inst::Pattern { .. } => Counts { load: 1, ..none },
         Inst::Broadcast { .. } => Counts { broadcast: 1, ..none },
         Inst::Permute { .. } => Counts { permute: 1, ..none },
@@ -136,13 +164,7 @@ fn of_inst(inst: &Inst) -> Counts {
             Counts { arithmetic: 1, ..none }
         }
         Inst::Store { .. } | Inst::StoreBf16 { .. } => Counts { store: 1, ..none },
-        Inst::Point { .. }
-        | Inst::Prefetch { .. }
-        | Inst::Loop { .. }
-        | Inst::TileZero { .. }
-        | Inst::TileLoad { .. }
-        | Inst::TileStore { .. }
-        | Inst::TileDot { .. } => none,
+        Inst::Point { .. } | Inst::Prefetch { .. } | Inst::Loop { .. } | Inst::TileZero { .. } => none,
     }
 }
 
@@ -236,7 +258,7 @@ mod tests {
 
     #[test]
     fn the_fit_finds_times_that_explain_everything() {
-        let times = InstructionTimes::of([5000, 210, 230, 0, 50, 140, 90, 1400]);
+        let times = InstructionTimes::of([5000, 210, 230, 0, 50, 140, 90, 1400, 850, 9000, 0]);
         let samples = samples(&times);
         let found = fit(&samples);
         for (found, time) in found.array().into_iter().zip(times.array()) {
@@ -247,7 +269,7 @@ mod tests {
 
     #[test]
     fn no_time_is_below_zero_and_what_never_runs_takes_none() {
-        let times = InstructionTimes::of([5000, 210, 0, 0, 50, 140, 90, 1400]);
+        let times = InstructionTimes::of([5000, 210, 0, 0, 50, 140, 90, 1400, 850, 9000, 7000]);
         let mut samples = samples(&times);
         for (sample, share) in samples.iter_mut().zip((0..).map(|number| f64::from(number % 5))) {
             sample.counts.multiply_add_memory = 0;

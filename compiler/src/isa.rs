@@ -50,6 +50,7 @@ impl Isa {
             (Isa::Amx, "amx_tile", tiles::unit()),
             (Isa::Amx, "amx_bf16", tiles::bf16()),
             (Isa::Amx, "amx state kept by the system", tiles::kept_by_system()),
+            (Isa::Amx, "the system's permission to use amx", tiles::permitted()),
         ]
     }
 
@@ -70,6 +71,30 @@ impl fmt::Display for Isa {
             Isa::Amx => "amx",
         })
     }
+}
+
+/// Asks the system, once for the whole process, to keep tile registers when it switches between threads: it
+/// reserves no memory for them before. The error is that of the system call: sandboxes and small signal stacks refuse it.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub fn permit_tiles() -> Result<(), i32> {
+    static PERMITTED: std::sync::OnceLock<Result<(), i32>> = std::sync::OnceLock::new();
+    /// `ARCH_REQ_XCOMP_PERM` of Linux (Documentation/arch/x86/xstate.rst).
+    const REQUEST: libc::c_long = 0x1023;
+    /// The number of the tile data among the states of a thread.
+    const TILE_DATA: libc::c_long = 18;
+    *PERMITTED.get_or_init(|| {
+        // SAFETY: the call takes two integers and touches no memory of the process.
+        match unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST, TILE_DATA) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0)),
+        }
+    })
+}
+
+/// Other systems than Linux grant tile registers without being asked.
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+pub fn permit_tiles() -> Result<(), i32> {
+    Ok(())
 }
 
 /// Detection of AMX, for which the standard library has no stable names.
@@ -98,6 +123,11 @@ mod tiles {
         let readable = __cpuid(1).ecx & (1 << 27) != 0;
         // SAFETY: the bit says that the system has enabled this instruction.
         readable && unsafe { xgetbv() } & (0b11 << 17) == 0b11 << 17
+    }
+
+    /// Whether the system permits this process the use of tiles, which it is asked for where there are any.
+    pub fn permitted() -> bool {
+        unit() && super::permit_tiles().is_ok()
     }
 
     /// Which states the system keeps.

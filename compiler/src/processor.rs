@@ -1,42 +1,68 @@
-//! What is known of processors by their makers: constants that were measured on a machine of each.
+//! Tuning of processors: constants that were measured on a microarchitecture, which CPUID tells by vendor, family and model.
 
 use crate::instruction_times::InstructionTimes;
 use crate::isa::Isa;
 
-/// Whose processors constants were measured on.
+/// A microarchitecture, or how much is known of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Maker {
-    /// Intel's: a Xeon with AMX, whose cores are shared with another thread. Stands for all others, too.
-    Intel,
-    /// AMD's: Zen 5.
-    Amd,
+pub enum Microarchitecture {
+    /// Golden Cove as in Sapphire and Emerald Rapids, with AMX, measured where another thread shares the core.
+    GoldenCove,
+    /// Zen 5.
+    Zen5,
+    /// A processor of AMD's that was not measured: f32 as on Zen 5, products of bf16 pairs as slow as on any.
+    OtherAmd,
+    /// A processor that was not measured: all as on Golden Cove, whose products of bf16 pairs are the slowest.
+    Other,
 }
 
-impl Maker {
-    /// All of them.
-    pub const ALL: [Maker; 2] = [Maker::Intel, Maker::Amd];
+/// Multiply-adds that a product of bf16 pairs takes the time of, where it was not measured: as many as on Golden Cove.
+const SLOW_PAIR: u32 = 4;
 
-    /// The maker of this machine's processor.
+impl Microarchitecture {
+    /// Those that were measured.
+    pub const MEASURED: [Microarchitecture; 2] = [Microarchitecture::GoldenCove, Microarchitecture::Zen5];
+
+    /// That of this machine's processor.
     pub fn of_this_machine() -> Self {
-        if is_of_amd() { Maker::Amd } else { Maker::Intel }
+        identify().map_or(Microarchitecture::Other, |processor| Self::of(&processor))
     }
 
-    /// The times of instructions. The measurements are in `instruction_times_intel.json` and `instruction_times_amd.json`.
+    /// That of a processor. Models of a family that came after the measurements count as not measured.
+    fn of(processor: &Identity) -> Self {
+        match (&processor.vendor, processor.family, processor.model) {
+            (b"GenuineIntel", 6, 0x8f | 0xcf) => Microarchitecture::GoldenCove,
+            (b"AuthenticAMD", 0x1a, 0x00..=0x4f | 0x60..=0x7f) => Microarchitecture::Zen5,
+            (b"AuthenticAMD", ..) => Microarchitecture::OtherAmd,
+            _ => Microarchitecture::Other,
+        }
+    }
+
+    /// The times of instructions. The measurements are in `instruction_times_intel.json` (Golden Cove) and
+    /// `instruction_times_amd.json` (Zen 5).
     pub fn times(self, isa: Isa) -> InstructionTimes {
-        InstructionTimes::of(match (self, isa) {
-            (Maker::Intel, Isa::Baseline) => [1933, 257, 0, 142, 0, 0, 162, 1009],
-            (Maker::Intel, Isa::Avx2) => [2219, 188, 0, 201, 62, 35, 76, 916],
-            (Maker::Intel, _) => [0, 206, 222, 149, 45, 134, 91, 1384],
-            (Maker::Amd, Isa::Baseline) => [1053, 166, 0, 121, 0, 0, 0, 485],
-            (Maker::Amd, Isa::Avx2) => [3848, 95, 0, 158, 55, 25, 0, 84],
-            (Maker::Amd, _) => [2195, 133, 161, 36, 0, 28, 108, 585],
-        })
+        use Microarchitecture::{GoldenCove, Other, OtherAmd, Zen5};
+        let times = InstructionTimes::of(match (self, isa) {
+            (GoldenCove | Other, Isa::Baseline) => [1933, 257, 0, 142, 0, 0, 162, 1009, 0, 0, 0],
+            (GoldenCove | Other, Isa::Avx2) => [2219, 188, 0, 201, 62, 35, 76, 916, 0, 0, 0],
+            (GoldenCove | Other, _) => [0, 206, 222, 149, 45, 134, 91, 1384, 873, 16_600, 10_400],
+            (Zen5 | OtherAmd, Isa::Baseline) => [1053, 166, 0, 121, 0, 0, 0, 485, 0, 0, 0],
+            (Zen5 | OtherAmd, Isa::Avx2) => [3848, 95, 0, 158, 55, 25, 0, 84, 0, 0, 0],
+            (Zen5 | OtherAmd, _) => [2195, 133, 161, 36, 0, 28, 108, 585, 138, 0, 0],
+        });
+        let pair = if self == OtherAmd { SLOW_PAIR * times.multiply_add } else { times.pair };
+        InstructionTimes { pair, ..times }
+    }
+
+    /// True for processors with pipes for additions beside those for multiply-adds.
+    fn adds_beside(self) -> bool {
+        matches!(self, Microarchitecture::Zen5 | Microarchitecture::OtherAmd)
     }
 
     /// Which products are crossed in vectors of an instruction set, if any: Zen 5 adds in pipes of their own, as many vectors in a cycle as
-    /// it multiplies (benches/LOG.md); Intel's processors do both in the same. Tiles need many registers.
+    /// it multiplies (benches/LOG.md); Golden Cove does both in the same. Tiles need many registers.
     pub fn crossed_products(self, isa: Isa) -> Option<CrossedProducts> {
-        let has = self == Maker::Amd && isa >= Isa::Avx512;
+        let has = self.adds_beside() && isa >= Isa::Avx512;
         has.then_some(CrossedProducts {
             fewest_channels: 128,
             fewest_products: 128 * 256,
@@ -47,12 +73,13 @@ impl Maker {
         })
     }
 
-    /// What wide tiles of convolutions wait for (benches/LOG.md): on Intel's processors the number of instructions, on AMD's
+    /// What wide tiles of convolutions wait for (benches/LOG.md): on Golden Cove the number of instructions, on Zen 5
     /// that of loads; and there, long loops leave the memory for decoded instructions.
     pub fn wide_tiles(self) -> WideTiles {
-        match self {
-            Maker::Intel => WideTiles { vectors: 2, reads_memory: true, at_once: 8 },
-            Maker::Amd => WideTiles { vectors: 3, reads_memory: false, at_once: 2 },
+        if self.adds_beside() {
+            WideTiles { vectors: 3, reads_memory: false, at_once: 2 }
+        } else {
+            WideTiles { vectors: 2, reads_memory: true, at_once: 8 }
         }
     }
 }
@@ -133,16 +160,62 @@ impl ExactTiles {
     }
 }
 
-/// Whether the processor says that it is AMD's (AMD64 Architecture Programmer's Manual, volume 3, "CPUID Fn0000_0000").
+/// What CPUID says of a processor.
+struct Identity {
+    vendor: [u8; 12],
+    family: u32,
+    model: u32,
+}
+
+/// This machine's processor (AMD64 Architecture Programmer's Manual, volume 3, "CPUID Fn0000_0000" and "Fn0000_0001";
+/// Intel's has the same registers).
 #[cfg(target_arch = "x86_64")]
-fn is_of_amd() -> bool {
-    let leaf = std::arch::x86_64::__cpuid(0);
-    let words = [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes);
-    words.as_flattened() == b"AuthenticAMD"
+fn identify() -> Option<Identity> {
+    use std::arch::x86_64::__cpuid;
+    let (first, signature) = (__cpuid(0), __cpuid(1).eax);
+    let words = [first.ebx, first.edx, first.ecx].map(u32::to_le_bytes);
+    let field = |shift: u32, mask: u32| signature >> shift & mask;
+    // The extended family counts from base family 15 on, the extended model in families 6 and 15.
+    let base = field(8, 0xf);
+    let family = if base == 0xf { base + field(20, 0xff) } else { base };
+    let extended = if matches!(base, 6 | 0xf) { field(16, 0xf) << 4 } else { 0 };
+    let vendor = words.as_flattened().try_into().ok()?;
+    Some(Identity { vendor, family, model: extended | field(4, 0xf) })
 }
 
 /// Other architectures have no such processors.
 #[cfg(not(target_arch = "x86_64"))]
-fn is_of_amd() -> bool {
-    false
+fn identify() -> Option<Identity> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn microarchitectures_are_told_by_family_and_model() {
+        use Microarchitecture::{GoldenCove, Other, OtherAmd, Zen5};
+        let of = |vendor: &[u8; 12], family, model| {
+            Microarchitecture::of(&Identity { vendor: *vendor, family, model })
+        };
+        let (intel, amd) = (b"GenuineIntel", b"AuthenticAMD");
+        // Sapphire, Emerald, Granite Rapids, Cooper Lake.
+        assert_eq!(
+            [0x8f, 0xcf, 0xad, 0x55].map(|model| of(intel, 6, model)),
+            [GoldenCove, GoldenCove, Other, Other]
+        );
+        // Turin, Granite Ridge, a later one; Genoa.
+        assert_eq!([0x02, 0x44, 0x50].map(|model| of(amd, 0x1a, model)), [Zen5, Zen5, OtherAmd]);
+        assert_eq!(of(amd, 0x19, 0x11), OtherAmd);
+        assert_eq!(of(b"HygonGenuine", 0x18, 0), Other);
+    }
+
+    #[test]
+    fn processors_that_were_not_measured_have_slow_products_of_pairs() {
+        for processor in [Microarchitecture::Other, Microarchitecture::OtherAmd] {
+            let times = processor.times(Isa::Avx512Bf16);
+            assert!(times.pair >= SLOW_PAIR * times.multiply_add, "{processor:?}");
+        }
+    }
 }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::instruction_times::InstructionTimes;
-use crate::processor::Maker;
+use crate::processor::Microarchitecture;
 
-pub use crate::isa::{Bf16Unit, Isa};
+pub use crate::isa::{Bf16Unit, Isa, permit_tiles};
 pub use crate::processor::{CrossedProducts, ExactTiles, WideTiles};
 
 /// Why there is no such target.
@@ -59,19 +59,18 @@ pub struct Target {
 }
 
 impl Target {
-    /// An instruction set, whether this machine has it or not, with what suits Intel's processors: code is the same on every
-    /// machine.
+    /// An instruction set, whether this machine has it or not, with what suits Golden Cove: code is the same on every machine.
     pub fn of(isa: Isa) -> Self {
-        Self::made_by(Maker::Intel, isa)
+        Self::tuned(Microarchitecture::GoldenCove, isa)
     }
 
     /// An instruction set with what suits this machine.
     fn here(isa: Isa) -> Self {
-        Self::made_by(Maker::of_this_machine(), isa)
+        Self::tuned(Microarchitecture::of_this_machine(), isa)
     }
 
-    /// An instruction set with what suits a maker's processors.
-    pub fn made_by(maker: Maker, isa: Isa) -> Self {
+    /// An instruction set with what suits a microarchitecture.
+    pub fn tuned(processor: Microarchitecture, isa: Isa) -> Self {
         let (lanes, registers) = match isa {
             Isa::Baseline => (4, 16),
             Isa::Avx2 => (8, 16),
@@ -85,10 +84,10 @@ impl Target {
             fused,
             cache_bytes: 1 << 20,
             unit_macs: 1 << 19,
-            times: maker.times(isa),
+            times: processor.times(isa),
             exact_tiles: ExactTiles::default(),
-            wide_tiles: maker.wide_tiles(),
-            crossed_products: maker.crossed_products(isa),
+            wide_tiles: processor.wide_tiles(),
+            crossed_products: processor.crossed_products(isa),
         }
     }
 

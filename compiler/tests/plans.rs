@@ -5,14 +5,14 @@ mod common;
 
 use std::collections::HashSet;
 
-use common::{Builder, cut, shipped, window};
+use common::{Builder, cut, shipped, window, with_fast_pairs};
 use xcc_compiler::graph::{Activation, Graph, NodeId, Partition, Shape, Window};
 use xcc_compiler::kernels::Descriptor;
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::forms::{Form, Panels, PlaneProducts};
 use xcc_compiler::plan::pack::Pack;
 use xcc_compiler::plan::{Part, PlanError, PlanOptions, Precision, Program, plan};
-use xcc_compiler::processor::Maker;
+use xcc_compiler::processor::Microarchitecture;
 use xcc_compiler::target::{Isa, Target};
 
 /// A pointwise layer from 8 to some channels over a row of pixels.
@@ -103,13 +103,13 @@ fn winograds_method_saves_products() {
     {
         let graph = layer_of_taps(19, 192, segments);
         let options = PlanOptions { precision, ..PlanOptions::default() };
-        let program = plan(&graph, Target::of(isa), options).unwrap();
+        let program = plan(&graph, with_fast_pairs(Target::of(isa)), options).unwrap();
         let products = 192 * 192 / u64::from(segments);
         let all = 19 * 19 * 9 * products;
         let saved: u64 = program.saved_macs.values().flatten().sum();
         assert_eq!(all - saved, 10 * 10 * 16 * products, "{isa}, {segments} segments");
         let counts = program.counts();
-        let in_vectors = counts.multiply_add + counts.multiply_add_memory;
+        let in_vectors = counts.multiply_add + counts.multiply_add_memory + counts.pair;
         let executed = in_vectors * u64::from(program.target.lanes) * products_of_lane;
         assert_eq!(executed, all - saved, "{isa}, {segments} segments");
     }
@@ -118,7 +118,7 @@ fn winograds_method_saves_products() {
 /// Of three vectors of inputs two are crossed, a product for each pair; so are the products of planes.
 #[test]
 fn crossed_products_are_saved() {
-    let target = Target::made_by(Maker::Amd, Isa::Avx512);
+    let target = Target::tuned(Microarchitecture::Zen5, Isa::Avx512);
     let of = |layer: &dyn Fn(&mut Builder) -> NodeId, macs: u64, crossed: u64| {
         let mut builder = Builder::new(Shape::map(18, 18, 208));
         let result = layer(&mut builder);

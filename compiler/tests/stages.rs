@@ -88,7 +88,7 @@ fn plans_and_kernels_of_planes() {
     check("planes", "plan", of_threads(1).to_string());
     check("planes", "vir", vir(&of_threads(1)));
     let options = PlanOptions { threads: 1, precision: Precision::Bf16, ..OPTIONS };
-    let program = program_for("planes", Target::of(Isa::Avx512Bf16), options);
+    let program = program_for("planes", with_fast_pairs(Target::of(Isa::Avx512Bf16)), options);
     check("planes", "pairs.plan", program.to_string());
     check("planes", "pairs.vir", vir(&program));
 }
@@ -138,7 +138,7 @@ fn plans_and_kernels_with_tiles() {
 #[test]
 fn kernels_of_pairs() {
     let options = PlanOptions { precision: Precision::Bf16, ..OPTIONS };
-    let program = program_for("tiles", Target::of(Isa::Avx512Bf16), options);
+    let program = program_for("tiles", with_fast_pairs(Target::of(Isa::Avx512Bf16)), options);
     check("tiles", "pairs.vir", vir(&program));
 }
 

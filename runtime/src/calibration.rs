@@ -16,6 +16,7 @@ use xcc_compiler::target::{Isa, Target};
 
 use crate::bounded::read_at_most;
 use crate::machine::processor;
+use crate::peak::{self, Unit};
 use crate::replace::replace;
 use crate::weights::Weights;
 use crate::{Model, ModelError};
@@ -78,11 +79,15 @@ fn name(target: Target) -> String {
 }
 
 impl Calibration {
-    /// Measures each of some targets, some ten seconds each. Those with more than AVX-512 are measured without it: what takes their
-    /// matrix instructions is not chosen by times.
+    /// Measures each of some targets, some ten seconds each. Layers run in vectors of f32; products of bf16 values are measured by
+    /// themselves, where this machine has them, for targets with AVX-512 or more.
     pub fn measure(targets: &[Target]) -> Result<Self, ModelError> {
         let in_vectors = |target: Target| Target { isa: target.isa.min(Isa::Avx512), ..target };
-        let fitted = targets.iter().map(|&target| Ok((name(target), Fitted::measure(in_vectors(target))?)));
+        let fitted = targets.iter().map(|&target| {
+            let fitted = Fitted::measure(in_vectors(target))?;
+            let times = with_bf16(fitted.times, in_vectors(target))?;
+            Ok((name(target), Fitted { times, ..fitted }))
+        });
         Ok(Self {
             processor: processor(),
             date: date(SystemTime::now()),
@@ -104,15 +109,45 @@ impl Calibration {
         Ok(serde_json::from_slice(&read_at_most(path, LARGEST_FILE)?)?)
     }
 
-    /// `target` with the times that were measured for it.
+    /// `target` with the times that were measured for it; those of bf16 products remain where a file has none.
     pub fn target(&self, target: Target) -> Result<Target, CalibrationError> {
         let missing = || CalibrationError::Missing {
             target: name(target),
             known: self.targets.keys().cloned().collect(),
         };
         let fitted = self.targets.get(&name(target)).ok_or_else(missing)?;
-        Ok(Target { times: fitted.times, ..target })
+        let has_bf16 = fitted.times.pair > 0 || fitted.times.tile > 0;
+        let InstructionTimes { pair, tile, tile_move, .. } =
+            if has_bf16 { fitted.times } else { target.times };
+        Ok(Target { times: InstructionTimes { pair, tile, tile_move, ..fitted.times }, ..target })
     }
+}
+
+/// How long each loop of products is measured.
+const PRODUCTS_TIME: Duration = Duration::from_millis(100);
+
+/// Tiles that are read or written in the time of a product of tiles, as a ratio: 22 for 35 cycles (benches/LOG.md).
+const MOVES_OF_TILE: f64 = 0.63;
+
+/// `times` with those of bf16 products that this machine has: a loop of them beside one of multiply-adds says how many
+/// multiply-adds each takes the time of.
+fn with_bf16(times: InstructionTimes, in_vectors: Target) -> Result<InstructionTimes, ModelError> {
+    if in_vectors.isa < Isa::Avx512 {
+        return Ok(times);
+    }
+    let speed = |isa, unit| peak::measure(Target { isa, ..in_vectors }, unit, 1, PRODUCTS_TIME);
+    let multiply_adds =
+        speed(in_vectors.isa, Unit::Vectors)? / peak::operations_of(Unit::Vectors, in_vectors);
+    let time = |isa: Isa, unit| -> Result<u32, ModelError> {
+        if !isa.missing().is_empty() {
+            return Ok(0);
+        }
+        let products = speed(isa, unit)? / peak::operations_of(unit, in_vectors);
+        Ok((f64::from(times.multiply_add) * multiply_adds / products).round() as u32)
+    };
+    let tile = time(Isa::Amx, Unit::Tiles)?;
+    let tile_move = (f64::from(tile) * MOVES_OF_TILE).round() as u32;
+    Ok(InstructionTimes { pair: time(Isa::Avx512Bf16, Unit::Pairs)?, tile, tile_move, ..times })
 }
 
 /// The day of a time in UTC.
@@ -285,6 +320,20 @@ mod tests {
     }
 
     #[test]
+    fn products_of_bf16_values_are_measured_where_there_are_any() {
+        let times = InstructionTimes { multiply_add: 1000, ..InstructionTimes::default() };
+        assert_eq!(with_bf16(times, Target::baseline()).unwrap(), times);
+        if !Isa::Avx512Bf16.missing().is_empty() {
+            eprintln!("skipped: times of bf16 products, since this machine has none");
+            return;
+        }
+        let measured = with_bf16(times, Target::of(Isa::Avx512)).unwrap();
+        // From as fast as a multiply-add to a few times as slow.
+        assert!((500..20_000).contains(&measured.pair), "{measured:?}");
+        assert_eq!(measured.tile > 0, Isa::Amx.missing().is_empty());
+    }
+
+    #[test]
     fn a_file_gives_back_what_was_written() {
         let sample = Sample { name: "a".to_owned(), counts: Default::default(), ms: 0.1 };
         let times = InstructionTimes { call: 7, ..InstructionTimes::default() };
@@ -300,7 +349,14 @@ mod tests {
         calibration.write(&path).unwrap();
         let read = Calibration::read(&path).unwrap();
         assert_eq!(read, calibration);
-        assert_eq!(read.target(Target::of(Isa::Amx)).unwrap().times.call, 7);
+        let target = read.target(Target::of(Isa::Amx)).unwrap();
+        assert_eq!(target.times.call, 7);
+        let built_in = Target::of(Isa::Amx).times;
+        assert_eq!(
+            (target.times.pair, target.times.tile),
+            (built_in.pair, built_in.tile),
+            "none in the file"
+        );
         let error = read.target(Target::baseline()).unwrap_err().to_string();
         assert!(error.starts_with("it has no times for baseline, only for avx512; "), "{error}");
     }

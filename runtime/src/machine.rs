@@ -104,28 +104,9 @@ pub struct NoTiles {
     code: i32,
 }
 
-/// Asks the system, once for the whole process, to keep tile registers when it switches between threads: it
-/// reserves no memory for them before.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+/// Asks the system, once for the whole process, for the use of tile registers.
 pub fn permit_tiles() -> Result<(), NoTiles> {
-    static PERMITTED: std::sync::OnceLock<Result<(), NoTiles>> = std::sync::OnceLock::new();
-    /// `ARCH_REQ_XCOMP_PERM` of Linux (Documentation/arch/x86/xstate.rst).
-    const REQUEST: libc::c_long = 0x1023;
-    /// The number of the tile data among the states of a thread.
-    const TILE_DATA: libc::c_long = 18;
-    *PERMITTED.get_or_init(|| {
-        // SAFETY: the call takes two integers and touches no memory of the process.
-        match unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST, TILE_DATA) } {
-            0 => Ok(()),
-            _ => Err(NoTiles { code: std::io::Error::last_os_error().raw_os_error().unwrap_or(0) }),
-        }
-    })
-}
-
-/// Other systems than Linux grant tile registers without being asked.
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-pub fn permit_tiles() -> Result<(), NoTiles> {
-    Ok(())
+    xcc_compiler::target::permit_tiles().map_err(|code| NoTiles { code })
 }
 
 #[cfg(test)]

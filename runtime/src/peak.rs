@@ -138,15 +138,23 @@ fn random(index: u64) -> u16 {
     bf16::round(uniform(0, index) as f32)
 }
 
+/// Floating-point operations of one instruction that multiplies, a multiply-add being two.
+pub fn operations_of(unit: Unit, target: Target) -> f64 {
+    2.0 * f64::from(match unit {
+        Unit::Vectors => target.lanes,
+        Unit::Pairs => 2 * target.lanes,
+        // A row of a tile of factors has two bf16 values for each 4 bytes.
+        Unit::Tiles => TILE_ROWS * TILE_LANES * TILE_BYTES as u32 / 2,
+    })
+}
+
 /// Operations of one call.
 fn operations(target: Target, unit: Unit) -> f64 {
-    let (products, sums, turns) = match unit {
-        Unit::Vectors => (target.lanes, SUMS, TURNS),
-        Unit::Pairs => (2 * target.lanes, SUMS, TURNS),
-        // A row of a tile of factors has two bf16 values for each 4 bytes.
-        Unit::Tiles => (TILE_ROWS * TILE_LANES * TILE_BYTES as u32 / 2, TILE_SUMS, TILE_TURNS),
+    let (sums, turns) = match unit {
+        Unit::Vectors | Unit::Pairs => (SUMS, TURNS),
+        Unit::Tiles => (TILE_SUMS, TILE_TURNS),
     };
-    2.0 * f64::from(products) * sums as f64 * f64::from(UNROLLED) * f64::from(turns)
+    operations_of(unit, target) * sums as f64 * f64::from(UNROLLED) * f64::from(turns)
 }
 
 /// Sums of products in vectors; their total is stored, so that none is without use.

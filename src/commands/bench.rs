@@ -8,7 +8,7 @@ use xcc_compiler::graph::Graph;
 use xcc_compiler::passes::{self, PASSES};
 
 use crate::cli::{self, Failure};
-use crate::measure::peaks::{Peak, Peaks, unit};
+use crate::measure::peaks::{Peak, Peaks, unit_of_most};
 use crate::measure::{MeasureArgs, Subject, timed, width};
 use crate::terminal::with_progress;
 use report::Report;
@@ -20,7 +20,8 @@ use report::Report;
 /// after the runs (the median counts), times the threads that have a core. With AMX, unless all layers are too small for
 /// it, it is that of nothing but products of tiles in all threads: in bf16 all of it, in split a third and in f32 a sixth, since a
 /// multiply-add takes three or six products there. In bf16 with AVX512-BF16 alone, it is that of products of pairs in vectors of
-/// one core. Layers that run in vectors of f32 values have another peak; `xcc profile` tells the steps apart.
+/// one core. Where most layers use f32 products, since those are as fast, it is that of f32; a line says so.
+/// Layers that run in vectors of f32 values have another peak; `xcc profile` tells the steps apart.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -39,8 +40,9 @@ Winograd's method and crossed products do without), `gflops` (2 x macs x batch /
 `peak_gflops` (of the precision: median of one core, times the threads that have one), \
 `peak_samples_gflops` (one core; that of tiles while all threads work; every \
 measurement, in order: before, between and after the runs), `peak_share` (gflops of \
-macs that are not saved / peak_gflops) and \
-`peak_rss_mb` (most memory of the process in 10^6 bytes, or null).")]
+macs that are not saved / peak_gflops), \
+`peak_rss_mb` (most memory of the process in 10^6 bytes, or null) and `more_exact` (null, or an object about layers that use more exact \
+products than asked for, since they are as fast: `asked`, `layers`, `of` (layers that could do with less exact ones) and `reason`).")]
 pub struct Arguments {
     #[command(flatten)]
     measure: MeasureArgs,
@@ -51,7 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { measure } = arguments;
     let Subject { settings, start, graph, engine, input, target } = Subject::new(measure)?;
     let precision = measure.job.network.precision;
-    let peak = Peak::new(precision, unit(precision, target, engine.model()), settings.threads);
+    let peak = Peak::new(precision, unit_of_most(precision, target, engine.model()), settings.threads);
     let mut peaks = Peaks::begin(target, vec![peak.clone()])?;
     let run = || timed(|| engine.run(&input)).map(|(_, time)| time);
     let taken = with_progress("measuring", || measure.plan().take(run, || peaks.between()))?;
@@ -59,7 +61,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     settings.origin.tell();
     let saved = engine.model().map_or(0, |model| model.program().saved_macs.values().flatten().sum());
     let macs = [total_macs(&needed(&graph)).total(), saved];
-    let report = Report::new(settings, start, taken, macs, peak);
+    let more_exact = engine.model().and_then(|model| model.program().more_exact());
+    let report = Report { more_exact, ..Report::new(settings, start, taken, macs, peak) };
     if measure.job.json { cli::print_json(&report) } else { cli::print(&report.text(width())) }
 }
 

@@ -14,7 +14,7 @@ use crate::terminal::with_progress;
 /// Measure what instructions cost on this machine, for the choice of kernels
 ///
 /// The plan of a network chooses between several kernels for each segmented convolution by the time that their
-/// instructions take. The times that are built in were measured on a processor of Intel's and one of AMD's; those that this command writes can be
+/// instructions take. The times that are built in were measured on Intel's Golden Cove and AMD's Zen 5; those that this command writes can be
 /// given to other commands with --constants. Convolutions in many widths of segments are run in every form, for about
 /// half a minute, and times are fitted to the fastest run of each.
 #[derive(Args)]
@@ -47,6 +47,9 @@ const INSTRUCTIONS: [&str; KINDS] = [
     "permute",
     "other arithmetic",
     "store",
+    "product of bf16 pairs",
+    "product of bf16 tiles",
+    "tile read or written",
 ];
 
 /// Measures, writes and prints.

@@ -13,6 +13,8 @@ use serde::Serialize;
 use xcc_compiler::graph::{Graph, Op};
 use xcc_compiler::passes::{Outcome, PASSES, Pass, PassOptions, Report, Row, optimize};
 use xcc_compiler::plan::forms::TOLERANCE;
+use xcc_compiler::plan::methods::Methods;
+use xcc_compiler::plan::precisions::MoreExact;
 use xcc_compiler::plan::{PlanOptions, Precision, Program, plan};
 use xcc_compiler::target::{Bf16Unit, Target};
 
@@ -38,6 +40,9 @@ const SHORT: usize = 5;
 /// first within 3 % of it: the milliseconds are those of one thread for one image, without waiting for memory. Layers that are
 /// multiplied as matrices of bf16 values have no forms, but a section of their own, as have those whose products are crossed.
 ///
+/// A precision is a permission: layers whose f32 products take no more time have these, by the times of instructions on the
+/// processor at hand, and a section names them.
+///
 /// Layers are computed together, a few rows of the last one at a time, where the maps between them are larger than a
 /// cache and writing and reading them takes longer than what is done twice. Both are given in multiply-adds (MACs) that a
 /// thread could do meanwhile; they are those of one thread.
@@ -47,10 +52,11 @@ Examples:
   xcc explain specs/xception.xc
   xcc explain specs/xception.xc --all | grep refused
 
-JSON: an object with `model`, `applied` and `refused` (counts), `rows`, `target`, `precision`, `choices`, `matrices`, `crossed` and `chains`. A row has `pass`, \
+JSON: an object with `model`, `applied` and `refused` (counts), `rows`, `target`, `precision`, `choices`, `matrices`, `crossed`, `exact`, `more_exact` and `chains`. A row has `pass`, \
 `node`, `layer`, `line`, `span` (first byte and end in the spec), `outcome` (`applied` or `refused`) and \
 `what` or `reason`. A choice has `node`, `layer`, `line`, `segments`, `ic` and `oc` (channels of each), `forms` \
-(each with `form` and `ms`) and `chosen` (the index of one). A matrix, or a layer of crossed products, has `node`, `layer`, `line` and `part`. A chain has `node`, `layers`, `line`, `saved_macs`, \
+(each with `form` and `ms`) and `chosen` (the index of one). A matrix, a layer of crossed products, or one (`exact`) of f32 products where less exact ones were asked for, has `node`, `layer`, `line` and `part`. \
+`more_exact` is null, or has `asked`, `layers`, `of` (layers that could do with less exact products) and `reason`. A chain has `node`, `layers`, `line`, `saved_macs`, \
 `cost_macs` and `band_rows` (null where it does not pay), and `band_bytes` where a single row would need too many.")]
 pub struct Arguments {
     #[command(flatten)]
@@ -61,7 +67,7 @@ pub struct Arguments {
     /// Choose forms for an instruction set: baseline, avx2, avx512, avx512bf16, amx or native
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>, default_value = "native")]
     target: Target,
-    /// How exact products are: f32; split, with AMX; bf16, with AMX or AVX512-BF16
+    /// How exact products are at least: f32; split, with AMX; bf16, with AMX or AVX512-BF16
     #[arg(long, value_name = "PRECISION", default_value_t = Precision::F32)]
     precision: Precision,
     /// Choose forms by the times of instructions in this file, as `xcc calibrate --output FILE` writes them
@@ -126,6 +132,9 @@ struct Planned {
     choices: Vec<ChoiceRow>,
     matrices: Vec<StageRow>,
     crossed: Vec<StageRow>,
+    /// Stages that have more exact products than asked for, and why.
+    exact: Vec<StageRow>,
+    more_exact: Option<MoreExact>,
     chains: Vec<ChainRow>,
     /// What multiplies matrices.
     #[serde(skip)]
@@ -183,14 +192,23 @@ fn pass_text(pass: &Pass, rows: &[&Row], lines: &LineTable, limit: usize) -> Str
 
 impl Planned {
     fn new(program: &Program, graph: &Graph, lines: &LineTable) -> Self {
-        let methods = program.methods();
         let matrix = |&id| {
+            let methods = program.methods(id);
             let [first, second] = methods.stages_by_tiles(graph, id);
             // Planes of Winograd's method are a form of segments.
             let first = first && !methods.takes_planes_of_pairs(graph.node(id));
             StageRow::of_node((graph, id), [first, second], lines)
         };
-        let crossed = |&id| StageRow::of_node((graph, id), methods.stages_crossed(graph.node(id)), lines);
+        let crossed = |&id| {
+            let stages = program.methods(id).stages_crossed(graph.node(id));
+            StageRow::of_node((graph, id), stages, lines)
+        };
+        let exact = |&id| {
+            let asked = Methods::new(program.options.precision, program.target);
+            let is_more_exact = program.precisions.is_more_exact(id);
+            let stages = if is_more_exact { asked.stages_by_tiles(graph, id) } else { [false; 2] };
+            StageRow::of_node((graph, id), stages, lines)
+        };
         Self {
             target: program.target.to_string(),
             precision: program.options.precision.to_string(),
@@ -198,6 +216,8 @@ impl Planned {
             choices: program.choices.iter().map(|choice| ChoiceRow::new(choice, graph, lines)).collect(),
             matrices: graph.order().iter().flat_map(matrix).collect(),
             crossed: graph.order().iter().flat_map(crossed).collect(),
+            exact: graph.order().iter().flat_map(exact).collect(),
+            more_exact: program.more_exact(),
             chains: program.chains.iter().map(|chain| ChainRow::new(chain, graph, lines)).collect(),
             unit: program.target.bf16_unit(),
         }
@@ -207,6 +227,7 @@ impl Planned {
         self.forms_text(limit)
             + &self.matrices_text(limit)
             + &self.crossed_text(limit)
+            + &self.exact_text(limit)
             + &self.chains_text(limit)
     }
 
@@ -234,6 +255,13 @@ impl Planned {
              since this processor adds while it multiplies";
         let rows = distinct(self.crossed.iter().map(StageRow::cells));
         section(("crossed", about), [("chosen", rows)], limit)
+    }
+
+    /// Which layers have more exact products than asked for.
+    fn exact_text(&self, limit: usize) -> String {
+        let Some(exact) = &self.more_exact else { return String::new() };
+        let rows = distinct(self.exact.iter().map(StageRow::cells));
+        section(("precision", &exact.to_string()), [("chosen", rows)], limit)
     }
 
     /// How segments are computed, where there is a choice.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 use xcc_compiler::graph::Graph;
+use xcc_compiler::plan::precisions::MoreExact;
 use xcc_compiler::plan::{PlanOptions, Precision};
 use xcc_runtime::Model;
 use xcc_runtime::reference::evaluate_keeping;
@@ -36,7 +37,9 @@ Examples:
   xcc precision specs/xception.xc --set size=96 --seed 1 --count 16
 
 JSON: an object on one line with `model`, `inputs` (their number), `threads`, `weights` (a file or null), `seed` (of random weights or \
-null) and `precisions`: objects with `precision`, `worst_error`, `mean_error`, `agreeing` (inputs) and `ms`.")]
+null) and `precisions`: objects with `precision`, `worst_error`, `mean_error`, `agreeing` (inputs), `ms` and `more_exact` (null, or an object about \
+layers that use more exact products than the precision permits, since they are as fast: `asked`, `layers`, `of` (layers that could do with less \
+exact ones) and `reason`).")]
 pub struct Arguments {
     #[command(flatten)]
     spec: SpecArgs,
@@ -60,6 +63,7 @@ struct Row {
     mean_error: f64,
     agreeing: usize,
     ms: f64,
+    more_exact: Option<MoreExact>,
 }
 
 #[derive(Serialize)]
@@ -149,6 +153,7 @@ fn measure(model: &Model, precision: Precision, cases: &Cases) -> Result<Row, Fa
         mean_error: errors.iter().sum::<f64>() / errors.len().max(1) as f64,
         agreeing,
         ms: quantile(&times, 0.5),
+        more_exact: model.program().more_exact(),
     })
 }
 
@@ -171,6 +176,9 @@ fn text(report: &Report) -> String {
         ]);
     }
     let mut text = table.render(usize::MAX, false);
+    for exact in report.precisions.iter().filter_map(|row| row.more_exact.as_ref()) {
+        text += &format!("{exact}\n");
+    }
     let is_shown =
         |precision: &Precision| report.precisions.iter().any(|row| row.precision == precision.to_string());
     for precision in Precision::ALL.into_iter().filter(|precision| !is_shown(precision)) {

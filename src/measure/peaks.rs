@@ -88,10 +88,17 @@ impl Peak {
     }
 }
 
-/// What computes most products of a network: in f32, tiles only where it has layers that are large enough.
+/// What computes the products of large layers: vectors of f32 where no layer has products of bf16 values.
 pub fn unit(precision: Precision, target: Target, model: Option<&Model>) -> Unit {
-    let is_small = model.is_some_and(|model| !model.program().uses_tiles());
-    if precision == Precision::F32 && is_small { Unit::Vectors } else { Unit::of(precision, target) }
+    let in_vectors = model.is_some_and(|model| model.program().bf16_unit().is_none());
+    if in_vectors { Unit::Vectors } else { Unit::of(precision, target) }
+}
+
+/// The same for the products of most layers, where some are more exact than asked for.
+pub fn unit_of_most(precision: Precision, target: Target, model: Option<&Model>) -> Unit {
+    let exact = model.and_then(|model| model.program().more_exact());
+    let are_most = exact.is_some_and(|exact| 2 * exact.layers > exact.of);
+    if are_most { Unit::Vectors } else { unit(precision, target, model) }
 }
 
 /// Peaks that are measured again and again.

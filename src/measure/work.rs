@@ -61,7 +61,7 @@ pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
         let new: Vec<NodeId> = nodes(step).filter(|&node| seen.insert(node)).collect();
         let all =
             |macs: &dyn Fn(NodeId) -> u64| new.iter().map(|&node| macs(node)).fold(0, u64::saturating_add);
-        let tiles_of_stages = |node: NodeId| program.methods().tile_macs(graph, node);
+        let tiles_of_stages = |node: NodeId| program.methods(node).tile_macs(graph, node);
         let by_tiles = |node: NodeId| tiles_of_stages(node).iter().sum();
         let [spatial_tiles, pointwise_tiles] = tiles_of_stages(step.node);
         let [spatial, pointwise] = stage_macs(graph, step.node);
@@ -254,6 +254,7 @@ pub fn kind(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use xcc_compiler::elaborate;
+    use xcc_compiler::instruction_times::InstructionTimes;
     use xcc_compiler::kernels::Descriptor;
     use xcc_compiler::passes::{PassOptions, optimize};
     use xcc_compiler::plan::nest::NestBuilder;
@@ -322,7 +323,9 @@ mod tests {
             let text = std::fs::read_to_string(format!("specs/{spec}.xc")).unwrap();
             let mut graph = elaborate::read(&text, &[]).graph.unwrap();
             optimize(&mut graph, &PassOptions::default());
-            let targets = [Isa::Avx512Bf16, Isa::Amx].map(Target::of);
+            let of_pairs = Target::of(Isa::Avx512Bf16);
+            let times = InstructionTimes { pair: of_pairs.times.multiply_add, ..of_pairs.times };
+            let targets = [of_pairs, Target { times, ..of_pairs }, Target::of(Isa::Amx)];
             let of_target = |target| Precision::ALL.map(|precision| (target, precision));
             let cases = targets.into_iter().flat_map(of_target);
             for (target, precision) in cases.filter(|(target, precision)| precision.is_for(*target)) {

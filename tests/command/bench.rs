@@ -36,7 +36,10 @@ fn figures_fit_together() {
 
 #[test]
 fn the_peak_is_that_of_the_precision() {
-    let bench = |more: &[&str]| json(&[&BENCH[..], &["--json", "--threads", "1"], more].concat());
+    // Layers of the tiny network are too small for other products than those of vectors.
+    let network = ["bench", "specs/xception.xc", "--set", "size=96", "--set", "repeats=1", "--seed", "1"];
+    let options = ["--iters", "3", "--warmup", "0", "--json", "--threads", "1"];
+    let bench = |more: &[&str]| json(&[&network[..], &options, more].concat());
     if !Precision::Bf16.is_for(Target::native()) {
         let ran = run(&[&BENCH[..], &["--precision", "bf16"]].concat());
         assert_eq!((ran.status, ran.stdout.as_str()), (2, ""));
@@ -48,12 +51,21 @@ fn the_peak_is_that_of_the_precision() {
     let fastest =
         |found: &serde_json::Value| numbers(&found["peak_samples_gflops"]).into_iter().fold(0.0, f64::max);
     let [f32_peak, bf16_peak] = [&f32, &bf16].map(fastest);
-    // Pairs are twice as fast, at a clock that may be a little lower; tiles more.
-    let least = if Target::native().bf16_unit() == Some(Bf16Unit::Pairs) { 1.5 } else { 2.0 };
-    assert!(bf16_peak > least * f32_peak, "{bf16_peak} in bf16, {f32_peak} in f32");
+    // Where f32 is as fast, bf16 has it and says so; else pairs are twice as fast, at a clock that may be a little lower.
+    let is_exact = !bf16["more_exact"].is_null();
+    match Target::native().bf16_unit() {
+        Some(Bf16Unit::Pairs) if is_exact => {
+            assert!((0.5..2.0).contains(&(bf16_peak / f32_peak)), "{bf16_peak} in bf16, {f32_peak} in f32");
+        }
+        Some(Bf16Unit::Pairs) => {
+            assert!(bf16_peak > 1.3 * f32_peak, "{bf16_peak} in bf16, {f32_peak} in f32");
+        }
+        _ => assert!(bf16_peak > f32_peak, "{bf16_peak} in bf16, {f32_peak} in f32 by tiles"),
+    }
+    assert!(f32["more_exact"].is_null());
     let is_peak_share = |found: &serde_json::Value| {
-        assert_eq!(found["saved_macs"], 0);
-        close(number(found, "peak_share"), number(found, "gflops") / number(found, "peak_gflops"));
+        let computed = 1.0 - number(found, "saved_macs") / number(found, "macs");
+        close(number(found, "peak_share"), number(found, "gflops") / number(found, "peak_gflops") * computed);
     };
     is_peak_share(&bf16);
     if Precision::Split.is_for(Target::native()) {
@@ -104,6 +116,7 @@ fn json_has_the_keys_that_help_names() {
         "median_ms",
         "min_ms",
         "model",
+        "more_exact",
         "p5_ms",
         "p95_ms",
         "pack_ms",

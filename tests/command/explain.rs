@@ -1,7 +1,7 @@
 //! `xcc explain`: rewrites with reasons and lines.
 
 use xcc_compiler::plan::Precision;
-use xcc_compiler::target::Target;
+use xcc_compiler::target::{Isa, Target};
 
 use crate::harness::{TINY, assert_text, json, output, run};
 
@@ -101,6 +101,47 @@ fn matrices_are_explained() {
             assert_eq!(row["part"], expected, "{row}");
         }
     }
+}
+
+/// Times of instructions by which a product of bf16 pairs takes so many multiply-adds' time.
+fn constants_with_pairs(multiply_adds: u32) -> tempfile::NamedTempFile {
+    let kinds = ["call", "multiply_add_memory", "load", "broadcast", "permute", "arithmetic", "store"];
+    let mut times: serde_json::Map<_, _> = kinds.map(|kind| (kind.to_owned(), 100.into())).into_iter().collect();
+    times.insert("multiply_add".to_owned(), 200.into());
+    times.insert("pair".to_owned(), (200 * multiply_adds).into());
+    let fitted = serde_json::json!({ "times": times, "mean_error": 0.0, "worst_error": 0.0, "samples": [] });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = serde_json::json!({
+        "processor": "p", "date": "d", "command": "c", "targets": { "avx512": fitted }
+    });
+    std::fs::write(file.path(), text.to_string()).unwrap();
+    file
+}
+
+/// The times that are given decide whether bf16 has products of its own, and a line gives the reason.
+#[test]
+fn more_exact_products_are_explained() {
+    if !Isa::Avx512Bf16.missing().is_empty() {
+        eprintln!("skipped: products of pairs, since this machine has none");
+        return;
+    }
+    let explain = |multiply_adds, more: &[&str]| {
+        let file = constants_with_pairs(multiply_adds);
+        let spec = ["explain", "specs/mobilenet.xc", "--precision", "bf16", "--target", "avx512bf16"];
+        output(&[&spec[..], &["--constants", file.path().to_str().unwrap()], more].concat())
+    };
+    let json = |multiply_adds| -> serde_json::Value {
+        serde_json::from_str(&explain(multiply_adds, &["--json"])).unwrap()
+    };
+    let rows = |found: &serde_json::Value, key: &str| found[key].as_array().unwrap().len();
+    let (slow, fast) = (json(8), json(1));
+    assert_eq!(rows(&slow, "matrices"), 0);
+    assert!(rows(&slow, "exact") > 20, "{slow}");
+    assert_eq!((&slow["more_exact"]["layers"], &slow["more_exact"]["asked"]), (&slow["more_exact"]["of"], &"bf16".into()));
+    assert!(rows(&fast, "matrices") > 20 && rows(&fast, "exact") < rows(&fast, "matrices"), "{fast}");
+    let text = explain(8, &[]).replace("\n  ", " ");
+    assert!(text.contains("use f32 products: vdpbf16ps takes 4.0 times as long as the 2 multiply-adds"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80 || line.contains("use f32")), "{text}");
 }
 
 /// Where the processor adds while it multiplies, products of wide pointwise layers are crossed, those of narrow ones are not.

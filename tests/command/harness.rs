@@ -3,6 +3,7 @@
 use serde_json::Value;
 use snapbox::cmd::Command;
 use snapbox::{Assert, Data};
+use xcc_compiler::target::Target;
 
 /// A small spec that has everything: flows, residuals, a segmented convolution, a parameter.
 pub const TINY: &str = "tests/command/tiny.xc";
@@ -91,4 +92,10 @@ pub fn keys_in_help<'a>(command: &str, object: &'a Value) -> Vec<&'a str> {
         assert!(help.contains(&format!("`{key}`")), "the help of {command} does not tell of {key}");
     }
     keys
+}
+
+/// How many times as fast as f32 products of bf16 pairs are on this machine, by the times of instructions.
+pub fn times_of_pairs() -> f64 {
+    let times = Target::native().times;
+    2.0 * f64::from(times.multiply_add) / f64::from(times.pair.max(1))
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use xcc_compiler::target::{Bf16Unit, Target};
 
-use crate::harness::{TINY, json, keys_in_help, number, output, run};
+use crate::harness::{TINY, json, keys_in_help, number, output, run, times_of_pairs};
 
 const PROFILE: [&str; 8] = ["profile", TINY, "--seed", "1", "--iters", "7", "--warmup", "0"];
 
@@ -106,7 +106,9 @@ fn steps_are_bounded_by_the_peak_of_what_computes_them() {
     // f32, tiles are for large layers.
     let (cases, speed) = match Target::native().bf16_unit() {
         Some(Bf16Unit::Tiles) => (vec![("bf16", 1.0), ("split", 3.0), ("f32", 6.0)], 2.0..20.0),
-        Some(Bf16Unit::Pairs) => (vec![("bf16", 1.0)], 1.3..2.6),
+        // Where products of pairs are slow, no layer has them.
+        Some(Bf16Unit::Pairs) if times_of_pairs() > 1.3 => (vec![("bf16", 1.0)], 1.3..2.6),
+        Some(Bf16Unit::Pairs) => (Vec::new(), 1.0..1.0),
         None => (Vec::new(), 1.0..1.0),
     };
     if cases.len() < 3 {

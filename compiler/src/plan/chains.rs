@@ -10,6 +10,7 @@ use std::ops::Range;
 use super::PlanOptions;
 use super::bands::{self, LayerRows};
 use super::methods::Methods;
+use super::precisions::LayerPrecisions;
 use crate::cost::macs;
 use crate::graph::{Conv, Graph, NodeId, Op, Pool, Post, Separable, Window};
 use crate::target::Target;
@@ -144,19 +145,19 @@ const MOST_CONVOLUTIONS: usize = 2;
 
 /// Finds the chains of `graph` that pay. Where a layer could begin a chain or leave the ones behind it to another that
 /// saves more, it leaves them.
-pub fn find(graph: &Graph, target: Target, options: &PlanOptions) -> Chains {
-    let methods = Methods::new(options.precision, target);
+pub fn find(graph: &Graph, target: Target, options: &PlanOptions, precisions: &LayerPrecisions) -> Chains {
+    let methods = |id: NodeId| Methods::new(precisions.of(id), target);
     let weigh = |id: NodeId| -> Vec<(Considered, Option<Chain>)> {
         // A layer of two products by tiles is two steps, Winograd's method needs whole maps, and the input of crossed products
         // is made ready in a step.
         let is_by_rows = |id: &NodeId| {
-            let node = graph.node(*id);
+            let (node, methods) = (graph.node(*id), methods(*id));
             !methods.takes_tiles_twice(node)
                 && !methods.may_take_winograd(node)
                 && !methods.stages_crossed(node)[0]
         };
         let possible = possible(graph, id).into_iter().filter(|nodes| nodes.iter().all(is_by_rows));
-        let trials = possible.map(|nodes| Trial { graph, target, options, nodes });
+        let trials = possible.map(|nodes| Trial { graph, target, options, precisions, nodes });
         trials.filter_map(|trial| trial.weigh()).collect()
     };
     let balance = |considered: &Considered| i128::from(considered.saved) - i128::from(considered.cost);
@@ -213,6 +214,7 @@ struct Trial<'a> {
     graph: &'a Graph,
     target: Target,
     options: &'a PlanOptions,
+    precisions: &'a LayerPrecisions,
     nodes: Vec<NodeId>,
 }
 
@@ -293,8 +295,8 @@ impl Trial<'_> {
         (1..=longest).take_while(fits).last().unwrap_or(1)
     }
 
-    fn methods(&self) -> Methods {
-        Methods::new(self.options.precision, self.target)
+    fn methods(&self, id: NodeId) -> Methods {
+        Methods::new(self.precisions.of(id), self.target)
     }
 
     /// Bytes that a layer reads again and again while it computes a row of its result, besides weights: its matrix or
@@ -306,7 +308,7 @@ impl Trial<'_> {
             |channels: u32, taps: u64| pixels.saturating_mul(u64::from(channels)).saturating_mul(taps * 4);
         match Windowed::of(&node.op) {
             Some(Windowed::Separable(parts)) => values(parts.pointwise.partition.ic(), 1),
-            Some(Windowed::Conv(conv)) if !self.methods().takes_tiles(node, conv) => {
+            Some(Windowed::Conv(conv)) if !self.methods(id).takes_tiles(node, conv) => {
                 self.row_bytes(node.inputs[0]).saturating_mul(u64::from(conv.window.strides[0]))
             }
             Some(Windowed::Conv(conv)) => values(conv.partition.ic(), conv.window.taps()),

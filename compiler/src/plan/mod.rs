@@ -13,6 +13,7 @@ mod lower;
 pub mod methods;
 pub mod nest;
 pub mod pack;
+pub mod precisions;
 mod text;
 pub mod values;
 mod wide;
@@ -30,8 +31,9 @@ use crate::target::{Bf16Unit, Isa, Target};
 use chains::Considered;
 use forms::{Candidate, Choice, Form, PlaneProducts, cheapest};
 use methods::Methods;
-use nest::{Nest, Operand, for_each_count};
+use nest::{KernelId, Nest, Operand, for_each_count};
 use pack::Pack;
+use precisions::{LayerPrecisions, MoreExact};
 
 pub use values::View;
 
@@ -40,8 +42,8 @@ entity!(
     DriverId, "d"
 );
 
-/// What the products of a network are computed in. Sums, biases, activations and all values between layers are
-/// f32 in every case.
+/// The least exact products that a network may have: a layer has f32 products wherever these take no more time
+/// ([`precisions`]). Sums, biases, activations and all values between layers are f32 in every case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// f32 factors. Where there are matrix instructions, large layers take each factor as the sum of three bf16 values,
@@ -359,6 +361,8 @@ pub struct Program {
     pub target: Target,
     /// How it was planned.
     pub options: PlanOptions,
+    /// The precision of each layer, which may be more exact than that of the options.
+    pub precisions: LayerPrecisions,
     /// Portions that a batch consists of. If there are several, each is run by one thread, in the thread's arena; else all
     /// threads run the batch together.
     pub portions: u32,
@@ -375,6 +379,8 @@ pub struct Program {
     /// Multiply-adds of an image that need no multiplication, of the stages of nodes that save some: by Winograd's method, or since
     /// products are crossed.
     pub saved_macs: HashMap<NodeId, [u64; 2]>,
+    /// Milliseconds that the planes of Winograd's method take for an image beyond the instructions of kernels.
+    pub planes_ms: f64,
     /// The chains of layers, and those that did not pay.
     pub chains: Vec<Considered>,
     /// Size of the packed constants in bytes.
@@ -393,9 +399,19 @@ pub struct Program {
 }
 
 impl Program {
-    /// The methods that convolutions are computed by.
-    pub fn methods(&self) -> Methods {
-        Methods::new(self.options.precision, self.target)
+    /// The precision of a layer's products.
+    pub fn precision(&self, id: NodeId) -> Precision {
+        self.precisions.of(id)
+    }
+
+    /// The methods that a layer is computed by.
+    pub fn methods(&self, id: NodeId) -> Methods {
+        Methods::new(self.precision(id), self.target)
+    }
+
+    /// The layers that have more exact products than the options ask for, if there are any.
+    pub fn more_exact(&self) -> Option<MoreExact> {
+        self.precisions.more_exact(self.target)
     }
 
     /// Images of a portion.
@@ -429,9 +445,19 @@ impl Program {
         nests.fold(Counts::default(), |counts, nest| counts.plus(times, &self.counts_of(nest)))
     }
 
+    /// Milliseconds of one thread that a run takes by the target's times, without waiting for memory but for planes of
+    /// Winograd's method.
+    pub fn predicted_ms(&self) -> f64 {
+        self.target.times.ms(&self.counts()) + self.planes_ms * f64::from(self.options.batch)
+    }
+
     /// What all calls of a nest execute.
     fn counts_of(&self, nest: &[Nest]) -> Counts {
-        let mut kernels = HashMap::new();
+        self.counts_with(nest, &mut HashMap::new())
+    }
+
+    /// What all calls of a nest execute; `kernels` are those of the program that were counted before.
+    fn counts_with(&self, nest: &[Nest], kernels: &mut HashMap<KernelId, KernelCounts>) -> Counts {
         let mut counts = Counts::default();
         for_each_count(nest, 1, &mut |kernel, rows, times| {
             let descriptor = &self.kernels[kernel.index()];
@@ -449,19 +475,20 @@ impl Program {
         }
         let of_node = |&id: &NodeId| {
             let by_planes = by_planes.get(&id).copied().unwrap_or(0);
-            (id, self.saved_by(graph.node(id), by_planes))
+            (id, self.saved_by(graph, id, by_planes))
         };
         graph.order().iter().map(of_node).filter(|(_, saved)| *saved != [0; 2]).collect()
     }
 
     /// The same for a node, of which `by_planes` are saved by Winograd's method.
-    fn saved_by(&self, node: &Node, by_planes: u64) -> [u64; 2] {
+    fn saved_by(&self, graph: &Graph, id: NodeId, by_planes: u64) -> [u64; 2] {
+        let node = graph.node(id);
         let crossed = |conv: &Conv| {
             let [ic, oc] = [conv.partition.ic(), conv.partition.oc()];
             let of_output = u64::from(crossed::products_saved(ic, self.target.lanes));
             (of_output * u64::from(oc)).saturating_mul(node.shape.pixels())
         };
-        match (&node.op, self.methods().stages_crossed(node)) {
+        match (&node.op, self.methods(id).stages_crossed(node)) {
             (Op::Conv(conv), [true, _]) => [by_planes + crossed(conv), 0],
             (Op::Separable(parts), [_, true]) => [by_planes, crossed(&parts.pointwise)],
             _ => [by_planes, 0],
@@ -483,13 +510,17 @@ impl Program {
         saved + outputs * u64::from(crossed::products_saved(choice.ic, self.target.lanes))
     }
 
-    /// Whether kernels use tile registers, which some systems permit only on request.
+    /// What multiplies bf16 values in kernels; none where all products are in vectors of f32.
+    pub fn bf16_unit(&self) -> Option<Bf16Unit> {
+        self.kernels.iter().find_map(|kernel| match kernel {
+            Descriptor::Matmul(panel) => Some(panel.unit),
+            _ => None,
+        })
+    }
+
+    /// True if kernels use tile registers, which some systems permit only on request.
     pub fn uses_tiles(&self) -> bool {
-        let is_of_tiles = |kernel: &Descriptor| match kernel {
-            Descriptor::Matmul(panel) => panel.unit == Bf16Unit::Tiles,
-            _ => false,
-        };
-        self.kernels.iter().any(is_of_tiles)
+        self.bf16_unit() == Some(Bf16Unit::Tiles)
     }
 }
 

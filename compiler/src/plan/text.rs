@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::nest::{Operand, write_nest};
+use super::precisions::MoreExact;
 use super::{Part, Place, Precision, Program, Region};
 
 impl Display for Region {
@@ -32,9 +33,13 @@ impl Display for Program {
             write!(f, " in {} portions", self.portions)?;
         }
         match self.options.precision {
-            Precision::F32 => f.write_str("\n")?,
-            precision => writeln!(f, " precision {precision}")?,
+            Precision::F32 => {}
+            precision => write!(f, " precision {precision}")?,
         }
+        if let Some(MoreExact { layers, of, .. }) = self.more_exact() {
+            write!(f, ", f32 in {layers} of {of} layers")?;
+        }
+        f.write_str("\n")?;
         writeln!(
             f,
             "arena {} bytes, constants {} bytes, scratch {} bytes a thread",

@@ -9,6 +9,8 @@ pub use builder::{Builder, cut, window};
 pub use random::random_graph;
 
 use xcc_compiler::graph::Graph;
+use xcc_compiler::instruction_times::InstructionTimes;
+use xcc_compiler::target::Target;
 use xcc_compiler::{elaborate::elaborate, syntax};
 
 /// The graph of a shipped spec with the given settings.
@@ -19,4 +21,10 @@ pub fn shipped(spec: &str, settings: &[(&str, &str)]) -> Graph {
     assert!(mistakes.is_empty(), "{mistakes:?}");
     let settings: Vec<_> = settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     elaborate(&file, &settings).unwrap_or_else(|mistakes| panic!("{spec}: {mistakes:?}"))
+}
+
+/// The target with products of bf16 pairs as fast as multiply-adds, so that bf16 has them where they fit.
+pub fn with_fast_pairs(target: Target) -> Target {
+    let times = InstructionTimes { pair: target.times.multiply_add, ..target.times };
+    Target { times, ..target }
 }

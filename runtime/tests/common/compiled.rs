@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use xcc_compiler::graph::{NodeId, WeightSource};
+use xcc_compiler::instruction_times::InstructionTimes;
 use xcc_compiler::plan::{Precision, Program, View};
-use xcc_compiler::processor::Maker;
+use xcc_compiler::processor::Microarchitecture;
 use xcc_compiler::target::{CrossedProducts, ExactTiles, Isa, Target};
 use xcc_runtime::machine::permit_tiles;
 
@@ -34,7 +35,7 @@ pub fn precisions(target: Target) -> impl Iterator<Item = Precision> {
 
 /// The target as it is, or, for three of four seeds, with a level-2 cache so small that the maps of tests do not fit: layers
 /// then run in blocks, and chains of them in bands. In f32, layers run by tiles, or only those with some outputs. Wide tiles
-/// are those of any processor. For two of three seeds pointwise products are crossed, in all vectors.
+/// are those of any processor. For two of three seeds products of bf16 pairs are taken wherever they fit. For two of three seeds pointwise products are crossed, in all vectors.
 pub fn with_some_cache(target: Target, seed: u64) -> Target {
     let cache_bytes = [target.cache_bytes, 1 << 10, 4 << 10, 16 << 10][seed as usize % 4];
     let unit_macs = [target.unit_macs, 16, 1000][(seed / 4) as usize % 3];
@@ -46,10 +47,13 @@ pub fn with_some_cache(target: Target, seed: u64) -> Target {
         most_inputs_by_rows: u64::MAX,
         fewest_pixels: 1,
     };
-    let wide_tiles = Maker::ALL[(seed / 3) as usize % 2].wide_tiles();
+    let wide_tiles = Microarchitecture::MEASURED[(seed / 3) as usize % 2].wide_tiles();
     let crossed_products =
         [None, Some(crossed(target, 3)), Some(crossed(target, 9))][(seed / 2) as usize % 3];
-    Target { cache_bytes, unit_macs, exact_tiles, wide_tiles, crossed_products, ..target }
+    // Where products of pairs take no time, all layers that could have them do.
+    let pair = [target.times.pair, 0, 0][(seed / 5) as usize % 3];
+    let times = InstructionTimes { pair, ..target.times };
+    Target { cache_bytes, unit_macs, times, exact_tiles, wide_tiles, crossed_products, ..target }
 }
 
 /// All pointwise products, in tiles of so many pixels. Tiles of several vectors need more than 16 registers.

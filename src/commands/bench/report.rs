@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use xcc_compiler::plan::precisions::MoreExact;
 use xcc_runtime::machine;
 
 use crate::chart::{bar, histogram};
@@ -11,7 +12,7 @@ use crate::measure::samples::{Taken, quantile};
 use crate::measure::settings::Settings;
 use crate::measure::{StartTimes, milliseconds};
 use crate::numbers;
-use crate::table::{Layout, Table};
+use crate::table::{Layout, Table, wrap};
 
 /// Bins of the histogram.
 const BINS: usize = 8;
@@ -38,6 +39,8 @@ pub struct Report {
     peak_samples_gflops: Vec<f64>,
     peak_share: f64,
     peak_rss_mb: Option<f64>,
+    /// Layers with more exact products than asked for.
+    pub more_exact: Option<MoreExact>,
     /// Where the peak comes from.
     #[serde(skip)]
     peak_remark: String,
@@ -72,6 +75,7 @@ impl Report {
             peak_samples_gflops: peak.gflops,
             peak_share: speed(macs.saturating_sub(saved_macs)) / peak_gflops,
             peak_rss_mb: machine::peak_memory().map(|bytes| bytes as f64 / 1e6),
+            more_exact: None,
             settings,
         }
     }
@@ -79,6 +83,9 @@ impl Report {
     /// The figures as text that is made to be read, in so many columns.
     pub fn text(&self, width: usize) -> String {
         let mut text = self.settings.head(width);
+        if let Some(exact) = &self.more_exact {
+            text += &format!("{}\n\n", wrap(&exact.to_string(), width).join("\n"));
+        }
         let parts = [
             ("until it has run once", self.start()),
             ("runs", self.figures()),

@@ -14,7 +14,6 @@ use crate::kernels::epilogue::Format;
 use crate::plan::bands::{self, BandRows, BandRun, SectionRun};
 use crate::plan::chains::{self, Chain, Windowed};
 use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
-use crate::plan::pack::Pack;
 use crate::plan::windows::BlockRun;
 use crate::plan::{Place, PlanError, arena};
 
@@ -199,7 +198,7 @@ impl Planner<'_> {
                 Ok((Body::Conv(job), 0))
             }
             Windowed::Separable(parts)
-                if self.program.methods().pointwise_takes_tiles(self.graph.node(id), parts) =>
+                if self.program.methods(id).pointwise_takes_tiles(self.graph.node(id), parts) =>
             {
                 let (spatial, product, bytes) = self.separable_product(id, parts, between, rows)?;
                 Ok((Body::TilesSeparable(spatial, product), bytes))
@@ -214,14 +213,13 @@ impl Planner<'_> {
 
     /// Packs the constants of a layer.
     fn constants(&mut self, link: &Link<'_>, operands: &mut Operands) {
-        let parts = self.program.options.precision.parts();
         let [spatial, pointwise] = match &link.body {
             Body::Pool(_) => [None, None],
             Body::Conv(job) => [Some(self.spatial_pack(job)), None],
-            Body::Tiles(product) => [Some(Pack::Tiles { conv: product.conv.clone(), parts }), None],
+            Body::Tiles(product) => [Some(product.constants_pack()), None],
             Body::Separable(stages) => self.packs(stages).map(Some),
             Body::TilesSeparable(spatial, product) => {
-                [Some(self.spatial_pack(spatial)), Some(Pack::Tiles { conv: product.conv.clone(), parts })]
+                [Some(self.spatial_pack(spatial)), Some(product.constants_pack())]
             }
         };
         for (names, pack) in link.constants.into_iter().zip([spatial, pointwise]) {

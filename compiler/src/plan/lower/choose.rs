@@ -7,9 +7,11 @@ use super::{LARGEST_TILE, Planner, STEP_LIMIT, segments};
 use crate::graph::{Activation, NodeId, Post, Shape, Window};
 use crate::kernels::sliding::Beside;
 use crate::kernels::{segments as segments_kernel, sliding, winograd};
+use crate::plan::Precision;
 use crate::plan::forms::{
     Candidate, Choice, Form, Panels, PlaneProducts, Segment, Taps, equal_segments, form_runs, sizes,
 };
+use crate::plan::methods::Methods;
 use crate::plan::nest::{NestBuilder, Offset, Operand};
 use crate::plan::pack::panel_widths;
 use crate::plan::windows::block_runs;
@@ -44,7 +46,7 @@ impl Planner<'_> {
         job.input_pixel = Some(self.view(self.graph.node(id).inputs[0]).pixel);
         job.pairs = job.winograd && self.takes_planes_of_pairs(id);
         job.winograd &=
-            self.rows_are_near(id) && self.program.methods().suits_winograd(job.conv, shapes.1, job.pairs);
+            self.rows_are_near(id) && self.program.methods(id).suits_winograd(job.conv, shapes.1, job.pairs);
         for (run, segments) in equal_segments(&job.conv.partition).into_iter().enumerate() {
             let candidates = self.candidates(job, &segments, job.forms[run], shapes);
             let is_told = candidates.len() > 1 || job.pairs;
@@ -52,9 +54,11 @@ impl Planner<'_> {
                 let chosen = (self.choose)(&candidates).min(candidates.len() - 1);
                 job.forms[run] = candidates[chosen].form;
                 let (ic, oc) = sizes(&segments);
-                let segments = segments.len() as u32;
-                self.program.choices.push(Choice { node: id, segments, ic, oc, candidates, chosen });
+                let count = segments.len() as u32;
+                self.program.choices.push(Choice { node: id, segments: count, ic, oc, candidates, chosen });
             }
+            let planes_ms = self.planes_ms(job, &segments, job.forms[run], shapes);
+            *self.planes_ms.entry(id).or_default() += planes_ms;
         }
     }
 
@@ -99,7 +103,8 @@ impl Planner<'_> {
     /// How the planes of Winograd's method would be multiplied, for segments of so many channels.
     fn plane_products(&self, job: &Job<'_>, channels: (u32, u32), out: Shape) -> PlaneProducts {
         let [rows, columns] = winograd::patches(rows_and_columns(out)).map(u64::from);
-        match self.program.methods().crossed(channels, rows * columns) {
+        let methods = Methods::new(Precision::F32, self.program.target);
+        match methods.crossed(channels, rows * columns) {
             _ if job.pairs => PlaneProducts::Pairs,
             Some(vectors) => PlaneProducts::Crossed(vectors),
             None => PlaneProducts::Vectors(
@@ -121,13 +126,11 @@ impl Planner<'_> {
         let mut b = NestBuilder::new();
         let widths = Widths { input: input.w(), output: out.w(), tile: out.w() };
         let surfaces = surfaces(target, (input, job.input_pixel), out);
-        let mut of_planes = 0.0;
         for run in job.runs(&form_runs(segments, form, target.lanes), target.lanes) {
             if let Run::Winograd(run) = &run {
                 let sizes = [input, out].map(rows_and_columns);
                 let patches = self.large_blocks((job, run), sizes);
                 self.winograd_units(&mut b, (job, run), &patches, &surfaces);
-                of_planes += patches.planes_ms(run.segments);
             }
             for rows in block_runs(&job.conv.window, input.h(), out.h(), 1) {
                 job.run(self, &mut b, &run, (widths, &rows, &surfaces));
@@ -137,7 +140,25 @@ impl Planner<'_> {
         // Kernels of forms that are not chosen are no part of the program.
         self.program.kernels.truncate(known);
         self.kernel_ids.retain(|_, id| id.index() < known);
-        target.times.ms(&counts) + of_planes
+        target.times.ms(&counts) + self.planes_ms(job, segments, form, (input, out))
+    }
+
+    /// Milliseconds that planes take beyond the instructions of kernels; 0 unless the form is Winograd's method.
+    fn planes_ms(
+        &self,
+        job: &Job<'_>,
+        segments: &[Segment],
+        form: Form,
+        (input, out): (Shape, Shape),
+    ) -> f64 {
+        let Form::Winograd(_) = form else { return 0.0 };
+        let lanes = self.program.target.lanes;
+        let sizes = [input, out].map(rows_and_columns);
+        let of_run = |run: Run| match run {
+            Run::Winograd(run) => self.large_blocks((job, &run), sizes).planes_ms(run.segments),
+            _ => 0.0,
+        };
+        job.runs(&form_runs(segments, form, lanes), lanes).into_iter().map(of_run).sum()
     }
 }
 

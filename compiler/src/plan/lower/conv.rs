@@ -307,7 +307,7 @@ impl Planner<'_> {
         }
         let (mut load, post) = (self.graph.node(id).fusion.load, self.post(id));
         let (mut maps, mut operands) = (self.maps(id), self.operands(id, self.added(id)));
-        if let Some(vectors) = self.program.methods().crosses_layer(conv, maps.out.shape) {
+        if let Some(vectors) = self.program.methods(id).crosses_layer(conv, maps.out.shape) {
             return self.crossed_conv(id, (conv, vectors), maps);
         }
         let mut part = Part::Whole;

@@ -16,19 +16,20 @@ mod separable;
 mod tiles;
 mod winograd;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use choose::Question;
 
 use super::chains::{self, Chains};
-use super::forms::{Candidate, equal_segments};
+use super::forms::{Candidate, cheapest, equal_segments};
 use super::nest::{Argument, KernelId, NestBuilder, Operand};
 use super::pack::Pack;
+use super::precisions::LayerPrecisions;
 use super::values::{Values, View, lay_out};
 use super::windows::fewest_units;
 use super::{
-    Driver, DriverId, MEMORY_LIMIT, Packed, Part, Place, PlanError, PlanOptions, Program, Region, STEP_LIMIT,
-    Step, arena,
+    Driver, DriverId, MEMORY_LIMIT, Packed, Part, Place, PlanError, PlanOptions, Precision, Program, Region,
+    STEP_LIMIT, Step, arena,
 };
 use crate::cost::macs;
 use crate::graph::{Conv, Graph, LinearPart, Node, NodeId, Op, Post};
@@ -54,14 +55,32 @@ pub fn lower(
     options: PlanOptions,
     choose: &dyn Fn(&[Candidate]) -> usize,
 ) -> Result<Program, PlanError> {
-    let chains = chains::find(graph, target, &options);
+    let precisions = LayerPrecisions::find(graph, target, options.precision);
+    let chains = chains::find(graph, target, &options, &precisions);
     let values = lay_out(graph, &chains, target, &options, |node| conv::reads_vectors(graph.node(node)));
     check_memory(values.arena_bytes, options)?;
-    let mut planner = Planner::new(graph, target, options, (values, &chains), choose);
+    let mut planner = Planner::new(graph, target, (options, precisions), (values, &chains), choose);
     for &node in graph.order() {
         planner.node(node)?;
     }
     planner.finish()
+}
+
+/// Milliseconds that the instructions of each layer take, by the target's times; a layer that cannot be lowered has none.
+pub type LayerTimes = BTreeMap<NodeId, f64>;
+
+/// The times of all layers in a precision: each by itself, of one image, by one thread. None if the values of all
+/// layers have no place in memory.
+pub fn layer_times(graph: &Graph, target: Target, precision: Precision) -> Option<LayerTimes> {
+    let options = PlanOptions { precision, ..PlanOptions::default() };
+    let chains = Chains::default();
+    let values = lay_out(graph, &chains, target, &options, |node| conv::reads_vectors(graph.node(node)));
+    check_memory(values.arena_bytes, options).ok()?;
+    let precisions = LayerPrecisions::all(precision);
+    let mut planner = Planner::new(graph, target, (options, precisions), (values, &chains), &cheapest);
+    let lowered: Vec<NodeId> =
+        graph.order().iter().copied().filter(|&node| planner.node(node).is_ok()).collect();
+    Some(planner.times(&lowered))
 }
 
 /// Refuses a plan before anything is enumerated that grows with its memory.
@@ -89,13 +108,15 @@ struct Planner<'a> {
     choose: &'a dyn Fn(&[Candidate]) -> usize,
     /// What there was to choose from.
     candidates: HashMap<Question, Vec<Candidate>>,
+    /// Milliseconds that planes of Winograd's method take beyond the instructions of kernels.
+    planes_ms: LayerTimes,
 }
 
 impl<'a> Planner<'a> {
     fn new(
         graph: &'a Graph,
         target: Target,
-        options: PlanOptions,
+        (options, precisions): (PlanOptions, LayerPrecisions),
         (values, chains): (Values, &'a Chains),
         choose: &'a dyn Fn(&[Candidate]) -> usize,
     ) -> Self {
@@ -103,6 +124,7 @@ impl<'a> Planner<'a> {
         let program = Program {
             target,
             options,
+            precisions,
             portions: 1,
             kernels: Vec::new(),
             drivers: Vec::new(),
@@ -110,6 +132,7 @@ impl<'a> Planner<'a> {
             constants: Vec::new(),
             choices: Vec::new(),
             saved_macs: HashMap::new(),
+            planes_ms: 0.0,
             chains: chains.considered.clone(),
             constant_bytes: 0,
             arena_bytes: values.arena_bytes,
@@ -128,15 +151,32 @@ impl<'a> Planner<'a> {
             driver_ids: HashMap::new(),
             choose,
             candidates: HashMap::new(),
+            planes_ms: LayerTimes::new(),
         }
     }
 
     fn finish(self) -> Result<Program, PlanError> {
         let mut program = self.program;
         program.saved_macs = program.saved(self.graph);
+        program.planes_ms = self.planes_ms.values().sum();
         let largest = program.constant_bytes.max(program.scratch_bytes).max(program.arena_bytes);
         check_memory(largest, program.options)?;
         Ok(program)
+    }
+
+    /// The times of the layers that were lowered.
+    fn times(&self, lowered: &[NodeId]) -> LayerTimes {
+        let planes_ms = |id: &NodeId| self.planes_ms.get(id).copied().unwrap_or(0.0);
+        let mut times: LayerTimes = lowered.iter().map(|id| (*id, planes_ms(id))).collect();
+        let mut kernels = HashMap::new();
+        for step in &self.program.steps {
+            let nest = &self.program.drivers[step.driver.index()].nest;
+            let counts = self.program.counts_with(nest, &mut kernels);
+            if let Some(ms) = times.get_mut(&step.node) {
+                *ms += self.program.target.times.ms(&counts);
+            }
+        }
+        times
     }
 
     fn node(&mut self, id: NodeId) -> Result<(), PlanError> {

@@ -39,7 +39,7 @@ const BYTES_OF_ROWS: u32 = 2048;
 impl Planner<'_> {
     /// A fused separable convolution.
     pub(super) fn separable(&mut self, id: NodeId, parts: &Separable) -> Result<(), PlanError> {
-        if self.program.methods().pointwise_takes_tiles(self.graph.node(id), parts) {
+        if self.program.methods(id).pointwise_takes_tiles(self.graph.node(id), parts) {
             return self.tiles_separable(id, parts);
         }
         let maps = self.maps(id);
@@ -181,7 +181,7 @@ impl Planner<'_> {
         let out = maps.out.shape;
         let target = self.program.target;
         let between_parts = &parts.spatial.partition;
-        let crossed = self.program.methods().crosses(&parts.pointwise, out);
+        let crossed = self.program.methods(id).crosses(&parts.pointwise, out);
         let channels = match crossed {
             Some(_) => crossed::room(between_parts.oc(), target.lanes),
             None => between_parts.oc(),

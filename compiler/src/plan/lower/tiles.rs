@@ -77,6 +77,11 @@ impl<'a> Product<'a> {
         Self { conv, load, post: &[], weights, matrix, constants, gathered, taps }
     }
 
+    /// The recipe of the weights and biases, in the parts that the matrix has.
+    pub fn constants_pack(&self) -> Pack {
+        Pack::Tiles { conv: self.conv.clone(), parts: self.matrix.planes.count }
+    }
+
     fn segments(&self) -> u32 {
         self.conv.partition.segments() as u32
     }
@@ -142,12 +147,12 @@ pub(super) fn row_step(chunks: u64) -> u64 {
 impl Planner<'_> {
     /// Whether a convolution runs by tiles.
     pub(super) fn takes_tiles(&self, id: NodeId, conv: &Conv) -> bool {
-        self.program.methods().takes_tiles(self.graph.node(id), conv)
+        self.program.methods(id).takes_tiles(self.graph.node(id), conv)
     }
 
     /// Whether it would, but planes of pairs take the place of its windows.
     pub(super) fn takes_planes_of_pairs(&self, id: NodeId) -> bool {
-        self.program.methods().takes_planes_of_pairs(self.graph.node(id)) && self.rows_are_near(id)
+        self.program.methods(id).takes_planes_of_pairs(self.graph.node(id)) && self.rows_are_near(id)
     }
 
     /// The matrix for `pixels` pixels of a convolution.
@@ -157,14 +162,14 @@ impl Planner<'_> {
         let shared = u64::from(pack::gathered(conv).1 - 1) * u64::from(self.view(id).shape.w());
         let plane = (u64::from(pixels.next_multiple_of(TILE_ROWS)) + shared) * step;
         self.limit(self.graph.node(id), "a matrix of bf16 values", plane, STEP_LIMIT)?;
-        let count = self.program.options.precision.parts();
+        let count = self.program.precision(id).parts();
         let planes = Planes { count, distance: if count > 1 { plane as i32 } else { 0 } };
         Ok(Matrix { operand: Operand::Scratch, origin: SUMS_BYTES, step, plane, planes, chunks })
     }
 
     /// Bytes of a matrix of `pixels` rows, all planes.
-    fn matrix_bytes(&self, conv: &Conv, pixels: u32) -> u64 {
-        let planes = self.program.options.precision.parts();
+    fn matrix_bytes(&self, id: NodeId, conv: &Conv, pixels: u32) -> u64 {
+        let planes = self.program.precision(id).parts();
         u64::from(pixels) * row_step(pack::row_chunks(conv)) * u64::from(planes)
     }
 
@@ -187,8 +192,8 @@ impl Planner<'_> {
     /// multiplies where threads would have too few rows to share.
     fn tiles_of_images(&mut self, id: NodeId, conv: &Conv, images: u32, maps: Maps) -> Result<(), PlanError> {
         let out = maps.out.shape;
-        let bytes = self.matrix_bytes(conv, out.w()).saturating_mul(u64::from(out.h()));
-        if images == 1 && self.multiplies_apart(conv, out, bytes) {
+        let bytes = self.matrix_bytes(id, conv, out.w()).saturating_mul(u64::from(out.h()));
+        if images == 1 && self.multiplies_apart(id, conv, (out, bytes)) {
             return self.tiles_apart(id, conv, maps);
         }
         let operands = self.operands(id, self.added(id));
@@ -206,7 +211,7 @@ impl Planner<'_> {
         (part, mut operands): (Part, Operands),
     ) -> Result<(), PlanError> {
         let (input, out) = (maps.input.shape, maps.out.shape);
-        let blocks = self.tile_blocks((out, images), self.matrix_bytes(conv, out.w()));
+        let blocks = self.tile_blocks((out, images), self.matrix_bytes(id, conv, out.w()));
         let matrix = self.matrix(id, conv, out.h().div_ceil(blocks).saturating_mul(out.w()))?;
         let product = Product { post, ..self.product(id, conv, (load, matrix)) };
         let weights = product.weights;
@@ -220,7 +225,7 @@ impl Planner<'_> {
                 });
             }
         });
-        let constants = self.tile_constants(conv);
+        let constants = self.tile_constants(&product);
         set(&mut operands, weights, constants);
         operands[Operand::Scratch.index()] = Some(self.scratch(matrix.end()));
         self.step_of(id, part, b, operands);
@@ -271,7 +276,7 @@ impl Planner<'_> {
 
     /// Whether threads share panels of weights rather than rows of a result: there are few of these, and the whole
     /// matrix of `bytes` stays in their caches.
-    fn multiplies_apart(&self, conv: &Conv, out: Shape, bytes: u64) -> bool {
+    fn multiplies_apart(&self, id: NodeId, conv: &Conv, (out, bytes): (Shape, u64)) -> bool {
         let threads = u64::from(self.program.options.threads);
         let caches = u64::from(self.program.target.cache_bytes) * threads;
         let are_few = out.pixels() < u64::from(2 * BLOCK) * threads;
@@ -280,14 +285,7 @@ impl Planner<'_> {
             && conv.partition.segments() == 1
             && bytes <= caches
             && panels >= threads
-            && (are_few || self.weighs_more(conv, bytes))
-    }
-
-    /// Whether all panels of weights are larger than a matrix of `bytes`.
-    fn weighs_more(&self, conv: &Conv, bytes: u64) -> bool {
-        let tiles = u64::from(conv.partition.oc().div_ceil(TILE_LANES));
-        let planes = u64::from(self.program.options.precision.parts());
-        matmul::panel_bytes(pack::chunks(conv), tiles, planes) > bytes
+            && (are_few || weigh_more(conv, self.program.precision(id).parts(), bytes))
     }
 
     /// A convolution of an image as two steps.
@@ -310,7 +308,7 @@ impl Planner<'_> {
         let between = self.between_steps(matrix.end());
         let operands = self.operands_of_first(id, between);
         self.step_of(id, Part::Windows, b, operands);
-        let constants = self.tile_constants(conv);
+        let constants = self.tile_constants(&product);
         self.multiply_shared(id, &product, maps, (Part::Products, between, constants));
         Ok(())
     }
@@ -355,12 +353,13 @@ impl Planner<'_> {
     /// weights: the matrix leaves too little of a cache, and weights are not so many that reading all costs more.
     fn is_cut(&self, product: &Product<'_>) -> bool {
         let (matrix, fits) = (product.matrix.end(), u64::from(self.program.target.cache_bytes) / 4 * 3);
-        let reads_weights = self.weighs_more(product.conv, HEAVY.saturating_mul(matrix));
+        let planes = product.matrix.planes.count;
+        let reads_weights = weigh_more(product.conv, planes, HEAVY.saturating_mul(matrix));
         matrix > if reads_weights { 2 * fits } else { fits }
     }
 
-    fn tile_constants(&mut self, conv: &Conv) -> [Place; 2] {
-        self.pack(Pack::Tiles { conv: conv.clone(), parts: self.program.options.precision.parts() })
+    fn tile_constants(&mut self, product: &Product<'_>) -> [Place; 2] {
+        self.pack(product.constants_pack())
     }
 
     pub(super) fn product<'p>(
@@ -542,19 +541,19 @@ impl Planner<'_> {
 
     /// A separable convolution whose pointwise part runs by tiles.
     pub(super) fn tiles_separable(&mut self, id: NodeId, parts: &Separable) -> Result<(), PlanError> {
-        if self.program.methods().takes_tiles_twice(self.graph.node(id)) {
+        if self.program.methods(id).takes_tiles_twice(self.graph.node(id)) {
             return self.tiles_twice(id, parts);
         }
         let maps = self.maps(id);
         let out = maps.out.shape;
-        let row = self.matrix_bytes(&parts.pointwise, out.w());
+        let row = self.matrix_bytes(id, &parts.pointwise, out.w());
         let with_between = row.saturating_add(self.between_bytes(id, parts));
         self.limit(self.graph.node(id), "a row of the intermediate map", with_between, STEP_LIMIT)?;
         let between = between(parts);
-        let matrix_bytes = self.matrix_bytes(&parts.pointwise, out.w()).saturating_mul(u64::from(out.h()));
-        let batch = self.program.options.batch;
+        let matrix_bytes = row.saturating_mul(u64::from(out.h()));
+        let (batch, planes) = (self.program.options.batch, self.program.precision(id).parts());
         let apart =
-            self.runs_apart(parts, maps, matrix_bytes) && self.weighs_more(&parts.pointwise, matrix_bytes);
+            self.runs_apart(parts, maps, matrix_bytes) && weigh_more(&parts.pointwise, planes, matrix_bytes);
         if apart && batch == 1 && parts.spatial.partition.is_one_to_one() {
             return self.tiles_stages_apart(id, parts, &between, maps);
         }
@@ -574,7 +573,7 @@ impl Planner<'_> {
         });
         let mut operands = self.operands(id, self.added(id));
         let first = self.pack(self.spatial_pack(&spatial));
-        let second = self.tile_constants(product.conv);
+        let second = self.tile_constants(&product);
         set(&mut operands, [Operand::Weights, Operand::Bias], first);
         set(&mut operands, product.weights, second);
         operands[Operand::Scratch.index()] = Some(self.scratch(bytes));
@@ -606,7 +605,7 @@ impl Planner<'_> {
         let constants = self.pack(self.spatial_pack(&spatial));
         set(&mut operands, [Operand::Weights, Operand::Bias], constants);
         self.step_of(id, Part::Spatial, b, operands);
-        let constants = self.tile_constants(product.conv);
+        let constants = self.tile_constants(&product);
         self.multiply_shared(id, &product, maps, (Part::Pointwise, memory, constants));
         Ok(())
     }
@@ -676,6 +675,12 @@ impl Planner<'_> {
             });
         }
     }
+}
+
+/// True if all panels of weights, in so many parts, are larger than a matrix of `bytes`.
+fn weigh_more(conv: &Conv, parts: u32, bytes: u64) -> bool {
+    let tiles = u64::from(conv.partition.oc().div_ceil(TILE_LANES));
+    matmul::panel_bytes(pack::chunks(conv), tiles, u64::from(parts)) > bytes
 }
 
 /// Panels of a segment of equal width, and their columns: whole tiles, but behind the last column of a segment there

@@ -1,0 +1,123 @@
+//! Which layers take more exact products than a plan's precision permits: a precision is a permission, so a layer
+//! whose f32 products take no more time has them.
+//!
+//! Times are predicted from the instructions of each layer by itself, for one image and one thread. So the answer is
+//! data of the graph and the target, the same for any number of threads and images.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use super::Precision;
+use super::lower::{self, LayerTimes};
+use super::methods::Methods;
+use crate::graph::{Graph, NodeId};
+use crate::instruction_times::InstructionTimes;
+use crate::target::{Bf16Unit, Target};
+
+/// Time of f32 products relative to less exact ones, up to which a layer takes them: predictions are wrong by this much on
+/// average (`mean_error` of the measurements).
+const AS_FAST: f64 = 1.1;
+
+/// The precision of each layer of a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LayerPrecisions {
+    asked: Precision,
+    /// Layers that the precision has less exact products for.
+    permitted: usize,
+    /// Those of them that have f32 products.
+    exact: BTreeSet<NodeId>,
+}
+
+/// Layers of a plan that have more exact products than asked for.
+///
+/// Prints as a sentence that begins with the precision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MoreExact {
+    /// The precision that was asked for.
+    #[serde(serialize_with = "as_text")]
+    pub asked: Precision,
+    /// Number of these layers.
+    pub layers: usize,
+    /// Number of layers that could have less exact products.
+    pub of: usize,
+    /// The reason, as a clause.
+    pub reason: String,
+}
+
+fn as_text<S: Serializer>(precision: &Precision, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(precision)
+}
+
+impl fmt::Display for MoreExact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { asked, layers, of, reason } = self;
+        write!(f, "{asked}: {layers} of {of} layers use f32 products: {reason}")
+    }
+}
+
+impl LayerPrecisions {
+    /// One precision for all layers, whatever they take.
+    pub fn all(asked: Precision) -> Self {
+        Self { asked, ..Self::default() }
+    }
+
+    /// The precision of each layer of `graph`: f32 where that is predicted to be as fast as `asked`, or where only f32 can be
+    /// lowered.
+    ///
+    /// Split products are never between the two: they are three where bf16 has one.
+    pub fn find(graph: &Graph, target: Target, asked: Precision) -> Self {
+        let methods = Methods::new(asked, target);
+        let is_permitted = |id: &NodeId| methods.stages_by_tiles(graph, *id) != [false; 2];
+        let permitted: Vec<NodeId> = match asked {
+            Precision::F32 => Vec::new(),
+            _ => graph.order().iter().copied().filter(is_permitted).collect(),
+        };
+        if permitted.is_empty() {
+            return Self::all(asked);
+        }
+        let times = |precision| lower::layer_times(graph, target, precision);
+        let (Some(f32), Some(less_exact)) = (times(Precision::F32), times(asked)) else {
+            return Self::all(asked);
+        };
+        let time = |times: &LayerTimes, id: NodeId| times.get(&id).copied().unwrap_or(f64::INFINITY);
+        let is_as_fast = |id: &NodeId| {
+            let f32 = time(&f32, *id);
+            f32.is_finite() && f32 <= AS_FAST * time(&less_exact, *id)
+        };
+        let exact = permitted.iter().copied().filter(is_as_fast).collect();
+        Self { asked, permitted: permitted.len(), exact }
+    }
+
+    /// The precision of a layer.
+    pub fn of(&self, id: NodeId) -> Precision {
+        if self.exact.contains(&id) { Precision::F32 } else { self.asked }
+    }
+
+    /// True if the layer has more exact products than asked for.
+    pub fn is_more_exact(&self, id: NodeId) -> bool {
+        self.exact.contains(&id)
+    }
+
+    /// The layers with more exact products than asked for, with the reason; none if there are no such layers.
+    pub fn more_exact(&self, target: Target) -> Option<MoreExact> {
+        let layers = self.exact.len();
+        let (asked, of) = (self.asked, self.permitted);
+        (layers > 0).then(|| MoreExact { asked, layers, of, reason: reason(target) })
+    }
+}
+
+/// The reason for f32 products on a target, as a clause.
+fn reason(target: Target) -> String {
+    let InstructionTimes { multiply_add, pair, .. } = target.times;
+    match target.bf16_unit() {
+        Some(Bf16Unit::Pairs) => {
+            let times = f64::from(pair) / f64::from(2 * multiply_add.max(1));
+            format!("vdpbf16ps takes {times:.1} times as long as the 2 multiply-adds that it replaces")
+        }
+        Some(Bf16Unit::Tiles) | None => {
+            "to make and load their tiles takes as long as multiply-adds in vectors".to_owned()
+        }
+    }
+}
