@@ -1,7 +1,7 @@
 //! Runs statements: flows, loops, conditions, variables.
 
 use super::eval::{CURRENT, FUNCTIONS, WORDS};
-use super::report::Reported;
+use super::report::{Reported, Turn};
 use super::scope::{LayerDefault, Variable};
 use super::value::Value;
 use super::{BlockDefinition, Elaborator, Operand, Place, limits, schema};
@@ -131,9 +131,14 @@ impl<'a> Elaborator<'a> {
     /// Does what is certain of a statement that could not be read: declares its name and runs the block behind it,
     /// in which each word of the statement may be a variable.
     fn run_bad(&mut self, declares: Option<&'a Name>, text: &'a str, body: &'a Block, span: Span) {
+        // Syntax has told it: a loop that meets it ends its turns as after any other mistake.
+        self.reports.mistakes += 1;
+        if self.spend(text.len() as u64 / 8, span).is_err() {
+            return self.forget();
+        }
         if let Some(name) = declares {
             self.later_params.remove(name.text.as_str());
-            let _ = self.scopes.define(&name.text, Variable { value: None, span });
+            let _ = self.scopes.define(&name.text, Variable { value: None, span, is_guess: true });
         }
         let word = text.split_whitespace().next().unwrap_or_default();
         let is_declaration = declares.is_some() || ["model", "default"].contains(&word);
@@ -143,7 +148,7 @@ impl<'a> Elaborator<'a> {
         }
         self.scopes.push();
         for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
-            let _ = self.scopes.define(word, Variable { value: None, span });
+            let _ = self.scopes.define(word, Variable { value: None, span, is_guess: true });
         }
         self.run_stray(body);
         self.scopes.pop();
@@ -191,7 +196,7 @@ impl<'a> Elaborator<'a> {
                 .at(span, "choose another name");
             return Err(self.reports.report(error));
         }
-        self.scopes.define(text, Variable { value, span }).map_err(|old| {
+        self.scopes.define(text, Variable { value, span, is_guess: false }).map_err(|old| {
             let error = Diagnostic::error("E0207", format!("`{text}` is defined twice in the same braces"))
                 .at(span, "again here")
                 .also(old, "first here");
@@ -211,7 +216,9 @@ impl<'a> Elaborator<'a> {
                 let attribute = self.attribute_of(layer, argument);
                 let value = attribute.map_or(&UNREADABLE, |_| &argument.value);
                 // An attribute with a wrong name is no longer what it is without the default.
-                let attribute = attribute.or_else(|| layer.likely_attribute(&argument.name.as_ref()?.text));
+                let attribute = attribute.or_else(|| {
+                    layer.likely_attribute(&argument.name.as_ref()?.text, &self.reports.suggestions)
+                });
                 if let Some(attribute) = attribute {
                     self.scopes.set_default(LayerDefault { layer: layer.word, attribute, value });
                 }
@@ -264,7 +271,7 @@ impl<'a> Elaborator<'a> {
                 let _ = self.condition(condition);
             }
             if !known {
-                self.lost.add(body);
+                self.lose_names(body);
             }
             // The condition may be what keeps the shape before from being a mistake in here.
             self.forget();
@@ -335,17 +342,24 @@ impl<'a> Elaborator<'a> {
     ) {
         let start = self.current;
         self.loops.push((turns.span, count));
-        for (step, value) in values {
-            let depth = self.naming.path.len();
+        for ((step, value), number) in values.zip(1..) {
+            let (depth, mistakes) = (self.naming.path.len(), self.reports.mistakes);
             self.naming.path.extend(step);
             self.turn(turns, Some(value));
             self.naming.path.truncate(depth);
-            if self.stopped {
-                self.end_early(start);
+            if self.stopped || number < count && self.reports.mistakes > mistakes {
+                self.give_up_turns(turns, start);
                 break;
             }
         }
         self.loops.pop();
+    }
+
+    /// Leaves out the turns of a loop that come after one with a mistake, which would be in them, too.
+    fn give_up_turns(&mut self, turns: Loop<'a>, start: Option<Operand>) {
+        self.doubt_branches_of(turns.place);
+        self.lose_names(turns.body);
+        self.end_early(start);
     }
 
     /// Runs the body of a loop once whose turns are not known.
@@ -373,7 +387,8 @@ impl<'a> Elaborator<'a> {
         self.scopes.push();
         let known = self.reports.turns.len();
         if let Some(variable) = turns.variable {
-            self.reports.turns.extend(value.as_ref().map(|value| format!("{} = {value}", variable.text)));
+            let name = variable.text.as_str();
+            self.reports.turns.extend(value.iter().map(|value| Turn { name, value: value.clone() }));
             let _ = self.define(variable, value);
         }
         self.run_block(turns.body, inner(turns.place));

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::outline::Outline;
-use super::report::{Reported, nearest};
+use super::report::Reported;
+use super::suggest::is_alike;
 use super::{Elaborator, Named, Operand, schema};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::graph::{Layer, LayerId, LayerKind, NodeId};
@@ -121,7 +122,7 @@ impl<'a> LostNames<'a> {
 /// Whether a statement that could not be read may have been meant to start with `keyword`.
 fn is_like(text: &str, keyword: &str) -> bool {
     let first = text.split_whitespace().next().unwrap_or_default();
-    text.contains(keyword) || nearest(first, [keyword]).is_some()
+    text.contains(keyword) || is_alike(first, keyword)
 }
 
 /// Whether the holes of a name could be filled so that it becomes `name`.
@@ -303,8 +304,8 @@ impl<'a> Elaborator<'a> {
         if self.is_lost(&name, span) {
             return self.unknown();
         }
-        let near =
-            nearest(&name, self.values.keys().map(String::as_str)).map(|n| format!("did you mean `{n}`?"));
+        let near = self.reports.nearest(&name, self.values.keys().map(String::as_str));
+        let near = near.map(|n| format!("did you mean `{n}`?"));
         let error = Diagnostic::error("E0205", format!("no layer before this line is called `{name}`"))
             .at(span, "unknown value")
             .suggest_if(near);
