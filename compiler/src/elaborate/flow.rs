@@ -206,24 +206,56 @@ impl<'a> Elaborator<'a> {
 
     fn run_let(&mut self, name: &'a Name, value: &'a Expression) {
         let value = self.evaluate(value).ok();
-        let _ = self.define(name, value);
+        if let Ok(()) = self.define(name, value) {
+            self.check_shadow(name);
+        }
+    }
+
+    /// Reports a `let` that looks like the assignment of a variable outside of its braces, and is none.
+    fn check_shadow(&mut self, name: &'a Name) {
+        let Some(outer) = self.scopes.shadowed(&name.text).filter(|outer| !outer.is_guess) else { return };
+        let message = format!("`{}` is a variable outside of these braces, too", name.text);
+        let error = Diagnostic::error("E0207", message)
+            .at(name.at.0, "another variable, which ends with these braces")
+            .also(outer.span, "keeps its value")
+            .suggest("choose another name; `if c then a else b` chooses between values");
+        self.reports.report(error);
     }
 
     fn set_defaults(&mut self, layers: &'a [Name], arguments: &'a [Argument]) {
         for layer in layers {
             let Some(layer) = self.layer_named(layer) else { continue };
+            let mut given: Vec<(&'static str, Span)> = Vec::new();
             for argument in arguments {
-                let attribute = self.attribute_of(layer, argument);
+                let attribute = self.attribute_of(layer, argument).map(one_word);
+                self.check_given_once(layer, attribute, argument.value.at.0, &mut given);
                 let value = attribute.map_or(&UNREADABLE, |_| &argument.value);
                 // An attribute with a wrong name is no longer what it is without the default.
-                let attribute = attribute.or_else(|| {
-                    layer.likely_attribute(&argument.name.as_ref()?.text, &self.reports.suggestions)
-                });
+                let likely = |name: &Name| layer.likely_attribute(&name.text, &self.reports.suggestions);
+                let attribute =
+                    attribute.or_else(|| argument.name.as_ref().and_then(likely).map(one_word));
                 if let Some(attribute) = attribute {
                     self.scopes.set_default(LayerDefault { layer: layer.word, attribute, value });
                 }
             }
         }
+    }
+
+    /// Reports an attribute that a statement gives twice.
+    fn check_given_once(
+        &mut self,
+        layer: &schema::LayerSchema,
+        attribute: Option<&'static str>,
+        span: Span,
+        given: &mut Vec<(&'static str, Span)>,
+    ) {
+        let Some(attribute) = attribute else { return };
+        if let Some((_, first)) = given.iter().find(|(other, _)| *other == attribute) {
+            let message = format!("`{attribute}` of `{}` is given twice", layer.word);
+            let error = Diagnostic::error("E0413", message).at(span, "again here").also(*first, "first here");
+            self.reports.report(error);
+        }
+        given.push((attribute, span));
     }
 
     fn attribute_of(
@@ -407,6 +439,11 @@ impl<'a> Elaborator<'a> {
         }
         self.naming.path.pop();
     }
+}
+
+/// The word that a default is kept under: `groups` is another one for `segments`.
+fn one_word(attribute: &'static str) -> &'static str {
+    if attribute == "groups" { "segments" } else { attribute }
 }
 
 /// Where the statements of a loop or condition stand that stands at `place`.

@@ -1,5 +1,7 @@
 //! Statements that name a layer or a block: arguments are matched with attributes, then the layer is made.
 
+use std::collections::HashSet;
+
 use super::attributes::{Attributes, CHOICES};
 use super::foreign;
 use super::names::{Made, Site};
@@ -12,6 +14,7 @@ use super::{BlockDefinition, Elaborator, Place, limits};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::graph::{LayerId, LayerKind, NodeId, Op, Shape};
 use crate::syntax::ast::*;
+use crate::syntax::visit;
 
 /// What a call passes for a parameter: nothing, so that the default counts, or a value, unless there is a mistake
 /// in it.
@@ -32,9 +35,9 @@ impl<'a> Elaborator<'a> {
             return self.call_block(name, block, arguments, label, span);
         }
         if layer.is_none() && self.misspelt_statement(name, arguments) {
-            if let (Some(label), Some(current)) = (label, self.current) {
+            if let Some(label) = label {
                 let name = self.reference(label);
-                self.name_value(name, Some(label), current);
+                self.name_result(name, label);
             }
             return;
         }
@@ -293,8 +296,8 @@ impl<'a> Elaborator<'a> {
         given: &mut Vec<(&'static str, Option<Value>, Span)>,
     ) {
         for name in layer.attributes() {
-            // `groups` and `segments` are two words for one attribute: either overrides a default for the
-            // other.
+            // `groups` and `segments` are two words for one attribute: either overrides a default, which is always
+            // kept as one for `segments`.
             let twin = |other: &str| matches!((name, other), ("groups", "segments") | ("segments", "groups"));
             if given.iter().any(|(other, ..)| *other == name || twin(other)) {
                 continue;
@@ -324,8 +327,8 @@ impl<'a> Elaborator<'a> {
         } else {
             self.run_call(name, block, values, span);
         }
-        if let (Some((name, label)), Some(current)) = (label, self.current) {
-            self.name_value(name, Some(label), current);
+        if let Some((name, label)) = label {
+            self.name_result(name, label);
         }
     }
 
@@ -375,16 +378,33 @@ impl<'a> Elaborator<'a> {
 
     /// Defines the parameters of a block in the innermost scope.
     fn bind(&mut self, parameters: &'a [Parameter], values: Vec<Passed>) {
-        for (parameter, value) in parameters.iter().zip(values) {
+        for (n, (parameter, value)) in parameters.iter().zip(values).enumerate() {
             let value = match (value, &parameter.default) {
                 (Some(value), _) => value.ok(),
-                (None, Some(default)) => self.evaluate(default).ok(),
+                (None, Some(default)) => self.parameter_default(default, &parameters[n..]),
                 (None, None) => None,
             };
             let name = parameter.name.text.as_str();
             self.reports.turns.extend(value.iter().map(|value| Turn { name, value: value.clone() }));
             let _ = self.define(&parameter.name, value);
         }
+    }
+
+    /// The default of a parameter; an error when it speaks of one that gets its value later, `later` or its own.
+    fn parameter_default(&mut self, default: &Expression, later: &[Parameter]) -> Option<Value> {
+        let mut used = HashSet::new();
+        visit::names_in(default, &mut |name| {
+            used.insert(name);
+        });
+        if let Some(parameter) = later.iter().find(|parameter| used.contains(parameter.name.text.as_str())) {
+            let name = &parameter.name.text;
+            let error = Diagnostic::error("E0210", format!("`{name}` is used before it has its value"))
+                .at(default.at.0, "a default may use earlier parameters")
+                .also(parameter.name.at.0, "has its value from here on");
+            self.reports.report(error);
+            return None;
+        }
+        self.evaluate(default).ok()
     }
 
     /// The values passed to a block, in the order of its parameters.
@@ -396,10 +416,11 @@ impl<'a> Elaborator<'a> {
         span: Span,
     ) -> Vec<Passed> {
         let mut values: Vec<Passed> = vec![None; block.parameters.len()];
-        let mut problem = None;
+        let (mut problem, mut is_behind_name) = (None, false);
         for (n, argument) in arguments.iter().enumerate() {
             let value = self.evaluate(&argument.value);
-            match free_parameter(block.parameters, &values, argument, n) {
+            is_behind_name |= argument.name.is_some();
+            match free_parameter(block.parameters, &values, argument, n, is_behind_name) {
                 Ok(position) => values[position] = Some(value),
                 Err(fault) => {
                     let message = format!("wrong arguments for block `{}`", name.text);
@@ -491,9 +512,11 @@ fn free_parameter(
     values: &[Passed],
     argument: &Argument,
     n: usize,
+    is_behind_name: bool,
 ) -> Result<usize, &'static str> {
     let position = match &argument.name {
         Some(name) => parameters.iter().position(|p| p.name.text == name.text),
+        None if is_behind_name => return Err("has no name, but stands behind one that has"),
         None => Some(n),
     };
     match position.and_then(|p| Some((p, values.get(p)?))) {

@@ -179,6 +179,13 @@ impl<'a> Scopes<'a> {
         self.found(name).map(|defined| &defined.value)
     }
 
+    /// The visible variable that the one of the innermost scope hides.
+    pub fn shadowed(&self, name: &str) -> Option<&Variable> {
+        let values = self.variables.values.get(name)?;
+        let outer = &values[..values.len().checked_sub(1)?];
+        visible(outer, self.frame, self.end).map(|defined| &defined.value)
+    }
+
     /// Whether a name is that of a variable outside of all braces.
     pub fn is_outermost(&self, name: &str) -> bool {
         self.found(name).is_some_and(|defined| defined.scope == 0)
