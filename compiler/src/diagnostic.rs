@@ -1,14 +1,63 @@
 //! Mistakes in a spec: what is wrong, where, and what to do about it.
 
+use std::borrow::Cow;
+use std::fmt::Write;
 use std::ops::Range;
 
 use codespan_reporting::diagnostic as codespan;
-use codespan_reporting::files::SimpleFile;
+use codespan_reporting::files::{Files, SimpleFile};
 use codespan_reporting::term;
 use codespan_reporting::term::termcolor::{Ansi, NoColor, WriteColor};
 
 /// Longest line that is shown, in bytes.
 const MAX_LINE: usize = 1000;
+
+/// Lines of a place that are pointed at; the rest of a longer place is cut off.
+const MAX_LINES: usize = 20;
+
+/// Longest piece of user text that a message repeats, in bytes.
+const MAX_QUOTE: usize = 80;
+
+/// `text` with each character that would command a terminal, or reorder or hide text there, as `\u{1b}`.
+///
+/// Such are the control characters other than tab and newline, the direction marks and the separators of
+/// lines and paragraphs of Unicode, and signs of no width. Escaped text stays as it is.
+pub fn escape_control(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    text.chars().for_each(|c| push_visible(&mut escaped, c));
+    Cow::Owned(escaped)
+}
+
+fn push_visible(text: &mut String, c: char) {
+    if is_control(c) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{}", c.escape_unicode());
+    } else {
+        text.push(c);
+    }
+}
+
+fn is_control(c: char) -> bool {
+    let is_kept = matches!(c, '\t' | '\n');
+    let is_format = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    (c.is_control() && !is_kept) || is_format
+}
+
+/// The start of a text that is too long to be repeated in a message, with `...` behind it.
+pub fn shorten(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_QUOTE {
+        return Cow::Borrowed(text);
+    }
+    let mut end = MAX_QUOTE;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    Cow::Owned(format!("{}...", &text[..end]))
+}
 
 /// A range of bytes of a source text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -75,7 +124,7 @@ impl Diagnostic {
         Self {
             code,
             severity: Severity::Error,
-            message: message.into(),
+            message: visible(message.into()),
             primary: None,
             secondary: Vec::new(),
             notes: Vec::new(),
@@ -91,35 +140,35 @@ impl Diagnostic {
     /// Says where the mistake is.
     #[must_use]
     pub fn at(mut self, span: Span, text: impl Into<String>) -> Self {
-        self.primary = Some(Label { span, text: text.into() });
+        self.primary = Some(Label { span, text: visible(text.into()) });
         self
     }
 
     /// Adds a place that has to do with the mistake.
     #[must_use]
     pub fn also(mut self, span: Span, text: impl Into<String>) -> Self {
-        self.secondary.push(Label { span, text: text.into() });
+        self.secondary.push(Label { span, text: visible(text.into()) });
         self
     }
 
     /// Adds a fact.
     #[must_use]
     pub fn note(mut self, text: impl Into<String>) -> Self {
-        self.notes.push(text.into());
+        self.notes.push(visible(text.into()));
         self
     }
 
     /// Says the way out.
     #[must_use]
     pub fn suggest(mut self, text: impl Into<String>) -> Self {
-        self.suggestion = Some(text.into());
+        self.suggestion = Some(visible(text.into()));
         self
     }
 
     /// Says the way out if one is known.
     #[must_use]
     pub fn suggest_if(mut self, text: Option<String>) -> Self {
-        self.suggestion = text.or(self.suggestion);
+        self.suggestion = text.map(visible).or(self.suggestion);
         self
     }
 
@@ -153,20 +202,61 @@ fn render_with<W: WriteColor>(
     source: &str,
     diagnostics: &[Diagnostic],
 ) -> String {
-    let file = SimpleFile::new(source_name, source);
+    let shown = Shown::new(source);
+    let file = SimpleFile::new(escape_control(source_name).into_owned(), &*shown.text);
     let config = term::Config::default();
     for diagnostic in diagnostics {
         // Writing to memory cannot fail, and `to_codespan` keeps every span within the source.
-        let mut diagnostic = to_codespan(diagnostic, source);
+        let mut diagnostic = to_codespan(diagnostic, &shown, &file);
         if diagnostic.labels.is_empty() {
-            diagnostic.notes.push(format!("in {source_name}"));
+            diagnostic.notes.push(format!("in {}", file.name()));
         }
         let _ = term::emit_to_write_style(&mut writer, &config, &file, &diagnostic);
     }
     String::from_utf8_lossy(&into_bytes(writer)).into_owned()
 }
 
-fn to_codespan(diagnostic: &Diagnostic, source: &str) -> codespan::Diagnostic<()> {
+/// A source as it can be shown on a terminal.
+struct Shown<'s> {
+    text: Cow<'s, str>,
+    /// For each escaped character, ascending: its offset in the source, and how much longer the text is from
+    /// there on than the source.
+    grown: Vec<(usize, usize)>,
+}
+
+impl<'s> Shown<'s> {
+    fn new(source: &'s str) -> Self {
+        if !source.contains(is_control) {
+            return Self { text: Cow::Borrowed(source), grown: Vec::new() };
+        }
+        let (mut text, mut grown) = (String::with_capacity(source.len() + 64), Vec::new());
+        for (at, c) in source.char_indices() {
+            if c == '\r' && source[at + 1..].starts_with('\n') {
+                text.push(c);
+                continue;
+            }
+            push_visible(&mut text, c);
+            if is_control(c) {
+                grown.push((at, text.len() - (at + c.len_utf8())));
+            }
+        }
+        Self { text: Cow::Owned(text), grown }
+    }
+
+    /// The part of the text that shows a span of the source.
+    fn range(&self, span: Span) -> Range<usize> {
+        let place = |offset: u32| {
+            let before = self.grown.partition_point(|(at, _)| *at < offset as usize);
+            let growth = before.checked_sub(1).map_or(0, |last| self.grown[last].1);
+            (offset as usize).saturating_add(growth)
+        };
+        clamp(place(span.start)..place(span.end), &self.text)
+    }
+}
+
+type ShownFile<'s> = SimpleFile<String, &'s str>;
+
+fn to_codespan(diagnostic: &Diagnostic, shown: &Shown<'_>, file: &ShownFile<'_>) -> codespan::Diagnostic<()> {
     let severity = match diagnostic.severity {
         Severity::Error => codespan::Severity::Error,
         Severity::Warning => codespan::Severity::Warning,
@@ -175,41 +265,70 @@ fn to_codespan(diagnostic: &Diagnostic, source: &str) -> codespan::Diagnostic<()
     let secondary = diagnostic.secondary.iter().map(|l| (codespan::LabelStyle::Secondary, l));
     let (mut labels, mut places) = (Vec::new(), Vec::new());
     for (style, label) in primary.chain(secondary) {
-        let range = clamp(label.span, source);
-        match long_line(source, &range) {
-            Some(place) => places.push(format!("{place}: {}", label.text)),
-            None => labels.push(codespan::Label::new(style, (), range).with_message(&label.text)),
+        let range = first_lines(shown.range(label.span), file);
+        let text = escape_control(&label.text);
+        match long_line(&range, file) {
+            Some(place) => places.push(format!("{place}: {text}")),
+            None => labels.push(codespan::Label::new(style, (), range).with_message(text)),
         }
     }
-    let notes = diagnostic.notes.iter().map(|n| format!("note: {n}"));
-    let help = diagnostic.suggestion.iter().map(|s| format!("help: {s}"));
+    let notes = diagnostic.notes.iter().map(|n| format!("note: {}", escape_control(n)));
+    let help = diagnostic.suggestion.iter().map(|s| format!("help: {}", escape_control(s)));
     codespan::Diagnostic::new(severity)
         .with_code(diagnostic.code)
-        .with_message(&diagnostic.message)
+        .with_message(escape_control(&diagnostic.message))
         .with_labels(labels)
         .with_notes(places.into_iter().chain(notes).chain(help).collect())
 }
 
-/// Says in words where a label is whose lines are too long to be shown.
-fn long_line(source: &str, range: &Range<usize>) -> Option<String> {
-    let start = source[..range.start].rfind('\n').map_or(0, |at| at + 1);
-    let end = source[range.end..].find('\n').map_or(source.len(), |at| range.end + at);
-    let is_long = source[start..end].lines().any(|line| line.len() > MAX_LINE);
-    let line = || source[..start].matches('\n').count() + 1;
-    is_long.then(|| format!("line {}, column {}", line(), source[start..range.start].chars().count() + 1))
+/// The bytes of a line; nothing for lines that the file does not have.
+fn line_range(file: &ShownFile<'_>, line: usize) -> Range<usize> {
+    file.line_range((), line).unwrap_or_default()
 }
 
-/// The span as a range of the source that starts and ends between characters.
-fn clamp(span: Span, source: &str) -> Range<usize> {
-    let floor = |offset: u32| {
-        let mut at = (offset as usize).min(source.len());
-        while !source.is_char_boundary(at) {
+/// The line of a byte; the first for bytes that the file does not have.
+fn line_of(file: &ShownFile<'_>, at: usize) -> usize {
+    file.line_index((), at).unwrap_or_default()
+}
+
+/// The range, cut off where its first [`MAX_LINES`] lines end.
+fn first_lines(range: Range<usize>, file: &ShownFile<'_>) -> Range<usize> {
+    let (first, last) = (line_of(file, range.start), line_of(file, range.end));
+    if last < first + MAX_LINES {
+        return range;
+    }
+    let end = line_range(file, first).end;
+    range.start..range.start.max(end.saturating_sub(1))
+}
+
+/// Says in words where a label is whose lines are too long to be shown.
+fn long_line(range: &Range<usize>, file: &ShownFile<'_>) -> Option<String> {
+    let (first, last) = (line_of(file, range.start), line_of(file, range.end));
+    let is_long = (first..=last).any(|line| line_range(file, line).len() > MAX_LINE);
+    let start = line_range(file, first).start;
+    let before = file.source().get(start..range.start).unwrap_or_default();
+    is_long.then(|| format!("line {}, column {}", first + 1, before.chars().count() + 1))
+}
+
+/// The range, so that it starts and ends between characters of the text.
+fn clamp(range: Range<usize>, text: &str) -> Range<usize> {
+    let floor = |offset: usize| {
+        let mut at = offset.min(text.len());
+        while !text.is_char_boundary(at) {
             at -= 1;
         }
         at
     };
-    let start = floor(span.start);
-    start..floor(span.end).max(start)
+    let start = floor(range.start);
+    start..floor(range.end).max(start)
+}
+
+/// The text, escaped.
+fn visible(text: String) -> String {
+    match escape_control(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(escaped) => escaped,
+    }
 }
 
 #[cfg(test)]
@@ -220,7 +339,7 @@ mod tests {
     fn spans_outside_of_the_source_are_cut() {
         let beyond = Diagnostic::error("E0000", "beyond").at(Span::new(7, 900), "here");
         assert!(render("x.xc", "köln", &[beyond], false).contains("beyond"));
-        assert_eq!(clamp(Span::new(2, 3), "kö"), 1..3);
+        assert_eq!(clamp(2..3, "kö"), 1..3);
     }
 
     #[test]

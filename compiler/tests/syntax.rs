@@ -107,13 +107,14 @@ fn any_value() -> impl Strategy<Value = Expression> {
 }
 
 fn any_reference() -> impl Strategy<Value = Reference> {
-    let name = any_word().prop_map(|word| vec![Piece::Text(word)]);
+    let name = (any_word(), any::<bool>()).prop_map(|(word, is_quoted)| (vec![Piece::Text(word)], is_quoted));
     let template = any_text(
         any_leaf()
             .prop_filter("no strings within strings", |e| !matches!(e.kind, ExpressionKind::Text(_)))
             .boxed(),
     );
-    prop_oneof![name, template].prop_map(|pieces| Reference { pieces, at: at() })
+    let template = template.prop_map(|pieces| (pieces, true));
+    prop_oneof![name, template].prop_map(|(pieces, is_quoted)| Reference { pieces, is_quoted, at: at() })
 }
 
 fn any_argument() -> impl Strategy<Value = Argument> {

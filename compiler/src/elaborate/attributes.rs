@@ -2,8 +2,9 @@
 
 use std::ops::RangeInclusive;
 
+use super::foreign;
 use super::limits;
-use super::report::{Reported, Reports, nearest, quoted};
+use super::report::{Reported, Reports, quoted};
 use super::value::Value;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::graph::Activation;
@@ -73,7 +74,7 @@ type Read<T> = Result<T, Reported>;
 
 impl Attributes {
     /// The value of an attribute and its place; `None` when it was not given.
-    fn get(&self, name: &str, reports: &Reports) -> Read<Option<(&Value, Span)>> {
+    fn get(&self, name: &str, reports: &Reports<'_>) -> Read<Option<(&Value, Span)>> {
         match self.given.iter().find(|(n, ..)| *n == name) {
             Some((_, Some(value), span)) => Ok(Some((value, *span))),
             Some((_, None, _)) => Err(reports.reported()),
@@ -93,7 +94,7 @@ impl Attributes {
 
     fn mistyped(
         &self,
-        reports: &mut Reports,
+        reports: &mut Reports<'_>,
         name: &str,
         wanted: &str,
         value: &Value,
@@ -106,7 +107,7 @@ impl Attributes {
 
     fn outside(
         &self,
-        reports: &mut Reports,
+        reports: &mut Reports<'_>,
         name: &str,
         value: &Value,
         span: Span,
@@ -130,7 +131,7 @@ impl Attributes {
     /// A whole number within `range`; `default` when it was not given.
     pub fn count(
         &self,
-        reports: &mut Reports,
+        reports: &mut Reports<'_>,
         name: &'static str,
         range: RangeInclusive<u32>,
         default: u32,
@@ -143,7 +144,7 @@ impl Attributes {
 
     fn whole(
         &self,
-        reports: &mut Reports,
+        reports: &mut Reports<'_>,
         name: &str,
         value: &Value,
         span: Span,
@@ -164,7 +165,7 @@ impl Attributes {
     /// Rows and columns: `3x3`, `[3, 1]` or `3`; `default` when it was not given.
     pub fn pair(
         &self,
-        reports: &mut Reports,
+        reports: &mut Reports<'_>,
         name: &'static str,
         most: u32,
         default: Read<[u32; 2]>,
@@ -189,7 +190,7 @@ impl Attributes {
     }
 
     /// `yes` or `no`; `default` when it was not given.
-    pub fn boolean(&self, reports: &mut Reports, name: &'static str, default: bool) -> Read<bool> {
+    pub fn boolean(&self, reports: &mut Reports<'_>, name: &'static str, default: bool) -> Read<bool> {
         match self.get(name, reports)? {
             None => Ok(default),
             Some((Value::Boolean(b), _)) => Ok(*b),
@@ -200,7 +201,7 @@ impl Attributes {
     /// A number from `low` up to but not including `high`; `default` when it was not given.
     pub fn fraction(
         &self,
-        reports: &mut Reports,
+        reports: &mut Reports<'_>,
         name: &'static str,
         [low, high]: [f64; 2],
         default: f64,
@@ -224,7 +225,7 @@ impl Attributes {
     /// One of a set of words; `default` when it was not given.
     pub fn choice<T: Copy>(
         &self,
-        reports: &mut Reports,
+        reports: &mut Reports<'_>,
         name: &'static str,
         choices: &[(&'static str, T)],
         default: T,
@@ -237,7 +238,10 @@ impl Attributes {
         match choices.iter().find(|(w, _)| *w == &**word) {
             Some((_, choice)) => Ok(*choice),
             None => {
-                let near = nearest(word, choices.iter().map(|(w, _)| *w));
+                let near = match foreign::is_absent_word(word) {
+                    true => None,
+                    false => reports.nearest(word, choices.iter().map(|(w, _)| *w)),
+                };
                 let error =
                     Diagnostic::error("E0306", format!("`{name}` of `{}` cannot be `{word}`", self.owner))
                         .at(span, format!("expected {}", one_of(choices)))
@@ -248,12 +252,12 @@ impl Attributes {
     }
 
     /// The function after a linear layer.
-    pub fn activation(&self, reports: &mut Reports) -> Read<After> {
+    pub fn activation(&self, reports: &mut Reports<'_>) -> Read<After> {
         self.choice(reports, "activation", ACTIVATIONS, After::Elementwise(Activation::Linear))
     }
 
     /// The function between the parts of a separable convolution.
-    pub fn activation_between(&self, reports: &mut Reports) -> Read<Activation> {
+    pub fn activation_between(&self, reports: &mut Reports<'_>) -> Read<Activation> {
         let elementwise = ACTIVATIONS.iter().filter_map(|(word, after)| match after {
             After::Elementwise(activation) => Some((*word, *activation)),
             After::Softmax => None,
@@ -262,13 +266,13 @@ impl Attributes {
     }
 
     /// The order of the parts of a separable convolution.
-    pub fn order(&self, reports: &mut Reports) -> Read<Order> {
+    pub fn order(&self, reports: &mut Reports<'_>) -> Read<Order> {
         let orders = [("spatial_first", Order::SpatialFirst), ("pointwise_first", Order::PointwiseFirst)];
         self.choice(reports, "order", &orders, Order::SpatialFirst)
     }
 
     /// `same`, `valid`, a number, `[vertical, horizontal]` or `[top, bottom, left, right]`.
-    pub fn padding(&self, reports: &mut Reports) -> Read<Padding> {
+    pub fn padding(&self, reports: &mut Reports<'_>) -> Read<Padding> {
         let Some((value, span)) = self.get("padding", reports)? else { return Ok(Padding::Explicit([0; 4])) };
         let sides = match value {
             Value::Word(_) => {
@@ -290,13 +294,18 @@ impl Attributes {
         Ok(Padding::Explicit(pads))
     }
 
-    fn bad_padding(&self, reports: &mut Reports, value: &Value, span: Span) -> Reported {
+    fn bad_padding(&self, reports: &mut Reports<'_>, value: &Value, span: Span) -> Reported {
         let wanted = "`same`, `valid`, a number, [vertical, horizontal] or [top, bottom, left, right]";
         self.mistyped(reports, "padding", wanted, value, span)
     }
 
     /// A count, `full` or sizes; `default` when it was not given.
-    pub fn segments(&self, reports: &mut Reports, name: &'static str, default: Segments) -> Read<Segments> {
+    pub fn segments(
+        &self,
+        reports: &mut Reports<'_>,
+        name: &'static str,
+        default: Segments,
+    ) -> Read<Segments> {
         let Some((value, span)) = self.get(name, reports)? else { return Ok(default) };
         match value {
             Value::Full => Ok(Segments::Full),
@@ -323,7 +332,7 @@ impl Attributes {
     }
 
     /// Numbers in a list; nothing when it was not given.
-    pub fn numbers(&self, reports: &mut Reports, name: &'static str) -> Read<Vec<f64>> {
+    pub fn numbers(&self, reports: &mut Reports<'_>, name: &'static str) -> Read<Vec<f64>> {
         let Some((value, span)) = self.get(name, reports)? else { return Ok(Vec::new()) };
         let numbers = match value {
             Value::List(items) => items.iter().map(Value::number).collect(),
@@ -333,7 +342,12 @@ impl Attributes {
     }
 
     /// The two ends of a range of numbers; `default` when it was not given.
-    pub fn interval(&self, reports: &mut Reports, name: &'static str, default: [f64; 2]) -> Read<[f64; 2]> {
+    pub fn interval(
+        &self,
+        reports: &mut Reports<'_>,
+        name: &'static str,
+        default: [f64; 2],
+    ) -> Read<[f64; 2]> {
         let Some((value, span)) = self.get(name, reports)? else { return Ok(default) };
         let ends = match value {
             Value::Range(ends) => ends.0.number().zip(ends.1.number()),
@@ -351,12 +365,12 @@ impl Attributes {
     }
 
     /// The value of an attribute that only its owner understands.
-    pub fn other(&self, reports: &mut Reports, name: &'static str) -> Read<Option<Value>> {
+    pub fn other(&self, reports: &mut Reports<'_>, name: &'static str) -> Read<Option<Value>> {
         Ok(self.get(name, reports)?.map(|(value, _)| value.clone()))
     }
 
     /// Reports that a value has the wrong type.
-    pub fn reject(&self, reports: &mut Reports, name: &'static str, wanted: &str) -> Reported {
+    pub fn reject(&self, reports: &mut Reports<'_>, name: &'static str, wanted: &str) -> Reported {
         match self.get(name, reports) {
             Ok(Some((value, span))) => {
                 let value = value.clone();

@@ -3,7 +3,8 @@
 use super::attributes::Attributes;
 use super::names::Style;
 use super::outline::{Extent, Outline};
-use super::report::{Reported, nearest, quoted};
+use super::report::{Reported, quoted};
+use super::suggest::is_alike;
 use super::value::Value;
 use super::{Elaborated, Elaborator, Named, Operand, limits};
 use crate::diagnostic::{Diagnostic, Span};
@@ -44,7 +45,7 @@ impl<'a> Elaborator<'a> {
     fn may_be_model(&self, first: Option<&Statement>) -> bool {
         let is_like = match first.map(|statement| &statement.kind) {
             Some(StatementKind::Bad { .. }) => true,
-            Some(StatementKind::Invoke { name, .. }) => nearest(&name.text, ["model"]).is_some(),
+            Some(StatementKind::Invoke { name, .. }) => is_alike(&name.text, "model"),
             _ => false,
         };
         is_like || self.lost.may_be_model
@@ -72,7 +73,8 @@ impl<'a> Elaborator<'a> {
             let name = argument.name.as_ref().map_or("", |n| n.text.as_str());
             let Some(attribute) = known.iter().find(|k| **k == name) else {
                 let place = argument.name.as_ref().map_or(span, |n| n.at.0);
-                let near = nearest(name, known.iter().copied()).map(|n| format!("did you mean `{n}`?"));
+                let near = self.reports.nearest(name, known.iter().copied());
+                let near = near.map(|n| format!("did you mean `{n}`?"));
                 let message = match name {
                     "" => format!("`{owner}` takes its attributes by name"),
                     _ => format!("`{owner}` has no attribute `{name}`"),
@@ -286,7 +288,7 @@ impl<'a> Elaborator<'a> {
 
     /// Warns of parameters and blocks that the spec never names.
     fn warn_unused(&mut self) {
-        let unused = self.param_spans.iter().filter(|(name, _)| !self.used.contains(name));
+        let unused = self.param_spans.iter().filter(|(name, _)| self.unused.contains(name));
         let mut warnings: Vec<_> = unused
             .map(|(name, span)| {
                 Diagnostic::warning("W0001", format!("parameter `{name}` is never used"))

@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 use std::rc::Rc;
 
-use super::report::{Reported, nearest, quoted};
+use super::foreign;
+use super::report::{Reported, quoted};
 use super::value::Value;
 use super::{Elaborator, limits};
 use crate::diagnostic::{Diagnostic, Span};
@@ -98,17 +99,26 @@ impl Elaborator<'_> {
 
     /// The text of a template.
     pub fn text(&mut self, pieces: &[Piece], span: Span) -> Result<String, Reported> {
+        self.spend(pieces.len() as u64, span)?;
+        let fixed =
+            pieces.iter().map(|piece| if let Piece::Text(text) = piece { text.len() } else { 0 }).sum();
+        self.check_length(fixed, span)?;
         let pieces: Vec<_> = pieces.iter().map(|piece| self.piece(piece)).collect();
         let mut text = String::new();
         for piece in pieces {
             text.push_str(&piece?);
-            if text.len() > limits::TEXT {
-                let message = format!("a string of more than {} bytes", limits::TEXT);
-                return Err(self.reports.report(Diagnostic::error("E0608", message).at(span, "too long")));
-            }
+            self.check_length(text.len(), span)?;
         }
         self.spend(text.len() as u64 / 16, span)?;
         Ok(text)
+    }
+
+    fn check_length(&mut self, length: usize, span: Span) -> Result<(), Reported> {
+        if length <= limits::TEXT {
+            return Ok(());
+        }
+        let message = format!("a string of more than {} bytes", limits::TEXT);
+        Err(self.reports.report(Diagnostic::error("E0608", message).at(span, "too long")))
     }
 
     fn piece(&mut self, piece: &Piece) -> Result<Rc<str>, Reported> {
@@ -138,7 +148,7 @@ impl Elaborator<'_> {
     fn is_unknown(&self, name: &str) -> bool {
         let is_known = CURRENT.contains(&name) || WORDS.contains(&name) || self.choices.contains(name);
         let is_declared = self.scopes.find(name).is_some() || self.later_params.contains_key(name);
-        !is_known && !is_declared && nearest(name, self.scopes.names()).is_none()
+        !is_known && !is_declared && self.reports.nearest(name, self.scopes.names()).is_none()
     }
 
     fn lookup(&mut self, name: &str, span: Span) -> Result<Value, Reported> {
@@ -146,18 +156,22 @@ impl Elaborator<'_> {
             return self.current_extent(name, span);
         }
         if let Some(variable) = self.scopes.find(name) {
+            if self.scopes.is_outermost(name) {
+                self.unused.remove(name);
+            }
             let value = variable.value.as_ref().filter(|_| !self.hypothetical);
             return value.cloned().ok_or_else(|| self.reports.reported());
         }
         if WORDS.contains(&name) || self.choices.contains(name) {
             return Ok(Value::word(name));
         }
-        let mut candidates = self.scopes.names();
-        candidates.extend(WORDS.iter().chain(CURRENT).chain(&["yes", "no", "full"]));
-        let near = foreign_value(name).or_else(|| nearest(name, candidates));
+        let near = self.meant_by(name).map(|n| format!("did you mean `{n}`?"));
         let mut error = Diagnostic::error("E0201", format!("unknown name `{name}`"))
             .at(span, "not a parameter, variable or word")
-            .suggest_if(near.map(|n| format!("did you mean `{n}`?")));
+            .suggest_if(near);
+        if let Some(instead) = foreign::absent(name).filter(|_| foreign::is_absent_function(name)) {
+            error = error.note(format!("`{name}` is not available; {instead}"));
+        }
         if let Some(later) = self.later_params.get(name) {
             error = error
                 .at(span, "not known yet")
@@ -167,6 +181,15 @@ impl Elaborator<'_> {
             error.message = format!("`{name}` is used before it is declared");
         }
         Err(self.reports.report(error))
+    }
+
+    /// The variable or word that may have been meant by a name that nobody knows.
+    fn meant_by(&self, name: &str) -> Option<&str> {
+        let mut candidates: Vec<&str> = self.scopes.names();
+        if !foreign::is_absent_word(name) {
+            candidates.extend(WORDS.iter().chain(CURRENT).chain(&["yes", "no", "full"]));
+        }
+        foreign_value(name).or_else(|| self.reports.nearest(name, candidates))
     }
 
     fn current_extent(&mut self, name: &str, span: Span) -> Result<Value, Reported> {
@@ -300,11 +323,10 @@ impl Elaborator<'_> {
             "min" => Ordering::Less,
             "max" => Ordering::Greater,
             other => {
+                let near = self.reports.nearest(other, FUNCTIONS.iter().copied());
                 let error = Diagnostic::error("E0204", format!("unknown function `{other}`"))
                     .at(name.at.0, "not a function")
-                    .suggest_if(
-                        nearest(other, FUNCTIONS.iter().copied()).map(|f| format!("did you mean `{f}`?")),
-                    )
+                    .suggest_if(near.map(|f| format!("did you mean `{f}`?")))
                     .note(format!("there are {}", quoted(FUNCTIONS.iter().copied())));
                 return Err(self.reports.report(error));
             }

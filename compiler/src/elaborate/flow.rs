@@ -1,7 +1,7 @@
 //! Runs statements: flows, loops, conditions, variables.
 
 use super::eval::{CURRENT, FUNCTIONS, WORDS};
-use super::report::Reported;
+use super::report::{Reported, Turn};
 use super::scope::{LayerDefault, Variable};
 use super::value::Value;
 use super::{BlockDefinition, Elaborator, Operand, Place, limits, schema};
@@ -131,9 +131,14 @@ impl<'a> Elaborator<'a> {
     /// Does what is certain of a statement that could not be read: declares its name and runs the block behind it,
     /// in which each word of the statement may be a variable.
     fn run_bad(&mut self, declares: Option<&'a Name>, text: &'a str, body: &'a Block, span: Span) {
+        // Syntax has told it: a loop that meets it ends its turns as after any other mistake.
+        self.reports.mistakes += 1;
+        if self.spend(text.len() as u64 / 8, span).is_err() {
+            return self.forget();
+        }
         if let Some(name) = declares {
             self.later_params.remove(name.text.as_str());
-            let _ = self.scopes.define(&name.text, Variable { value: None, span });
+            let _ = self.scopes.define(&name.text, Variable { value: None, span, is_guess: true });
         }
         let word = text.split_whitespace().next().unwrap_or_default();
         let is_declaration = declares.is_some() || ["model", "default"].contains(&word);
@@ -143,7 +148,7 @@ impl<'a> Elaborator<'a> {
         }
         self.scopes.push();
         for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
-            let _ = self.scopes.define(word, Variable { value: None, span });
+            let _ = self.scopes.define(word, Variable { value: None, span, is_guess: true });
         }
         self.run_stray(body);
         self.scopes.pop();
@@ -191,7 +196,7 @@ impl<'a> Elaborator<'a> {
                 .at(span, "choose another name");
             return Err(self.reports.report(error));
         }
-        self.scopes.define(text, Variable { value, span }).map_err(|old| {
+        self.scopes.define(text, Variable { value, span, is_guess: false }).map_err(|old| {
             let error = Diagnostic::error("E0207", format!("`{text}` is defined twice in the same braces"))
                 .at(span, "again here")
                 .also(old, "first here");
@@ -201,22 +206,56 @@ impl<'a> Elaborator<'a> {
 
     fn run_let(&mut self, name: &'a Name, value: &'a Expression) {
         let value = self.evaluate(value).ok();
-        let _ = self.define(name, value);
+        if let Ok(()) = self.define(name, value) {
+            self.check_shadow(name);
+        }
+    }
+
+    /// Reports a `let` that looks like the assignment of a variable outside of its braces, and is none.
+    fn check_shadow(&mut self, name: &'a Name) {
+        let Some(outer) = self.scopes.shadowed(&name.text).filter(|outer| !outer.is_guess) else { return };
+        let message = format!("`{}` is a variable outside of these braces, too", name.text);
+        let error = Diagnostic::error("E0207", message)
+            .at(name.at.0, "another variable, which ends with these braces")
+            .also(outer.span, "keeps its value")
+            .suggest("choose another name; `if c then a else b` chooses between values");
+        self.reports.report(error);
     }
 
     fn set_defaults(&mut self, layers: &'a [Name], arguments: &'a [Argument]) {
         for layer in layers {
             let Some(layer) = self.layer_named(layer) else { continue };
+            let mut given: Vec<(&'static str, Span)> = Vec::new();
             for argument in arguments {
-                let attribute = self.attribute_of(layer, argument);
+                let attribute = self.attribute_of(layer, argument).map(one_word);
+                self.check_given_once(layer, attribute, argument.value.at.0, &mut given);
                 let value = attribute.map_or(&UNREADABLE, |_| &argument.value);
                 // An attribute with a wrong name is no longer what it is without the default.
-                let attribute = attribute.or_else(|| layer.likely_attribute(&argument.name.as_ref()?.text));
+                let likely = |name: &Name| layer.likely_attribute(&name.text, &self.reports.suggestions);
+                let attribute =
+                    attribute.or_else(|| argument.name.as_ref().and_then(likely).map(one_word));
                 if let Some(attribute) = attribute {
                     self.scopes.set_default(LayerDefault { layer: layer.word, attribute, value });
                 }
             }
         }
+    }
+
+    /// Reports an attribute that a statement gives twice.
+    fn check_given_once(
+        &mut self,
+        layer: &schema::LayerSchema,
+        attribute: Option<&'static str>,
+        span: Span,
+        given: &mut Vec<(&'static str, Span)>,
+    ) {
+        let Some(attribute) = attribute else { return };
+        if let Some((_, first)) = given.iter().find(|(other, _)| *other == attribute) {
+            let message = format!("`{attribute}` of `{}` is given twice", layer.word);
+            let error = Diagnostic::error("E0413", message).at(span, "again here").also(*first, "first here");
+            self.reports.report(error);
+        }
+        given.push((attribute, span));
     }
 
     fn attribute_of(
@@ -264,7 +303,7 @@ impl<'a> Elaborator<'a> {
                 let _ = self.condition(condition);
             }
             if !known {
-                self.lost.add(body);
+                self.lose_names(body);
             }
             // The condition may be what keeps the shape before from being a mistake in here.
             self.forget();
@@ -335,17 +374,24 @@ impl<'a> Elaborator<'a> {
     ) {
         let start = self.current;
         self.loops.push((turns.span, count));
-        for (step, value) in values {
-            let depth = self.naming.path.len();
+        for ((step, value), number) in values.zip(1..) {
+            let (depth, mistakes) = (self.naming.path.len(), self.reports.mistakes);
             self.naming.path.extend(step);
             self.turn(turns, Some(value));
             self.naming.path.truncate(depth);
-            if self.stopped {
-                self.end_early(start);
+            if self.stopped || number < count && self.reports.mistakes > mistakes {
+                self.give_up_turns(turns, start);
                 break;
             }
         }
         self.loops.pop();
+    }
+
+    /// Leaves out the turns of a loop that come after one with a mistake, which would be in them, too.
+    fn give_up_turns(&mut self, turns: Loop<'a>, start: Option<Operand>) {
+        self.doubt_branches_of(turns.place);
+        self.lose_names(turns.body);
+        self.end_early(start);
     }
 
     /// Runs the body of a loop once whose turns are not known.
@@ -373,7 +419,8 @@ impl<'a> Elaborator<'a> {
         self.scopes.push();
         let known = self.reports.turns.len();
         if let Some(variable) = turns.variable {
-            self.reports.turns.extend(value.as_ref().map(|value| format!("{} = {value}", variable.text)));
+            let name = variable.text.as_str();
+            self.reports.turns.extend(value.iter().map(|value| Turn { name, value: value.clone() }));
             let _ = self.define(variable, value);
         }
         self.run_block(turns.body, inner(turns.place));
@@ -392,6 +439,11 @@ impl<'a> Elaborator<'a> {
         }
         self.naming.path.pop();
     }
+}
+
+/// The word that a default is kept under: `groups` is another one for `segments`.
+fn one_word(attribute: &'static str) -> &'static str {
+    if attribute == "groups" { "segments" } else { attribute }
 }
 
 /// Where the statements of a loop or condition stand that stands at `place`.

@@ -1,15 +1,20 @@
 //! Statements that name a layer or a block: arguments are matched with attributes, then the layer is made.
 
+use std::collections::HashSet;
+
 use super::attributes::{Attributes, CHOICES};
+use super::foreign;
 use super::names::{Made, Site};
 use super::outline::Outline;
-use super::report::{Reported, nearest, quoted};
+use super::report::{Reported, Turn, quoted};
 use super::schema::{self, LayerSchema};
+use super::scope::Applied;
 use super::value::Value;
 use super::{BlockDefinition, Elaborator, Place, limits};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::graph::{LayerId, LayerKind, NodeId, Op, Shape};
 use crate::syntax::ast::*;
+use crate::syntax::visit;
 
 /// What a call passes for a parameter: nothing, so that the default counts, or a value, unless there is a mistake
 /// in it.
@@ -30,9 +35,9 @@ impl<'a> Elaborator<'a> {
             return self.call_block(name, block, arguments, label, span);
         }
         if layer.is_none() && self.misspelt_statement(name, arguments) {
-            if let (Some(label), Some(current)) = (label, self.current) {
+            if let Some(label) = label {
                 let name = self.reference(label);
-                self.name_value(name, Some(label), current);
+                self.name_result(name, label);
             }
             return;
         }
@@ -51,7 +56,7 @@ impl<'a> Elaborator<'a> {
         if !matches!(near, Some("model" | "from" | "concat")) || arguments.is_empty() || !are_names {
             return false;
         }
-        self.unknown_layer(&name.text, name.at.0, near);
+        self.unknown_layer(name, arguments, near);
         if near != Some("model") {
             self.forget();
         }
@@ -64,13 +69,13 @@ impl<'a> Elaborator<'a> {
         let input = self.operand(site.span).outline;
         let near = self.likely_layer(&name.text, arguments);
         self.lost.add_word(&name.text);
-        let guess = match self.unknown_layer(&name.text, name.at.0, near) {
+        let guess = match self.unknown_layer(name, arguments, near) {
             true => near.and_then(schema::find),
             false => None,
         };
         let by_position = arguments.iter().filter(|argument| argument.name.is_none()).count();
         let fits = |layer: &&LayerSchema| by_position <= layer.required.len();
-        if let Some(layer) = guess.filter(fits).filter(|_| schema::foreign_layer(&name.text).is_some()) {
+        if let Some(layer) = guess.filter(fits).filter(|_| foreign::layer(&name.text).is_some()) {
             return self.make_layer(layer, site, arguments);
         }
         for argument in arguments {
@@ -100,20 +105,27 @@ impl<'a> Elaborator<'a> {
 
     /// The layer, block or statement that was probably meant by a word that is none.
     fn likely_layer(&self, word: &str, arguments: &'a [Argument]) -> Option<&'a str> {
-        let near = schema::likely_layer(word, self.blocks.keys().copied());
-        match arguments.first().map(|argument| &argument.value.kind) {
-            // `activation elu`
-            Some(ExpressionKind::Name(function)) if schema::foreign_layer(word) == Some("relu") => {
-                schema::find(function).map(|layer| layer.word).or(near)
+        match function_of(word, arguments) {
+            Some(function) if foreign::is_absent_function(function) => None,
+            Some(function) if schema::find(function).is_some() => {
+                schema::find(function).map(|layer| layer.word)
             }
-            _ => near,
+            _ => foreign::likely_layer(word, self.blocks.keys().copied(), &self.reports.suggestions),
         }
     }
 
     /// Reports a word that names no layer and no block, unless that follows from a mistake before.
-    fn unknown_layer(&mut self, word: &str, span: Span, near: Option<&str>) -> bool {
+    fn unknown_layer(&mut self, name: &Name, arguments: &[Argument], near: Option<&str>) -> bool {
+        let (word, span) = (name.text.as_str(), name.at.0);
         if self.scopes.find(word).is_some_and(|v| v.value.is_none()) {
             return false;
+        }
+        let known = function_of(word, arguments).filter(|function| foreign::is_absent_function(function));
+        let known = known.unwrap_or(word);
+        if let Some(instead) = foreign::absent(known).filter(|_| near.is_none()) {
+            let error = Diagnostic::error("E0202", format!("`{known}` is not available"));
+            self.reports.report(error.at(span, "no layer or block of that kind").suggest(instead));
+            return true;
         }
         let error = Diagnostic::error("E0202", format!("unknown layer or block `{word}`"))
             .at(span, "not a layer of the language, not a block of this spec");
@@ -129,14 +141,15 @@ impl<'a> Elaborator<'a> {
     pub fn layer_named(&mut self, name: &'a Name) -> Option<&'static LayerSchema> {
         schema::find(&name.text).or_else(|| {
             let near = self.likely_layer(&name.text, &[]);
-            self.unknown_layer(&name.text, name.at.0, near);
+            self.unknown_layer(name, &[], near);
             None
         })
     }
 
     /// Reports an attribute that a layer does not have.
     pub fn unknown_attribute(&mut self, layer: &LayerSchema, name: &str, span: Span) {
-        let near = layer.likely_attribute(name).map(|n| format!("did you mean `{n}`?"));
+        let near = layer.likely_attribute(name, &self.reports.suggestions);
+        let near = near.map(|n| format!("did you mean `{n}`?"));
         let mut error = Diagnostic::error("E0203", format!("`{}` has no attribute `{name}`", layer.word))
             .at(span, "unknown attribute");
         error = match layer.attributes().next() {
@@ -174,6 +187,7 @@ impl<'a> Elaborator<'a> {
         let mut meant = Vec::new();
         for (n, argument) in arguments.iter().enumerate() {
             let (value, span) = (self.argument(argument).ok(), argument.value.at.0);
+            let value = self.weighed(value, span);
             match self.attribute_for(layer, arguments, n) {
                 Ok(name) => match given.iter_mut().find(|(other, ..)| *other == name) {
                     Some((_, first, place)) => {
@@ -195,6 +209,12 @@ impl<'a> Elaborator<'a> {
         self.add_defaults(layer, &mut given);
         self.require(layer, &mut given, site);
         Attributes { owner: layer.word, site, given }
+    }
+
+    /// The value of an attribute, if there are steps left for what reads it.
+    fn weighed(&mut self, value: Option<Value>, span: Span) -> Option<Value> {
+        let value = value?;
+        self.spend(value.weight(), span).ok().map(|()| value)
     }
 
     /// The value of a layer's argument. A word that nobody knows is one still where only some words can be: what reads it says which.
@@ -237,7 +257,7 @@ impl<'a> Elaborator<'a> {
         if let Some(name) = &argument.name {
             return layer.attribute(&name.text).ok_or_else(|| {
                 self.unknown_attribute(layer, &name.text, name.at.0);
-                let likely = layer.likely_attribute(&name.text);
+                let likely = layer.likely_attribute(&name.text, &self.reports.suggestions);
                 likely.map_or_else(|| layer.shaping().collect(), |likely| vec![likely])
             });
         }
@@ -276,17 +296,17 @@ impl<'a> Elaborator<'a> {
         given: &mut Vec<(&'static str, Option<Value>, Span)>,
     ) {
         for name in layer.attributes() {
-            // `groups` and `segments` are two words for one attribute: either overrides a default for the
-            // other.
+            // `groups` and `segments` are two words for one attribute: either overrides a default, which is always
+            // kept as one for `segments`.
             let twin = |other: &str| matches!((name, other), ("groups", "segments") | ("segments", "groups"));
             if given.iter().any(|(other, ..)| *other == name || twin(other)) {
                 continue;
             }
-            if let Some((scope, default)) = self.scopes.default_of(layer.word, name) {
+            if let Some(Applied { scope, default }) = self.scopes.default_of(layer.word, name) {
                 let mark = self.scopes.restrict_to(scope);
-                let value = self.evaluate(default.value).ok();
+                let (value, span) = (self.evaluate(default.value).ok(), default.value.at.0);
                 self.scopes.restore(mark);
-                given.push((name, value, default.value.at.0));
+                given.push((name, self.weighed(value, span), span));
             }
         }
     }
@@ -307,8 +327,8 @@ impl<'a> Elaborator<'a> {
         } else {
             self.run_call(name, block, values, span);
         }
-        if let (Some((name, label)), Some(current)) = (label, self.current) {
-            self.name_value(name, Some(label), current);
+        if let Some((name, label)) = label {
+            self.name_result(name, label);
         }
     }
 
@@ -358,17 +378,33 @@ impl<'a> Elaborator<'a> {
 
     /// Defines the parameters of a block in the innermost scope.
     fn bind(&mut self, parameters: &'a [Parameter], values: Vec<Passed>) {
-        for (parameter, value) in parameters.iter().zip(values) {
+        for (n, (parameter, value)) in parameters.iter().zip(values).enumerate() {
             let value = match (value, &parameter.default) {
                 (Some(value), _) => value.ok(),
-                (None, Some(default)) => self.evaluate(default).ok(),
+                (None, Some(default)) => self.parameter_default(default, &parameters[n..]),
                 (None, None) => None,
             };
-            self.reports
-                .turns
-                .extend(value.as_ref().map(|value| format!("{} = {value}", parameter.name.text)));
+            let name = parameter.name.text.as_str();
+            self.reports.turns.extend(value.iter().map(|value| Turn { name, value: value.clone() }));
             let _ = self.define(&parameter.name, value);
         }
+    }
+
+    /// The default of a parameter; an error when it speaks of one that gets its value later, `later` or its own.
+    fn parameter_default(&mut self, default: &Expression, later: &[Parameter]) -> Option<Value> {
+        let mut used = HashSet::new();
+        visit::names_in(default, &mut |name| {
+            used.insert(name);
+        });
+        if let Some(parameter) = later.iter().find(|parameter| used.contains(parameter.name.text.as_str())) {
+            let name = &parameter.name.text;
+            let error = Diagnostic::error("E0210", format!("`{name}` is used before it has its value"))
+                .at(default.at.0, "a default may use earlier parameters")
+                .also(parameter.name.at.0, "has its value from here on");
+            self.reports.report(error);
+            return None;
+        }
+        self.evaluate(default).ok()
     }
 
     /// The values passed to a block, in the order of its parameters.
@@ -380,17 +416,18 @@ impl<'a> Elaborator<'a> {
         span: Span,
     ) -> Vec<Passed> {
         let mut values: Vec<Passed> = vec![None; block.parameters.len()];
-        let mut problem = None;
+        let (mut problem, mut is_behind_name) = (None, false);
         for (n, argument) in arguments.iter().enumerate() {
             let value = self.evaluate(&argument.value);
-            match free_parameter(block.parameters, &values, argument, n) {
+            is_behind_name |= argument.name.is_some();
+            match free_parameter(block.parameters, &values, argument, n, is_behind_name) {
                 Ok(position) => values[position] = Some(value),
                 Err(fault) => {
                     let message = format!("wrong arguments for block `{}`", name.text);
                     let free = block.parameters.iter().zip(&values).filter(|(_, value)| value.is_none());
                     let free = free.map(|(parameter, _)| parameter.name.text.as_str());
                     let misspelt = argument.name.as_ref().filter(|_| fault == NO_PARAMETER);
-                    let near = misspelt.and_then(|name| nearest(&name.text, free));
+                    let near = misspelt.and_then(|name| self.reports.nearest(&name.text, free));
                     let error = bad_call(message, argument.value.at.0, fault, name, block)
                         .suggest_if(near.map(|n| format!("did you mean `{n}`?")));
                     problem = Some(self.reports.report(error));
@@ -448,6 +485,19 @@ impl<'a> Elaborator<'a> {
     }
 }
 
+/// The function that an `activation` of other tools is given, as in `Activation("elu")` or `activation elu`.
+fn function_of<'t>(word: &str, arguments: &'t [Argument]) -> Option<&'t str> {
+    let first = arguments.first().filter(|_| foreign::is_activation(word))?;
+    match &first.value.kind {
+        ExpressionKind::Name(function) => Some(function),
+        ExpressionKind::Text(pieces) => match &pieces[..] {
+            [Piece::Text(function)] => Some(function),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn bad_call(message: String, span: Span, fault: &str, name: &Name, block: BlockDefinition<'_>) -> Diagnostic {
     let signature = format!("`{}` is defined here with {}", name.text, parameter_list(block.parameters));
     Diagnostic::error("E0414", message).at(span, fault).also(block.span, signature)
@@ -462,9 +512,11 @@ fn free_parameter(
     values: &[Passed],
     argument: &Argument,
     n: usize,
+    is_behind_name: bool,
 ) -> Result<usize, &'static str> {
     let position = match &argument.name {
         Some(name) => parameters.iter().position(|p| p.name.text == name.text),
+        None if is_behind_name => return Err("has no name, but stands behind one that has"),
         None => Some(n),
     };
     match position.and_then(|p| Some((p, values.get(p)?))) {

@@ -37,6 +37,8 @@ impl<'a> Elaborator<'a> {
         label: Option<&'a Reference>,
     ) {
         let start = self.operand(paths.span);
+        // The name may speak of the value that both paths read.
+        let site = self.site("add", paths.span, label);
         let joined = condition.map_or(Ok(true), |c| self.condition(c));
         self.run_block(paths.body, Place::Body);
         let main = self.operand(paths.span);
@@ -48,7 +50,6 @@ impl<'a> Elaborator<'a> {
             self.run_block(shortcut, Place::Body);
         }
         let other = self.operand(paths.span);
-        let site = self.site("add", paths.span, label);
         let ends = [start, main, other];
         let (outline, fits) = match joined {
             Ok(_) if condition.is_none() || !self.hypothetical => self.residual_sum(&paths, ends),
@@ -174,6 +175,8 @@ impl<'a> Elaborator<'a> {
         let end = self.operand(span);
         if let Some(join) = self.joins.get_mut(level - 1) {
             join.ends.push((end, span));
+            // What stands between branches speaks of the value that all of them read.
+            self.current = Some(join.start);
         }
     }
 

@@ -11,6 +11,7 @@ mod attributes;
 mod declare;
 mod eval;
 mod flow;
+mod foreign;
 mod invoke;
 mod join;
 mod labels;
@@ -24,6 +25,7 @@ mod report;
 mod schema;
 mod scope;
 mod segments;
+mod suggest;
 mod unreached;
 mod value;
 mod windows;
@@ -135,7 +137,7 @@ struct Named {
 /// What is known while a spec is elaborated.
 struct Elaborator<'a> {
     settings: &'a [(String, String)],
-    reports: Reports,
+    reports: Reports<'a>,
     scopes: Scopes<'a>,
     blocks: HashMap<&'a str, BlockDefinition<'a>>,
     /// Words that parameters declare as choices.
@@ -170,8 +172,12 @@ struct Elaborator<'a> {
     layers: usize,
     weight_elements: u64,
     segments: u64,
-    /// Names of parameters and blocks that the spec uses anywhere, whether or not it came to that.
+    /// Names that the spec uses anywhere, whether or not it came to that.
     used: HashSet<&'a str>,
+    /// Parameters whose value nothing has read.
+    unused: HashSet<&'a str>,
+    /// Bodies of loops and conditions whose names are lost, by their addresses.
+    lost_bodies: HashSet<*const Block>,
     /// Where parameters are declared.
     param_spans: Vec<(&'a str, Span)>,
 }
@@ -207,6 +213,8 @@ impl<'a> Elaborator<'a> {
             weight_elements: 0,
             segments: 0,
             used: HashSet::new(),
+            unused: HashSet::new(),
+            lost_bodies: HashSet::new(),
             param_spans: Vec::new(),
         };
         elaborator.survey(&file.statements);
@@ -226,6 +234,7 @@ impl<'a> Elaborator<'a> {
                 StatementKind::Param { name, domain, .. } => {
                     self.later_params.entry(&name.text).or_insert(name.at.0);
                     self.param_spans.push((&name.text, name.at.0));
+                    self.unused.insert(&name.text);
                     self.choices.extend(domain.iter().flat_map(params::words));
                 }
                 _ => {}
@@ -240,12 +249,14 @@ impl<'a> Elaborator<'a> {
             return Err(self.reports.reported());
         }
         self.steps = self.steps.saturating_add(steps);
-        if self.steps <= limits::STEPS {
+        let is_hopeless = self.reports.is_full() || self.reports.mistakes > limits::MISTAKES;
+        if self.steps <= limits::STEPS && !is_hopeless {
             return Ok(());
         }
         self.stopped = true;
-        if self.hypothetical {
-            // The statements that a turn reached were checked, so there is a limit, but no mistake.
+        if self.hypothetical || is_hopeless {
+            // In the first case there is a limit, but no mistake: the statements that a turn reached were checked.
+            // In the second, mistakes were reported.
             return Err(self.reports.reported());
         }
         let message = format!("the spec takes more than {} steps to elaborate", limits::STEPS);
@@ -296,6 +307,13 @@ impl<'a> Elaborator<'a> {
     /// A value whose layer could not be made.
     fn outlined(&self, outline: Outline, span: Option<Span>) -> Operand {
         Operand { node: Err(self.reports.reported()), outline, span }
+    }
+
+    /// Notes that layers of a body may have their names although they were not made.
+    fn lose_names(&mut self, body: &'a Block) {
+        if self.lost_bodies.insert(std::ptr::from_ref(body)) {
+            self.lost.add(body);
+        }
     }
 
     /// The value that a statement at `span` reads.

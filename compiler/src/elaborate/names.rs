@@ -2,8 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::eval::CURRENT;
 use super::outline::Outline;
-use super::report::{Reported, nearest};
+use super::report::Reported;
+use super::suggest::is_alike;
 use super::{Elaborator, Named, Operand, schema};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::graph::{Layer, LayerId, LayerKind, NodeId};
@@ -121,7 +123,7 @@ impl<'a> LostNames<'a> {
 /// Whether a statement that could not be read may have been meant to start with `keyword`.
 fn is_like(text: &str, keyword: &str) -> bool {
     let first = text.split_whitespace().next().unwrap_or_default();
-    text.contains(keyword) || nearest(first, [keyword]).is_some()
+    text.contains(keyword) || is_alike(first, keyword)
 }
 
 /// Whether the holes of a name could be filled so that it becomes `name`.
@@ -171,6 +173,7 @@ impl<'a> Elaborator<'a> {
     /// The text of a reference.
     pub fn reference(&mut self, reference: &'a Reference) -> Result<(String, Span), Reported> {
         let span = reference.at.0;
+        self.check_bare(reference)?;
         let name = self.text(&reference.pieces, span)?;
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
         let problem = match name.chars().find(|c| !legal(*c)) {
@@ -183,6 +186,27 @@ impl<'a> Elaborator<'a> {
             .at(span, "not a name")
             .note("names consist of letters, digits, `_`, `.` and `-`");
         Err(self.reports.report(error))
+    }
+
+    /// Reports a name without quotation marks that is a variable's, too: it reads as the variable's value, and
+    /// stands for itself.
+    fn check_bare(&mut self, reference: &Reference) -> Result<(), Reported> {
+        let (Some(Piece::Text(name)), false) = (reference.pieces.first(), reference.is_quoted) else {
+            return Ok(());
+        };
+        let variable = self.scopes.find(name).filter(|variable| !variable.is_guess);
+        let what = match variable {
+            Some(_) => "a variable",
+            None if CURRENT.contains(&name.as_str()) => "a size of the tensor at hand",
+            None => return Ok(()),
+        };
+        let message = format!("`{name}` is {what} and the name of a layer");
+        let mut error = Diagnostic::error("E0212", message).at(reference.at.0, "which of them?");
+        if let Some(variable) = variable {
+            error = error.also(variable.span, "the variable");
+        }
+        let way_out = format!("write `\"{{{name}}}\"` for its value, or `\"{name}\"` for the word itself");
+        Err(self.reports.report(error.suggest(way_out)))
     }
 
     /// The site of a statement, its name evaluated.
@@ -227,14 +251,11 @@ impl<'a> Elaborator<'a> {
         let old = self.values.get(name).filter(|_| !self.hypothetical);
         let Some(old) = old else { return Ok(name.to_owned()) };
         let same = old.span == span;
-        let mut error =
-            Diagnostic::error("E0206", format!("two layers are called `{name}`")).at(span, "again here");
-        error = match (self.scopes.find(name), same) {
-            (Some(_), _) => error.suggest(format!("write `\"{{{name}}}\"` for the value of the variable")),
-            (None, true) => {
-                error.suggest("make the name depend on the loop or the call, as in `\"conv{i}\"`")
-            }
-            (None, false) => error.also(old.span, "first here"),
+        let mut error = Diagnostic::error("E0206", format!("two layers or values are called `{name}`"))
+            .at(span, "again here");
+        error = match same {
+            true => error.suggest("make the name depend on the loop or the call, as in `\"conv{i}\"`"),
+            false => error.also(old.span, "first here"),
         };
         Err(self.reports.report(error))
     }
@@ -275,6 +296,13 @@ impl<'a> Elaborator<'a> {
         Operand { node: Ok(node), outline: shape.map_or(Outline::UNKNOWN, Outline::from), span: Some(span) }
     }
 
+    /// Names what a call of a block yields; an error when a layer or value has the name.
+    pub fn name_result(&mut self, name: Result<(String, Span), Reported>, label: &'a Reference) {
+        let Some(operand) = self.current else { return };
+        let name = name.and_then(|(name, span)| self.fresh(&name, span).map(|name| (name, span)));
+        self.name_value(name, Some(label), operand);
+    }
+
     /// Gives a value its name, or notes that the name is lost.
     pub fn name_value(
         &mut self,
@@ -285,6 +313,7 @@ impl<'a> Elaborator<'a> {
         match name {
             _ if self.hypothetical => {}
             Ok((name, span)) => {
+                // A layer's name is checked before the layer is made.
                 self.values.entry(name).or_insert(Named { operand, span });
             }
             Err(_) => self.lost.references.extend(label),
@@ -303,8 +332,8 @@ impl<'a> Elaborator<'a> {
         if self.is_lost(&name, span) {
             return self.unknown();
         }
-        let near =
-            nearest(&name, self.values.keys().map(String::as_str)).map(|n| format!("did you mean `{n}`?"));
+        let near = self.reports.nearest(&name, self.values.keys().map(String::as_str));
+        let near = near.map(|n| format!("did you mean `{n}`?"));
         let error = Diagnostic::error("E0205", format!("no layer before this line is called `{name}`"))
             .at(span, "unknown value")
             .suggest_if(near);

@@ -1,10 +1,13 @@
 //! Parameters of a spec and their settings.
 
+use std::collections::HashSet;
+
 use super::Elaborator;
 use super::eval::foreign_value;
-use super::report::{Reported, nearest, quoted};
+use super::foreign;
+use super::report::{Reported, Reports, quoted};
 use super::value::Value;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, shorten};
 use crate::syntax::ast::{Expression, ExpressionKind, Name};
 use crate::syntax::parse_value;
 
@@ -38,18 +41,23 @@ pub fn words(domain: &Expression) -> impl Iterator<Item = &str> {
 impl<'a> Elaborator<'a> {
     /// Reports settings of parameters that the spec does not have, and settings made twice.
     pub fn check_settings(&mut self) {
-        for (n, (name, value)) in self.settings.iter().enumerate() {
+        let mut names: Vec<&str> = self.later_params.keys().copied().collect();
+        names.sort_unstable();
+        let mut seen = HashSet::new();
+        for (name, value) in self.settings {
+            if self.reports.is_full() {
+                return;
+            }
             if !self.later_params.contains_key(name.as_str()) {
-                let mut names: Vec<&str> = self.later_params.keys().copied().collect();
-                names.sort_unstable();
-                let near =
-                    nearest(name, names.iter().copied()).map(|n| format!("did you mean `{n}={value}`?"));
-                let known = if names.is_empty() { "none".to_owned() } else { quoted(names) };
+                let near = self.reports.nearest(name, names.iter().copied());
+                let near = near.map(|n| format!("did you mean `{n}={}`?", shorten(value)));
+                let known = if names.is_empty() { "none".to_owned() } else { quoted(names.iter().copied()) };
+                let name = shorten(name);
                 let error = Diagnostic::error("E0701", format!("the spec has no parameter `{name}`"))
                     .note(format!("its parameters are: {known}"))
                     .suggest_if(near);
                 self.reports.report(error);
-            } else if self.settings[..n].iter().any(|(other, _)| other == name) {
+            } else if !seen.insert(name) {
                 self.reports.report(Diagnostic::error("E0704", format!("parameter `{name}` is set twice")));
             }
         }
@@ -101,7 +109,7 @@ impl<'a> Elaborator<'a> {
         allowed: Option<&Value>,
         [default, domain]: [&Expression; 2],
     ) -> Result<Value, Reported> {
-        match allowed.and_then(|allowed| problem(&value, allowed)) {
+        match allowed.and_then(|allowed| problem(&value, allowed, &self.reports)) {
             None => Ok(value),
             Some((message, way_out)) => {
                 let error = Diagnostic::error("E0305", format!("the default of `{}` {message}", name.text))
@@ -121,7 +129,7 @@ impl<'a> Elaborator<'a> {
         standard: Option<&Value>,
         allowed: Option<&Value>,
     ) -> Result<Value, Reported> {
-        let shown = format!("{}={text}", name.text);
+        let shown = format!("{}={}", name.text, shorten(text));
         let expression = match parse_value(text) {
             Ok(expression) => expression,
             Err(error) => {
@@ -131,7 +139,8 @@ impl<'a> Elaborator<'a> {
             }
         };
         let value = self.setting_value(&expression, &shown)?;
-        if let Some((message, way_out)) = allowed.and_then(|allowed| problem(&value, allowed)) {
+        if let Some((message, way_out)) = allowed.and_then(|allowed| problem(&value, allowed, &self.reports))
+        {
             let error = Diagnostic::error("E0703", format!("`{shown}` {message}")).suggest_if(way_out);
             return Err(self.reports.report(error));
         }
@@ -169,7 +178,7 @@ impl<'a> Elaborator<'a> {
 }
 
 /// Why a value is not among those allowed, and the nearest that is.
-fn problem(value: &Value, allowed: &Value) -> Option<(String, Option<String>)> {
+fn problem(value: &Value, allowed: &Value, reports: &Reports<'_>) -> Option<(String, Option<String>)> {
     match allowed {
         Value::Range(ends) => {
             let (low, high) = (&ends.0, &ends.1);
@@ -189,7 +198,9 @@ fn problem(value: &Value, allowed: &Value) -> Option<(String, Option<String>)> {
             let texts: Vec<String> = choices.iter().map(Value::to_string).collect();
             let word = value.to_string();
             let foreign = foreign_value(&word).filter(|ours| texts.iter().any(|text| text == ours));
-            let near = foreign.or_else(|| nearest(&word, texts.iter().map(String::as_str)));
+            let is_absent = foreign.is_some() || foreign::is_absent_word(&word);
+            let near = || reports.nearest(&word, texts.iter().map(String::as_str));
+            let near = foreign.or_else(|| if is_absent { None } else { near() });
             let way_out = near.map(|w| format!("did you mean `{w}`?"));
             Some((format!("is not one of {}", quoted(texts.iter().map(String::as_str))), way_out))
         }

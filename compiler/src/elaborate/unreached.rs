@@ -11,9 +11,12 @@ use crate::syntax::ast::{Block, File, Name, Parameter, StatementKind};
 impl<'a> Elaborator<'a> {
     /// Looks for mistakes in what was not reached. The current value stays what it is.
     pub fn check_unreached(&mut self, file: &'a File) {
+        if self.reports.is_full() {
+            return;
+        }
         let result = self.current;
         self.hypothetical = true;
-        (self.steps, self.stopped) = (0, false);
+        (self.steps, self.stopped, self.reports.mistakes) = (0, false, 0);
         self.scopes = Scopes::new();
         self.visited.clear();
         self.later_params = self.param_spans.iter().rev().copied().collect();

@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::rc::Rc;
 
+use crate::diagnostic::shorten;
+
 /// The value of an expression. Printed in the syntax of the language.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -40,10 +42,10 @@ impl Value {
             Value::Float(_) => format!("the number {self}"),
             Value::Boolean(_) | Value::Full => format!("`{self}`"),
             Value::Word(word) => format!("the word `{word}`"),
-            Value::Text(_) => format!("the string {self}"),
+            Value::Text(_) => format!("the string {}", shorten(&self.to_string())),
             Value::Window(_) => format!("the window {self}"),
             Value::List(items) if items.len() > 8 => format!("a list of {} values", items.len()),
-            Value::List(_) => format!("the list {self}"),
+            Value::List(_) => format!("the list {}", shorten(&self.to_string())),
             Value::Range(_) => format!("the range {self}"),
         }
     }

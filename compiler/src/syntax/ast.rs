@@ -237,6 +237,8 @@ pub struct Argument {
 pub struct Reference {
     /// The pieces that make the name.
     pub pieces: Vec<Piece>,
+    /// Whether it stands in quotation marks; a bare name is a single text.
+    pub is_quoted: bool,
     /// Where it was written.
     pub at: At,
 }

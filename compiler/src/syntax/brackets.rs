@@ -2,11 +2,12 @@
 //!
 //! The grammar recurses once for each bracket, so their nesting is bounded here. Where brackets do not match,
 //! the statement is blanked out, so that the grammar always sees balanced text and every other statement is
-//! still read. Lines that parentheses and brackets span are joined.
+//! still read. Lines that parentheses and brackets span are joined; they are one statement, also where it is
+//! blanked out.
 
 use std::ops::Range;
 
-use super::limits::{MAX_NESTING, MAX_SOURCE};
+use super::limits::{MAX_ERRORS, MAX_NESTING, MAX_SOURCE};
 use crate::diagnostic::{Diagnostic, Span};
 
 /// Stands for a character of a statement that was blanked out; starts no statement.
@@ -32,6 +33,7 @@ pub fn balance(source: &str) -> Result<Balanced, Box<Diagnostic>> {
     for range in scanner.within_brackets() {
         text[range].fill(b' ');
     }
+    scanner.join_lines();
     for &at in &scanner.bad {
         text[scanner.statement_around(at)].fill(BLANK);
     }
@@ -57,6 +59,8 @@ struct Scanner<'a> {
     /// Comments, and what stands between parentheses or brackets that are in no others, ascending.
     comments: Vec<Range<usize>>,
     bracketed: Vec<Range<usize>>,
+    /// All pairs of parentheses or brackets that match, in the order of their ends.
+    matched: Vec<Range<usize>>,
     found: Vec<Diagnostic>,
 }
 
@@ -111,7 +115,7 @@ impl Scanner<'_> {
         let error = Diagnostic::error("E0103", "this string does not end")
             .at(Span::new(start, end), "starts here")
             .suggest("add `\"` before the end of the line");
-        self.found.push(error);
+        self.tell(error);
         self.bad.push(start);
         Ok(end)
     }
@@ -131,7 +135,7 @@ impl Scanner<'_> {
                 if self.open.pop().is_none() {
                     let error = Diagnostic::error("E0104", "this `}` closes nothing")
                         .at(Span::new(at, at + 1), "no `{` is open here");
-                    self.found.push(error);
+                    self.tell(error);
                     self.stray.push(at);
                 }
             }
@@ -151,6 +155,30 @@ impl Scanner<'_> {
         ends.chain(self.comments.iter().cloned()).filter(move |range| is_inside(range.start))
     }
 
+    /// Takes the ends of statements that stand between brackets for what they are not.
+    fn join_lines(&mut self) {
+        let mut boundaries = std::mem::take(&mut self.boundaries);
+        let mut inside = vec![false; boundaries.len()];
+        let mut from = boundaries.len();
+        // From the end on, an outer pair comes before those within it, which have nothing left to mark.
+        for pair in self.matched.iter().rev() {
+            let end = boundaries.partition_point(|&b| b < pair.end).min(from);
+            let start = boundaries.partition_point(|&b| b < pair.start);
+            inside[start.min(end)..end].fill(true);
+            from = from.min(start);
+        }
+        let mut inside = inside.into_iter();
+        boundaries.retain(|_| inside.next() != Some(true));
+        self.boundaries = boundaries;
+    }
+
+    /// Adds a mistake, unless there are as many as are shown.
+    fn tell(&mut self, mistake: Diagnostic) {
+        if self.found.len() < MAX_ERRORS {
+            self.found.push(mistake);
+        }
+    }
+
     /// Braces never stand inside of parentheses: whatever is open before a brace was not closed.
     fn close_inner(&mut self) {
         while let Some(&(bracket, start)) = self.open.last() {
@@ -167,6 +195,7 @@ impl Scanner<'_> {
         match self.open.last() {
             Some(&(bracket, start)) if bracket == opener => {
                 self.open.pop();
+                self.matched.push(start..at);
                 if self.open.last().is_none_or(|(outer, _)| *outer == b'{') {
                     self.bracketed.push(start..at);
                 }
@@ -177,14 +206,14 @@ impl Scanner<'_> {
                 let error = Diagnostic::error("E0105", format!("`{open}` is closed by `{close}`"))
                     .at(Span::new(at, at + 1), format!("expected `{}`", closer(bracket)))
                     .also(Span::new(start, start + 1), "opened here");
-                self.found.push(error);
+                self.tell(error);
                 self.bad.push(start);
                 self.bad.push(at);
             }
             _ => {
                 let error = Diagnostic::error("E0104", format!("this `{}` closes nothing", byte as char))
                     .at(Span::new(at, at + 1), format!("no `{}` is open here", opener as char));
-                self.found.push(error);
+                self.tell(error);
                 self.bad.push(at);
             }
         }
@@ -194,7 +223,7 @@ impl Scanner<'_> {
         let error = Diagnostic::error("E0102", format!("this `{}` is never closed", bracket as char))
             .at(Span::new(start, start + 1), "opened here")
             .suggest(format!("add `{}`", closer(bracket)));
-        self.found.push(error);
+        self.tell(error);
         if bracket != b'{' {
             self.bad.push(start);
         }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::ast::*;
-use super::limits::{MAX_ARGUMENTS, MAX_OPERATORS};
+use super::limits::{MAX_ARGUMENTS, MAX_ERRORS, MAX_NAME, MAX_OPERATORS};
 use super::{Grammar, Rule, brackets, recover};
 use crate::diagnostic::{Diagnostic, Span};
 
@@ -80,6 +80,13 @@ impl<'a> Builder<'a> {
         Self { text, written, base, diagnostics }
     }
 
+    /// Adds a mistake, unless brackets and statements have had as many as are shown.
+    fn tell(&mut self, mistake: impl FnOnce(&Self) -> Diagnostic) {
+        if self.diagnostics.len() < 2 * MAX_ERRORS {
+            self.diagnostics.push(mistake(self));
+        }
+    }
+
     /// The whole spec.
     pub fn file(&mut self, pair: Pair<'_, Rule>) -> File {
         File { statements: self.block(pair) }
@@ -94,7 +101,7 @@ impl<'a> Builder<'a> {
                 None => Expression { kind: ExpressionKind::Bad, at },
             },
             Err(error) => {
-                self.diagnostics.push(recover::explain_value(self.text, self.base, &error));
+                self.tell(|this| recover::explain_value(this.text, this.base, &error));
                 Expression { kind: ExpressionKind::Bad, at }
             }
         }
@@ -114,7 +121,7 @@ impl<'a> Builder<'a> {
 
     fn block(&mut self, pair: Pair<'_, Rule>) -> Block {
         let mut statements = Vec::new();
-        let mut last_end = None;
+        let (mut last_start, mut last_end) = (None, None);
         for element in children(pair) {
             let (start, end) = (element.as_span().start(), element.as_span().end());
             let next_branch = element.as_rule() == Rule::branch;
@@ -122,9 +129,11 @@ impl<'a> Builder<'a> {
                 && !(next_branch && self.text[..start].trim_end().ends_with('}'));
             last_end = Some(end);
             if joined {
-                self.diagnostics.push(recover::run_on(self.text, self.base, start));
+                let from = last_start.unwrap_or(start);
+                self.tell(|this| recover::run_on(&this.text[from..end], this.base + from, start - from));
                 self.spoil(statements.last_mut(), start);
             }
+            last_start = Some(start);
             let is_rest = match element.as_rule() {
                 Rule::bad_statement => true,
                 // Words behind a statement that was given up look like a layer, whatever they were meant to be.
@@ -154,7 +163,9 @@ impl<'a> Builder<'a> {
 
     /// Adds what cannot be read to the statement before it, which was given up.
     fn go_on_bad(&mut self, statements: &mut Block, pair: Pair<'_, Rule>) {
-        let (more, behind) = (self.written(&pair), self.blocks_of(pair));
+        // Words in the block behind it are statements of their own.
+        let head = children(pair.clone()).next().unwrap_or_else(|| pair.clone());
+        let (more, behind) = (self.written(&head), self.blocks_of(pair));
         if let Some(Statement { kind: StatementKind::Bad { text, body, .. }, .. }) = statements.last_mut() {
             text.push(' ');
             text.push_str(&more);
@@ -185,7 +196,7 @@ impl<'a> Builder<'a> {
             Rule::bad_statement => self.bad_statement(pair),
             Rule::bare_block => {
                 let at = Span::new(at.0.start as usize, at.0.start as usize + 1);
-                self.diagnostics.push(recover::bare_block(at));
+                self.tell(|_| recover::bare_block(at));
                 StatementKind::Bad { declares: None, text: String::new(), body: self.blocks_of(pair) }
             }
             Rule::stray => return None,
@@ -206,7 +217,7 @@ impl<'a> Builder<'a> {
         };
         if count > MAX_ARGUMENTS {
             let start = self.base + range.start;
-            self.diagnostics.push(recover::too_many_arguments(Span::new(start, start + 1), count));
+            self.tell(|_| recover::too_many_arguments(Span::new(start, start + 1), count));
             let text = self.written.get(range).unwrap_or_default().to_owned();
             statement.kind = StatementKind::Bad { declares: declared(&text), text, body: Vec::new() };
         }
@@ -222,7 +233,7 @@ impl<'a> Builder<'a> {
             return StatementKind::Bad { declares: declared(&text), text, body: self.blocks_of(pair) };
         }
         let head = children(pair.clone()).next().map_or("", |p| p.as_str());
-        self.diagnostics.push(recover::explain(head, span.as_str(), self.base + span.start()));
+        self.tell(|this| recover::explain(head, span.as_str(), this.base + span.start()));
         let is_default = head.split_whitespace().next() == Some("default");
         let text = if is_default { self.written(&pair) } else { head.to_owned() };
         let body = if is_default { Vec::new() } else { self.blocks_of(pair) };
@@ -382,8 +393,19 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn name(&self, pair: &Pair<'_, Rule>) -> Name {
-        Name { text: pair.as_str().to_owned(), at: self.at(pair) }
+    /// A name; the rest of one that is too long is cut off.
+    fn name(&mut self, pair: &Pair<'_, Rule>) -> Name {
+        let (text, at) = (pair.as_str(), self.at(pair));
+        // Names are ASCII, so none is cut within a character.
+        Name { text: text[..self.check_name(text, at)].to_owned(), at }
+    }
+
+    /// The length of a name, cut to the limit.
+    fn check_name(&mut self, text: &str, at: At) -> usize {
+        if text.len() > MAX_NAME {
+            self.tell(|_| recover::long_name(at.0, text.len()));
+        }
+        text.len().min(MAX_NAME)
     }
 
     fn argument(&mut self, pair: Pair<'_, Rule>) -> Argument {
@@ -408,11 +430,12 @@ impl<'a> Builder<'a> {
             _ => pair,
         };
         let at = self.at(&pair);
-        let pieces = match pair.as_rule() {
-            Rule::string => self.string(&pair),
-            _ => vec![Piece::Text(pair.as_str().to_owned())],
+        let is_quoted = pair.as_rule() == Rule::string;
+        let pieces = match is_quoted {
+            true => self.string(&pair),
+            false => vec![Piece::Text(self.name(&pair).text)],
         };
-        Reference { pieces, at }
+        Reference { pieces, is_quoted, at }
     }
 
     fn value(&mut self, pair: Pair<'_, Rule>) -> Expression {
@@ -454,7 +477,7 @@ impl<'a> Builder<'a> {
         let parts = pair.into_inner();
         let operators = parts.clone().filter(|p| is_operator(p.as_rule())).count();
         if operators > MAX_OPERATORS {
-            self.diagnostics.push(recover::too_many_operators(at.0, operators));
+            self.tell(|_| recover::too_many_operators(at.0, operators));
             return Expression { kind: ExpressionKind::Bad, at };
         }
         self.climb(parts)
@@ -483,7 +506,7 @@ impl<'a> Builder<'a> {
             Rule::yes => ExpressionKind::Boolean(true),
             Rule::no => ExpressionKind::Boolean(false),
             Rule::full => ExpressionKind::Full,
-            Rule::identifier => ExpressionKind::Name(pair.as_str().to_owned()),
+            Rule::identifier => ExpressionKind::Name(self.name(&pair).text),
             Rule::string => ExpressionKind::Text(self.string(&pair)),
             Rule::list => ExpressionKind::List(children(pair).map(|p| self.expression(p)).collect()),
             Rule::call => {
@@ -509,7 +532,7 @@ impl<'a> Builder<'a> {
             _ => text.parse().ok().map(ExpressionKind::Integer),
         };
         number.unwrap_or_else(|| {
-            self.diagnostics.push(recover::large_number(self.at(pair).0));
+            self.tell(|this| recover::large_number(this.at(pair).0));
             ExpressionKind::Bad
         })
     }
@@ -528,9 +551,7 @@ impl<'a> Builder<'a> {
                 '\\' => match chars.next() {
                     Some((_, 'n')) => text.push('\n'),
                     Some((_, c @ ('"' | '\\'))) => text.push(c),
-                    other => {
-                        self.diagnostics.push(recover::bad_escape(start + offset, other.map(|(_, c)| c)))
-                    }
+                    other => self.tell(|_| recover::bad_escape(start + offset, other.map(|(_, c)| c))),
                 },
                 '{' | '}' if twin => {
                     chars.next();
@@ -540,14 +561,14 @@ impl<'a> Builder<'a> {
                     let hole = &inner[offset + 1..];
                     let length = hole.find('}').unwrap_or(hole.len());
                     if length == hole.len() {
-                        self.diagnostics.push(recover::open_hole(start + offset));
+                        self.tell(|_| recover::open_hole(start + offset));
                         break;
                     }
                     flush(&mut text, &mut pieces);
                     pieces.push(Piece::Hole(self.hole(&hole[..length], start + offset + 1)));
                     while chars.next_if(|(at, _)| *at <= offset + 1 + length).is_some() {}
                 }
-                '}' => self.diagnostics.push(recover::lone_brace(start + offset)),
+                '}' => self.tell(|_| recover::lone_brace(start + offset)),
                 c => text.push(c),
             }
         }
@@ -640,7 +661,7 @@ impl Parts<'_, '_, '_> {
     fn reference(&mut self) -> Reference {
         match self.pairs.next() {
             Some(pair) => self.builder.reference(pair),
-            None => Reference { pieces: Vec::new(), at: At::default() },
+            None => Reference { pieces: Vec::new(), is_quoted: false, at: At::default() },
         }
     }
 

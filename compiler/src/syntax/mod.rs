@@ -17,7 +17,7 @@ use crate::diagnostic::Diagnostic;
 
 use limits::MAX_ERRORS;
 
-pub use limits::{MAX_ARGUMENTS, MAX_NESTING, MAX_OPERATORS, MAX_SOURCE};
+pub use limits::{MAX_ARGUMENTS, MAX_NAME, MAX_NESTING, MAX_OPERATORS, MAX_SOURCE};
 
 use grammar::{Grammar, Rule};
 

@@ -199,7 +199,7 @@ impl Display for Argument {
 impl Display for Reference {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.pieces[..] {
-            [Piece::Text(text)] if super::is_identifier(text) => f.write_str(text),
+            [Piece::Text(text)] if !self.is_quoted && super::is_identifier(text) => f.write_str(text),
             pieces => write_string(f, pieces),
         }
     }

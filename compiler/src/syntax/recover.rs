@@ -3,9 +3,9 @@
 use pest::Parser;
 use pest::error::{Error, ErrorVariant, InputLocation};
 
-use super::limits::{MAX_ARGUMENTS, MAX_OPERATORS};
+use super::limits::{MAX_ARGUMENTS, MAX_NAME, MAX_OPERATORS};
 use super::{Grammar, Rule};
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Span, shorten};
 
 /// A statement that cannot be read: `head` is its text before any `{`, `whole` the same with the block behind
 /// it, and `base` where both start.
@@ -41,13 +41,21 @@ pub fn explain_value(text: &str, base: usize, error: &Error<Rule>) -> Diagnostic
     expected(text, base, error, "")
 }
 
-/// A statement that starts at `start` of `text` on the line of the one before it.
+/// A statement that starts at `start` of `text` on the line of the one before it, with which `text` begins.
 pub fn run_on(text: &str, base: usize, start: usize) -> Diagnostic {
     let found = token(&text[start..]);
     if found == "as" {
         return bad_name(text, base, start + found.len());
     }
-    let error = Diagnostic::error("E0111", format!("expected the end of the statement, found `{found}`")).at(
+    let head = text.split('{').next().unwrap_or_default();
+    if found == "(" && first_word(text).len() == text[..start].trim_end().len() {
+        // Parentheses right behind a word hold arguments: what is wrong stands between them.
+        if let Err(error) = Grammar::parse(Rule::only_invoke, head) {
+            return expected(head, base, &error, "");
+        }
+    }
+    let message = format!("expected the end of the statement, found `{}`", shorten(found));
+    let error = Diagnostic::error("E0111", message).at(
         Span::new(base + start, base + start + found.len()),
         "does not belong to the statement before it",
     );
@@ -69,7 +77,8 @@ fn bad_name(text: &str, base: usize, at: usize) -> Diagnostic {
             .at(span, "choose another name")
             .suggest(format!("in quotation marks it is a name: `\"{word}\"`"));
     }
-    let found = if word.is_empty() { "the end of the line".to_owned() } else { format!("`{word}`") };
+    let found =
+        if word.is_empty() { "the end of the line".to_owned() } else { format!("`{}`", shorten(word)) };
     Diagnostic::error("E0101", format!("expected a name after `as`, found {found}"))
         .at(span, "expected a name")
         .suggest("names are letters from a to z, digits and `_`")
@@ -95,6 +104,12 @@ pub fn too_many_operators(span: Span, operators: usize) -> Diagnostic {
 pub fn too_many_arguments(span: Span, count: usize) -> Diagnostic {
     let message = format!("{count} arguments in one statement; at most {MAX_ARGUMENTS} are read");
     Diagnostic::error("E0112", message).at(span, "starts here")
+}
+
+/// A name of more bytes than are read.
+pub fn long_name(span: Span, length: usize) -> Diagnostic {
+    Diagnostic::error("E0113", format!("a name of {length} bytes; at most {MAX_NAME} are read"))
+        .at(Span { end: span.start + 1, ..span }, "starts here")
 }
 
 /// A number that no variable can hold.
@@ -146,7 +161,7 @@ fn expected(text: &str, base: usize, error: &Error<Rule>, word: &str) -> Diagnos
     let found = token(&text[at..]);
     let shown = match found {
         "" => "the end of the line".to_owned(),
-        found => format!("`{found}`"),
+        found => format!("`{}`", shorten(found)),
     };
     let wanted = wanted(error);
     let mut message = format!("expected {wanted}, found {shown}");
@@ -158,7 +173,7 @@ fn expected(text: &str, base: usize, error: &Error<Rule>, word: &str) -> Diagnos
             Span::new(base + at, base + at + found.len()),
             if wanted.is_empty() { String::new() } else { format!("expected {wanted}") },
         )
-        .suggest_if(hint(found, word, &wanted))
+        .suggest_if(argument_hint(text, at, word).or_else(|| hint(found, word, &wanted)))
 }
 
 /// What could stand at the place of an error, in words.
@@ -232,6 +247,33 @@ fn hint(found: &str, word: &str, wanted: &str) -> Option<String> {
         _ => return None,
     };
     Some(format!("write it like `{example}`"))
+}
+
+/// How to write a keyword argument or a pair of Python's, found at `at`.
+fn argument_hint(text: &str, at: usize, word: &str) -> Option<String> {
+    let (before, behind) = text.split_at_checked(at)?;
+    if behind.starts_with('=') && !behind.starts_with("==") {
+        return assigned_hint(before, &behind[1..], word);
+    }
+    let inner = &before[before.rfind('(')? + 1..];
+    let second = behind.strip_prefix(',')?.split(')').next()?.trim();
+    let is_side = |side: &str| !side.is_empty() && side.bytes().all(|b| b.is_ascii_digit());
+    let first = inner.trim();
+    (is_side(first) && is_side(second))
+        .then(|| format!("a pair is written `{first}x{second}` or `[{first}, {second}]`"))
+}
+
+/// `epsilon: 1e-5` for `epsilon=1e-5`.
+fn assigned_hint(before: &str, behind: &str, word: &str) -> Option<String> {
+    if matches!(word, "if" | "residual" | "let" | "param" | "for") {
+        return None;
+    }
+    let name = before.trim_end();
+    let name = &name[name.rfind(|c: char| !c.is_ascii_alphanumeric() && c != '_').map_or(0, |n| n + 1)..];
+    let value = behind.split([',', ')', '\n', ';', '}', '#']).next()?.trim();
+    let is_plain = !name.is_empty() && !value.is_empty() && !value.contains(['(', '[', '"', '=']);
+    let is_short = name.len() + value.len() < 60;
+    (is_plain && is_short).then(|| format!("attributes are written `{name}: {value}`"))
 }
 
 /// Signs of other languages.

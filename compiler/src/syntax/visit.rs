@@ -88,6 +88,11 @@ fn references(statement: &StatementKind) -> Vec<&Reference> {
     }
 }
 
+/// Calls `f` with each name that an expression uses.
+pub fn names_in<'a>(expression: &'a Expression, f: &mut dyn FnMut(&'a str)) {
+    in_expression(expression, f);
+}
+
 fn in_pieces<'a>(pieces: &'a [Piece], f: &mut dyn FnMut(&'a str)) {
     for piece in pieces {
         if let Piece::Hole(value) = piece {
