@@ -1,6 +1,6 @@
 //! The layers with weights of a network and of a file, and the tensors of two that belong together.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use xcc_compiler::graph::{Graph, LayerId, LayerKind, Role, WeightId};
 
@@ -48,6 +48,8 @@ pub(super) struct Sides<'g, 'a> {
     pub theirs: &'a [StoredLayer],
     /// True if layers and tensors that only the file has are no mismatch.
     pub ignores_surplus: bool,
+    /// The numbers of elements of the tensors of each layer: layers that may be the same have the same.
+    sizes: [Vec<Vec<u64>>; 2],
 }
 
 /// Positions in the two lists of [`Sides`].
@@ -83,7 +85,34 @@ fn rank(role: Role) -> usize {
 impl<'g, 'a> Sides<'g, 'a> {
     /// The lists.
     pub fn of(graph: &'g Graph, file: &'a KerasFile, ignores_surplus: bool) -> Self {
-        Self { graph, file, ours: weighted_layers(graph), theirs: &file.layers, ignores_surplus }
+        let ours = weighted_layers(graph);
+        let sorted = |mut sizes: Vec<u64>| {
+            sizes.sort_unstable();
+            sizes
+        };
+        let our_size = |weight: &WeightId| graph.weight(*weight).elements();
+        let our_sizes = ours.iter().map(|layer| sorted(layer.weights.iter().map(our_size).collect()));
+        let their_size = |&tensor: &usize| {
+            let shape = &file.tensors[tensor].shape;
+            shape.iter().fold(1u64, |product, &extent| product.saturating_mul(extent))
+        };
+        let their_sizes =
+            file.layers.iter().map(|layer| sorted(layer.tensors.iter().map(their_size).collect()));
+        let sizes = [our_sizes.collect(), their_sizes.collect()];
+        Self { graph, file, ours, theirs: &file.layers, ignores_surplus, sizes }
+    }
+
+    /// The layers of [`Sides::by_sizes`] that may be the same as a layer of ours.
+    pub fn with_sizes_of(&self, i: usize, theirs: &HashMap<&[u64], Vec<usize>>) -> Vec<usize> {
+        let alike = theirs.get(self.sizes[0][i].as_slice()).into_iter().flatten().copied();
+        alike.filter(|&j| self.may_be_same(i, j)).collect()
+    }
+
+    /// Layers of the file by the numbers of elements of their tensors.
+    pub fn by_sizes(&self, theirs: impl Iterator<Item = usize>) -> HashMap<&[u64], Vec<usize>> {
+        let mut places: HashMap<&[u64], Vec<usize>> = HashMap::new();
+        theirs.for_each(|j| places.entry(&self.sizes[1][j]).or_default().push(j));
+        places
     }
 
     /// Pairs of layers with the same name, given by a person.
@@ -94,6 +123,9 @@ impl<'g, 'a> Sides<'g, 'a> {
 
     /// True if the tensors of two layers may be each other's by class and shapes.
     pub fn may_be_same(&self, i: usize, j: usize) -> bool {
+        if self.sizes[0][i] != self.sizes[1][j] {
+            return false;
+        }
         let is_other_class = other_class(&self.ours[i], &self.theirs[j]).is_some();
         !is_other_class && self.same_shapes(i, j)
     }

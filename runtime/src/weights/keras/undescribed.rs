@@ -97,9 +97,9 @@ fn groups(sides: &Sides, pins: &Pairs) -> Vec<Group> {
         }
         groups[place].ours.push(i);
     }
-    let free: Vec<usize> = (0..sides.theirs.len()).filter(|j| !their_pins.contains(j)).collect();
+    let free = sides.by_sizes((0..sides.theirs.len()).filter(|j| !their_pins.contains(j)));
     for group in &mut groups {
-        group.theirs = free.iter().copied().filter(|&j| sides.may_be_same(group.ours[0], j)).collect();
+        group.theirs = sides.with_sizes_of(group.ours[0], &free);
     }
     groups
 }

@@ -11,7 +11,12 @@ use crate::weights::keras::signature;
 /// The topology of `graph`, which is one that was elaborated: passes merge layers. [`Vertex::layer`] is the
 /// position in [`Graph::layers`]. Nothing if there are too many layers.
 pub(in crate::weights::keras) fn of_graph(graph: &Graph) -> Option<Topology> {
-    let mut builder = Builder { graph, topology: Topology::default(), values: HashMap::new() };
+    let mut extents = vec![Vec::new(); graph.layers.len()];
+    for weight in &graph.weights {
+        let shape = weight.shape.iter().map(|&extent| u64::from(extent)).collect();
+        extents[weight.layer.index()].push(shape);
+    }
+    let mut builder = Builder { graph, extents, topology: Topology::default(), values: HashMap::new() };
     for &id in graph.order() {
         let value = builder.value(graph.node(id))?;
         builder.values.insert(id.index(), value);
@@ -24,6 +29,8 @@ pub(in crate::weights::keras) fn of_graph(graph: &Graph) -> Option<Topology> {
 
 struct Builder<'a> {
     graph: &'a Graph,
+    /// The extents of the tensors of each layer.
+    extents: Vec<Vec<Vec<u64>>>,
     topology: Topology,
     /// The value of each node so far.
     values: HashMap<usize, Edge>,
@@ -62,9 +69,7 @@ impl Builder<'_> {
     /// A layer with weights.
     fn weights(&self, layer: LayerId, operands: Vec<Edge>) -> Vertex {
         let class = snake_case(self.graph.layer(layer).kind.keras_class());
-        let tensors = self.graph.weights.iter().filter(|weight| weight.layer == layer);
-        let extents = tensors.map(|weight| weight.shape.iter().map(|&extent| u64::from(extent)).collect());
-        let kind = signature(&class, extents.collect());
+        let kind = signature(&class, self.extents[layer.index()].clone());
         self.vertex(kind, layer, operands)
     }
 
