@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use xcc_compiler::graph::{Graph, ImageSpec, Shape};
-use xcc_runtime::{image, npy};
+use xcc_runtime::{image, npy, shown};
 
 use crate::cli::{self, Failure};
 use crate::numbers::bytes;
@@ -60,7 +60,7 @@ fn note_on_bytes(array: &npy::Inputs, spec: &ImageSpec, path: &Path) -> Option<S
     other.then(|| {
         format!(
             "{} holds bytes, which are taken as 0 to 255; images are scaled to {low} to {high}, arrays are not",
-            path.display()
+            shown::path(path)
         )
     })
 }

@@ -71,6 +71,11 @@ fn unusual_files_are_refused_with_a_reason() {
     );
     assert_eq!(reason(&whole[..40]), "the file ends within the header of an array");
     assert_eq!(reason(b""), "not an array file: .npy files start with \\x93NUMPY");
+    let image = reason(b"\x89PNG\r\n\x1a\n");
+    assert!(
+        image.starts_with("this is a PNG image, not an array: images are given after the spec"),
+        "{image}"
+    );
     assert_eq!(reason(b"\x93NUMPY\x04\x00"), "version 4 of the format is unknown; 1 to 3 are read");
     assert_eq!(
         reason(b"\x93NUMPY\x02\x00\xff\xff\xff\xff"),

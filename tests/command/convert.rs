@@ -94,7 +94,7 @@ fn files_that_do_not_fit_leave_nothing_behind() {
     let wrong_name = folder.path().join("out.h5");
     let cases: [(&[&str], &str); 7] = [
         (&["nowhere.h5", out, "--spec", TINY], "error: nowhere.h5: No such file or directory"),
-        (&[TINY, out, "--spec", TINY], "not a file of weights"),
+        (&[TINY, out, "--spec", TINY], "this is a spec, not weights"),
         (&[&keras, out, "--spec", "specs/mini_xception.xc"], "these weights are not for this network"),
         (&[&keras, out, "--spec", TINY, "--set", "segments=2"], "shape: sep1/depthwise_kernel is"),
         (&[&keras, out, "--spec", TINY, "--map", text(&bad_map)], "unknown field `ruls`"),

@@ -13,7 +13,7 @@ const NUMPY: &str = "save safetensors from Python: `safetensors.numpy.save_file(
     \"weights.safetensors\")`";
 const ONNX: &str = "save safetensors from Python: `safetensors.numpy.save_file({t.name: onnx.numpy_helper.to_array(t) \
     for t in onnx.load(FILE).graph.initializer}, \"weights.safetensors\")`; then a name map (see docs/weights.md)";
-const SOURCE: &str = "it keeps no trained weights that are read; save the model that it was made from as .keras or \
+const SOURCE: &str = "its weights are not those that were trained; save the model that it was made from as .keras or \
     safetensors";
 const DEQUANTISE: &str = "convert its tensors to safetensors in Python";
 const UNPACK: &str = "unpack it first";
@@ -199,7 +199,7 @@ pub(super) const ARCHIVES: &[(&str, Kind)] = &[
     ("*/data.pkl", kind("a PyTorch file", Role::OtherWeights, &[], TORCH)),
     ("data.pkl", kind("a PyTorch file", Role::OtherWeights, &[], TORCH)),
     ("*/constants.pkl", kind("a TorchScript file", Role::OtherWeights, &[], TORCH)),
-    ("*.npy", kind("NumPy arrays (.npz)", Role::OtherWeights, &[], NUMPY)),
+    ("*.npy", kind("an archive of NumPy arrays (.npz)", Role::OtherWeights, &[], NUMPY)),
     ("saved_model.pb", kind("a zipped TensorFlow SavedModel", Role::OtherWeights, &[], TENSORFLOW)),
     ("*/saved_model.pb", kind("a zipped TensorFlow SavedModel", Role::OtherWeights, &[], TENSORFLOW)),
     ("*.h5", kind("a zip archive with an HDF5 file", Role::Wrapper, &[], UNPACK)),

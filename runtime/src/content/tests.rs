@@ -108,7 +108,7 @@ fn files_are_recognised_by_content_whatever_their_name() {
 fn archives_and_folders_are_recognised_by_what_is_in_them() {
     for (member, kind) in [
         ("archive/data.pkl", "a PyTorch file"),
-        ("arr_0.npy", "NumPy arrays (.npz)"),
+        ("arr_0.npy", "an archive of NumPy arrays (.npz)"),
         ("model.weights.h5", "a Keras archive"),
         ("m/saved_model.pb", "a zipped TensorFlow SavedModel"),
         ("readme.txt", "a zip archive"),

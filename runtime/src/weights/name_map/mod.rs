@@ -30,6 +30,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::shown::Shown;
 pub use axis::Axis;
 use pattern::{Glob, Pattern, Template};
 
@@ -50,7 +51,7 @@ pub struct NameMap {
 
 /// A name map that cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("name map: {message}{}", at(*.line))]
+#[error("name map: {}{}", Shown(message), at(*.line))]
 pub struct NameMapError {
     /// Line of the map, from 1; unknown for a few mistakes of YAML itself.
     pub line: Option<usize>,
@@ -328,6 +329,8 @@ rules:
         ] {
             assert!(error(rule).contains(expected), "{}", error(rule));
         }
+        let text = error("  - {from: \"a{n=\\e[2J}\", to: b}");
+        assert!(text.contains("`n=\\u{1b}[2J`: after"), "{text}");
         assert!(error("  - {from: a}").contains("missing field `to`"));
         assert!(error("  - {from: [").contains("(line "), "{}", error("  - {from: ["));
     }
