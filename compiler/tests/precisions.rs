@@ -113,7 +113,7 @@ fn with_tiles_large_networks_stay_in_their_precision() {
 /// A layer whose matrix of bf16 values kernels cannot reach has f32 products, which can be compiled.
 #[test]
 fn a_layer_that_only_f32_can_compile_is_compiled() {
-    let mut builder = Builder::new(Shape::map(2, 12_000, 1200));
+    let mut builder = Builder::new(Shape::map(2, 14_000, 1200));
     let layer = builder.conv(builder.input(), window(3, 2, 1), cut(1200, 16, 1), false);
     let graph = builder.finish(&[layer]);
     let target = with_pairs(Target::of(Isa::Avx512Bf16), 0);

@@ -106,7 +106,8 @@ fn matrices_are_explained() {
 /// Times of instructions by which a product of bf16 pairs takes so many multiply-adds' time.
 fn constants_with_pairs(multiply_adds: u32) -> tempfile::NamedTempFile {
     let kinds = ["call", "multiply_add_memory", "load", "broadcast", "permute", "arithmetic", "store"];
-    let mut times: serde_json::Map<_, _> = kinds.map(|kind| (kind.to_owned(), 100.into())).into_iter().collect();
+    let mut times: serde_json::Map<_, _> =
+        kinds.map(|kind| (kind.to_owned(), 100.into())).into_iter().collect();
     times.insert("multiply_add".to_owned(), 200.into());
     times.insert("pair".to_owned(), (200 * multiply_adds).into());
     let fitted = serde_json::json!({ "times": times, "mean_error": 0.0, "worst_error": 0.0, "samples": [] });
@@ -137,10 +138,16 @@ fn more_exact_products_are_explained() {
     let (slow, fast) = (json(8), json(1));
     assert_eq!(rows(&slow, "matrices"), 0);
     assert!(rows(&slow, "exact") > 20, "{slow}");
-    assert_eq!((&slow["more_exact"]["layers"], &slow["more_exact"]["asked"]), (&slow["more_exact"]["of"], &"bf16".into()));
+    assert_eq!(
+        (&slow["more_exact"]["layers"], &slow["more_exact"]["asked"]),
+        (&slow["more_exact"]["of"], &"bf16".into())
+    );
     assert!(rows(&fast, "matrices") > 20 && rows(&fast, "exact") < rows(&fast, "matrices"), "{fast}");
     let text = explain(8, &[]).replace("\n  ", " ");
-    assert!(text.contains("use f32 products: vdpbf16ps takes 4.0 times as long as the 2 multiply-adds"), "{text}");
+    assert!(
+        text.contains("use f32 products: vdpbf16ps takes 4.0 times as long as the 2 multiply-adds"),
+        "{text}"
+    );
     assert!(text.lines().all(|line| line.chars().count() <= 80 || line.contains("use f32")), "{text}");
 }
 

@@ -40,7 +40,7 @@ pub struct Report {
     peak_share: f64,
     peak_rss_mb: Option<f64>,
     /// Layers with more exact products than asked for.
-    pub more_exact: Option<MoreExact>,
+    more_exact: Option<MoreExact>,
     /// Where the peak comes from.
     #[serde(skip)]
     peak_remark: String,
@@ -78,6 +78,11 @@ impl Report {
             more_exact: None,
             settings,
         }
+    }
+
+    /// The same, with the layers that have more exact products than asked for.
+    pub fn with_more_exact(self, more_exact: Option<MoreExact>) -> Self {
+        Self { more_exact, ..self }
     }
 
     /// The figures as text that is made to be read, in so many columns.
