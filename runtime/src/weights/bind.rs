@@ -108,12 +108,12 @@ pub(super) fn by_name<'a>(graph: &Graph, stored: &'a [Stored], options: &LoadOpt
     let mut surplus = Vec::new();
     let flattened = Flattened::of(graph);
     for stored in stored {
-        let (name, said) =
-            match options.map.map_or(Translation::Unchanged, |map| map.translate(&stored.name)) {
-                Translation::Ignored => continue,
-                Translation::Unchanged => (stored.name.clone(), None),
-                Translation::Renamed { name, layout } => (name, layout),
-            };
+        let (name, said) = match options.map.map_or(Translation::Unchanged, |map| map.translate(&stored.name))
+        {
+            Translation::Ignored => continue,
+            Translation::Unchanged => (stored.name.clone(), None),
+            Translation::Renamed { name, layout } => (name, layout),
+        };
         let Some(&id) = ids.get(name.as_str()) else {
             let translated = (name != stored.name).then_some(name);
             if options.ignore_unexpected {

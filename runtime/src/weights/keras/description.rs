@@ -108,8 +108,14 @@ impl<'s, 'g, 'a> Matcher<'s, 'g, 'a> {
         pairs
     }
 
-    /// The match with these pairs of vertices; in part of the description if tensors may be left over.
+    /// The match; in part of the description if tensors may be left over. Where both sides agree in every
+    /// attribute, any match computes what the file's model computes, whatever layers are called. Otherwise
+    /// names are certain pairs.
     fn find(&self, pins: &Pairs) -> Result<Found, Refusal> {
+        let exactly = Problem { sides: [&self.ours, &self.theirs], pins: &[], kept: &Attribute::ALL };
+        if let Some(found) = isomorphism::find(&exactly) {
+            return Ok(Found { partners: found.partners, part: None });
+        }
         if let Some(found) = self.matched(&self.theirs, pins)? {
             return Ok(Found { partners: found.partners, part: None });
         }

@@ -13,6 +13,8 @@ use crate::weights::dataset::SecondReader;
 
 /// More bytes than a superblock's end-of-file address lies behind.
 const SUPERBLOCK: u64 = 64;
+/// Bytes of the longest description beside a file; that of Xception has 140,000.
+const LONGEST_CONFIG: u64 = 64 << 20;
 /// Bytes of the shortest superblock, that of version 2.
 const SMALLEST: u64 = 48;
 
@@ -22,7 +24,16 @@ const SMALLEST: u64 = 48;
 pub(in crate::weights) fn open_hdf5(path: &Path) -> Result<KerasFile, String> {
     check_length(path)?;
     let file = File::open_streaming(path).map_err(reason)?;
-    read_with(&file, SecondReader::of_file(path), None)
+    read_with(&file, SecondReader::of_file(path), beside(path))
+}
+
+/// The description in `config.json` beside a file, as an unpacked `.keras` archive has it.
+fn beside(path: &Path) -> Option<Config> {
+    let file = std::fs::File::open(path.with_file_name("config.json")).ok()?;
+    let mut json = String::new();
+    let read = file.take(LONGEST_CONFIG + 1).read_to_string(&mut json).ok()?;
+    let config = (read as u64 <= LONGEST_CONFIG).then(|| Config::from_json(&json))?;
+    (!config.layers.is_empty()).then_some(config)
 }
 
 /// Refuses a file that is shorter than its superblock says.
@@ -63,7 +74,7 @@ fn read_with(file: &File, second: Arc<SecondReader>, config: Option<Config>) -> 
     let has = |name: &str| groups.iter().any(|group| group == name);
     let attrs = root.attrs().map_err(reason)?;
     let described = attrs.get("model_config").and_then(AttrValue::as_str).map(Config::from_json);
-    let config = config.or(described).unwrap_or_default();
+    let config = described.filter(|config| !config.layers.is_empty()).or(config).unwrap_or_default();
     let base = if has("model_weights") { root.group("model_weights").map_err(reason)? } else { file.root() };
     let mut listed = Listed::new(second);
     if let Some(names) = strings(&base, "layer_names")? {

@@ -30,6 +30,8 @@ pub(super) struct Listed {
     listed: Vec<ListedLayer>,
     /// True once the order of some layers is unknown.
     is_unordered: bool,
+    /// True once a group `vars` was found: models without weights have empty ones.
+    has_variables: bool,
 }
 
 /// An object of a `.weights.h5` file: a model, a layer, or a part of one.
@@ -46,12 +48,19 @@ struct Object<'a> {
 impl Listed {
     /// Nothing yet; `second` reads the datasets that the first reader cannot.
     pub fn new(second: Arc<SecondReader>) -> Self {
-        Self { second, tensors: Vec::new(), layers: Vec::new(), listed: Vec::new(), is_unordered: false }
+        Self {
+            second,
+            tensors: Vec::new(),
+            layers: Vec::new(),
+            listed: Vec::new(),
+            is_unordered: false,
+            has_variables: false,
+        }
     }
 
-    /// True if no tensor was found.
+    /// True if no object of a model was found.
     pub fn is_empty(&self) -> bool {
-        self.tensors.is_empty()
+        self.listed.is_empty() && !self.has_variables
     }
 
     /// The file; its layers are in the order that `listing` says unless the order of some is unknown.
@@ -102,6 +111,7 @@ impl Listed {
     pub fn add_model(&mut self, root: &Group, config: &Config) -> Result<(), String> {
         for part in root.groups().map_err(reason)? {
             let group = root.group(&part).map_err(reason)?;
+            self.has_variables |= part == "vars";
             match part.as_str() {
                 // The first release with this layout (2.12) called the group otherwise.
                 "layers" | "_layer_checkpoint_dependencies" => self.add_counted(&group, &part, config, 0)?,
@@ -170,7 +180,10 @@ impl Listed {
             let path = format!("{}/{part}", object.path);
             let inner = group.group(part).map_err(reason)?;
             match part.as_str() {
-                "vars" => self.add_variables(&inner, &path, object)?,
+                "vars" => {
+                    self.has_variables = true;
+                    self.add_variables(&inner, &path, object)?;
+                }
                 "layers" | "_layer_checkpoint_dependencies" => {
                     let none = Config::default();
                     let config = object.known.map_or(&none, |layer| &layer.nested);

@@ -39,27 +39,46 @@ fn places<'a>(names: impl Iterator<Item = Option<&'a str>>) -> HashMap<&'a str, 
     numbered.into_iter().filter_map(|(name, place)| Some((name.ok()?, place))).collect()
 }
 
-/// True if Keras or xcc makes up such names: a word for a kind of layer, perhaps with a number behind it.
+/// True if such names count layers: words for a kind of layer, perhaps with a number behind them. Keras and
+/// xcc make up names of this form, and people who count layers do so in their own order.
 pub(super) fn is_made_up(name: &str) -> bool {
-    const WORDS: [&str; 12] = [
-        "conv2d",
-        "separable_conv2d",
-        "depthwise_conv2d",
-        "batch_normalization",
-        "dense",
-        // Keras 1
-        "convolution2d",
-        "separableconvolution2d",
-        "batchnormalization",
-        // xcc
+    const WORDS: [&str; 28] = [
         "conv",
-        "sepconv",
+        "conv2d",
+        "convolution",
+        "convolution2d",
+        "cnv",
+        "c",
+        "pw",
+        "pointwise",
+        "pointwiseconv",
+        "dw",
+        "dwconv",
         "depthwise",
+        "depthwiseconv",
+        "depthwiseconv2d",
+        "sep",
+        "sepconv",
+        "separable",
+        "separableconv2d",
+        "separableconvolution2d",
         "bn",
+        "norm",
+        "batchnorm",
+        "batchnormalization",
+        "fc",
+        "dense",
+        "linear",
+        "layer",
+        "l",
     ];
     let last = name.rsplit(['.', '/']).next().unwrap_or(name);
     let stem = last.trim_end_matches(|c: char| c.is_ascii_digit());
-    WORDS.contains(&last) || stem.strip_suffix('_').is_some_and(|stem| WORDS.contains(&stem))
+    let is_numbered = stem.len() < last.len();
+    let stem: String = stem.to_ascii_lowercase().replace(['_', '-'], "");
+    let is_letter = stem.len() == 1;
+    // `c` may be a name, `c1` is a count; so is `conv2d`, which ends in a letter.
+    WORDS.contains(&stem.as_str()) && (is_numbered || !is_letter)
 }
 
 #[cfg(test)]
@@ -72,6 +91,11 @@ mod tests {
         let ours = ["bn_1", "head", "stem", "twice", "conv2d_1", "middle.3.sepconv_2"];
         let pairs = same_names(ours.into_iter(), theirs.into_iter().map(Some));
         assert_eq!(pairs, [(1, 2), (2, 1)]);
-        assert!(is_made_up("middle.3.sepconv_2") && is_made_up("bn") && !is_made_up("block1_conv1"));
+        for name in ["middle.3.sepconv_2", "bn", "dw_1", "Conv2D-3", "fc1000", "batch_normalization", "c1"] {
+            assert!(is_made_up(name), "{name}");
+        }
+        for name in ["block1_conv1", "stem", "head", "c", "conv1_bn", "block2_sepconv1_bn", "predictions"] {
+            assert!(!is_made_up(name), "{name}");
+        }
     }
 }

@@ -43,6 +43,10 @@ impl Builder<'_> {
             node.inputs.iter().map(|input| self.values.get(&input.index()).cloned()).collect();
         let operands = operands?;
         match &node.op {
+            // A listing of layers that says nothing about what they compute.
+            Op::Add if !self.extents[node.layer.index()].is_empty() => {
+                self.push(self.weights(node.layer, operands))
+            }
             Op::Conv(conv) => self.convolution(node, conv, operands),
             Op::BatchNorm(norm) => {
                 let mut vertex = self.weights(node.layer, operands);
