@@ -1,9 +1,9 @@
-//! Files of random networks: what is loaded computes what the model did, or is refused; where the file
-//! describes its model, it is not refused.
+//! Files of random networks: what is loaded computes what the model did, or is refused; files that
+//! describe their model are not refused.
 //!
 //! Each network is drawn once, as a spec and as a model of Keras with other names, another order of
-//! creation and of the operands of sums, and is written in every format. `XCC_KERAS_GRAPHS` is the number
-//! of networks, `XCC_KERAS_SEED` the seed of the first one:
+//! creation and of the operands of sums, and is written in every format. `XCC_KERAS_GRAPHS` is the
+//! number of networks, `XCC_KERAS_SEED` the seed of the first one:
 //!
 //!     XCC_KERAS_GRAPHS=20000 cargo test -p xcc-runtime --test keras_graphs -- --nocapture
 
@@ -19,7 +19,7 @@ use keras::model::{Era, Model};
 use rayon::prelude::*;
 
 /// Networks that are drawn by default.
-const GRAPHS: u64 = 300;
+const GRAPHS: u64 = 200;
 /// Blocks between stem and head.
 const BLOCKS: usize = 4;
 /// Failures of a kind that are told whole.
@@ -85,7 +85,7 @@ fn files_of_random_networks_are_loaded_right_or_refused() {
     assert_eq!((wrong.len(), refused.len()), (0, 0), "files loaded wrong, described files refused");
 }
 
-/// Writes models and their files for `runtime/tests/keras/compare.py` into the folder `XCC_KERAS_DUMP`.
+/// Writes models and their files into the folder `XCC_KERAS_DUMP`, for `tests/keras/compare.py`.
 #[test]
 #[ignore = "writes files that are compared with those of Keras"]
 fn dump() {

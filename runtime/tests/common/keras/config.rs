@@ -96,7 +96,10 @@ fn layer_config(layer: &Layer, form: Form) -> Value {
         return Value::Object(config);
     }
     config.insert("trainable".into(), (!layer.frozen).into());
-    let policy = json!({"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}, "registered_name": null});
+    let policy = json!({
+        "module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"},
+        "registered_name": null,
+    });
     config.insert("dtype".into(), if era == Era::Two { "float32".into() } else { policy });
     config.extend(layer.attributes.clone());
     if era == Era::Two && layer.class == "BatchNormalization" {
@@ -133,7 +136,7 @@ fn references(model: &Model, layer: &Layer, form: Form) -> Value {
     json!([{"args": [argument], "kwargs": named}])
 }
 
-/// A reference to the result of a layer. A model was called once before it became a layer: when it was made.
+/// A reference to the result of a layer. A model's call number 0 was made when it was created.
 fn reference(layer: &Layer, era: Era) -> Value {
     if era == Era::Two {
         return json!([layer.name, usize::from(layer.model.is_some()), 0, {}]);

@@ -1,5 +1,5 @@
-//! Draws networks in which layers are easily mistaken for each other: few numbers of channels, square
-//! windows, paths that are copies of each other but for an attribute.
+//! Draws networks in which layers are easily mistaken for each other: few numbers of channels,
+//! square windows, paths that are copies of each other but for an attribute.
 
 use super::Dice;
 use super::drawing::{
@@ -136,7 +136,7 @@ impl Draw {
         self.dice.pick(&self.habits.channels)
     }
 
-    /// Joins the value behind `parts` with one remembered in them, if shapes allow a sum or a concatenation.
+    /// Joins the value behind `parts` with one remembered in them, if shapes allow it.
     fn recall(&mut self, mark: usize, input: Shape, parts: &mut Vec<Part>) {
         for concat in [self.dice.chance(30), true] {
             let own = self.own();

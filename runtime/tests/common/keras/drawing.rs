@@ -1,4 +1,5 @@
-//! A drawn network: a tree of layers and joins with every choice that a spec or a file makes about it.
+//! A drawn network: a tree of layers and joins with every choice that a spec or a file makes
+//! about it.
 //!
 //! Each layer keeps its own choices, so that a part can be cut out and the rest stays as it was.
 
@@ -312,7 +313,7 @@ impl Op {
         }
     }
 
-    /// The word of which names of such layers are made.
+    /// Stem of the names that people give to such layers.
     pub fn word(&self) -> &'static str {
         match self {
             Op::Conv { .. } => "conv",
@@ -340,7 +341,7 @@ impl Op {
 }
 
 impl JoinKind {
-    /// The word of which names of such layers are made.
+    /// Stem of the names that people give to such layers.
     pub fn word(self) -> &'static str {
         match self {
             JoinKind::Residual | JoinKind::Add => "add",

@@ -1,9 +1,9 @@
 //! Random networks, each as a spec and as the files that Keras would write for it.
 //!
-//! [`drawing`] draws a network and every choice that spec and file make about it; [`spec`] writes the
-//! spec; [`model`] is the model in Keras: layers, creation order, names, `model.layers`; [`config`] writes
-//! its description and [`files`] its files; [`judge`] loads a file for the spec and compares. Nothing
-//! here shares code with the reader.
+//! [`drawing`] holds a network and every choice that spec and file make about it; [`spec`] writes
+//! the spec; [`model`] is the model in Keras: layers, creation order, names, `model.layers`;
+//! [`config`] writes its description and [`files`] its files; [`judge`] loads a file for the spec
+//! and compares. Nothing here shares code with the reader.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 

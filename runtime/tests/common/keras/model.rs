@@ -1,4 +1,4 @@
-//! A drawn network as a model of Keras: layers, names by creation order, the order of `model.layers`.
+//! A drawn network as a model of Keras: layers, names by creation order, and `model.layers`.
 
 use std::collections::HashMap;
 
@@ -54,7 +54,7 @@ pub struct Layer {
     pub model: Option<Model>,
     /// True if a person gave it its name.
     pub is_named: bool,
-    /// Its choices, and the word of which names of it are made.
+    /// Its choices, and the stem of its given names.
     made_by: (Own, &'static str),
 }
 
@@ -97,8 +97,8 @@ impl Model {
         model
     }
 
-    /// Puts layers into the order in which they were created: of those whose operands exist the one that
-    /// its choices put first.
+    /// Puts layers into creation order: of the layers whose operands exist, the one that comes first
+    /// by its choices.
     fn create(&mut self) {
         let priority = |layer: &Layer| layer.made_by.0.dice(Purpose::Creation).bits();
         let mut order: Vec<usize> = Vec::new();
@@ -121,8 +121,8 @@ impl Model {
         self.output = place[&self.output];
     }
 
-    /// Positions of the layers in the order of `model.layers`: `map_graph` of Keras. By decreasing depth,
-    /// then in the order in which a depth-first walk from the output meets layers.
+    /// Positions of the layers in the order of Keras' `map_graph`: by decreasing depth, then as a
+    /// depth-first walk from the output meets them.
     pub fn order(&self) -> Vec<usize> {
         let mut walk = Walk { layers: &self.layers, met: Vec::new(), left: Vec::new() };
         walk.visit(self.output);
@@ -152,7 +152,8 @@ impl Model {
         if self.is_sequential { "Sequential" } else { "Functional" }
     }
 
-    /// All weights of this model and of models in it, each with its layer, in the order of `model.layers`.
+    /// All weights of this model and of models in it, each with its layer, in the order of
+    /// `model.layers`.
     pub fn tensors(&self) -> Vec<(&Layer, &Tensor)> {
         self.ordered().flat_map(Layer::all_tensors).collect()
     }
@@ -311,7 +312,7 @@ struct Blueprint<'a> {
     class: &'static str,
     attributes: Value,
     own: &'a Own,
-    /// The word of which names of it are made; empty for layers that the spec does not have.
+    /// Stem of its given names; empty for layers that the spec does not have.
     word: &'static str,
     /// The shape of its result.
     shape: Shape,
