@@ -234,14 +234,14 @@ impl<'a> Elaborator<'a> {
         if !self.reports.has_errors() {
             self.warn_unused();
         }
-        let label_file = self.label_file();
+        let (label_file, work) = (self.label_file(), self.work());
         let graph = self.graph.take().filter(|_| !self.reports.has_errors() && complete);
         if cfg!(debug_assertions) {
             graph.iter().for_each(assert_sound);
         }
         let mut diagnostics = self.reports.diagnostics;
         diagnostics.sort_by_key(Diagnostic::position);
-        Elaborated { graph, params: self.params, diagnostics, label_file }
+        Elaborated { graph, params: self.params, diagnostics, label_file, work }
     }
 
     fn finish_graph(&mut self, output: NodeId) {

@@ -232,8 +232,7 @@ impl<'a> Elaborator<'a> {
                 let value = attribute.map_or(&UNREADABLE, |_| &argument.value);
                 // An attribute with a wrong name is no longer what it is without the default.
                 let likely = |name: &Name| layer.likely_attribute(&name.text, &self.reports.suggestions);
-                let attribute =
-                    attribute.or_else(|| argument.name.as_ref().and_then(likely).map(one_word));
+                let attribute = attribute.or_else(|| argument.name.as_ref().and_then(likely).map(one_word));
                 if let Some(attribute) = attribute {
                     self.scopes.set_default(LayerDefault { layer: layer.word, attribute, value });
                 }

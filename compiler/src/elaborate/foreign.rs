@@ -224,7 +224,6 @@ const ABSENT_LAYERS: &[(&[&str], &str)] = &[
             "gn",
             "instancenorm",
             "instancenormalization",
-            "in2d",
             "rmsnorm",
             "weightnorm",
             "wn",
@@ -527,7 +526,10 @@ pub fn absent(word: &str) -> Option<String> {
         let words = ["relu", "relu6", "elu", "sigmoid", "softmax"];
         return Some(format!("activations are {}", super::report::quoted(words)));
     }
-    let plain = plain(word);
+    if layer(word).is_some() {
+        return None;
+    }
+    let plain = plain(word).replace("2d", "");
     let listed = ABSENT_LAYERS.iter().find(|(words, _)| words.contains(&&*plain));
     listed.map(|(_, instead)| (*instead).to_owned()).or_else(|| sequence(&plain))
 }
