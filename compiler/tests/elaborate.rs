@@ -412,35 +412,26 @@ proptest! {
 /// Whatever stands between branches, sizes are those of the value that all branches read.
 #[test]
 fn sizes_between_branches_are_those_of_the_joins_input() {
-    for (body, channels) in [
+    for (joined, channels) in [
         (
-            "concat { branch { conv 16, 1x1 } for k in [channels, channels] { branch { conv k, 1x1 } } }",
-            16 + 8 + 8,
+            "concat {\n branch { conv 16, 1x1 }\n for k in [channels, channels] { branch { conv k, 1x1 } }\n}",
+            32,
         ),
+        ("concat {\n branch { conv 16, 1x1 }\n repeat channels / 4 { branch { relu } }\n}", 32),
+        ("concat {\n branch { conv 16, 1x1 }\n let k = channels\n branch { conv k, 1x1 }\n}", 24),
         (
-            "concat { branch { conv 16, 1x1 }\n repeat channels / 4 { branch { conv channels, 1x1 } } }",
-            16 + 8 + 8,
+            "concat {\n branch { conv 16, 1x1 }\n if channels == 8 { branch { relu } } else { branch { bn } }\n}",
+            24,
         ),
-        ("concat { branch { conv 16, 1x1 }\n let k = channels\n branch { conv k, 1x1 } }", 16 + 8),
-        (
-            "concat { branch { conv 16, 1x1 }\n if channels == 8 { branch { relu } } else { branch { conv 1, 1x1 } } }",
-            16 + 8,
-        ),
-        (
-            "concat { branch { maxpool 2; conv rows, 1x1; from image }\n let k = rows\n branch { conv k, 1x1 } }",
-            8 + 16,
-        ),
-        ("add { branch { conv 4, 1x1 }\n for k in [channels / 2] { branch { conv k, 1x1 } } }", 4),
+        ("concat {\n branch { maxpool 1; conv 4, 1x1 }\n let k = rows\n branch { conv k, 1x1 }\n}", 20),
+        ("add {\n branch { conv 4, 1x1 }\n for k in [channels / 2] { branch { conv k, 1x1 } }\n}", 4),
     ] {
-        // A branch that walks away from its layers leaves them unread.
-        let body = body.replace("maxpool 2; conv rows, 1x1; from image", "relu");
-        assert_eq!(result(&graph(&body)).c(), channels, "{body}");
+        assert_eq!(result(&graph(joined)).c(), channels, "{joined}");
     }
-    let named =
-        graph("residual { conv 8, 1x1 } shortcut { conv 8, 3x3, padding: same; relu } as \"sum{channels}\"");
-    assert_eq!(names(&named).last(), Some(&"sum8"));
-    let named = graph("concat { branch { conv 3, 1x1 } branch { relu } } as \"both{channels}\"");
-    assert_eq!(names(&named).last(), Some(&"both8"));
+    let paths = "residual { conv 8, 1x1 } shortcut { conv 4, 1x1; conv 8, 1x1; relu }";
+    assert_eq!(names(&graph(&format!("{paths} as \"sum{{channels}}\""))).last(), Some(&"sum8"));
+    let paths = "concat { branch { conv 3, 1x1 } branch { relu } }";
+    assert_eq!(names(&graph(&format!("{paths} as \"both{{channels}}\""))).last(), Some(&"both8"));
 }
 
 #[test]
@@ -487,7 +478,8 @@ fn parameters_that_only_their_namesakes_use_are_unused() {
     };
     assert_eq!(warnings("block b(width) { conv width, 1x1 }\nb(4)"), ["W0001"]);
     assert_eq!(warnings("for width in [4, 5] { conv width, 1x1 }"), ["W0001"]);
-    assert_eq!(warnings("block b(n = width) { conv n, 1x1 }\nb(4)"), [""; 0]);
+    assert_eq!(warnings("block b(n = width) { conv n, 1x1 }\nb(4)"), ["W0001"]);
+    assert_eq!(warnings("block b(n = width) { conv n, 1x1 }\nb()"), [""; 0]);
     assert_eq!(warnings("conv 1, 1x1 as \"c{width}\""), [""; 0]);
     assert_eq!(warnings("relu\nif no { conv width, 1x1 }"), [""; 0]);
 }
