@@ -112,6 +112,7 @@ fn a_mistake_ends_the_turns_of_its_loop() {
         ("repeat 900000 as i { conv 0, 3x3; relu as \"a{i}\" }\nfrom a7", &["E0304"]),
         ("block b() { repeat 1000 { bnn } }\nrepeat 1000 { b(); b() }", &["E0202"]),
         ("for i in 1..900000 { conv i, = }", &["E0111"]),
+        ("block b(n, = 3 { repeat 900000 { n } }", &["E0102"]),
     ] {
         let elaborated = read_within_bounds(&format!("{HEAD}{body}"));
         let found: Vec<_> = elaborated.diagnostics.iter().map(|d| d.code).collect();

@@ -105,6 +105,9 @@ impl<'a> Elaborator<'a> {
 
     /// The layer, block or statement that was probably meant by a word that is none.
     fn likely_layer(&self, word: &str, arguments: &'a [Argument]) -> Option<&'a str> {
+        if self.is_lost_word(word) {
+            return None;
+        }
         match function_of(word, arguments) {
             Some(function) if foreign::is_absent_function(function) => None,
             Some(function) if schema::find(function).is_some() => {
@@ -114,10 +117,17 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// Whether a mistake before keeps a word from being known.
+    fn is_lost_word(&self, word: &str) -> bool {
+        self.scopes.find(word).is_some_and(|variable| variable.value.is_none())
+    }
+
     /// Reports a word that names no layer and no block, unless that follows from a mistake before.
     fn unknown_layer(&mut self, name: &Name, arguments: &[Argument], near: Option<&str>) -> bool {
         let (word, span) = (name.text.as_str(), name.at.0);
-        if self.scopes.find(word).is_some_and(|v| v.value.is_none()) {
+        if self.is_lost_word(word) {
+            // No turn of a loop will do better.
+            self.reports.mistakes += 1;
             return false;
         }
         let known = function_of(word, arguments).filter(|function| foreign::is_absent_function(function));

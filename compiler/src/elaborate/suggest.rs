@@ -29,7 +29,7 @@ impl Suggestions {
         let candidates: Vec<&str> = candidates.into_iter().collect();
         // Their order may be random, so it must not decide which of them are compared.
         let cost = candidates.iter().map(|candidate| cost(name, candidate)).sum();
-        self.left.set(self.left.get().checked_sub(cost).unwrap_or_default());
+        self.left.set(self.left.get().saturating_sub(cost));
         if self.left.get() == 0 {
             return None;
         }
