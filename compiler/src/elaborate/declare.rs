@@ -91,7 +91,7 @@ impl<'a> Elaborator<'a> {
                 self.reports.report(error.at(span, "again here"));
                 continue;
             }
-            given.push((*attribute, self.evaluate(&argument.value).ok(), span));
+            given.push((*attribute, self.evaluate_for(attribute, &argument.value).ok(), span));
         }
         Attributes { owner, site, given }
     }

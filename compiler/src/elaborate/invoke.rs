@@ -196,7 +196,8 @@ impl<'a> Elaborator<'a> {
         let mut given: Vec<(&'static str, Option<Value>, Span)> = Vec::new();
         let mut meant = Vec::new();
         for (n, argument) in arguments.iter().enumerate() {
-            let (value, span) = (self.argument(argument).ok(), argument.value.at.0);
+            let by_position = layer.required.get(n).copied().unwrap_or_default();
+            let (value, span) = (self.argument(argument, by_position).ok(), argument.value.at.0);
             let value = self.weighed(value, span);
             match self.attribute_for(layer, arguments, n) {
                 Ok(name) => match given.iter_mut().find(|(other, ..)| *other == name) {
@@ -228,9 +229,12 @@ impl<'a> Elaborator<'a> {
     }
 
     /// The value of a layer's argument. A word that nobody knows is one still where only some words can be: what reads it says which.
-    fn argument(&mut self, argument: &Argument) -> Result<Value, Reported> {
-        let is_choice = argument.name.as_ref().is_some_and(|name| CHOICES.contains(&name.text.as_str()));
-        self.word_or_value(&argument.value, is_choice)
+    fn argument(&mut self, argument: &Argument, by_position: &str) -> Result<Value, Reported> {
+        let attribute = argument.name.as_ref().map_or(by_position, |name| name.text.as_str());
+        match CHOICES.contains(&attribute) {
+            true => self.word_or_value(&argument.value, true),
+            false => self.evaluate_for(attribute, &argument.value),
+        }
     }
 
     /// Reports the attributes that a layer needs and was not given.
@@ -314,7 +318,7 @@ impl<'a> Elaborator<'a> {
             }
             if let Some(Applied { scope, default }) = self.scopes.default_of(layer.word, name) {
                 let mark = self.scopes.restrict_to(scope);
-                let (value, span) = (self.evaluate(default.value).ok(), default.value.at.0);
+                let (value, span) = (self.evaluate_for(name, default.value).ok(), default.value.at.0);
                 self.scopes.restore(mark);
                 given.push((name, self.weighed(value, span), span));
             }

@@ -191,6 +191,8 @@ struct Elaborator<'a> {
     stopped: bool,
     /// Whether statements run that may never be reached: no variable has a value, and nothing is recorded.
     hypothetical: bool,
+    /// Whether the value of an attribute is evaluated that takes fractions.
+    is_fractional: bool,
     /// Blocks that ran while `hypothetical` was set.
     visited: HashSet<&'a str>,
     layers: usize,
@@ -232,6 +234,7 @@ impl<'a> Elaborator<'a> {
             before: Work::default(),
             stopped: false,
             hypothetical: false,
+            is_fractional: false,
             visited: HashSet::new(),
             // The input is one, too.
             layers: 1,
