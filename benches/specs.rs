@@ -1,4 +1,5 @@
-//! Reading specs of growing length, good and bad ones: the time a byte stays level, since every stage is linear.
+//! Reading specs of growing length, good and bad ones: the time a byte stays level, since every
+//! stage is linear.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use xcc_compiler::diagnostic::render;

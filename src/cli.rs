@@ -371,7 +371,8 @@ fn text_of_file(name: &str, path: &Path) -> Result<String, Failure> {
     text_of(name, &mut file)
 }
 
-/// Longest text of a spec or map that is read, in bytes. The parser refuses specs far below it, with their length.
+/// Longest text of a spec or map that is read, in bytes. The parser refuses specs far below it,
+/// with their length.
 const MAX_TEXT: usize = 1 << 20;
 
 /// Reads text of at most [`MAX_TEXT`] bytes.

@@ -18,10 +18,12 @@ const MAX_LINES: usize = 20;
 /// Longest piece of user text that a message repeats, in bytes.
 const MAX_QUOTE: usize = 80;
 
-/// `text` with each character that would command a terminal, or reorder or hide text there, as `\u{1b}`.
+/// `text` with each character that would command a terminal, or reorder or hide text there, as
+/// `\u{1b}`.
 ///
-/// Such are the control characters other than tab and newline, the direction marks and the separators of
-/// lines and paragraphs of Unicode, and signs of no width. Escaped text stays as it is.
+/// Such are the control characters other than tab and newline, the direction marks and the
+/// separators of lines and paragraphs of Unicode, and signs of no width. Escaped text stays as it
+/// is.
 pub fn escape_control(text: &str) -> Cow<'_, str> {
     if !text.contains(is_control) {
         return Cow::Borrowed(text);
@@ -219,8 +221,8 @@ fn render_with<W: WriteColor>(
 /// A source as it can be shown on a terminal.
 struct Shown<'s> {
     text: Cow<'s, str>,
-    /// For each escaped character, ascending: its offset in the source, and how much longer the text is from
-    /// there on than the source.
+    /// For each escaped character, ascending: its offset in the source, and how much longer the
+    /// text is from there on than the source.
     grown: Vec<(usize, usize)>,
 }
 
@@ -362,7 +364,8 @@ mod tests {
         assert_eq!(stripped, plain);
     }
 
-    /// Nothing of a source, a name or a message reaches the terminal as a command, and labels stay where they were.
+    /// Nothing of a source, a name or a message reaches the terminal as a command, and labels stay
+    /// where they were.
     #[test]
     fn control_characters_are_shown_not_sent() {
         let signs: String =

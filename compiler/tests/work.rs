@@ -1,5 +1,5 @@
-//! Reading a spec takes work that its length bounds, whatever it says: parser calls are linear in the source, and
-//! steps, mistakes and suggestions have budgets.
+//! Reading a spec takes work that its length bounds, whatever it says: parser calls are linear in
+//! the source, and steps, mistakes and suggestions have budgets.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -13,7 +13,8 @@ use xcc_compiler::syntax::MAX_SOURCE;
 
 const HEAD: &str = "model m\ninput image 8 x 8 x 3\n";
 
-/// Calls of rules of the grammar that a byte of a source takes at most, and those of an empty source.
+/// Calls of rules of the grammar that a byte of a source takes at most, and those of an empty
+/// source.
 const CALLS: [usize; 2] = [500, 20_000];
 
 /// The parser counts its calls for all threads against one limit.
@@ -142,8 +143,8 @@ fn tokens(source: &str) -> Vec<&str> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Specs of the corpus with pieces of other specs in them, with counts far too large, with pieces said over and
-    /// over.
+    /// Specs of the corpus with pieces of other specs in them, with counts far too large, with
+    /// pieces said over and over.
     #[test]
     fn mutated_specs_stay_within_bounds(
         spec in any::<Index>(),

@@ -310,8 +310,8 @@ impl<'a> Elaborator<'a> {
         given: &mut Vec<(&'static str, Option<Value>, Span)>,
     ) {
         for name in layer.attributes() {
-            // `groups` and `segments` are two words for one attribute: either overrides a default, which is always
-            // kept as one for `segments`.
+            // `groups` and `segments` are two words for one attribute: either overrides a default,
+            // which is always kept as one for `segments`.
             let twin = |other: &str| matches!((name, other), ("groups", "segments") | ("segments", "groups"));
             if given.iter().any(|(other, ..)| *other == name || twin(other)) {
                 continue;
@@ -404,7 +404,8 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// The default of a parameter; an error when it speaks of one that gets its value later, `later` or its own.
+    /// The default of a parameter; an error when it speaks of one that gets its value later,
+    /// `later` or its own.
     fn parameter_default(&mut self, default: &Expression, later: &[Parameter]) -> Option<Value> {
         let mut used = HashSet::new();
         visit::names_in(default, &mut |name| {
@@ -499,7 +500,8 @@ impl<'a> Elaborator<'a> {
     }
 }
 
-/// The function that an `activation` of other tools is given, as in `Activation("elu")` or `activation elu`.
+/// The function that an `activation` of other tools is given, as in `Activation("elu")` or
+/// `activation elu`.
 fn function_of<'t>(word: &str, arguments: &'t [Argument]) -> Option<&'t str> {
     let first = arguments.first().filter(|_| foreign::is_activation(word))?;
     match &first.value.kind {

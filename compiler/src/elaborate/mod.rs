@@ -71,7 +71,8 @@ pub struct Work {
 }
 
 impl Work {
-    /// The most that a spec can take: the limits of each of two runs, and what a last statement takes.
+    /// The most that a spec can take: the limits of each of two runs, and what a last statement
+    /// takes.
     pub const MOST: Work = Work {
         steps: 2 * (limits::STEPS + limits::STATEMENT),
         mistakes: 2 * (limits::MISTAKES + limits::STATEMENT),
@@ -292,8 +293,8 @@ impl<'a> Elaborator<'a> {
         }
         self.stopped = true;
         if self.hypothetical || is_hopeless {
-            // In the first case there is a limit, but no mistake: the statements that a turn reached were checked.
-            // In the second, mistakes were reported.
+            // In the first case there is a limit, but no mistake: the statements that a turn
+            // reached were checked. In the second, mistakes were reported.
             return Err(self.reports.reported());
         }
         let message = format!("the spec takes more than {} steps to elaborate", limits::STEPS);
