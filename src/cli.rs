@@ -15,7 +15,7 @@ use xcc_compiler::diagnostic::{Diagnostic, render};
 use xcc_compiler::elaborate::{self, Param};
 use xcc_compiler::graph::Graph;
 use xcc_compiler::plan::{BATCH_LIMIT, Precision, THREADS_LIMIT};
-use xcc_compiler::syntax::{self, MAX_SOURCE, ast};
+use xcc_compiler::syntax::{self, ast};
 use xcc_compiler::target::Target;
 use xcc_runtime::calibration::{Calibration, CalibrationError};
 use xcc_runtime::machine;
@@ -404,15 +404,17 @@ fn text_of_file(name: &str, path: &Path) -> Result<String, Failure> {
     text_of(name, &mut file)
 }
 
-/// Reads text, but little more than the largest spec: the parser refuses what is longer.
+/// Longest text of a spec or map that is read, in bytes. The parser refuses specs far below it,
+/// with their length.
+const MAX_TEXT: usize = 1 << 20;
+
+/// Reads text of at most [`MAX_TEXT`] bytes.
 fn text_of(name: &str, reader: &mut dyn Read) -> Result<String, Failure> {
     let failed = |reason: &dyn Display| Failure::input(format!("{name}: {reason}"));
     let mut bytes = Vec::new();
-    reader.take(MAX_SOURCE as u64 + 1).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
-    if bytes.len() > MAX_SOURCE {
-        return Err(failed(&format!(
-            "has more than {MAX_SOURCE} bytes, the most that a spec or map may have"
-        )));
+    reader.take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+    if bytes.len() > MAX_TEXT {
+        return Err(failed(&format!("has more than {MAX_TEXT} bytes, the most that a spec or map may have")));
     }
     String::from_utf8(bytes).map_err(|error| {
         failed(&format!("is not text: byte {} is not UTF-8", error.utf8_error().valid_up_to()))

@@ -18,10 +18,12 @@ const MAX_LINES: usize = 20;
 /// Longest piece of user text that a message repeats, in bytes.
 const MAX_QUOTE: usize = 80;
 
-/// `text` with each character that would command a terminal, or reorder or hide text there, as `\u{1b}`.
+/// `text` with each character that would command a terminal, or reorder or hide text there, as
+/// `\u{1b}`.
 ///
-/// Such are the control characters other than tab and newline, the direction marks and the separators of
-/// lines and paragraphs of Unicode, and signs of no width. Escaped text stays as it is.
+/// Such are the control characters other than tab and newline, the direction marks and the
+/// separators of lines and paragraphs of Unicode, and signs of no width. Escaped text stays as it
+/// is.
 pub fn escape_control(text: &str) -> Cow<'_, str> {
     if !text.contains(is_control) {
         return Cow::Borrowed(text);
@@ -219,8 +221,8 @@ fn render_with<W: WriteColor>(
 /// A source as it can be shown on a terminal.
 struct Shown<'s> {
     text: Cow<'s, str>,
-    /// For each escaped character, ascending: its offset in the source, and how much longer the text is from
-    /// there on than the source.
+    /// For each escaped character, ascending: its offset in the source, and how much longer the
+    /// text is from there on than the source.
     grown: Vec<(usize, usize)>,
 }
 
@@ -360,5 +362,39 @@ mod tests {
             }
         }
         assert_eq!(stripped, plain);
+    }
+
+    /// Nothing of a source, a name or a message reaches the terminal as a command, and labels stay
+    /// where they were.
+    #[test]
+    fn control_characters_are_shown_not_sent() {
+        let signs: String =
+            ('\0'..'\u{a0}').filter(|c| c.is_control()).chain("\u{202e}\u{200b}\u{2066}".chars()).collect();
+        let source = format!("first\n{signs}here {signs}\r\nlast");
+        let start = source.find("here").unwrap();
+        let name = format!("x{signs}.xc");
+        let text = format!("wrong{}", signs.replace('\n', ""));
+        let mut diagnostic = Diagnostic::error("E0001", &*text).note(&*text).suggest(&*text);
+        diagnostic.message.push_str(&text);
+        let diagnostic = diagnostic.at(Span::new(start, start + 4), &*text);
+        let shown = render(&name, &source, &[diagnostic], false);
+        assert!(!shown.contains(is_control), "{shown:?}");
+        assert!(shown.contains("\\u{1b}") && shown.contains("^^^^ wrong"), "{shown}");
+        assert_eq!(escape_control("a\u{1b}[1mb\t\n"), "a\\u{1b}[1mb\t\n");
+    }
+
+    #[test]
+    fn places_of_many_or_long_lines_are_cut() {
+        let source = format!("a (\n{}1)\nb {}\n", "\n".repeat(50_000), "c".repeat(5000));
+        let wrong = |span| Diagnostic::error("E0001", "wrong").at(span, "here").also(span, "there");
+        let end = source.rfind("\nb").unwrap();
+        let shown = render(
+            "x.xc",
+            &source,
+            &[wrong(Span::new(0, end)), wrong(Span::new(end + 3, source.len()))],
+            false,
+        );
+        assert!(shown.len() < 1000, "{} bytes", shown.len());
+        assert!(shown.contains("line 50003, column 3: here"), "{shown}");
     }
 }

@@ -408,3 +408,78 @@ proptest! {
         }
     }
 }
+
+/// Whatever stands between branches, sizes are those of the value that all branches read.
+#[test]
+fn sizes_between_branches_are_those_of_the_joins_input() {
+    for (joined, channels) in [
+        (
+            "concat {\n branch { conv 16, 1x1 }\n for k in [channels, channels] { branch { conv k, 1x1 } }\n}",
+            32,
+        ),
+        ("concat {\n branch { conv 16, 1x1 }\n repeat channels / 4 { branch { relu } }\n}", 32),
+        ("concat {\n branch { conv 16, 1x1 }\n let k = channels\n branch { conv k, 1x1 }\n}", 24),
+        (
+            "concat {\n branch { conv 16, 1x1 }\n if channels == 8 { branch { relu } } else { branch { bn } }\n}",
+            24,
+        ),
+        ("concat {\n branch { maxpool 1; conv 4, 1x1 }\n let k = rows\n branch { conv k, 1x1 }\n}", 20),
+        ("add {\n branch { conv 4, 1x1 }\n for k in [channels / 2] { branch { conv k, 1x1 } }\n}", 4),
+    ] {
+        assert_eq!(result(&graph(joined)).c(), channels, "{joined}");
+    }
+    let paths = "residual { conv 8, 1x1 } shortcut { conv 4, 1x1; conv 8, 1x1; relu }";
+    assert_eq!(names(&graph(&format!("{paths} as \"sum{{channels}}\""))).last(), Some(&"sum8"));
+    let paths = "concat { branch { conv 3, 1x1 } branch { relu } }";
+    assert_eq!(names(&graph(&format!("{paths} as \"both{{channels}}\""))).last(), Some(&"both8"));
+}
+
+#[test]
+fn bare_names_of_variables_are_refused_wherever_a_name_can_stand() {
+    let head = "let a = \"x\"\nconv 8, 1x1 as x\nrelu as y\n";
+    for statement in [
+        "relu as a",
+        "from a",
+        "concat a, x",
+        "add x, a",
+        "residual { bn } as a",
+        "concat { branch { relu } branch { bn } } as a",
+        "block b(a) { relu as a }\nb(\"z\")",
+        "block b(a) { relu as a }",
+        "repeat 1 as a { relu as a }",
+    ] {
+        let found = codes(&format!("{head}{statement}"));
+        assert!(found.contains(&"E0212"), "{statement}: {found:?}");
+    }
+    for statement in ["relu as \"a\"", "relu as \"{a}1\"", "from \"{a}\"\nadd x, y", "concat \"{a}\", y"] {
+        assert_eq!(codes(&format!("{head}{statement}")), [""; 0], "{statement}");
+    }
+}
+
+/// An inner default wins whichever of its two words it is given by.
+#[test]
+fn defaults_for_groups_are_defaults_for_segments() {
+    for (outer, inner) in [("segments", "groups"), ("groups", "segments"), ("groups", "groups")] {
+        let body =
+            format!("default conv {{ {outer}: 2 }}\nflow f {{ default conv {{ {inner}: 4 }}; conv 8, 1x1 }}");
+        assert_eq!(conv(&graph(&body), 1).partition.segments(), 4, "{body}");
+    }
+    assert_eq!(
+        conv(&graph("default conv { segments: 2 }\nconv 8, 1x1, groups: 4"), 1).partition.segments(),
+        4
+    );
+}
+
+#[test]
+fn parameters_that_only_their_namesakes_use_are_unused() {
+    let warnings = |body: &str| {
+        let source = format!("model m\nparam width = 8\ninput image 8 x 8 x 3\n{body}");
+        read(&source, &[]).diagnostics.iter().map(|d| d.code).collect::<Vec<_>>()
+    };
+    assert_eq!(warnings("block b(width) { conv width, 1x1 }\nb(4)"), ["W0001"]);
+    assert_eq!(warnings("for width in [4, 5] { conv width, 1x1 }"), ["W0001"]);
+    assert_eq!(warnings("block b(n = width) { conv n, 1x1 }\nb(4)"), ["W0001"]);
+    assert_eq!(warnings("block b(n = width) { conv n, 1x1 }\nb()"), [""; 0]);
+    assert_eq!(warnings("conv 1, 1x1 as \"c{width}\""), [""; 0]);
+    assert_eq!(warnings("relu\nif no { conv width, 1x1 }"), [""; 0]);
+}

@@ -91,7 +91,7 @@ impl<'a> Elaborator<'a> {
                 self.reports.report(error.at(span, "again here"));
                 continue;
             }
-            given.push((*attribute, self.evaluate(&argument.value).ok(), span));
+            given.push((*attribute, self.evaluate_for(attribute, &argument.value).ok(), span));
         }
         Attributes { owner, site, given }
     }
@@ -234,14 +234,14 @@ impl<'a> Elaborator<'a> {
         if !self.reports.has_errors() {
             self.warn_unused();
         }
-        let label_file = self.label_file();
+        let (label_file, work) = (self.label_file(), self.work());
         let graph = self.graph.take().filter(|_| !self.reports.has_errors() && complete);
         if cfg!(debug_assertions) {
             graph.iter().for_each(assert_sound);
         }
         let mut diagnostics = self.reports.diagnostics;
         diagnostics.sort_by_key(Diagnostic::position);
-        Elaborated { graph, params: self.params, diagnostics, label_file }
+        Elaborated { graph, params: self.params, diagnostics, label_file, work }
     }
 
     fn finish_graph(&mut self, output: NodeId) {

@@ -31,6 +31,8 @@ pub const WORDS: &[&str] = &[
 ];
 /// Names that speak of the value that the next layer reads.
 pub const CURRENT: &[&str] = &["channels", "rows", "columns"];
+/// Attributes that take fractions.
+const FRACTIONAL: &[&str] = &["rate", "epsilon", "mean", "range"];
 /// Functions.
 pub const FUNCTIONS: &[&str] = &["min", "max"];
 
@@ -303,6 +305,9 @@ impl Elaborator<'_> {
             return Err(self.reports.report(error.at(b_at, "this is 0")));
         }
         if let (Value::Integer(m), Value::Integer(n)) = (&a, &b) {
+            if self.is_fractional && op == Binary::Divide && m.checked_rem(*n).is_some_and(|rest| rest != 0) {
+                return Err(self.cut_off(*m, *n, span));
+            }
             return match integer_arithmetic(op, *m, *n) {
                 Some(result) => Ok(Value::Integer(result)),
                 None => Err(self.overflow(format!("{m} {} {n}", op.sign()), span)),
@@ -346,6 +351,22 @@ impl Elaborator<'_> {
             let error = Diagnostic::error("E0412", format!("`{}` of nothing", name.text));
             self.reports.report(error.at(span, "expected one or more numbers"))
         })
+    }
+
+    /// Evaluates the value of an attribute: a division of integers in one that takes fractions must
+    /// be exact.
+    pub fn evaluate_for(&mut self, attribute: &str, expression: &Expression) -> Result<Value, Reported> {
+        let outer = std::mem::replace(&mut self.is_fractional, FRACTIONAL.contains(&attribute));
+        let value = self.evaluate(expression);
+        self.is_fractional = outer;
+        value
+    }
+
+    fn cut_off(&mut self, m: i64, n: i64, span: Span) -> Reported {
+        let error = Diagnostic::error("E0312", format!("{m} / {n} is {} between whole numbers", m / n))
+            .at(span, "loses its fraction")
+            .suggest(format!("write `{m}.0 / {n}`"));
+        self.reports.report(error)
     }
 
     fn overflow(&mut self, what: String, span: Span) -> Reported {

@@ -211,7 +211,8 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// Reports a `let` that looks like the assignment of a variable outside of its braces, and is none.
+    /// Reports a `let` that looks like the assignment of a variable outside of its braces, and is
+    /// none.
     fn check_shadow(&mut self, name: &'a Name) {
         let Some(outer) = self.scopes.shadowed(&name.text).filter(|outer| !outer.is_guess) else { return };
         let message = format!("`{}` is a variable outside of these braces, too", name.text);
@@ -386,7 +387,8 @@ impl<'a> Elaborator<'a> {
         self.loops.pop();
     }
 
-    /// Leaves out the turns of a loop that come after one with a mistake, which would be in them, too.
+    /// Leaves out the turns of a loop that come after one with a mistake, which would be in them,
+    /// too.
     fn give_up_turns(&mut self, turns: Loop<'a>, start: Option<Operand>) {
         self.doubt_branches_of(turns.place);
         self.lose_names(turns.body);

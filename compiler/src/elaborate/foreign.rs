@@ -1,11 +1,12 @@
-//! Words of other tools: those that mean something in the language, and those that mean something that it does not
-//! have. Nothing is suggested for the latter, however like a word of ours they are: it would be another network.
+//! Words of other tools: those that mean something in the language, and those that mean something
+//! that it does not have. Nothing is suggested for the latter, however like a word of ours they
+//! are: it would be another network.
 
 use super::schema;
 use super::suggest::Suggestions;
 
-/// What other tools call an attribute, and what it is called here. One name can stand for several attributes,
-/// of which a layer has one.
+/// What other tools call an attribute, and what it is called here. One name can stand for several
+/// attributes, of which a layer has one.
 const ATTRIBUTES: &[(&str, &str)] = &[
     ("num_output", "filters"),
     ("num_output", "units"),
@@ -145,7 +146,8 @@ const FUNCTIONS: &[&str] = &[
     "trelu",
 ];
 
-/// Layers that the language does not have, as [`plain`] makes of their names, and what there is in their stead.
+/// Layers that the language does not have, as [`plain`] makes of their names, and what there is in
+/// their stead.
 const ABSENT_LAYERS: &[(&[&str], &str)] = &[
     (
         &[
@@ -224,7 +226,6 @@ const ABSENT_LAYERS: &[(&[&str], &str)] = &[
             "gn",
             "instancenorm",
             "instancenormalization",
-            "in2d",
             "rmsnorm",
             "weightnorm",
             "wn",
@@ -500,8 +501,8 @@ pub fn attributes(name: &str) -> impl Iterator<Item = &'static str> + '_ {
 /// Words that somebody may misspell so that they look like layers.
 const STATEMENTS: &[&str] = &["residual", "concat", "branch", "repeat", "model", "from"];
 
-/// The layer, block or statement that somebody who writes `word` probably means. Nothing when the word is known
-/// for something that the language does not have.
+/// The layer, block or statement that somebody who writes `word` probably means. Nothing when the
+/// word is known for something that the language does not have.
 pub fn likely_layer<'b>(
     word: &str,
     blocks: impl Iterator<Item = &'b str>,
@@ -521,13 +522,17 @@ pub fn layer(word: &str) -> Option<&'static str> {
     known.or_else(|| schema::find(&plain).map(|layer| layer.word))
 }
 
-/// What there is instead of a layer or function that the language does not have, if `word` is known for one.
+/// What there is instead of a layer or function that the language does not have, if `word` is known
+/// for one.
 pub fn absent(word: &str) -> Option<String> {
     if is_absent_function(word) || is_activation(word) {
         let words = ["relu", "relu6", "elu", "sigmoid", "softmax"];
         return Some(format!("activations are {}", super::report::quoted(words)));
     }
-    let plain = plain(word);
+    if layer(word).is_some() {
+        return None;
+    }
+    let plain = plain(word).replace("2d", "");
     let listed = ABSENT_LAYERS.iter().find(|(words, _)| words.contains(&&*plain));
     listed.map(|(_, instead)| (*instead).to_owned()).or_else(|| sequence(&plain))
 }

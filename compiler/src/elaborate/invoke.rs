@@ -105,6 +105,9 @@ impl<'a> Elaborator<'a> {
 
     /// The layer, block or statement that was probably meant by a word that is none.
     fn likely_layer(&self, word: &str, arguments: &'a [Argument]) -> Option<&'a str> {
+        if self.is_lost_word(word) {
+            return None;
+        }
         match function_of(word, arguments) {
             Some(function) if foreign::is_absent_function(function) => None,
             Some(function) if schema::find(function).is_some() => {
@@ -114,10 +117,17 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// Whether a mistake before keeps a word from being known.
+    fn is_lost_word(&self, word: &str) -> bool {
+        self.scopes.find(word).is_some_and(|variable| variable.value.is_none())
+    }
+
     /// Reports a word that names no layer and no block, unless that follows from a mistake before.
     fn unknown_layer(&mut self, name: &Name, arguments: &[Argument], near: Option<&str>) -> bool {
         let (word, span) = (name.text.as_str(), name.at.0);
-        if self.scopes.find(word).is_some_and(|v| v.value.is_none()) {
+        if self.is_lost_word(word) {
+            // No turn of a loop will do better.
+            self.reports.mistakes += 1;
             return false;
         }
         let known = function_of(word, arguments).filter(|function| foreign::is_absent_function(function));
@@ -186,7 +196,8 @@ impl<'a> Elaborator<'a> {
         let mut given: Vec<(&'static str, Option<Value>, Span)> = Vec::new();
         let mut meant = Vec::new();
         for (n, argument) in arguments.iter().enumerate() {
-            let (value, span) = (self.argument(argument).ok(), argument.value.at.0);
+            let by_position = layer.required.get(n).copied().unwrap_or_default();
+            let (value, span) = (self.argument(argument, by_position).ok(), argument.value.at.0);
             let value = self.weighed(value, span);
             match self.attribute_for(layer, arguments, n) {
                 Ok(name) => match given.iter_mut().find(|(other, ..)| *other == name) {
@@ -218,9 +229,12 @@ impl<'a> Elaborator<'a> {
     }
 
     /// The value of a layer's argument. A word that nobody knows is one still where only some words can be: what reads it says which.
-    fn argument(&mut self, argument: &Argument) -> Result<Value, Reported> {
-        let is_choice = argument.name.as_ref().is_some_and(|name| CHOICES.contains(&name.text.as_str()));
-        self.word_or_value(&argument.value, is_choice)
+    fn argument(&mut self, argument: &Argument, by_position: &str) -> Result<Value, Reported> {
+        let attribute = argument.name.as_ref().map_or(by_position, |name| name.text.as_str());
+        match CHOICES.contains(&attribute) {
+            true => self.word_or_value(&argument.value, true),
+            false => self.evaluate_for(attribute, &argument.value),
+        }
     }
 
     /// Reports the attributes that a layer needs and was not given.
@@ -296,15 +310,15 @@ impl<'a> Elaborator<'a> {
         given: &mut Vec<(&'static str, Option<Value>, Span)>,
     ) {
         for name in layer.attributes() {
-            // `groups` and `segments` are two words for one attribute: either overrides a default, which is always
-            // kept as one for `segments`.
+            // `groups` and `segments` are two words for one attribute: either overrides a default,
+            // which is always kept as one for `segments`.
             let twin = |other: &str| matches!((name, other), ("groups", "segments") | ("segments", "groups"));
             if given.iter().any(|(other, ..)| *other == name || twin(other)) {
                 continue;
             }
             if let Some(Applied { scope, default }) = self.scopes.default_of(layer.word, name) {
                 let mark = self.scopes.restrict_to(scope);
-                let (value, span) = (self.evaluate(default.value).ok(), default.value.at.0);
+                let (value, span) = (self.evaluate_for(name, default.value).ok(), default.value.at.0);
                 self.scopes.restore(mark);
                 given.push((name, self.weighed(value, span), span));
             }
@@ -390,7 +404,8 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// The default of a parameter; an error when it speaks of one that gets its value later, `later` or its own.
+    /// The default of a parameter; an error when it speaks of one that gets its value later,
+    /// `later` or its own.
     fn parameter_default(&mut self, default: &Expression, later: &[Parameter]) -> Option<Value> {
         let mut used = HashSet::new();
         visit::names_in(default, &mut |name| {
@@ -485,7 +500,8 @@ impl<'a> Elaborator<'a> {
     }
 }
 
-/// The function that an `activation` of other tools is given, as in `Activation("elu")` or `activation elu`.
+/// The function that an `activation` of other tools is given, as in `Activation("elu")` or
+/// `activation elu`.
 fn function_of<'t>(word: &str, arguments: &'t [Argument]) -> Option<&'t str> {
     let first = arguments.first().filter(|_| foreign::is_activation(word))?;
     match &first.value.kind {

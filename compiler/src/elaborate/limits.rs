@@ -13,8 +13,11 @@ pub const WEIGHTS: u64 = 1 << 31;
 pub const SEGMENTS: u64 = 1 << 22;
 /// Statements and parts of expressions evaluated, turns of loops included.
 pub const STEPS: u64 = 2_000_000;
-/// Mistakes met, those included that are not reported again: what there is about them takes longer than a step.
+/// Mistakes met, those included that are not reported again: what there is about them takes longer
+/// than a step.
 pub const MISTAKES: u64 = 10_000;
+/// Steps of a single statement or part of an expression: a list as long as the source.
+pub const STATEMENT: u64 = 1 << 19;
 /// How deep flows, loops, branches and calls may be nested while they run.
 pub const DEPTH: usize = 100;
 /// Bytes of a string.

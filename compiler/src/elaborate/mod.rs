@@ -55,6 +55,29 @@ pub struct Elaborated {
     pub diagnostics: Vec<Diagnostic>,
     /// The file of labels that the spec names; whoever can read files checks it.
     pub label_file: Option<LabelFile>,
+    /// Work that it took.
+    pub work: Work,
+}
+
+/// Work that a spec took. Each figure is bounded, whatever the spec says: see [`Work::MOST`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Turns of loops, statements and parts of expressions, of both runs through the statements.
+    pub steps: u64,
+    /// Errors met, repeated ones included, of both runs.
+    pub mistakes: u64,
+    /// Comparisons of letters for suggestions.
+    pub comparisons: u64,
+}
+
+impl Work {
+    /// The most that a spec can take: the limits of each of two runs, and what a last statement
+    /// takes.
+    pub const MOST: Work = Work {
+        steps: 2 * (limits::STEPS + limits::STATEMENT),
+        mistakes: 2 * (limits::MISTAKES + limits::STATEMENT),
+        comparisons: suggest::BUDGET,
+    };
 }
 
 /// The network of a spec with some parameters set, or every mistake in it.
@@ -164,9 +187,13 @@ struct Elaborator<'a> {
     loops: Vec<(Span, u64)>,
     depth: usize,
     steps: u64,
+    /// Work of the first run, once the second began.
+    before: Work,
     stopped: bool,
     /// Whether statements run that may never be reached: no variable has a value, and nothing is recorded.
     hypothetical: bool,
+    /// Whether the value of an attribute is evaluated that takes fractions.
+    is_fractional: bool,
     /// Blocks that ran while `hypothetical` was set.
     visited: HashSet<&'a str>,
     layers: usize,
@@ -205,8 +232,10 @@ impl<'a> Elaborator<'a> {
             loops: Vec::new(),
             depth: 0,
             steps: 0,
+            before: Work::default(),
             stopped: false,
             hypothetical: false,
+            is_fractional: false,
             visited: HashSet::new(),
             // The input is one, too.
             layers: 1,
@@ -243,6 +272,15 @@ impl<'a> Elaborator<'a> {
         self.check_settings();
     }
 
+    /// Work so far.
+    fn work(&self) -> Work {
+        Work {
+            steps: self.before.steps + self.steps,
+            mistakes: self.before.mistakes + self.reports.mistakes,
+            comparisons: self.reports.suggestions.spent(),
+        }
+    }
+
     /// Counts work; an error when there is too much of it.
     fn spend(&mut self, steps: u64, span: Span) -> Result<(), Reported> {
         if self.stopped {
@@ -255,8 +293,8 @@ impl<'a> Elaborator<'a> {
         }
         self.stopped = true;
         if self.hypothetical || is_hopeless {
-            // In the first case there is a limit, but no mistake: the statements that a turn reached were checked.
-            // In the second, mistakes were reported.
+            // In the first case there is a limit, but no mistake: the statements that a turn
+            // reached were checked. In the second, mistakes were reported.
             return Err(self.reports.reported());
         }
         let message = format!("the spec takes more than {} steps to elaborate", limits::STEPS);

@@ -1,8 +1,8 @@
 //! Which variables and layer defaults are visible where.
 //!
-//! Scopes are a stack. A call of a block hides the scopes of its caller: its body sees the statements outside
-//! of all braces and its own, so that a block means the same wherever it is called. A lookup takes the same time
-//! however deep scopes are nested.
+//! Scopes are a stack. A call of a block hides the scopes of its caller: its body sees the
+//! statements outside of all braces and its own, so that a block means the same wherever it is
+//! called. A lookup takes the same time however deep scopes are nested.
 
 use std::collections::HashMap;
 use std::hash::Hash;

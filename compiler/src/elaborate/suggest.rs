@@ -20,8 +20,9 @@ impl Default for Suggestions {
 }
 
 impl Suggestions {
-    /// The candidate most like `name`, if one is like it at all: few letters differ, whatever their case, or it
-    /// starts with the name. Nothing once the candidates would take more than is left of the budget.
+    /// The candidate most like `name`, if one is like it at all: few letters differ, whatever their
+    /// case, or it starts with the name. Nothing once the candidates would take more than is left
+    /// of the budget.
     pub fn nearest<'c>(&self, name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
         if name.len() > MAX_LENGTH {
             return None;
@@ -29,7 +30,7 @@ impl Suggestions {
         let candidates: Vec<&str> = candidates.into_iter().collect();
         // Their order may be random, so it must not decide which of them are compared.
         let cost = candidates.iter().map(|candidate| cost(name, candidate)).sum();
-        self.left.set(self.left.get().checked_sub(cost).unwrap_or_default());
+        self.left.set(self.left.get().saturating_sub(cost));
         if self.left.get() == 0 {
             return None;
         }

@@ -15,6 +15,7 @@ impl<'a> Elaborator<'a> {
             return;
         }
         let result = self.current;
+        self.before = self.work();
         self.hypothetical = true;
         (self.steps, self.stopped, self.reports.mistakes) = (0, false, 0);
         self.scopes = Scopes::new();

@@ -1,9 +1,10 @@
-//! What is checked before the grammar sees a source: its size, its brackets and its quotation marks.
+//! What is checked before the grammar sees a source: its size, its brackets and its quotation
+//! marks.
 //!
-//! The grammar recurses once for each bracket, so their nesting is bounded here. Where brackets do not match,
-//! the statement is blanked out, so that the grammar always sees balanced text and every other statement is
-//! still read. Lines that parentheses and brackets span are joined; they are one statement, also where it is
-//! blanked out.
+//! The grammar recurses once for each bracket, so their nesting is bounded here. Where brackets do
+//! not match, the statement is blanked out, so that the grammar always sees balanced text and every
+//! other statement is still read. Lines that parentheses and brackets span are joined; they are one
+//! statement, also where it is blanked out.
 
 use std::ops::Range;
 
@@ -160,7 +161,8 @@ impl Scanner<'_> {
         let mut boundaries = std::mem::take(&mut self.boundaries);
         let mut inside = vec![false; boundaries.len()];
         let mut from = boundaries.len();
-        // From the end on, an outer pair comes before those within it, which have nothing left to mark.
+        // From the end on, an outer pair comes before those within it, which have nothing left to
+        // mark.
         for pair in self.matched.iter().rev() {
             let end = boundaries.partition_point(|&b| b < pair.end).min(from);
             let start = boundaries.partition_point(|&b| b < pair.start);
