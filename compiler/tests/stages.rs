@@ -3,9 +3,12 @@
 //!
 //! The target is fixed, so the texts are the same on every machine. `SNAPSHOTS=overwrite` blesses them.
 
+mod common;
+
 use std::fmt::Write;
 use std::path::Path;
 
+use common::with_fast_pairs;
 use cranelift::codegen::ir::Function;
 use cranelift::codegen::isa::CallConv;
 use cranelift::prelude::{FunctionBuilderContext, Signature};

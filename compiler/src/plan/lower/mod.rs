@@ -66,7 +66,8 @@ pub fn lower(
     planner.finish()
 }
 
-/// Milliseconds that the instructions of each layer take, by the target's times; a layer that cannot be lowered has none.
+/// Milliseconds that each layer takes: its instructions by the target's times, or its weights, where these come from memory and
+/// take longer. A layer that cannot be lowered has none.
 pub type LayerTimes = BTreeMap<NodeId, f64>;
 
 /// The times of all layers in a precision: each by itself, of one image, by one thread. None if the values of all
@@ -78,9 +79,22 @@ pub fn layer_times(graph: &Graph, target: Target, precision: Precision) -> Optio
     check_memory(values.arena_bytes, options).ok()?;
     let precisions = LayerPrecisions::all(precision);
     let mut planner = Planner::new(graph, target, (options, precisions), (values, &chains), &cheapest);
-    let lowered: Vec<NodeId> =
-        graph.order().iter().copied().filter(|&node| planner.node(node).is_ok()).collect();
-    Some(planner.times(&lowered))
+    let mut weights = LayerTimes::new();
+    for &node in graph.order() {
+        let before = planner.program.constant_bytes;
+        if planner.node(node).is_ok() {
+            weights.insert(node, weights_ms(target, planner.program.constant_bytes - before));
+        }
+    }
+    Some(planner.times(&weights))
+}
+
+/// Bytes of weights that a thread reads from memory in a nanosecond, about (benches/LOG.md).
+const BYTES_OF_NANOSECOND: f64 = 10.0;
+
+/// Milliseconds that weights take to be read from memory; those that stay in a core's cache take none.
+fn weights_ms(target: Target, bytes: u64) -> f64 {
+    if bytes <= u64::from(target.cache_bytes) { 0.0 } else { bytes as f64 / BYTES_OF_NANOSECOND * 1e-6 }
 }
 
 /// Refuses a plan before anything is enumerated that grows with its memory.
@@ -164,10 +178,10 @@ impl<'a> Planner<'a> {
         Ok(program)
     }
 
-    /// The times of the layers that were lowered.
-    fn times(&self, lowered: &[NodeId]) -> LayerTimes {
+    /// The times of the layers that were lowered, which have those of their weights.
+    fn times(&self, weights: &LayerTimes) -> LayerTimes {
         let planes_ms = |id: &NodeId| self.planes_ms.get(id).copied().unwrap_or(0.0);
-        let mut times: LayerTimes = lowered.iter().map(|id| (*id, planes_ms(id))).collect();
+        let mut times: LayerTimes = weights.keys().map(|id| (*id, planes_ms(id))).collect();
         let mut kernels = HashMap::new();
         for step in &self.program.steps {
             let nest = &self.program.drivers[step.driver.index()].nest;
@@ -176,6 +190,7 @@ impl<'a> Planner<'a> {
                 *ms += self.program.target.times.ms(&counts);
             }
         }
+        times.iter_mut().for_each(|(id, ms)| *ms = ms.max(weights[id]));
         times
     }
 
