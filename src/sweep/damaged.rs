@@ -151,7 +151,6 @@ fn check(results: &Value, most: usize) -> Result<bool, String> {
 fn whole_results_are_read_and_shown() {
     let results = whole();
     let value = serde_json::to_value(&results).unwrap();
-    assert_eq!(parse(value.to_string().as_bytes()).as_ref(), Ok(&results));
     assert_eq!(check(&value, length(&made(&results))), Ok(false));
 }
 

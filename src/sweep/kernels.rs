@@ -14,6 +14,7 @@ use xcc_runtime::bounded::read_at_most;
 use xcc_runtime::machine;
 
 use super::results::{Kernel, Machine, Point, Predicted, Results, Step};
+use super::store::short;
 use super::validate;
 use crate::cli::Failure;
 use crate::measure::samples::quantile;
@@ -103,8 +104,8 @@ impl KernelTable {
 
     /// Reads a table that is for `target` and this machine.
     fn parse(text: &[u8], target: &str) -> Result<Self, String> {
-        let table: Self =
-            serde_json::from_slice(text).map_err(|error| format!("is no table of kernels: {error}"))?;
+        let table: Self = serde_json::from_slice(text)
+            .map_err(|error| format!("is no table of kernels: {}", short(&error)))?;
         let processor = machine::processor();
         match () {
             () if table.schema != SCHEMA => {

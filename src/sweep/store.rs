@@ -90,8 +90,8 @@ struct Head {
 pub fn parse(text: &[u8]) -> Result<Results, String> {
     match serde_json::from_slice(text).ok().map(|Head { schema }| schema) {
         Some(SCHEMA) => {
-            let results: Results =
-                serde_json::from_slice(text).map_err(|error| format!("is no file of results: {error}"))?;
+            let results: Results = serde_json::from_slice(text)
+                .map_err(|error| format!("is no file of results: {}", short(&error)))?;
             let damaged = |fault| format!("makes no sense: {fault}; mend that place, or measure anew");
             validate(&results).map_err(damaged)?;
             Ok(results)
@@ -122,6 +122,19 @@ fn kept(found: &Results, fresh: &Results, existing: Existing) -> Option<String> 
              `--json FILE` names another file"
         )
     })
+}
+
+/// Most characters of what a reader of JSON says, which may repeat what the file says.
+const LONGEST_REASON: usize = 300;
+
+/// What is wrong with JSON, and where, in a line of bounded length.
+pub fn short(error: &serde_json::Error) -> String {
+    let printable = |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
+    let text: String = error.to_string().chars().map(printable).collect();
+    match text.char_indices().nth(LONGEST_REASON) {
+        Some((end, _)) => format!("{}… at line {} column {}", &text[..end], error.line(), error.column()),
+        None => text,
+    }
 }
 
 /// Whether a point has still to be measured.

@@ -73,7 +73,8 @@ fn a_finished_sweep_is_not_replaced_by_one_that_names_no_file() {
     );
     folder.refuses(&[&again[..], &["--seed", "9"]].concat(), KEPT, "its seed differs");
     let first = folder.read(KEPT);
-    assert_eq!(folder.sweep(&["--over", "segments=1", "--resume", "--rounds", "2"]).status, 0);
+    let more = ["sweep", "tiny.xc", "--over", "segments=1", "--resume", "--rounds", "2", "--threads", "1"];
+    assert_eq!(folder.run(&more).status, 0);
     assert_ne!(folder.read(KEPT), first, "samples were added");
     assert_eq!(folder.sweep(&["--over", "segments=2", "--force"]).status, 0);
     assert!(folder.read(KEPT).contains("\"label\":\"segments=2\""));
