@@ -21,6 +21,8 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Lim
 use rayon::prelude::*;
 use xcc_compiler::graph::{ChannelOrder, ImageSpec, Shape};
 
+use crate::stamp::Stamp;
+use crate::workers::{NoThreads, start_workers};
 use resize::{Samples, resize};
 
 /// Most rows or columns of an image.
@@ -55,6 +57,17 @@ pub enum ImageError {
         /// What was found.
         reason: String,
     },
+    /// The file changed while it was decoded.
+    #[error("{}: {change}", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What changed, and the way out.
+        change: String,
+    },
+    /// There are no threads to decode with.
+    #[error(transparent)]
+    Threads(#[from] NoThreads),
     /// The network does not read images.
     #[error(
         "the network's input {input} is no image: images give 3 channels (rgb, bgr) or 1 (gray); give an array instead"
@@ -71,6 +84,7 @@ pub fn load_all(paths: &[PathBuf], spec: &ImageSpec, input: Shape) -> Result<Vec
     if samples_of(spec) != input.c() {
         return Err(vec![ImageError::NoImages { input }]);
     }
+    start_workers().map_err(|error| vec![error.into()])?;
     let loaded: Vec<_> = paths.par_iter().map(|path| load(path, spec, input)).collect();
     let (images, errors): (Vec<_>, Vec<_>) = loaded.into_iter().partition(Result::is_ok);
     match errors.is_empty() {
@@ -84,7 +98,8 @@ pub fn load(path: &Path, spec: &ImageSpec, input: Shape) -> Result<Vec<f32>, Ima
     if samples_of(spec) != input.c() {
         return Err(ImageError::NoImages { input });
     }
-    let image = decode(path)?;
+    start_workers()?;
+    let image = decode_unchanged(path)?;
     let samples = resize(samples(&image, spec.channels == ChannelOrder::Gray), input.h(), input.w());
     Ok(scale(samples, spec))
 }
@@ -94,6 +109,17 @@ pub fn samples_of(spec: &ImageSpec) -> u32 {
     match spec.channels {
         ChannelOrder::Rgb | ChannelOrder::Bgr => 3,
         ChannelOrder::Gray => 1,
+    }
+}
+
+/// Decodes a file that stays as it is meanwhile.
+fn decode_unchanged(path: &Path) -> Result<DynamicImage, ImageError> {
+    let stamp = || Stamp::at(path).map_err(|source| ImageError::Io { path: path.to_owned(), source });
+    let before = stamp()?;
+    let image = decode(path);
+    match before.change(stamp()?) {
+        Some(change) => Err(ImageError::Changed { path: path.to_owned(), change }),
+        None => image,
     }
 }
 

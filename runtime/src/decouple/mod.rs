@@ -15,9 +15,11 @@ mod map;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use xcc_compiler::graph::{Graph, LayerId, WeightId, WeightSource};
+use xcc_compiler::graph::{Graph, LayerId, WeightError, WeightId, WeightSource};
 
+use crate::memory::owned;
 use crate::weights::Extents;
+use crate::workers::{NoThreads, start_workers};
 use layer::decouple_layer;
 use linear::Linear;
 
@@ -32,8 +34,12 @@ pub struct Decoupled {
 }
 
 impl WeightSource for Decoupled {
-    fn tensor(&self, id: WeightId) -> Cow<'_, [f32]> {
-        Cow::Borrowed(&self.tensors[id.index()])
+    fn tensor(&self, id: WeightId) -> Result<Cow<'_, [f32]>, WeightError> {
+        Ok(Cow::Borrowed(&self.tensors[id.index()]))
+    }
+
+    fn length(&self, id: WeightId) -> u64 {
+        self.tensors[id.index()].len() as u64
     }
 }
 
@@ -72,6 +78,12 @@ pub enum DecoupleError {
         /// The most elements.
         limit: u64,
     },
+    /// The numbers of a tensor cannot be had.
+    #[error(transparent)]
+    Unreadable(#[from] WeightError),
+    /// There are no threads.
+    #[error(transparent)]
+    Threads(#[from] NoThreads),
     /// A layer's weights are not finite.
     #[error("layer {layer}: its weights are not all finite numbers")]
     NotFinite {
@@ -97,15 +109,15 @@ pub fn decouple(
     dense: &Graph,
     weights: &(dyn WeightSource + Sync),
 ) -> Result<Decoupled, DecoupleError> {
+    start_workers()?;
     let pairs = pairs(target, dense)?;
     let (mut layers, mut copied) = (Vec::new(), 0);
     let mut tensors = vec![Vec::new(); target.weights.len()];
-    let copy = |(to, from): (WeightId, WeightId), tensors: &mut Vec<Vec<f32>>| {
-        tensors[to.index()] = weights.tensor(from).to_vec();
-    };
     for pair in pairs {
         copied += pair.copies.len();
-        pair.copies.into_iter().for_each(|ids| copy(ids, &mut tensors));
+        for (to, from) in pair.copies {
+            tensors[to.index()] = owned(weights.tensor(from)?)?;
+        }
         if let Some((to, from)) = pair.change {
             let done = decouple_layer(&to, &from, weights)?;
             done.tensors.into_iter().for_each(|(id, values)| tensors[id.index()] = values);

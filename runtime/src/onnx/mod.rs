@@ -8,7 +8,9 @@ mod export;
 mod message;
 
 use prost::Message;
-use xcc_compiler::graph::{Graph, WeightSource};
+use xcc_compiler::graph::{Graph, WeightError, WeightSource};
+
+use crate::memory::{OutOfMemory, reserved};
 
 /// The version of the operators.
 const OPSET: i64 = 17;
@@ -29,6 +31,12 @@ pub enum OnnxError {
         /// What the file would have.
         bytes: u64,
     },
+    /// The numbers of a tensor cannot be had.
+    #[error(transparent)]
+    Unreadable(#[from] WeightError),
+    /// There is no memory for the file.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
     /// The graph holds what only passes make.
     #[error("layer {layer}: {what} cannot be exported; export the graph as it was elaborated")]
     Fused {
@@ -51,8 +59,11 @@ pub fn bytes(graph: &Graph, weights: &dyn WeightSource) -> Result<Vec<u8>, OnnxE
         opset_import: vec![message::OperatorSet { domain: String::new(), version: OPSET }],
         metadata_props: export::facts(graph),
     };
-    check_size(model.encoded_len() as u64)?;
-    Ok(model.encode_to_vec())
+    let length = model.encoded_len();
+    check_size(length as u64)?;
+    let mut bytes = reserved(length)?;
+    model.encode(&mut bytes).map_err(|_| OutOfMemory { bytes: length as u64 })?;
+    Ok(bytes)
 }
 
 fn check_size(bytes: u64) -> Result<(), OnnxError> {
@@ -61,9 +72,11 @@ fn check_size(bytes: u64) -> Result<(), OnnxError> {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
     use std::collections::HashSet;
 
     use xcc_compiler::elaborate;
+    use xcc_compiler::graph::WeightId;
 
     use super::*;
     use crate::weights::Weights;
@@ -122,8 +135,12 @@ mod tests {
         let graph = graph("model m\ninput image 128 x 128 x 3\nflatten\ndense 11000");
         struct None;
         impl WeightSource for None {
-            fn tensor(&self, _: xcc_compiler::graph::WeightId) -> std::borrow::Cow<'_, [f32]> {
-                std::borrow::Cow::default()
+            fn tensor(&self, _: WeightId) -> Result<Cow<'_, [f32]>, WeightError> {
+                Ok(Cow::default())
+            }
+
+            fn length(&self, _: WeightId) -> u64 {
+                0
             }
         }
         let error = bytes(&graph, &None).unwrap_err().to_string();

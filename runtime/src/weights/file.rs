@@ -5,12 +5,15 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use memmap2::Mmap;
-use xcc_compiler::graph::Graph;
+use xcc_compiler::graph::{Graph, WeightError};
 
 use super::bind::{self, Outcome};
 use super::error::WeightsError;
+use super::source::Source;
 use super::{Matching, NameMap, Origin, Weights, keras, safetensors};
+use crate::machine::Needs;
+use crate::stamp::Stamp;
+use crate::workers::start_workers;
 
 /// Formats of files of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,15 +51,12 @@ pub fn load(graph: &Graph, path: &Path, map: Option<&NameMap>) -> Result<Weights
 
 fn load_safetensors(graph: &Graph, path: &Path, names: Option<&NameMap>) -> Result<Weights, WeightsError> {
     let corrupt = |reason| WeightsError::Corrupt { path: path.to_owned(), reason };
-    let file = File::open(path).map_err(|source| io(path, source))?;
-    // SAFETY: the mapping is read-only and private to `Weights`. Nothing here writes to files in place, and
-    // the documentation of `Weights` asks users not to change the file meanwhile.
-    let map = unsafe { Mmap::map(&file) }.map_err(|source| io(path, source))?;
-    let stored = safetensors::tensors(&map).map_err(corrupt)?;
+    let source = Source::open(path).map_err(|source| io(path, source))?;
+    let stored = safetensors::tensors(&source).map_err(corrupt)?;
     let bindings = accept(path, bind::by_name(graph, &stored, names))?;
-    let tensors = bind::read(graph, bindings, Some(&map)).map_err(corrupt)?;
+    let tensors = bind::read(graph, bindings).map_err(corrupt)?;
     let origin = Origin::File { format: Format::Safetensors, matching: Matching::Names };
-    Ok(Weights { tensors, map: Some(map), origin })
+    Ok(Weights { tensors, source: Some(source), origin })
 }
 
 fn load_keras(
@@ -66,6 +66,8 @@ fn load_keras(
     names: Option<&NameMap>,
 ) -> Result<Weights, WeightsError> {
     let corrupt = |reason| WeightsError::Corrupt { path: path.to_owned(), reason };
+    start_workers()?;
+    let before = Stamp::at(path).map_err(|source| io(path, source))?;
     let file = match format {
         Format::KerasArchive => keras::open_archive(path, keras::member_limit(graph)),
         _ => keras::open_hdf5(path),
@@ -76,8 +78,12 @@ fn load_keras(
         None => keras::by_order(graph, &file),
     };
     let bindings = accept(path, outcome)?;
-    let tensors = bind::read(graph, bindings, None).map_err(corrupt)?;
-    Ok(Weights { tensors, map: None, origin: Origin::File { format, matching } })
+    let weights = bind::bytes_to_read(&bindings);
+    let shortage = |shortage| WeightsError::Shortage { path: path.to_owned(), shortage };
+    Needs { weights, ..Needs::default() }.check().map_err(shortage)?;
+    let tensors = bind::read(graph, bindings).map_err(corrupt)?;
+    unchanged(path, before)?;
+    Ok(Weights { tensors, source: None, origin: Origin::File { format, matching } })
 }
 
 /// The bindings, if nothing is amiss.
@@ -85,6 +91,15 @@ fn accept<'a>(path: &Path, outcome: Outcome<'a>) -> Result<Vec<bind::Binding<'a>
     match outcome.mismatches {
         mismatches if mismatches.is_empty() => Ok(outcome.bindings),
         mismatches => Err(WeightsError::Mismatch { path: path.to_owned(), mismatches }),
+    }
+}
+
+/// Refuses a file that was cut or written to since `before`.
+fn unchanged(path: &Path, before: Stamp) -> Result<(), WeightsError> {
+    let now = Stamp::at(path).map_err(|source| io(path, source))?;
+    match before.change(now) {
+        Some(reason) => Err(WeightError::File { file: path.display().to_string(), reason }.into()),
+        None => Ok(()),
     }
 }
 
