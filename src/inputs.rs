@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use xcc_compiler::graph::{Graph, ImageSpec, Shape};
-use xcc_runtime::{image, npy, shown};
+use xcc_runtime::{image, memory, npy, shown};
 
 use crate::cli::{self, Failure};
 use crate::numbers::bytes;
@@ -128,17 +128,13 @@ impl Inputs {
 
 /// Room for `length` numbers.
 fn reserved(length: u64) -> Result<Vec<f32>, Failure> {
-    let mut values = Vec::new();
-    let reserved = usize::try_from(length).is_ok_and(|length| values.try_reserve_exact(length).is_ok());
-    if reserved {
-        Ok(values)
-    } else {
+    memory::reserved(usize::try_from(length).unwrap_or(usize::MAX)).map_err(|_| {
         let size = length.saturating_mul(size_of::<f32>() as u64);
-        Err(Failure::input(format!(
+        Failure::input(format!(
             "cannot allocate {size} bytes of input: {} are too much; fewer images in a run (`--batch`) take less",
             bytes(size)
-        )))
-    }
+        ))
+    })
 }
 
 /// One failure that tells of all errors, a line each.

@@ -20,6 +20,11 @@ mod terminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use xcc_runtime::exhaustion::Allocator;
+
+/// Where memory is exhausted, the command ends with a sentence and status 2.
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 /// Compiles Xception-family networks, from regular to depthwise separable convolution, and runs them.
 #[derive(Parser)]

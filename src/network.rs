@@ -238,15 +238,20 @@ pub fn compile(
 pub fn failure(error: ModelError, batch: u32) -> Failure {
     // A plan may fail for a single image already.
     let (asked, images) = match &error {
+        ModelError::Shortage(_) => return Failure::input(format!("{error}; {}", way_out(batch))),
         ModelError::Memory(memory) => (memory.bytes, batch),
         ModelError::Plan(PlanError::Memory { bytes, batch, .. }) => (*bytes, *batch),
         _ => return Failure::input(error),
     };
-    let way_out = match images {
-        1 => "a smaller input takes",
-        _ => "fewer images in a run (`--batch`), fewer threads or a smaller input take",
-    };
-    Failure::input(format!("{error}: {} are too much; {way_out} less", bytes(asked)))
+    Failure::input(format!("{error}: {} are too much; {}", bytes(asked), way_out(images)))
+}
+
+/// What takes less memory than a run of some images.
+fn way_out(images: u32) -> &'static str {
+    match images {
+        1 => "a smaller input takes less",
+        _ => "fewer images in a run (`--batch`), fewer threads or a smaller input take less",
+    }
 }
 
 /// The value of the layer called `name`.

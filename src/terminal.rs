@@ -48,15 +48,18 @@ pub fn with_progress<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
     }
     let (done, waiting) = mpsc::channel::<()>();
     thread::scope(|scope| {
-        scope.spawn(move || {
+        let show = move || {
+            // Nothing is ever sent: waiting ends when the sender is dropped.
             if waiting.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
                 let spinner = ProgressBar::new_spinner().with_message(what);
-                spinner.enable_steady_tick(TICK);
-                // Nothing is ever sent: this returns when the sender is dropped.
-                let _ = waiting.recv();
+                while waiting.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                    spinner.tick();
+                }
                 spinner.finish_and_clear();
             }
-        });
+        };
+        // Without a thread for it, progress is not shown.
+        let _ = thread::Builder::new().spawn_scoped(scope, show);
         let _done = done;
         work()
     })

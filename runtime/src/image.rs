@@ -24,6 +24,7 @@ use xcc_compiler::graph::{ChannelOrder, ImageSpec, Shape};
 
 use crate::content::{self, Wanted};
 use crate::shown::{self, Shown};
+use crate::stamp::Stamp;
 use crate::workers::spread;
 use resize::{Samples, resize};
 
@@ -70,6 +71,14 @@ pub enum ImageError {
         /// What was found.
         reason: String,
     },
+    /// The file changed while it was decoded.
+    #[error("{}: {change}", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What changed, and the way out.
+        change: String,
+    },
     /// The network does not read images.
     #[error(
         "the network's input {input} is no image: images give 3 channels (rgb, bgr) or 1 (gray); give an array instead"
@@ -99,7 +108,7 @@ pub fn load(path: &Path, spec: &ImageSpec, input: Shape) -> Result<Vec<f32>, Ima
     if samples_of(spec) != input.c() {
         return Err(ImageError::NoImages { input });
     }
-    let image = decode(path)?;
+    let image = decode_unchanged(path)?;
     let samples = resize(samples(&image, spec.channels == ChannelOrder::Gray), input.h(), input.w());
     Ok(scale(samples, spec))
 }
@@ -109,6 +118,17 @@ pub fn samples_of(spec: &ImageSpec) -> u32 {
     match spec.channels {
         ChannelOrder::Rgb | ChannelOrder::Bgr => 3,
         ChannelOrder::Gray => 1,
+    }
+}
+
+/// Decodes a file that stays as it is meanwhile.
+fn decode_unchanged(path: &Path) -> Result<DynamicImage, ImageError> {
+    let stamp = || Stamp::at(path).map_err(|source| ImageError::Io { path: path.to_owned(), source });
+    let before = stamp()?;
+    let image = decode(path);
+    match before.change(stamp()?) {
+        Some(change) => Err(ImageError::Changed { path: path.to_owned(), change }),
+        None => image,
     }
 }
 

@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 use xcc_compiler::codegen::jit::{NativeProgram, Symbol};
 use xcc_compiler::codegen::{CodegenError, Context, Taken};
-use xcc_compiler::graph::{Graph, NodeId, Shape, WeightSource};
+use xcc_compiler::graph::{Graph, NodeId, Shape, WeightError, WeightSource};
 use xcc_compiler::plan::forms::Candidate;
 use xcc_compiler::plan::pack::Pack;
-use xcc_compiler::plan::{PlanError, PlanOptions, Program, View, plan, plan_with};
+use xcc_compiler::plan::{Packed, PlanError, PlanOptions, Program, View, plan, plan_with};
 use xcc_compiler::target::Target;
 
 use crate::checked::{WrongLength, lengths};
-use crate::machine::{NoTiles, permit_tiles};
-use crate::memory::{AlignedBuffer, OutOfMemory};
+use crate::machine::{Needs, NoTiles, Shortage, permit_tiles};
+use crate::memory::{AlignedBuffer, OutOfMemory, zeros};
 use crate::process::{PerProcess, count_forks};
 use crate::team::{Barrier, Job, Team, lock};
 use crate::workers::spread;
@@ -34,8 +34,14 @@ pub enum ModelError {
     /// There is no memory.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
+    /// There is less memory than the network takes.
+    #[error("the network {0}")]
+    Shortage(#[from] Shortage),
+    /// The numbers of a tensor cannot be had.
+    #[error(transparent)]
+    Weights(#[from] WeightError),
     /// There are no threads.
-    #[error("cannot start threads: {0}")]
+    #[error("cannot start threads: {0}; fewer (`--threads`) may do")]
     Threads(#[from] std::io::Error),
     /// The system keeps the precision's instructions from this process.
     #[error(transparent)]
@@ -224,6 +230,7 @@ impl Model {
         if program.uses_tiles() {
             permit_tiles()?;
         }
+        needs(&program, weights).check()?;
         // One after the other: both use all threads, and code that cannot be made needs no constants.
         let native = NativeProgram::compile_with(&program, false, &side_by_side)?;
         let (constants, pack) = timed(|| pack_constants(&program, weights));
@@ -271,12 +278,13 @@ impl Model {
         self.with_slot((input, false), |slot, _| {
             for &node in nodes {
                 if let Some(view) = program.values.get(&node) {
-                    let mut value = vec![0.0; program.images() as usize * view.shape.elements() as usize];
+                    let mut value = zeros(program.images() as usize * view.shape.elements() as usize)?;
                     read(view, slot.arenas.values(), &mut value);
                     visit(node, value);
                 }
             }
-        })
+            Ok(())
+        })?
     }
 
     fn with_slot<T>(
@@ -304,16 +312,11 @@ impl Model {
     /// Memory for the outputs of all images.
     fn new_outputs(&self) -> Result<Vec<Vec<f32>>, OutOfMemory> {
         let program = self.program();
-        let zeros = |view: &View| {
+        let of_output = |view: &View| {
             let elements = view.shape.elements().saturating_mul(u64::from(program.options.batch));
-            let missing = OutOfMemory { bytes: elements.saturating_mul(4) };
-            let elements = usize::try_from(elements).map_err(|_| missing)?;
-            let mut values = Vec::new();
-            values.try_reserve_exact(elements).map_err(|_| missing)?;
-            values.resize(elements, 0.0);
-            Ok(values)
+            zeros(usize::try_from(elements).unwrap_or(usize::MAX))
         };
-        program.outputs.iter().map(zeros).collect()
+        program.outputs.iter().map(of_output).collect()
     }
 
     fn check_input(&self, input: &[f32]) -> Result<(), ModelError> {
@@ -518,12 +521,28 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (result, began.elapsed())
 }
 
-/// Writes all packed constants, several recipes at a time, and releases the tensors that they are made of: no more
-/// of these than are being packed take memory.
+/// Memory that a program takes until it has run once, beyond code. As many recipes are packed at a time as there are
+/// threads, and each has all its tensors in memory.
+fn needs(program: &Program, weights: &(dyn WeightSource + Sync)) -> Needs {
+    let of_pack = |packed: &Packed| -> u64 {
+        let elements = packed.pack.sources().into_iter().map(|tensor| weights.length(tensor));
+        elements.fold(0, u64::saturating_add).saturating_mul(size_of::<f32>() as u64)
+    };
+    let mut of_packs: Vec<u64> = program.constants.iter().map(of_pack).collect();
+    of_packs.sort_unstable_by_key(|&bytes| Reverse(bytes));
+    let together = of_packs.into_iter().take(rayon::current_num_threads());
+    Needs {
+        weights: together.fold(0, u64::saturating_add),
+        constants: program.constant_bytes,
+        activations: program.memory_bytes(),
+    }
+}
+
+/// Writes all packed constants, several recipes at a time: no more tensors than are being packed take memory.
 fn pack_constants(
     program: &Program,
     weights: &(dyn WeightSource + Sync),
-) -> Result<AlignedBuffer, OutOfMemory> {
+) -> Result<AlignedBuffer, ModelError> {
     let mut buffer = AlignedBuffer::zeroed(program.constant_bytes)?;
     let mut rest = buffer.values_mut();
     let mut start = 0;
@@ -540,11 +559,8 @@ fn pack_constants(
     }
     // The largest first, each by itself: what is left for the end is small, so that no thread waits for another.
     jobs.sort_by_key(|(_, weights, _)| Reverse(weights.len()));
-    let write = |(pack, to_weights, to_bias): (&Pack, &mut [f32], &mut [f32])| {
-        pack.write(weights, to_weights, to_bias);
-        pack.sources().into_iter().for_each(|tensor| weights.release(tensor));
-    };
-    spread(|| jobs.into_par_iter().with_max_len(1).for_each(write));
+    let write = |(pack, to_weights, to_bias): (&Pack, _, _)| pack.write(weights, to_weights, to_bias);
+    spread(|| jobs.into_par_iter().with_max_len(1).try_for_each(write))?;
     Ok(buffer)
 }
 

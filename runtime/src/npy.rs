@@ -13,8 +13,10 @@ use std::path::{Path, PathBuf};
 use xcc_compiler::graph::Shape;
 
 use crate::content::{self, Wanted};
+use crate::memory::{reserved, zeros};
 use crate::replace::replace;
 use crate::shown::{self, Shown};
+use crate::stamp::Stamp;
 use header::{Element, Header, HeaderError};
 
 /// Why an array cannot be read or written.
@@ -88,6 +90,7 @@ fn read_typed(
     if let Some(what) = content::mistaken(path, Wanted::Array) {
         return Err(format(format!("this is {what}")));
     }
+    let before = Stamp::of(&file).map_err(io)?;
     let header = match Header::read(&mut file) {
         Ok(header) => header,
         Err(HeaderError::Io(source)) if source.kind() == io::ErrorKind::UnexpectedEof => {
@@ -99,12 +102,13 @@ fn read_typed(
     check(&header.shape)?;
     let bytes = data_bytes(&header, length).map_err(format)?;
     let no_memory = |_| format(format!("no memory for its {bytes} bytes"));
-    let (mut data, mut values) = (Vec::new(), Vec::new());
-    data.try_reserve_exact(bytes).map_err(no_memory)?;
-    data.resize(bytes, 0);
-    file.read_exact(&mut data).map_err(io)?;
+    let mut data = zeros::<u8>(bytes).map_err(no_memory)?;
+    let read = file.read_exact(&mut data);
+    let changed = before.change(Stamp::of(&file).map_err(io)?);
+    changed.map_or(Ok(()), |change| Err(format(change)))?;
+    read.map_err(io)?;
     let Header { element, big_endian, shape, .. } = header;
-    values.try_reserve_exact(bytes / element.bytes() as usize).map_err(no_memory)?;
+    let mut values = reserved(bytes / element.bytes() as usize).map_err(no_memory)?;
     element.decode(&data, big_endian, &mut values);
     Ok((Array { values, shape }, element))
 }

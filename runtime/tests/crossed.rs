@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use common::compiled::{bits, crossed, targets};
 use common::graphs::{Builder, window};
 use common::{Random, RandomWeights};
-use xcc_compiler::graph::{Partition, Shape, WeightId, WeightSource, Window};
+use xcc_compiler::graph::{Partition, Shape, WeightError, WeightId, WeightSource, Window};
 use xcc_compiler::plan::PlanOptions;
 use xcc_compiler::plan::forms::Candidate;
 use xcc_compiler::target::Target;
@@ -46,8 +46,8 @@ struct Scaled<'a> {
 }
 
 impl WeightSource for Scaled<'_> {
-    fn tensor(&self, id: WeightId) -> Cow<'_, [f32]> {
-        let plain = self.weights.tensor(id);
+    fn tensor(&self, id: WeightId) -> Result<Cow<'_, [f32]>, WeightError> {
+        let plain = self.weights.tensor(id)?;
         let inputs = plain.len() / self.outputs;
         let taps = if inputs.is_multiple_of(9) { 9 } else { 1 };
         let place = |at: usize| (at / self.outputs % (inputs / taps), at % self.outputs);
@@ -55,7 +55,11 @@ impl WeightSource for Scaled<'_> {
             let (input, output) = place(at);
             (f64::from(weight) * (self.factor)(input, output)) as f32
         });
-        Cow::Owned(scaled.collect())
+        Ok(Cow::Owned(scaled.collect()))
+    }
+
+    fn length(&self, id: WeightId) -> u64 {
+        self.weights.length(id)
     }
 }
 

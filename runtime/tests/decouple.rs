@@ -28,7 +28,7 @@ fn kernel(conv: &Conv, weights: &dyn WeightSource) -> Vec<Vec<Vec<f64>>> {
     let [ic, oc] = [conv.partition.ic(), conv.partition.oc()].map(|channels| channels as usize);
     let mut dense = vec![vec![vec![0.0; oc]; ic]; conv.window.taps() as usize];
     for block in conv.kernel_blocks() {
-        let values = weights.tensor(conv.parts[block.part].kernel);
+        let values = weights.tensor(conv.parts[block.part].kernel).unwrap();
         for (tap, map) in dense.iter_mut().enumerate() {
             for (i, input) in block.inputs.clone().enumerate() {
                 for (o, output) in block.outputs.clone().enumerate() {
@@ -70,7 +70,7 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
 /// The weights of `graph` as weights of `dense`, which has the same layers in fewer segments: zeros between segments.
 fn embedded(graph: &Graph, dense: &Graph, weights: &RandomWeights) -> RandomWeights {
     let mut tensors: Vec<Vec<f32>> = (0..graph.weights.len())
-        .map(|id| weights.tensor(xcc_compiler::graph::WeightId::new(id)).to_vec())
+        .map(|id| weights.tensor(xcc_compiler::graph::WeightId::new(id)).unwrap().to_vec())
         .collect();
     for (conv, wide) in convs(graph).into_iter().zip(convs(dense)) {
         let maps = kernel(conv, weights);
@@ -156,7 +156,7 @@ proptest! {
             let mut other = RandomWeights::new(&target, seed.wrapping_add(trial));
             // Near the best ones, too.
             for id in (0..target.weights.len()).map(xcc_compiler::graph::WeightId::new).filter(|_| trial % 2 == 0) {
-                let best = done.tensor(id).to_vec();
+                let best = done.tensor(id).unwrap().to_vec();
                 other.tensor_mut(id).iter_mut().zip(best).for_each(|(value, best)| *value = best + 0.01 * *value);
             }
             prop_assert!(error <= distance(&map, &composed(&target, &other)) + 1e-6);

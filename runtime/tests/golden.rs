@@ -48,7 +48,7 @@ fn seeded_input(graph: &Graph) -> Vec<f32> {
     });
     declaration.weights.swap(0, id.index());
     declaration.weights.truncate(1);
-    Weights::random(&declaration, 0).tensor(xcc_compiler::graph::WeightId::new(0)).to_vec()
+    Weights::random(&declaration, 0).tensor(xcc_compiler::graph::WeightId::new(0)).unwrap().to_vec()
 }
 
 fn run(mut graph: Graph, weights: &Weights, input: &[f32], batch: u32) -> Vec<f32> {

@@ -168,7 +168,7 @@ fn the_spec_of_figure_2_becomes_that_of_figure_3() {
     let weights_2 = RandomWeights::new(&figure_2, 1);
     // The weights of figure 2 are declared tower by tower: 1x1, then 3x3.
     let tensors = |first: usize| -> Vec<Cow<[f32]>> {
-        (0..towers).map(|tower| weights_2.tensor(WeightId::new(2 * tower + first))).collect()
+        (0..towers).map(|tower| weights_2.tensor(WeightId::new(2 * tower + first)).unwrap()).collect()
     };
     let weights_3 =
         RandomWeights::of(vec![side_by_side(&tensors(0), width), side_by_side(&tensors(1), width)]);

@@ -242,7 +242,7 @@ proptest! {
         let large = built(shape, |b, x| b.conv(x, window(extent, 1, 1), Partition::whole(1, 1), false));
         let weights = RandomWeights::new(&dilated, seed);
         let mut sparse = vec![0.0; (extent * extent) as usize];
-        for (tap, &k) in xcc_compiler::graph::WeightSource::tensor(&weights, WeightId::new(0)).iter().enumerate() {
+        for (tap, &k) in xcc_compiler::graph::WeightSource::tensor(&weights, WeightId::new(0)).unwrap().iter().enumerate() {
             let (y, x) = (tap / 3, tap % 3);
             sparse[(y * extent as usize + x) * dilation as usize] = k;
         }

@@ -12,6 +12,7 @@ mod emit;
 mod explain;
 mod graph;
 mod harness;
+mod memory;
 mod precision;
 mod profile;
 mod replaced;

@@ -9,8 +9,9 @@ use crate::plan::Program;
 use crate::target::Target;
 use crate::vector::Kernel;
 
-/// Address space for code: calls between functions reach 2 GiB, and no network comes near this.
-const CODE_BYTES: usize = 256 << 20;
+/// Address space for code, more than any network has: calls between functions reach 2 GiB. Where the system refuses as
+/// much to the process, less serves most networks.
+const CODE_BYTES: [usize; 3] = [256 << 20, 64 << 20, 16 << 20];
 
 /// A module whose memory is given back when it is dropped.
 struct OwnedModule(Option<JITModule>);
@@ -25,11 +26,17 @@ impl Drop for OwnedModule {
     }
 }
 
+fn code_memory() -> Result<ArenaMemoryProvider, CodegenError> {
+    let [most, less, least] = CODE_BYTES;
+    let reserve = ArenaMemoryProvider::new_with_size;
+    let memory = reserve(most).or_else(|_| reserve(less)).or_else(|_| reserve(least));
+    let reason = |error| format!("no memory for code: there are no {least} bytes of addresses ({error})");
+    memory.map_err(|error| CodegenError::Machine { reason: reason(error) })
+}
+
 fn new_module(isa: OwnedTargetIsa) -> Result<JITModule, CodegenError> {
     let mut builder = JITBuilder::with_isa(isa, cranelift_module::default_libcall_names());
-    let memory = ArenaMemoryProvider::new_with_size(CODE_BYTES)
-        .map_err(|e| CodegenError::Machine { reason: format!("no memory for code: {e}") })?;
-    builder.memory_provider(Box::new(memory));
+    builder.memory_provider(Box::new(code_memory()?));
     Ok(JITModule::new(builder))
 }
 

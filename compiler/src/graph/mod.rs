@@ -31,7 +31,7 @@ pub use op::{
 };
 pub use partition::{Partition, PartitionError, even_parts};
 pub use shape::Shape;
-pub use weight::{Role, Weight, WeightSource};
+pub use weight::{Role, Weight, WeightError, WeightSource};
 
 /// Declares a typed index into one of the graph's tables, printed with a one-letter prefix.
 macro_rules! entity {

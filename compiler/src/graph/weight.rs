@@ -29,16 +29,33 @@ impl Weight {
 
 /// The numbers of a graph's parameter tensors.
 pub trait WeightSource {
-    /// The elements of a tensor, in the order of its declared shape; owned where they are made when asked for.
-    fn tensor(&self, id: WeightId) -> Cow<'_, [f32]>;
+    /// The elements of a tensor, in the order of its declared shape; owned where they are drawn or read on request.
+    ///
+    /// An error means that the elements are lost for this call only: there was no memory for them, or the file that
+    /// holds them cannot be read or has changed.
+    fn tensor(&self, id: WeightId) -> Result<Cow<'_, [f32]>, WeightError>;
 
-    /// How many elements a tensor has.
-    fn length(&self, id: WeightId) -> u64 {
-        self.tensor(id).len() as u64
-    }
+    /// Elements of a tensor.
+    fn length(&self, id: WeightId) -> u64;
+}
 
-    /// Says that a tensor is not needed for now: memory that holds a mere copy of it may be given back.
-    fn release(&self, _id: WeightId) {}
+/// Why the elements of a tensor cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WeightError {
+    /// There is no memory for a copy of them.
+    #[error("cannot allocate {bytes} bytes for a tensor of the weights")]
+    Memory {
+        /// Bytes of the copy.
+        bytes: u64,
+    },
+    /// The file that holds them cannot be read, or is not the file that was bound.
+    #[error("{file}: {reason}")]
+    File {
+        /// The file.
+        file: String,
+        /// The cause, and the way out.
+        reason: String,
+    },
 }
 
 /// What a parameter tensor is to its layer.

@@ -20,9 +20,6 @@ pub struct PoolTile {
     pub vectors: u32,
     /// Taps of a row.
     pub kw: u32,
-    /// For a mean, how many rows of taps are inside the image; it must equal the count that is passed. 0 for
-    /// a maximum.
-    pub mean_rows: u32,
     /// Distances in memory.
     pub steps: TileSteps,
     /// Pixels, and which taps each has.
@@ -31,9 +28,10 @@ pub struct PoolTile {
     pub post: Vec<Post>,
 }
 
-/// Slots that a tile of `pixels` takes.
+/// Slots that a tile of `pixels` takes: an accumulator for each pixel, the input, the number of rows of a mean, and
+/// temporaries.
 pub fn slots(pixels: u32, post: &[Post]) -> usize {
-    pixels as usize + 1 + temporaries(post)
+    pixels as usize + 2 + temporaries(post)
 }
 
 /// At least one, for the factor that turns a sum into a mean.
@@ -45,9 +43,6 @@ impl fmt::Display for PoolTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}pool_nx{}_v{}x{}", self.kind, self.kw, self.lanes, self.vectors)?;
         write!(f, "_{}", self.clip.pixels())?;
-        if self.mean_rows > 0 {
-            write!(f, "_r{}", self.mean_rows)?;
-        }
         self.steps.fmt(f)?;
         self.clip.name(self.kw, f)?;
         name_fusion(Activation::Linear, &self.post, f)
@@ -68,6 +63,7 @@ impl PoolTile {
         let mut b = Builder::new(self.lanes, &["in", "out", "add"], true);
         let accumulators = b.slots(self.clip.pixels());
         let column = b.slot();
+        let rows = (self.kind == PoolKind::Average).then(|| b.slot());
         let temporaries = b.slots(temporaries(&self.post));
         let row = b.pointer();
         b.repeat(Times::Exactly(self.vectors), |b| {
@@ -75,8 +71,14 @@ impl PoolTile {
             for &accumulator in &accumulators {
                 b.constant(accumulator, neutral);
             }
+            rows.iter().for_each(|&rows| b.constant(rows, 0.0));
             b.point(row, b.parameter("in"), 0);
             b.repeat(Times::Rows, |b| {
+                // Counted here, not in the descriptor: tiles at borders then share a kernel whatever rows they have.
+                if let Some(rows) = rows {
+                    b.constant(column, 1.0);
+                    b.binary(BinaryOp::Add, rows, column, rows);
+                }
                 for (offset, uses) in columns(&self.clip, self.kw, &self.steps) {
                     b.load(column, row, offset);
                     for (pixel, _) in uses {
@@ -85,7 +87,9 @@ impl PoolTile {
                 }
                 b.advance(row, self.steps.row);
             });
-            self.divide(b, &accumulators, temporaries[0]);
+            if let Some(rows) = rows {
+                self.divide(b, &accumulators, rows, [column, temporaries[0]]);
+            }
             finish_pixels(b, (&self.post, Format::F32), &accumulators, &self.steps, &temporaries);
             for name in ["in", "out", "add"] {
                 b.advance(b.parameter(name), b.vector_bytes());
@@ -94,15 +98,18 @@ impl PoolTile {
         b.finish(self.to_string())
     }
 
-    /// Turns sums into means.
-    fn divide(&self, b: &mut Builder, sums: &[Slot], temporary: Slot) {
-        if self.kind == PoolKind::Max {
-            return;
-        }
+    /// Turns sums into means: multiplies each by 1 / (rows x taps of a row), which pixels with as many taps share. The
+    /// product of both counts is exact.
+    fn divide(&self, b: &mut Builder, sums: &[Slot], rows: Slot, [one, factor]: [Slot; 2]) {
+        b.constant(one, 1.0);
+        let mut known = None;
         for (&sum, taps) in sums.iter().zip(&self.clip.0) {
-            let count = self.mean_rows * taps.len() as u32;
-            b.constant(temporary, 1.0 / count as f32);
-            b.binary(BinaryOp::Mul, sum, sum, temporary);
+            if known.replace(taps.len()) != Some(taps.len()) {
+                b.constant(factor, taps.len() as f32);
+                b.binary(BinaryOp::Mul, factor, rows, factor);
+                b.binary(BinaryOp::Div, factor, one, factor);
+            }
+            b.binary(BinaryOp::Mul, sum, sum, factor);
         }
     }
 }

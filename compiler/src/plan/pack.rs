@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::forms::{Form, FormRun, Panels, Segment, Taps, all_runs};
 use super::wide::{Work, widest};
-use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightId, WeightSource, Window};
+use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightError, WeightId, WeightSource, Window};
 use crate::kernels::sliding::Beside;
 use crate::kernels::{gather, matmul};
 use crate::vector::{TILE_LANES, bf16};
@@ -114,21 +114,31 @@ impl Pack {
     }
 
     /// Writes the packed constants; `weights` and `bias` have the lengths of [`Pack::sizes`] and are zero.
-    pub fn write(&self, source: &dyn WeightSource, weights: &mut [f32], bias: &mut [f32]) {
+    ///
+    /// After an error, which is one of `source`, they hold anything.
+    pub fn write(
+        &self,
+        source: &dyn WeightSource,
+        weights: &mut [f32],
+        bias: &mut [f32],
+    ) -> Result<(), WeightError> {
         match self {
             Pack::Panels { conv, lanes, forms } => {
-                let elements = Elements::new(conv, source);
+                let elements = Elements::new(conv, source)?;
                 let mut packer = Packer { elements, conv, lanes: *lanes as usize, weights, bias };
                 all_runs(conv, forms, *lanes).iter().for_each(|run| packer.run(run));
             }
-            Pack::Depthwise { conv, lanes } => depthwise(conv, *lanes as usize, source, weights, bias),
-            Pack::Tiles { conv, parts } => tiles(conv, *parts, source, weights, bias),
+            Pack::Depthwise { conv, lanes } => {
+                depthwise(&Elements::new(conv, source)?, conv, *lanes as usize, weights, bias);
+            }
+            Pack::Tiles { conv, parts } => tiles(&Elements::new(conv, source)?, conv, *parts, weights, bias),
             Pack::Affine { norm, channels } => {
-                let folded = fold(std::slice::from_ref(norm), None, *channels as usize, source);
+                let folded = fold(std::slice::from_ref(norm), None, *channels as usize, source)?;
                 copy(&folded.scale, weights);
                 copy(&folded.shift, bias);
             }
         }
+        Ok(())
     }
 }
 
@@ -139,14 +149,20 @@ fn copy(from: &[f64], to: &mut [f32]) {
 }
 
 /// Joins a bias and the normalisations after it into one scale and one shift a channel.
-fn fold(norms: &[BatchNorm], bias: Option<&[f32]>, channels: usize, source: &dyn WeightSource) -> Folded {
+fn fold(
+    norms: &[BatchNorm],
+    bias: Option<&[f32]>,
+    channels: usize,
+    source: &dyn WeightSource,
+) -> Result<Folded, WeightError> {
     let mut folded = Folded { scale: vec![1.0; channels], shift: vec![0.0; channels] };
     if let Some(bias) = bias {
         folded.shift = bias.iter().map(|&b| f64::from(b)).collect();
     }
     for norm in norms {
-        let [mean, variance] = [norm.mean, norm.variance].map(|id| source.tensor(id));
-        let [gamma, beta] = [norm.gamma, norm.beta].map(|id| id.map(|id| source.tensor(id)));
+        let [mean, variance] = [source.tensor(norm.mean)?, source.tensor(norm.variance)?];
+        let optional = |id: Option<WeightId>| id.map(|id| source.tensor(id)).transpose();
+        let [gamma, beta] = [optional(norm.gamma)?, optional(norm.beta)?];
         for c in 0..channels {
             let gamma = gamma.as_ref().map_or(1.0, |gamma| f64::from(gamma[c]));
             let beta = beta.as_ref().map_or(0.0, |beta| f64::from(beta[c]));
@@ -155,19 +171,19 @@ fn fold(norms: &[BatchNorm], bias: Option<&[f32]>, channels: usize, source: &dyn
             folded.shift[c] = (folded.shift[c] - f64::from(mean[c])) * factor + beta;
         }
     }
-    folded
+    Ok(folded)
 }
 
 /// The scale and shift of every output channel of a convolution.
-fn fold_parts(parts: &[LinearPart], source: &dyn WeightSource) -> Folded {
+fn fold_parts(parts: &[LinearPart], source: &dyn WeightSource) -> Result<Folded, WeightError> {
     let mut all = Folded { scale: Vec::new(), shift: Vec::new() };
     for part in parts {
-        let bias = part.bias.map(|id| source.tensor(id));
-        let folded = fold(&part.norms, bias.as_deref(), part.outputs as usize, source);
+        let bias = part.bias.map(|id| source.tensor(id)).transpose()?;
+        let folded = fold(&part.norms, bias.as_deref(), part.outputs as usize, source)?;
         all.scale.extend(folded.scale);
         all.shift.extend(folded.shift);
     }
-    all
+    Ok(all)
 }
 
 /// The kernel elements and folded scales of a convolution, by tap and channel.
@@ -178,12 +194,12 @@ struct Elements<'a> {
 }
 
 impl<'a> Elements<'a> {
-    fn new(conv: &Conv, source: &'a dyn WeightSource) -> Self {
-        Self {
-            folded: fold_parts(&conv.parts, source),
-            kernels: conv.parts.iter().map(|part| source.tensor(part.kernel)).collect(),
+    fn new(conv: &Conv, source: &'a dyn WeightSource) -> Result<Self, WeightError> {
+        Ok(Self {
+            folded: fold_parts(&conv.parts, source)?,
+            kernels: conv.parts.iter().map(|part| source.tensor(part.kernel)).collect::<Result<_, _>>()?,
             blocks: conv.kernel_blocks(),
-        }
+        })
     }
 
     /// The blocks that hold some of `outputs`, with those of them that each holds. Blocks are in the order of
@@ -447,8 +463,7 @@ impl<'a> Packer<'a> {
     }
 }
 
-fn depthwise(conv: &Conv, lanes: usize, source: &dyn WeightSource, weights: &mut [f32], bias: &mut [f32]) {
-    let elements = Elements::new(conv, source);
+fn depthwise(elements: &Elements<'_>, conv: &Conv, lanes: usize, weights: &mut [f32], bias: &mut [f32]) {
     let (channels, taps) = (conv.partition.oc() as usize, conv.window.taps() as usize);
     copy(&elements.folded.shift, bias);
     for (vector, values) in weights.chunks_exact_mut(taps * lanes).enumerate() {
@@ -516,8 +531,7 @@ struct TilePanel<'a> {
 }
 
 /// Writes the constants of a convolution by tiles.
-fn tiles(conv: &Conv, parts: u32, source: &dyn WeightSource, weights: &mut [f32], bias: &mut [f32]) {
-    let elements = Elements::new(conv, source);
+fn tiles(elements: &Elements<'_>, conv: &Conv, parts: u32, weights: &mut [f32], bias: &mut [f32]) {
     let [ic, oc] = segment_sizes(conv);
     let biases = bias.chunks_exact_mut(tile_words(conv, parts)[1] as usize);
     elements.folded.shift.chunks(oc as usize).zip(biases).for_each(|(shift, bias)| copy(shift, bias));
@@ -525,7 +539,7 @@ fn tiles(conv: &Conv, parts: u32, source: &dyn WeightSource, weights: &mut [f32]
     let (in_row, row) =
         (gathered(conv).0.taps() as usize, row_chunks(conv) as usize * matmul::CHUNK as usize);
     let mut panels = tile_panels(conv, parts, weights);
-    write_panels(&elements, &mut panels, taps, |_, tap| tap / in_row * row + tap % in_row * padded);
+    write_panels(elements, &mut panels, taps, |_, tap| tap / in_row * row + tap % in_row * padded);
 }
 
 fn tile_panels<'a>(conv: &Conv, parts: u32, mut weights: &'a mut [f32]) -> Vec<TilePanel<'a>> {

@@ -43,7 +43,7 @@ pub fn decouple_layer(
         let [inputs, outputs] = [pointwise.partition.ic(), pointwise.partition.oc()].map(u64::from);
         check_size(from.name, inputs, outputs)?;
     }
-    let map = LinearMap::new(from, weights);
+    let map = LinearMap::new(from, weights)?;
     let blocks = to.spatial.kernel_blocks();
     let segments: Vec<Segment> =
         spread(|| blocks.par_iter().map(|block| segment(to, block, &map)).collect::<Result<_, _>>())?;

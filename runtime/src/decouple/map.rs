@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use nalgebra::{DMatrix, DMatrixView};
-use xcc_compiler::graph::{Conv, KernelBlock, WeightSource};
+use xcc_compiler::graph::{Conv, KernelBlock, WeightError, WeightSource};
 
 use super::linear::Linear;
 
@@ -25,22 +25,25 @@ struct Pointwise {
 
 impl<'a> LinearMap<'a> {
     /// The map of `linear` with the numbers of `weights`.
-    pub fn new(linear: &Linear<'_>, weights: &'a (dyn WeightSource + Sync)) -> Self {
-        let kernel =
-            |conv: &Conv| conv.parts.first().map_or(Cow::default(), |part| weights.tensor(part.kernel));
-        let pointwise = linear.pointwise.map(|conv| {
+    pub fn new(linear: &Linear<'_>, weights: &'a (dyn WeightSource + Sync)) -> Result<Self, WeightError> {
+        let kernel = |conv: &Conv| match conv.parts.first() {
+            Some(part) => weights.tensor(part.kernel),
+            None => Ok(Cow::default()),
+        };
+        let pointwise = |conv: &Conv| -> Result<Pointwise, WeightError> {
             let (inputs, outputs) = (conv.partition.ic() as usize, conv.partition.oc() as usize);
-            let values = kernel(conv);
+            let values = kernel(conv)?;
             let values = values.iter().map(|&value| f64::from(value));
             let kernel = DMatrix::from_row_iterator(inputs, outputs, values);
-            Pointwise { kernel, is_first: linear.is_pointwise_first }
-        });
-        Self {
-            spatial: kernel(linear.spatial),
+            Ok(Pointwise { kernel, is_first: linear.is_pointwise_first })
+        };
+        let pointwise = linear.pointwise.map(pointwise).transpose()?;
+        Ok(Self {
+            spatial: kernel(linear.spatial)?,
             blocks: linear.spatial.kernel_blocks(),
             taps: linear.spatial.window.taps() as usize,
             pointwise,
-        }
+        })
     }
 
     /// The map of some inputs to some outputs as (taps x inputs) x outputs; rows are tap by tap.

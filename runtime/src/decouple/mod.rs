@@ -15,9 +15,10 @@ mod map;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use xcc_compiler::graph::{Graph, LayerId, WeightId, WeightSource};
+use xcc_compiler::graph::{Graph, LayerId, WeightError, WeightId, WeightSource};
 
 use crate::checked::{WrongLength, lengths, violation};
+use crate::memory::owned;
 use crate::weights::Extents;
 use layer::decouple_layer;
 use linear::Linear;
@@ -33,8 +34,12 @@ pub struct Decoupled {
 }
 
 impl WeightSource for Decoupled {
-    fn tensor(&self, id: WeightId) -> Cow<'_, [f32]> {
-        Cow::Borrowed(&self.tensors[id.index()])
+    fn tensor(&self, id: WeightId) -> Result<Cow<'_, [f32]>, WeightError> {
+        Ok(Cow::Borrowed(&self.tensors[id.index()]))
+    }
+
+    fn length(&self, id: WeightId) -> u64 {
+        self.tensors[id.index()].len() as u64
     }
 }
 
@@ -79,6 +84,9 @@ pub enum DecoupleError {
         /// The most elements.
         limit: u64,
     },
+    /// The numbers of a tensor cannot be had.
+    #[error(transparent)]
+    Unreadable(#[from] WeightError),
     /// A layer's weights are not finite.
     #[error("layer {layer}: its weights are not all finite numbers")]
     NotFinite {
@@ -110,12 +118,11 @@ pub fn decouple(
     let pairs = pairs(target, dense)?;
     let (mut layers, mut copied) = (Vec::new(), 0);
     let mut tensors = vec![Vec::new(); target.weights.len()];
-    let copy = |(to, from): (WeightId, WeightId), tensors: &mut Vec<Vec<f32>>| {
-        tensors[to.index()] = weights.tensor(from).to_vec();
-    };
     for pair in pairs {
         copied += pair.copies.len();
-        pair.copies.into_iter().for_each(|ids| copy(ids, &mut tensors));
+        for (to, from) in pair.copies {
+            tensors[to.index()] = owned(weights.tensor(from)?)?;
+        }
         if let Some((to, from)) = pair.change {
             let done = decouple_layer(&to, &from, weights)?;
             done.tensors.into_iter().for_each(|(id, values)| tensors[id.index()] = values);

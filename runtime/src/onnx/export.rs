@@ -13,6 +13,7 @@ use super::message::{
     TensorType, Type, ValueInfo,
 };
 use crate::image::samples_of;
+use crate::memory::reserved;
 
 /// Axes of (images, rows, columns, channels) as ONNX's operators want them.
 const TO_CHANNELS_FIRST: [i64; 4] = [0, 3, 1, 2];
@@ -119,16 +120,24 @@ impl Export<'_> {
     }
 
     /// Adds a constant and gives its name.
-    fn constant(&mut self, name: String, dims: Vec<i64>, values: impl Iterator<Item = f32>) -> String {
-        let raw_data = values.flat_map(f32::to_le_bytes).collect();
+    fn constant(
+        &mut self,
+        name: String,
+        dims: Vec<i64>,
+        values: impl Iterator<Item = f32>,
+    ) -> Result<String, OnnxError> {
+        // Extents are those of a graph that was found to fit into a file.
+        let elements = dims.iter().product::<i64>() as usize;
+        let mut raw_data = reserved(elements * size_of::<f32>())?;
+        raw_data.extend(values.flat_map(f32::to_le_bytes));
         self.result.initializer.push(Tensor { name: name.clone(), dims, data_type: FLOAT, raw_data });
-        name
+        Ok(name)
     }
 
     /// Adds a parameter tensor of one axis as it is.
-    fn vector(&mut self, id: WeightId) -> String {
+    fn vector(&mut self, id: WeightId) -> Result<String, OnnxError> {
         let weights = self.weights;
-        let values = weights.tensor(id);
+        let values = weights.tensor(id)?;
         self.constant(self.graph.weight(id).name.clone(), vec![values.len() as i64], values.iter().copied())
     }
 
@@ -144,8 +153,8 @@ impl Export<'_> {
             Op::Input => {}
             Op::Conv(conv) => self.convolution(id, conv, inputs)?,
             Op::Separable(_) => return Err(self.fused(id, "a fused separable convolution")),
-            Op::BatchNorm(norm) => self.normalisation(id, norm, inputs),
-            Op::Activation(activation) => self.activation(id, *activation, inputs),
+            Op::BatchNorm(norm) => self.normalisation(id, norm, inputs)?,
+            Op::Activation(activation) => self.activation(id, *activation, inputs)?,
             Op::Pool(pool) => self.pool(id, pool, inputs),
             Op::GlobalPool(kind) => self.global_pool(id, *kind, inputs),
             Op::Dense(part) => self.dense(id, part, inputs)?,
@@ -178,8 +187,7 @@ impl Export<'_> {
         let blocks = conv.kernel_blocks();
         let runs: Vec<&[KernelBlock]> = blocks.chunk_by(|a, b| size(a) == size(b)).collect();
         if let [run] = runs[..] {
-            self.group(conv, part, run, inputs, self.name(id), "");
-            return Ok(());
+            return self.group(conv, part, run, inputs, (self.name(id), ""));
         }
         let name = self.name(id);
         let pieces = |what: &str| (0..runs.len()).map(|n| format!("{name}/{what}{n}")).collect::<Vec<_>>();
@@ -188,7 +196,7 @@ impl Export<'_> {
         self.split(inputs, sizes.collect(), &name, slices.clone());
         for (number, run) in runs.iter().enumerate() {
             let suffix = format!("/{number}");
-            self.group(conv, part, run, vec![slices[number].clone()], results[number].clone(), &suffix);
+            self.group(conv, part, run, vec![slices[number].clone()], (results[number].clone(), &suffix))?;
         }
         self.node("Concat", results, name, vec![int("axis", CHANNELS)]);
         Ok(())
@@ -212,48 +220,59 @@ impl Export<'_> {
         part: &LinearPart,
         run: &[KernelBlock],
         mut inputs: Vec<String>,
-        output: String,
-        suffix: &str,
-    ) {
+        (output, suffix): (String, &str),
+    ) -> Result<(), OnnxError> {
         let weights = self.weights;
         let (ic, oc) = size(&run[0]);
         let [kh, kw] = conv.window.kernel.map(i64::from);
-        let kernel = weights.tensor(part.kernel);
+        let kernel = weights.tensor(part.kernel)?;
         let values = run.iter().flat_map(|block| block_values(block, &kernel, conv.window.taps() as usize));
         let name = format!("{}{suffix}", self.graph.weight(part.kernel).name);
-        inputs.push(self.constant(name, vec![oc * run.len() as i64, ic, kh, kw], values));
+        inputs.push(self.constant(name, vec![oc * run.len() as i64, ic, kh, kw], values)?);
         if let Some(bias) = part.bias {
             let outputs = run[0].outputs.start as usize..run[run.len() - 1].outputs.end as usize;
-            let bias_values = weights.tensor(bias);
+            let bias_values = weights.tensor(bias)?;
             let values = bias_values[outputs].iter().copied();
             let name = format!("{}{suffix}", self.graph.weight(bias).name);
-            inputs.push(self.constant(name, vec![values.len() as i64], values));
+            inputs.push(self.constant(name, vec![values.len() as i64], values)?);
         }
         let mut attributes = window(&conv.window);
         attributes.push(int("group", run.len() as i64));
         self.node("Conv", inputs, output, attributes);
+        Ok(())
     }
 
-    fn normalisation(&mut self, id: NodeId, norm: &BatchNorm, mut inputs: Vec<String>) {
+    fn normalisation(
+        &mut self,
+        id: NodeId,
+        norm: &BatchNorm,
+        mut inputs: Vec<String>,
+    ) -> Result<(), OnnxError> {
         let channels = self.graph.node(id).shape.c() as usize;
         let all = |export: &mut Self, what: &str, value: f32| {
             let name = format!("{}/{what}", export.layer(id));
             export.constant(name, vec![channels as i64], std::iter::repeat_n(value, channels))
         };
         inputs.push(match norm.gamma {
-            Some(gamma) => self.vector(gamma),
-            None => all(self, "gamma", 1.0),
+            Some(gamma) => self.vector(gamma)?,
+            None => all(self, "gamma", 1.0)?,
         });
         inputs.push(match norm.beta {
-            Some(beta) => self.vector(beta),
-            None => all(self, "beta", 0.0),
+            Some(beta) => self.vector(beta)?,
+            None => all(self, "beta", 0.0)?,
         });
-        inputs.extend([norm.mean, norm.variance].map(|tensor| self.vector(tensor)));
+        inputs.extend([self.vector(norm.mean)?, self.vector(norm.variance)?]);
         let epsilon = float("epsilon", norm.epsilon as f32);
         self.node("BatchNormalization", inputs, self.name(id), vec![epsilon]);
+        Ok(())
     }
 
-    fn activation(&mut self, id: NodeId, activation: Activation, mut inputs: Vec<String>) {
+    fn activation(
+        &mut self,
+        id: NodeId,
+        activation: Activation,
+        mut inputs: Vec<String>,
+    ) -> Result<(), OnnxError> {
         let operator = match activation {
             Activation::Linear => "Identity",
             Activation::Relu => "Relu",
@@ -264,10 +283,11 @@ impl Export<'_> {
         if activation == Activation::Relu6 {
             for (what, bound) in [("lowest", 0.0), ("highest", 6.0)] {
                 let name = format!("{}/{what}", self.name(id));
-                inputs.push(self.constant(name, Vec::new(), std::iter::once(bound)));
+                inputs.push(self.constant(name, Vec::new(), std::iter::once(bound))?);
             }
         }
         self.node(operator, inputs, self.name(id), Vec::new());
+        Ok(())
     }
 
     fn pool(&mut self, id: NodeId, pool: &Pool, inputs: Vec<String>) {
@@ -299,9 +319,9 @@ impl Export<'_> {
         let (graph, weights) = (self.graph, self.weights);
         let kernel = graph.weight(part.kernel);
         let dims = kernel.shape.iter().map(|&extent| i64::from(extent)).collect();
-        let values = weights.tensor(part.kernel);
-        inputs.push(self.constant(kernel.name.clone(), dims, values.iter().copied()));
-        inputs.extend(part.bias.map(|bias| self.vector(bias)));
+        let values = weights.tensor(part.kernel)?;
+        inputs.push(self.constant(kernel.name.clone(), dims, values.iter().copied())?);
+        inputs.extend(part.bias.map(|bias| self.vector(bias)).transpose()?);
         self.node("Gemm", inputs, self.name(id), Vec::new());
         Ok(())
     }

@@ -8,7 +8,9 @@ mod export;
 mod message;
 
 use prost::Message;
-use xcc_compiler::graph::{Graph, WeightSource};
+use xcc_compiler::graph::{Graph, WeightError, WeightSource};
+
+use crate::memory::{OutOfMemory, reserved};
 
 use crate::checked::{WrongLength, lengths, violation};
 
@@ -37,6 +39,12 @@ pub enum OnnxError {
     /// A parameter tensor has a wrong number of elements.
     #[error(transparent)]
     Weight(#[from] WrongLength),
+    /// The numbers of a tensor cannot be had.
+    #[error(transparent)]
+    Unreadable(#[from] WeightError),
+    /// There is no memory for the file.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
     /// The graph holds what only passes make.
     #[error("layer {layer}: {what} cannot be exported; export the graph as it was elaborated")]
     Fused {
@@ -61,8 +69,11 @@ pub fn bytes(graph: &Graph, weights: &dyn WeightSource) -> Result<Vec<u8>, OnnxE
         opset_import: vec![message::OperatorSet { domain: String::new(), version: OPSET }],
         metadata_props: export::facts(graph),
     };
-    check_size(model.encoded_len() as u64)?;
-    Ok(model.encode_to_vec())
+    let length = model.encoded_len();
+    check_size(length as u64)?;
+    let mut bytes = reserved(length)?;
+    model.encode(&mut bytes).map_err(|_| OutOfMemory { bytes: length as u64 })?;
+    Ok(bytes)
 }
 
 fn check_size(bytes: u64) -> Result<(), OnnxError> {
@@ -71,9 +82,11 @@ fn check_size(bytes: u64) -> Result<(), OnnxError> {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
     use std::collections::HashSet;
 
     use xcc_compiler::elaborate;
+    use xcc_compiler::graph::WeightId;
 
     use super::*;
     use crate::weights::Weights;
@@ -132,8 +145,12 @@ mod tests {
         let graph = graph("model m\ninput image 128 x 128 x 3\nflatten\ndense 11000");
         struct None;
         impl WeightSource for None {
-            fn tensor(&self, _: xcc_compiler::graph::WeightId) -> std::borrow::Cow<'_, [f32]> {
-                std::borrow::Cow::default()
+            fn tensor(&self, _: WeightId) -> Result<Cow<'_, [f32]>, WeightError> {
+                Ok(Cow::default())
+            }
+
+            fn length(&self, _: WeightId) -> u64 {
+                0
             }
         }
         let error = bytes(&graph, &None).unwrap_err().to_string();

@@ -14,7 +14,9 @@ mod ops;
 use std::collections::HashSet;
 
 use xcc_compiler::graph::verify::verify;
-use xcc_compiler::graph::{Activation, Graph, Node, NodeId, Op, Post, Shape, WeightSource};
+use xcc_compiler::graph::{
+    Activation, Graph, Node, NodeId, Op, Post, Shape, WeightError, WeightId, WeightSource,
+};
 
 use crate::checked::length;
 use crate::{OutOfMemory, WrongLength};
@@ -70,6 +72,38 @@ pub enum ReferenceError {
         /// Bytes asked for.
         bytes: u64,
     },
+    /// The numbers of a parameter tensor cannot be had.
+    #[error(transparent)]
+    Unreadable(#[from] WeightError),
+}
+
+/// Why a single value cannot be computed.
+#[derive(Debug)]
+enum Fault {
+    Memory(OutOfMemory),
+    Weight(WeightError),
+}
+
+impl From<OutOfMemory> for Fault {
+    fn from(error: OutOfMemory) -> Self {
+        Fault::Memory(error)
+    }
+}
+
+impl From<WeightError> for Fault {
+    fn from(error: WeightError) -> Self {
+        Fault::Weight(error)
+    }
+}
+
+impl Fault {
+    /// The error of an evaluation in which `node`, one of `batch` images, has this fault.
+    fn of(self, id: NodeId, shape: Shape, batch: usize) -> ReferenceError {
+        match self {
+            Fault::Memory(OutOfMemory { bytes }) => ReferenceError::Memory { id, shape, batch, bytes },
+            Fault::Weight(error) => error.into(),
+        }
+    }
 }
 
 /// The values that an evaluation kept.
@@ -114,10 +148,8 @@ pub fn evaluate_keeping<F: Float>(
     let mut run = Run { graph, weights, tensors: vec![None; graph.id_bound()] };
     for &id in graph.order() {
         let node = graph.node(id);
-        let value = if node.op == Op::Input { copied(input) } else { run.node(node) };
-        let no_memory =
-            |OutOfMemory { bytes }| ReferenceError::Memory { id, shape: node.shape, batch, bytes };
-        run.tensors[id.index()] = Some(value.map_err(no_memory)?);
+        let value = if node.op == Op::Input { copied(input).map_err(Fault::Memory) } else { run.node(node) };
+        run.tensors[id.index()] = Some(value.map_err(|fault| fault.of(id, node.shape, batch))?);
         for &operand in &node.inputs {
             uses[operand.index()] -= 1;
         }
@@ -197,7 +229,7 @@ impl<F: Float> Run<'_, F> {
     }
 
     /// The value of a node: its operation on loaded operands, then the epilogue.
-    fn node(&self, node: &Node) -> Result<Vec<F>, OutOfMemory> {
+    fn node(&self, node: &Node) -> Result<Vec<F>, Fault> {
         let (own, added) = node.inputs.split_at(node.inputs.len() - node.fusion.added_inputs());
         let mut result = self.operation(node, own)?;
         let mut added = added.iter();
@@ -213,7 +245,7 @@ impl<F: Float> Run<'_, F> {
         Ok(result)
     }
 
-    fn operation(&self, node: &Node, operands: &[NodeId]) -> Result<Vec<F>, OutOfMemory> {
+    fn operation(&self, node: &Node, operands: &[NodeId]) -> Result<Vec<F>, Fault> {
         let operands: Vec<_> = operands.iter().map(|&id| self.tensor(id)).collect();
         let mut x = operands[0];
         let mut loaded;
@@ -222,19 +254,19 @@ impl<F: Float> Run<'_, F> {
             ops::activate(node.fusion.load, &mut loaded);
             x.data = &loaded;
         }
-        match &node.op {
-            Op::Conv(conv) => convolve(conv, self.weights, x),
+        let value = match &node.op {
+            Op::Conv(conv) => return convolve(conv, self.weights, x),
             Op::Separable(parts) => {
                 let mut data = convolve(&parts.spatial, self.weights, x)?;
                 ops::activate(parts.between, &mut data);
                 // A point window reads the map pixel by pixel, so the intermediate has the result's extent.
                 let shape = node.shape.with_channels(parts.spatial.partition.oc());
-                convolve(&parts.pointwise, self.weights, Tensor { shape, data: &data })
+                return convolve(&parts.pointwise, self.weights, Tensor { shape, data: &data });
             }
-            Op::Dense(part) => dense(part, self.weights, x),
+            Op::Dense(part) => return dense(part, self.weights, x),
             Op::BatchNorm(norm) => {
                 let mut result = copied(x.data)?;
-                normalise(norm, self.weights, &mut result, x.shape.c() as usize);
+                normalise(norm, self.weights, &mut result, x.shape.c() as usize)?;
                 Ok(result)
             }
             Op::Activation(activation) => {
@@ -248,6 +280,7 @@ impl<F: Float> Run<'_, F> {
             Op::Add => ops::sum(&operands),
             Op::Concat => ops::concat(&operands),
             Op::Input | Op::Dropout { .. } | Op::Flatten => copied(x.data),
-        }
+        };
+        value.map_err(Fault::Memory)
     }
 }

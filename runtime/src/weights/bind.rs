@@ -2,21 +2,20 @@
 
 use std::collections::HashMap;
 
-use memmap2::Mmap;
 use rayon::prelude::*;
 use xcc_compiler::graph::{Graph, Role, Weight, WeightId};
 
 use super::Tensor;
-use super::error::{Contradiction, Extents, Mismatch, nearest};
+use super::error::{Contradiction, Extents, Mismatch, SHOWN, nearest};
 use super::file::LoadOptions;
 use super::layout::{self, Flattened, Said, Turn};
 use super::name_map::Translation;
-use super::stored::{Data, Stored, transpose};
+use super::stored::{Data, Piece, Stored, transpose};
 use crate::workers::spread;
 
-/// Files with more tensors than this get no hints about similar names: comparing all of them would take
-/// minutes.
-const HINTED: usize = 5000;
+/// Names that a name is compared with at most to find a similar one. Only mismatches that are printed are hinted at, so
+/// that binding compares at most `2 * SHOWN * COMPARED` pairs of names: a fraction of a second.
+const COMPARED: usize = 10_000;
 
 /// A tensor of the network and the tensor of the file that has its numbers.
 pub(super) struct Binding<'a> {
@@ -79,22 +78,26 @@ impl<'a> Outcome<'a> {
 
     /// Notes tensors without a partner on the other side, each with the most similar name there.
     pub fn lonely(&mut self, graph: &Graph, missing: &[WeightId], surplus: &[Surplus]) {
-        let hinted = missing.len().max(surplus.len()) <= HINTED;
-        let ours = || missing.iter().map(|&id| graph.weight(id).name.as_str()).filter(|_| hinted);
-        let theirs = || surplus.iter().map(Surplus::name).filter(|_| hinted);
-        self.mismatches.extend(missing.iter().map(|&id| {
+        let ours = || missing.iter().map(|&id| graph.weight(id).name.as_str()).take(COMPARED);
+        let theirs = || surplus.iter().map(Surplus::name).take(COMPARED);
+        let hint = |place: usize, of: &str, names: &mut dyn Iterator<Item = &str>| match place {
+            0..SHOWN => nearest(of, names),
+            _ => None,
+        };
+        self.mismatches.extend(missing.iter().enumerate().map(|(place, &id)| {
             let weight = graph.weight(id);
             Mismatch::Missing {
                 tensor: weight.name.clone(),
                 shape: Extents::from(&weight.shape[..]),
-                nearest: nearest(&weight.name, theirs()).map(|place| surplus[place].names()),
+                nearest: hint(place, &weight.name, &mut theirs()).map(|near| surplus[near].names()),
             }
         }));
-        self.mismatches.extend(surplus.iter().map(|lonely| Mismatch::Surplus {
+        self.mismatches.extend(surplus.iter().enumerate().map(|(place, lonely)| Mismatch::Surplus {
             stored: lonely.stored.name.clone(),
             translated: lonely.translated.clone(),
             shape: lonely.stored.extents(),
-            nearest: nearest(lonely.name(), ours()).map(|place| graph.weight(missing[place]).name.clone()),
+            nearest:
+                hint(place, lonely.name(), &mut ours()).map(|near| graph.weight(missing[near]).name.clone()),
         }));
     }
 }
@@ -171,30 +174,36 @@ pub(super) fn fits(weight: &Weight, shape: &[u64]) -> bool {
         && outputs(&expected) == outputs(shape)
 }
 
-/// Reads the numbers of every binding, in the order of the network's weight table. The error says which
-/// tensor is damaged and how.
-pub(super) fn read(
-    graph: &Graph,
-    mut bindings: Vec<Binding>,
-    map: Option<&Mmap>,
-) -> Result<Vec<Tensor>, String> {
-    bindings.sort_by_key(|binding| binding.weight);
-    spread(|| bindings.par_iter().map(|binding| read_one(graph, binding, map)).collect())
+/// Bytes of the numbers that [`read`] brings into memory.
+pub(super) fn bytes_to_read(bindings: &[Binding]) -> u64 {
+    let elements = bindings.iter().filter_map(|binding| match binding.stored.data {
+        Data::Hdf5(_) => Some(binding.stored.shape.iter().fold(1, |n: u64, &d| n.saturating_mul(d))),
+        Data::Bytes { .. } | Data::Unreadable(_) => None,
+    });
+    elements.fold(0, u64::saturating_add).saturating_mul(size_of::<f32>() as u64)
 }
 
-fn read_one(graph: &Graph, binding: &Binding, map: Option<&Mmap>) -> Result<Tensor, String> {
+/// The numbers of every binding, in the order of the network's weight table: those of datasets are read, those in plain
+/// bytes stay in the file. The error says which tensor is damaged and how.
+pub(super) fn read(graph: &Graph, mut bindings: Vec<Binding>) -> Result<Vec<Tensor>, String> {
+    bindings.sort_by_key(|binding| binding.weight);
+    spread(|| bindings.par_iter().map(|binding| read_one(graph, binding)).collect())
+}
+
+fn read_one(graph: &Graph, binding: &Binding) -> Result<Tensor, String> {
     let stored = binding.stored;
-    if let (None, Some(bytes)) = (&binding.transpose, map.and_then(|map| stored.in_place(map))) {
-        return Ok(Tensor::Mapped(bytes));
+    if let Data::Bytes { element, bytes } = &stored.data {
+        let turned = binding.transpose.clone().map(|turn| (turn.shape, turn.axes));
+        return Ok(Tensor::Stored(Piece { element: *element, bytes: bytes.clone(), turned }));
     }
     let expected = graph.weight(binding.weight).elements();
-    let values = stored.read(map).map_err(|reason| format!("tensor {}: {reason}", stored.name))?;
+    let values = stored.read().map_err(|reason| format!("tensor {}: {reason}", stored.name))?;
     if values.len() as u64 != expected {
         let found = values.len();
         return Err(format!("tensor {}: {found} numbers where its shape says {expected}", stored.name));
     }
     Ok(Tensor::Owned(match &binding.transpose {
-        Some(turn) => transpose(&values, &turn.shape, &turn.axes),
+        Some(turn) => transpose(&values, &turn.shape, &turn.axes).map_err(|error| error.to_string())?,
         None => values,
     }))
 }

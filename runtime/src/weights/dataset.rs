@@ -39,7 +39,7 @@ impl Dataset {
             matches!(dataset.layout(), Ok(Layout::Chunked { index: ChunkIndex::BTreeV2, .. }) | Err(_));
         let elements =
             dataset.shape()?.iter().fold(1, |product: u64, &extent| product.saturating_mul(extent));
-        let bytes = elements.saturating_mul(element.bytes() as u64);
+        let bytes = elements.saturating_mul(element.bytes());
         let storage = match second {
             true => Storage::Second { file: Arc::clone(file), path: path.to_owned(), bytes },
             false => Storage::Plain(Box::new(dataset.clone())),
@@ -57,9 +57,9 @@ impl Dataset {
             Storage::Second { file, path, bytes } => file.read(path, *bytes)?,
         };
         if self.big_endian {
-            bytes.chunks_exact_mut(self.element.bytes()).for_each(<[u8]>::reverse);
+            bytes.chunks_exact_mut(self.element.bytes() as usize).for_each(<[u8]>::reverse);
         }
-        Ok(self.element.decode(&bytes))
+        self.element.decode(&bytes).map_err(|error| error.to_string())
     }
 }
 

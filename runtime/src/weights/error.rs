@@ -4,7 +4,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use xcc_compiler::graph::WeightError;
+
 use super::{Axis, NameMapError};
+use crate::machine::Shortage;
 use crate::shown::{self, Shown};
 
 /// Why weights could not be loaded or saved.
@@ -54,6 +57,17 @@ pub enum WeightsError {
         /// Everything that differs.
         mismatches: Vec<Mismatch>,
     },
+    /// The numbers of a tensor cannot be had.
+    #[error(transparent)]
+    Unreadable(#[from] WeightError),
+    /// There is less memory than the tensors take.
+    #[error("{}: reading the weights {shortage}", path.display())]
+    Shortage {
+        /// The file.
+        path: PathBuf,
+        /// The numbers.
+        shortage: Shortage,
+    },
     /// A name map is wrong.
     #[error(transparent)]
     NameMap(#[from] NameMapError),
@@ -69,7 +83,8 @@ pub enum Mismatch {
         tensor: String,
         /// Its shape.
         shape: Extents,
-        /// A tensor of the file without use, with a similar name, perhaps one that a map gives it.
+        /// A tensor of the file without use, with a similar name, perhaps one that a map gives it. It is looked for in the
+        /// mismatches that are printed.
         nearest: Option<String>,
     },
     /// The file has a tensor that the network lacks.
@@ -374,7 +389,6 @@ fn describe(path: &std::path::Path, mismatches: &[Mismatch]) -> String {
 
 /// A line for each mismatch, by kind; of each kind the first ones, and how many more there are.
 fn listed(mismatches: &[Mismatch]) -> Vec<String> {
-    const SHOWN: usize = 10;
     let mut kinds: Vec<(String, Vec<String>)> = Vec::new();
     for line in mismatches.iter().map(ToString::to_string) {
         let kind = line.split(':').next().unwrap_or_default();
@@ -390,6 +404,9 @@ fn listed(mismatches: &[Mismatch]) -> Vec<String> {
     }
     kinds.into_iter().flat_map(|(_, lines)| lines).collect()
 }
+
+/// Mismatches of a kind that are printed; more are counted.
+pub(super) const SHOWN: usize = 10;
 
 /// The place of the candidate most like `name` (Jaro-Winkler), if any is close.
 pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<usize> {

@@ -5,13 +5,15 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use memmap2::Mmap;
-use xcc_compiler::graph::Graph;
+use xcc_compiler::graph::{Graph, WeightError};
 
 use super::bind::{self, Outcome};
 use super::error::{Contradiction, Mismatch, WeightsError};
+use super::source::Source;
 use super::{Matching, NameMap, Origin, Weights, keras, safetensors};
 use crate::content::{self, Wanted};
+use crate::machine::Needs;
+use crate::stamp::Stamp;
 
 /// Formats of files of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,15 +67,12 @@ pub fn load_with(graph: &Graph, path: &Path, options: &LoadOptions) -> Result<We
 
 fn load_safetensors(graph: &Graph, path: &Path, options: &LoadOptions) -> Result<Weights, WeightsError> {
     let corrupt = |reason| WeightsError::Corrupt { path: path.to_owned(), reason };
-    let file = File::open(path).map_err(|source| io(path, source))?;
-    // SAFETY: the mapping is read-only and private to `Weights`. Nothing here writes to files in place, and
-    // the documentation of `Weights` asks users not to change the file meanwhile.
-    let map = unsafe { Mmap::map(&file) }.map_err(|source| io(path, source))?;
-    let stored = safetensors::tensors(&map).map_err(corrupt)?;
+    let source = Source::open(path).map_err(|source| io(path, source))?;
+    let stored = safetensors::tensors(&source).map_err(corrupt)?;
     let (bindings, _) = accept(path, bind::by_name(graph, &stored, options), options)?;
-    let tensors = bind::read(graph, bindings, Some(&map)).map_err(corrupt)?;
+    let tensors = bind::read(graph, bindings).map_err(corrupt)?;
     let origin = Origin::File { format: Format::Safetensors, matching: Matching::Names };
-    Ok(Weights { tensors, map: Some(map), origin, contradictions: Vec::new() })
+    Ok(Weights { tensors, source: Some(source), origin, contradictions: Vec::new() })
 }
 
 fn load_keras(
@@ -83,6 +82,7 @@ fn load_keras(
     options: &LoadOptions,
 ) -> Result<Weights, WeightsError> {
     let corrupt = |reason| WeightsError::Corrupt { path: path.to_owned(), reason };
+    let before = Stamp::at(path).map_err(|source| io(path, source))?;
     let file = match format {
         Format::KerasArchive => keras::open_archive(path, keras::member_limit(graph)),
         _ => keras::open_hdf5(path),
@@ -96,8 +96,12 @@ fn load_keras(
         }
     };
     let (bindings, contradictions) = accept(path, outcome, options)?;
-    let tensors = bind::read(graph, bindings, None).map_err(corrupt)?;
-    Ok(Weights { tensors, map: None, origin: Origin::File { format, matching }, contradictions })
+    let weights = bind::bytes_to_read(&bindings);
+    let shortage = |shortage| WeightsError::Shortage { path: path.to_owned(), shortage };
+    Needs { weights, ..Needs::default() }.check().map_err(shortage)?;
+    let tensors = bind::read(graph, bindings).map_err(corrupt)?;
+    unchanged(path, before)?;
+    Ok(Weights { tensors, source: None, origin: Origin::File { format, matching }, contradictions })
 }
 
 /// The bindings and the contradictions, if nothing is amiss.
@@ -113,6 +117,15 @@ fn accept<'a>(
     match mismatches.is_empty() {
         true => Ok((bindings, contradictions)),
         false => Err(WeightsError::Mismatch { path: path.to_owned(), mismatches }),
+    }
+}
+
+/// Refuses a file that was cut or written to since `before`.
+fn unchanged(path: &Path, before: Stamp) -> Result<(), WeightsError> {
+    let now = Stamp::at(path).map_err(|source| io(path, source))?;
+    match before.change(now) {
+        Some(reason) => Err(WeightError::File { file: path.display().to_string(), reason }.into()),
+        None => Ok(()),
     }
 }
 

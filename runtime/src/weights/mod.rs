@@ -13,17 +13,14 @@ mod layout;
 mod name_map;
 pub(crate) mod random;
 mod safetensors;
+mod source;
 mod stored;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::Range;
 use std::path::Path;
 
-use memmap2::Mmap;
-#[cfg(unix)]
-use memmap2::UncheckedAdvice;
-use xcc_compiler::graph::{Graph, WeightId, WeightSource};
+use xcc_compiler::graph::{Graph, WeightError, WeightId, WeightSource};
 
 pub use error::{Contradiction, Extents, Mismatch, WeightsError};
 pub use file::{Format, LoadOptions, load, load_with};
@@ -31,16 +28,19 @@ pub use keras::keras_order;
 pub use name_map::{Axis, FlattenOrder, NameMap, NameMapError, RuleLayout, Translation};
 use random::Stream;
 pub use safetensors::save_safetensors;
+use source::Source;
+use stored::Piece;
 
 /// Numbers for every parameter tensor of a graph.
 ///
-/// Tensors of a safetensors file stay in the file, which is mapped: it must not be changed while the weights
-/// are in use (replacing it by another file of the same name is harmless). Random numbers are drawn each time that
-/// they are asked for. Both take memory only while a tensor is read.
+/// Tensors of a safetensors file stay in the file, which stays open, and are read each time that they are asked for: a
+/// file that was cut or written to meanwhile is an error (replacing it by another file of the same name is harmless).
+/// Random numbers are drawn each time that they are asked for. Both take memory only while a tensor is read. Tensors of
+/// Keras' files are read when they are loaded.
 #[derive(Debug)]
 pub struct Weights {
     tensors: Vec<Tensor>,
-    map: Option<Mmap>,
+    source: Option<Source>,
     origin: Origin,
     contradictions: Vec<Contradiction>,
 }
@@ -50,8 +50,8 @@ pub struct Weights {
 enum Tensor {
     /// In memory of its own.
     Owned(Vec<f32>),
-    /// In these bytes of the mapped file, which were found to be aligned and to lie inside it.
-    Mapped(Range<usize>),
+    /// In the open file.
+    Stored(Piece),
     /// Nowhere: they are drawn when they are asked for.
     Random(Stream),
 }
@@ -124,7 +124,7 @@ impl Weights {
     pub fn random(graph: &Graph, seed: u64) -> Weights {
         let stream = |weight| Tensor::Random(Stream::new(weight, seed));
         let tensors = graph.weights.iter().map(stream).collect();
-        Weights { tensors, map: None, origin: Origin::Seed(seed), contradictions: Vec::new() }
+        Weights { tensors, source: None, origin: Origin::Seed(seed), contradictions: Vec::new() }
     }
 
     /// Where the numbers come from.
@@ -142,44 +142,25 @@ impl Weights {
 impl WeightSource for Weights {
     /// The numbers of tensor `id` of the graph that these weights were made or loaded for; none
     /// where that has no such tensor.
-    fn tensor(&self, id: WeightId) -> Cow<'_, [f32]> {
-        match (self.tensors.get(id.index()), &self.map) {
-            (Some(Tensor::Owned(values)), _) => Cow::Borrowed(values),
-            (Some(Tensor::Mapped(bytes)), Some(map)) => {
-                Cow::Borrowed(bytemuck::cast_slice(&map[bytes.clone()]))
-            }
-            (Some(Tensor::Random(stream)), _) => Cow::Owned(stream.draw()),
-            (Some(Tensor::Mapped(_)), None) | (None, _) => Cow::Borrowed(&[]),
+    fn tensor(&self, id: WeightId) -> Result<Cow<'_, [f32]>, WeightError> {
+        match (self.tensors.get(id.index()), &self.source) {
+            (Some(Tensor::Owned(values)), _) => Ok(Cow::Borrowed(values)),
+            (Some(Tensor::Stored(piece)), Some(source)) => piece.read(source).map(Cow::Owned),
+            (Some(Tensor::Random(stream)), _) => Ok(Cow::Owned(stream.draw()?)),
+            // Weights with such tensors are made with their file.
+            (Some(Tensor::Stored(_)), None) | (None, _) => Ok(Cow::Borrowed(&[])),
         }
     }
 
     fn length(&self, id: WeightId) -> u64 {
         match self.tensors.get(id.index()) {
+            Some(Tensor::Owned(values)) => values.len() as u64,
+            Some(Tensor::Stored(piece)) => piece.length(),
             Some(Tensor::Random(stream)) => stream.elements,
-            _ => self.tensor(id).len() as u64,
-        }
-    }
-
-    fn release(&self, id: WeightId) {
-        if let (Some(Tensor::Mapped(bytes)), Some(map)) = (self.tensors.get(id.index()), &self.map) {
-            forget(map, bytes);
+            None => 0,
         }
     }
 }
-
-/// Gives back the memory that holds a part of a mapped file. What is read of it later comes from the file again.
-#[cfg(unix)]
-fn forget(map: &Mmap, bytes: &Range<usize>) {
-    // SAFETY: pages of a mapping of a file that nobody writes to are copies of the file; whoever reads them gets
-    // the same bytes before and after.
-    let advised = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, bytes.start, bytes.len()) };
-    // A system that does not take the advice keeps the memory until the weights are dropped.
-    let _ = advised;
-}
-
-/// Other systems decide by themselves what they keep of a mapped file.
-#[cfg(not(unix))]
-fn forget(_map: &Mmap, _bytes: &Range<usize>) {}
 
 /// Reads the weights of `graph` from `input` in any format and writes them to `output` as safetensors.
 ///

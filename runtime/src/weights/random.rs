@@ -6,6 +6,8 @@
 
 use xcc_compiler::graph::{Role, Weight};
 
+use crate::memory::{OutOfMemory, reserved};
+
 /// The increment of SplitMix64: 2^64 divided by the golden ratio, made odd.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -29,9 +31,11 @@ impl Stream {
     }
 
     /// All of them.
-    pub fn draw(&self) -> Vec<f32> {
+    pub fn draw(&self) -> Result<Vec<f32>, OutOfMemory> {
         let number = |index| (self.centre + self.half * uniform(self.key, index)) as f32;
-        (0..self.elements).map(number).collect()
+        let mut numbers = reserved(usize::try_from(self.elements).unwrap_or(usize::MAX))?;
+        numbers.extend((0..self.elements).map(number));
+        Ok(numbers)
     }
 }
 
@@ -79,7 +83,7 @@ mod tests {
     use xcc_compiler::graph::LayerId;
 
     fn tensor(weight: &Weight, seed: u64) -> Vec<f32> {
-        Stream::new(weight, seed).draw()
+        Stream::new(weight, seed).draw().unwrap()
     }
 
     fn weight(name: &str, shape: &[u32], role: Role, fan_in: u32) -> Weight {

@@ -1,22 +1,30 @@
-//! The native format: safetensors, read through a mapping and written whole or not at all.
+//! The native format: safetensors, whose header is read at once and tensors on request, and which is written whole or not
+//! at all.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::io;
 use std::path::Path;
 
-use memmap2::Mmap;
-use safetensors::tensor::{Dtype, Metadata, SafeTensors, View};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use xcc_compiler::graph::{Graph, WeightId, WeightSource};
 
 use super::error::WeightsError;
+use super::source::Source;
 use super::stored::{Data, Element, Stored};
 use crate::checked::lengths;
+use crate::memory::reserved;
 use crate::replace::replace;
 
-/// The tensors of a mapped safetensors file; the error is a reason in words.
-pub(super) fn tensors(map: &Mmap) -> Result<Vec<Stored>, String> {
-    let (header, metadata) =
-        SafeTensors::read_metadata(map).map_err(|error| cut_off(map).unwrap_or_else(|| error.to_string()))?;
-    let data = header + size_of::<u64>();
+/// Bytes before the header, which say how long that is.
+const LENGTH: u64 = size_of::<u64>() as u64;
+
+/// The longest header, that of the format's own library.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// The tensors of a safetensors file; the error is a reason in words.
+pub(super) fn tensors(file: &Source) -> Result<Vec<Stored>, String> {
+    let (data, metadata) = header(file)?;
     let infos = metadata.tensors();
     let mut stored: Vec<Stored> = infos
         .into_iter()
@@ -24,7 +32,7 @@ pub(super) fn tensors(map: &Mmap) -> Result<Vec<Stored>, String> {
             let (start, end) = info.data_offsets;
             let shape = info.shape.iter().map(|&extent| extent as u64).collect();
             let data = match element(info.dtype) {
-                Some(element) => Data::Mapped { element, bytes: data + start..data + end },
+                Some(element) => Data::Bytes { element, bytes: data + start as u64..data + end as u64 },
                 None => Data::Unreadable(format!("{:?}", info.dtype)),
             };
             Stored { name, shape, data }
@@ -34,17 +42,29 @@ pub(super) fn tensors(map: &Mmap) -> Result<Vec<Stored>, String> {
     Ok(stored)
 }
 
-/// What is missing from a file that is shorter than its beginning says.
-fn cut_off(file: &[u8]) -> Option<String> {
-    let (length, rest) = file.split_first_chunk()?;
-    let header = u64::from_le_bytes(*length);
-    let described = usize::try_from(header).ok().and_then(|header| rest.get(..header));
-    let Some(described) = described else {
-        return Some(format!("it ends within its header, after {} of {header} bytes", rest.len()));
-    };
-    let expected = serde_json::from_slice::<Metadata>(described).ok()?.data_len();
-    let found = rest.len() - described.len();
-    (found < expected).then(|| format!("it ends within its tensors, after {found} of {expected} bytes"))
+/// The header, checked against the length of the file, and where it ends.
+fn header(file: &Source) -> Result<(u64, Metadata), String> {
+    let read = |range| file.read::<u8>(&range).map_err(|error| error.to_string());
+    let rest = file.length().saturating_sub(LENGTH);
+    let length: [u8; LENGTH as usize] =
+        read(0..LENGTH)?.try_into().map_err(|_| "it ends before its header".to_owned())?;
+    let length = u64::from_le_bytes(length);
+    if length > rest {
+        return Err(format!("it ends within its header, after {rest} of {length} bytes"));
+    }
+    if length > LONGEST_HEADER {
+        return Err(format!("its header has {length} bytes, more than the {LONGEST_HEADER} that are read"));
+    }
+    // Extents, types and offsets of tensors are checked against each other here.
+    let described = read(LENGTH..LENGTH + length)?;
+    let metadata: Metadata =
+        serde_json::from_slice(&described).map_err(|error| format!("its header: {error}"))?;
+    let (found, expected) = (rest - length, metadata.data_len() as u64);
+    match found.cmp(&expected) {
+        Ordering::Less => Err(format!("it ends within its tensors, after {found} of {expected} bytes")),
+        Ordering::Equal => Ok((LENGTH + length, metadata)),
+        Ordering::Greater => Err(format!("its tensors have {expected} bytes, but {found} follow its header")),
+    }
 }
 
 fn element(dtype: Dtype) -> Option<Element> {
@@ -57,51 +77,65 @@ fn element(dtype: Dtype) -> Option<Element> {
     }
 }
 
-/// Writes every tensor of `graph` as f32 under its name.
+/// Writes every tensor of `graph` as f32 under its name, one after the other: one tensor is in memory at a time.
 ///
 /// The file appears whole or not at all: it is written beside its place and then renamed.
 pub fn save_safetensors(graph: &Graph, weights: &dyn WeightSource, path: &Path) -> Result<(), WeightsError> {
-    let views: Vec<(&str, TensorView)> = graph
-        .weights
-        .iter()
-        .enumerate()
-        .map(|(id, weight)| {
-            let shape = weight.shape.iter().map(|&extent| extent as usize).collect();
-            (weight.name.as_str(), TensorView { shape, weights, id: WeightId::new(id) })
-        })
-        .collect();
     let io = |source| WeightsError::Io { path: path.to_owned(), source };
-    lengths(graph, weights).map_err(|error| io(std::io::Error::other(error)))?;
-    let bytes = safetensors::serialize(views, None).map_err(|error| io(std::io::Error::other(error)))?;
-    replace(path, |file| file.write_all(&bytes)).map_err(io)
-}
-
-/// A tensor as the library that writes files wants to see it.
-struct TensorView<'a> {
-    shape: Vec<usize>,
-    weights: &'a dyn WeightSource,
-    id: WeightId,
-}
-
-impl View for TensorView<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        match self.weights.tensor(self.id) {
-            Cow::Borrowed(values) if cfg!(target_endian = "little") => {
-                Cow::Borrowed(bytemuck::cast_slice(values))
+    lengths(graph, weights).map_err(|error| io(io::Error::other(error)))?;
+    let header = header_of(graph, weights).map_err(|error| io(io::Error::other(error)))?;
+    let mut lost = None;
+    let written = replace(path, |file| {
+        file.write_all(&header)?;
+        for id in by_name(graph) {
+            match weights.tensor(id) {
+                Ok(values) => file.write_all(&bytes(&values)?)?,
+                Err(error) => {
+                    let stop = io::Error::other(error.to_string());
+                    lost = Some(error);
+                    return Err(stop);
+                }
             }
-            values => Cow::Owned(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
         }
+        Ok(())
+    });
+    match lost {
+        Some(error) => Err(error.into()),
+        None => written.map_err(io),
     }
+}
 
-    fn data_len(&self) -> usize {
-        self.weights.length(self.id) as usize * size_of::<f32>()
+/// The tensors in the order of their names, in which the file has them.
+fn by_name(graph: &Graph) -> Vec<WeightId> {
+    let mut ids: Vec<WeightId> = (0..graph.weights.len()).map(WeightId::new).collect();
+    ids.sort_by_key(|&id| &graph.weight(id).name);
+    ids
+}
+
+/// The length of the header and the header, which is padded so that tensors lie on multiples of eight bytes.
+fn header_of(graph: &Graph, weights: &dyn WeightSource) -> Result<Vec<u8>, safetensors::SafeTensorError> {
+    let mut end = 0;
+    let info = |id: WeightId| {
+        let weight = graph.weight(id);
+        let start = end;
+        end += weights.length(id) as usize * size_of::<f32>();
+        let shape = weight.shape.iter().map(|&extent| extent as usize).collect();
+        (weight.name.clone(), TensorInfo { dtype: Dtype::F32, shape, data_offsets: (start, end) })
+    };
+    let metadata = Metadata::new(None, by_name(graph).into_iter().map(info).collect())?;
+    let mut text = serde_json::to_vec(&metadata)?;
+    text.resize(text.len().next_multiple_of(LENGTH as usize), b' ');
+    let mut header = (text.len() as u64).to_le_bytes().to_vec();
+    header.append(&mut text);
+    Ok(header)
+}
+
+/// Little-endian bytes of some numbers.
+fn bytes(values: &[f32]) -> io::Result<Cow<'_, [u8]>> {
+    if cfg!(target_endian = "little") {
+        return Ok(Cow::Borrowed(bytemuck::cast_slice(values)));
     }
+    let mut bytes = reserved(size_of_val(values)).map_err(io::Error::other)?;
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    Ok(Cow::Owned(bytes))
 }

@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
-use memmap2::Mmap;
+use xcc_compiler::graph::WeightError;
 
 use super::dataset::Dataset;
 use super::error::Extents;
+use super::source::Source;
+use crate::memory::{OutOfMemory, reserved};
 
 /// A tensor of a file; its numbers are not read yet.
 pub(super) struct Stored {
@@ -19,12 +21,12 @@ pub(super) struct Stored {
 
 /// Where the numbers of a tensor are.
 pub(super) enum Data {
-    /// In a mapped file: checked to lie inside it and to be as long as the shape asks.
-    Mapped {
+    /// In bytes of a file that stays open: checked to lie inside it and to be as long as the shape asks.
+    Bytes {
         /// Type of the elements.
         element: Element,
         /// Bytes of the file.
-        bytes: Range<usize>,
+        bytes: Range<u64>,
     },
     /// In an HDF5 dataset of floating-point numbers.
     Hdf5(Box<Dataset>),
@@ -51,35 +53,47 @@ impl Stored {
         Extents(self.shape.clone())
     }
 
-    /// The bytes of the mapped file that already are the numbers, if they lie on a multiple of four.
-    pub fn in_place(&self, map: &Mmap) -> Option<Range<usize>> {
+    /// Reads the numbers of a dataset; those in [`Data::Bytes`] are for [`Piece::read`]. The error says why in words.
+    pub fn read(&self) -> Result<Vec<f32>, String> {
         match &self.data {
-            Data::Mapped { element: Element::F32, bytes } if cfg!(target_endian = "little") => {
-                bytemuck::try_cast_slice::<u8, f32>(map.get(bytes.clone())?).ok()?;
-                Some(bytes.clone())
-            }
-            _ => None,
-        }
-    }
-
-    /// Reads the numbers. `map` is the file that [`Data::Mapped`] speaks of. The error says why in words.
-    pub fn read(&self, map: Option<&Mmap>) -> Result<Vec<f32>, String> {
-        match &self.data {
-            Data::Mapped { element, bytes } => {
-                let bytes = map.and_then(|map| map.get(bytes.clone()));
-                bytes
-                    .map(|bytes| element.decode(bytes))
-                    .ok_or_else(|| "its bytes lie outside the file".to_owned())
-            }
+            Data::Bytes { .. } => Err("its numbers are read one by one".to_owned()),
             Data::Hdf5(dataset) => dataset.read(),
             Data::Unreadable(kind) => Err(format!("it holds {kind}")),
         }
     }
 }
 
+/// Numbers that stay in their file until they are asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    /// Type of the elements.
+    pub element: Element,
+    /// Bytes of the file.
+    pub bytes: Range<u64>,
+    /// Where axes have another order than the network's: the shape in the file, and the permutation, as for
+    /// [`transpose`].
+    pub turned: Option<(Vec<u64>, Vec<usize>)>,
+}
+
+impl Piece {
+    /// How many numbers there are.
+    pub fn length(&self) -> u64 {
+        (self.bytes.end - self.bytes.start) / self.element.bytes()
+    }
+
+    /// The numbers, in the network's order of axes.
+    pub fn read(&self, source: &Source) -> Result<Vec<f32>, WeightError> {
+        let values = self.element.read(source, &self.bytes)?;
+        match &self.turned {
+            Some((shape, axes)) => Ok(transpose(&values, shape, axes)?),
+            None => Ok(values),
+        }
+    }
+}
+
 impl Element {
-    /// Bytes of one element.
-    pub fn bytes(self) -> usize {
+    /// Bytes of an element.
+    pub fn bytes(self) -> u64 {
         match self {
             Element::F16 | Element::BF16 => 2,
             Element::F32 => 4,
@@ -87,19 +101,39 @@ impl Element {
         }
     }
 
-    /// Numbers from little-endian bytes; a rest shorter than an element is dropped.
-    pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
+    /// Numbers from little-endian bytes in memory; a rest shorter than an element is left out.
+    pub fn decode(self, bytes: &[u8]) -> Result<Vec<f32>, WeightError> {
         match self {
-            Element::F16 => decode(bytes, |b| half_to_f32(u16::from_le_bytes(b))),
-            Element::BF16 => decode(bytes, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
-            Element::F32 => decode(bytes, f32::from_le_bytes),
-            Element::F64 => decode(bytes, |b| f64::from_le_bytes(b) as f32),
+            Element::F16 => decode(bytes.as_chunks().0, |b| half_to_f32(u16::from_le_bytes(b))),
+            Element::BF16 => decode(bytes.as_chunks().0, bf16_to_f32),
+            Element::F32 => decode(bytes.as_chunks().0, f32::from_le_bytes),
+            Element::F64 => decode(bytes.as_chunks().0, |b| f64::from_le_bytes(b) as f32),
+        }
+    }
+
+    /// Numbers from little-endian bytes of a file; a rest shorter than an element is left out.
+    fn read(self, source: &Source, bytes: &Range<u64>) -> Result<Vec<f32>, WeightError> {
+        match self {
+            Element::F16 => decode(&source.read(bytes)?, |b| half_to_f32(u16::from_le_bytes(b))),
+            Element::BF16 => decode(&source.read(bytes)?, bf16_to_f32),
+            Element::F32 if cfg!(target_endian = "little") => source.read(bytes),
+            Element::F32 => decode(&source.read(bytes)?, f32::from_le_bytes),
+            Element::F64 => decode(&source.read(bytes)?, |b| f64::from_le_bytes(b) as f32),
         }
     }
 }
 
-fn decode<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    bytes.as_chunks().0.iter().map(|&chunk| number(chunk)).collect()
+fn decode<const N: usize>(
+    elements: &[[u8; N]],
+    number: impl Fn([u8; N]) -> f32,
+) -> Result<Vec<f32>, WeightError> {
+    let mut numbers = reserved(elements.len())?;
+    numbers.extend(elements.iter().map(|&element| number(element)));
+    Ok(numbers)
+}
+
+fn bf16_to_f32(bytes: [u8; 2]) -> f32 {
+    f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }
 
 /// The number that a binary16 stands for; every one is a binary32 too.
@@ -118,17 +152,26 @@ fn half_to_f32(half: u16) -> f32 {
 /// `transpose`.
 ///
 /// `axes` is a permutation of the axes of `shape`, and `values` has as many elements as `shape` says.
-pub(super) fn transpose(values: &[f32], shape: &[u64], axes: &[usize]) -> Vec<f32> {
+pub(super) fn transpose(values: &[f32], shape: &[u64], axes: &[usize]) -> Result<Vec<f32>, OutOfMemory> {
     let mut strides = vec![1usize; shape.len()];
     for axis in (1..shape.len()).rev() {
         strides[axis - 1] = strides[axis] * shape[axis] as usize;
     }
-    let mut offsets = vec![0usize];
-    for &axis in axes {
-        let steps = (0..shape[axis] as usize).map(|index| index * strides[axis]);
-        offsets = offsets.iter().flat_map(|&offset| steps.clone().map(move |step| offset + step)).collect();
+    let steps: Vec<(usize, usize)> = axes.iter().map(|&axis| (shape[axis] as usize, strides[axis])).collect();
+    let mut moved = reserved(values.len())?;
+    append(values, 0, &steps, &mut moved);
+    Ok(moved)
+}
+
+/// Appends the elements from `first` on along some axes, each with its extent and stride, the last one varying fastest.
+fn append(values: &[f32], first: usize, axes: &[(usize, usize)], moved: &mut Vec<f32>) {
+    match axes {
+        [] => moved.push(values[first]),
+        [(extent, stride)] => moved.extend((0..*extent).map(|index| values[first + index * stride])),
+        [(extent, stride), inner @ ..] => {
+            (0..*extent).for_each(|index| append(values, first + index * stride, inner, moved));
+        }
     }
-    offsets.into_iter().map(|offset| values[offset]).collect()
 }
 
 #[cfg(test)]
@@ -151,7 +194,7 @@ mod tests {
             assert_eq!(half_to_f32(half), value, "{half:#x}");
         }
         assert!(half_to_f32(0x7e00).is_nan());
-        assert_eq!(Element::BF16.decode(&[0x80, 0x3f, 0x49, 0xc0]), [1.0, -3.140_625]);
+        assert_eq!([[0x80, 0x3f], [0x49, 0xc0]].map(bf16_to_f32), [1.0, -3.140_625]);
     }
 
     /// Every binary16 and bfloat16: the value by the formats' definition in 64-bit arithmetic, with its sign.
@@ -172,7 +215,7 @@ mod tests {
         for (element, fraction_bits, bias) in [(Element::F16, 10, 15), (Element::BF16, 7, 127)] {
             for bits in 0..=u16::MAX {
                 let (found, exact) =
-                    (element.decode(&bits.to_le_bytes())[0], value(bits, fraction_bits, bias));
+                    (element.decode(&bits.to_le_bytes()).unwrap()[0], value(bits, fraction_bits, bias));
                 let same = f64::from(found).to_bits() == exact.to_bits();
                 assert!(
                     same || found.is_nan() && exact.is_nan(),
@@ -185,7 +228,7 @@ mod tests {
     #[test]
     fn transposition_moves_each_element_to_its_place() {
         let values: Vec<f32> = (0..24).map(|x| x as f32).collect();
-        let moved = transpose(&values, &[2, 3, 4], &[2, 0, 1]);
+        let moved = transpose(&values, &[2, 3, 4], &[2, 0, 1]).unwrap();
         for (i, j, k) in (0..2).flat_map(|i| (0..3).flat_map(move |j| (0..4).map(move |k| (i, j, k)))) {
             assert_eq!(moved[(k * 2 + i) * 3 + j], values[(i * 3 + j) * 4 + k]);
         }

@@ -76,7 +76,7 @@ pub fn constants(program: &Program, weights: &dyn WeightSource) -> Vec<f32> {
         let (weight_count, bias_count) = packed.pack.sizes();
         let (mut to_weights, mut to_bias) =
             (vec![0.0; weight_count as usize], vec![0.0; bias_count as usize]);
-        packed.pack.write(weights, &mut to_weights, &mut to_bias);
+        packed.pack.write(weights, &mut to_weights, &mut to_bias).unwrap();
         constants[packed.weights as usize / 4..][..to_weights.len()].copy_from_slice(&to_weights);
         constants[packed.bias as usize / 4..][..to_bias.len()].copy_from_slice(&to_bias);
     }

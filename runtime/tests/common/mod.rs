@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use xcc_compiler::graph::{Graph, Role, WeightId, WeightSource};
+use xcc_compiler::graph::{Graph, Role, WeightError, WeightId, WeightSource};
 
 pub mod compiled;
 #[path = "../../../compiler/tests/common/mod.rs"]
@@ -61,7 +61,11 @@ impl RandomWeights {
 }
 
 impl WeightSource for RandomWeights {
-    fn tensor(&self, id: WeightId) -> Cow<'_, [f32]> {
-        Cow::Borrowed(&self.0[id.index()])
+    fn tensor(&self, id: WeightId) -> Result<Cow<'_, [f32]>, WeightError> {
+        Ok(Cow::Borrowed(&self.0[id.index()]))
+    }
+
+    fn length(&self, id: WeightId) -> u64 {
+        self.0[id.index()].len() as u64
     }
 }

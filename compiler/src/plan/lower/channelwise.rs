@@ -77,7 +77,6 @@ impl Planner<'_> {
             lanes: self.program.target.lanes,
             vectors: channels.div_ceil(self.program.target.lanes),
             kw: pool.window.kernel[1],
-            mean_rows: if pool.kind == PoolKind::Average { rows } else { 0 },
             steps: surfaces.steps(&pool.window, post.contains(&Post::Add)),
             clip: tile.clip.clone(),
             post: post.to_vec(),
