@@ -45,7 +45,7 @@ impl Microarchitecture {
         let times = InstructionTimes::of(match (self, isa) {
             (GoldenCove | Other, Isa::Baseline) => [1933, 257, 0, 142, 0, 0, 162, 1009, 0, 0, 0],
             (GoldenCove | Other, Isa::Avx2) => [2219, 188, 0, 201, 62, 35, 76, 916, 0, 0, 0],
-            (GoldenCove | Other, _) => [0, 206, 222, 149, 45, 134, 91, 1384, 873, 16_600, 10_400],
+            (GoldenCove | Other, _) => [0, 206, 222, 149, 45, 134, 91, 1384, 873, 7200, 6000],
             (Zen5 | OtherAmd, Isa::Baseline) => [1053, 166, 0, 121, 0, 0, 0, 485, 0, 0, 0],
             (Zen5 | OtherAmd, Isa::Avx2) => [3848, 95, 0, 158, 55, 25, 0, 84, 0, 0, 0],
             (Zen5 | OtherAmd, _) => [2195, 133, 161, 36, 0, 28, 108, 585, 138, 0, 0],

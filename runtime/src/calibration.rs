@@ -126,8 +126,8 @@ impl Calibration {
 /// How long each loop of products is measured.
 const PRODUCTS_TIME: Duration = Duration::from_millis(100);
 
-/// Tiles that are read or written in the time of a product of tiles, as a ratio: 22 for 35 cycles (benches/LOG.md).
-const MOVES_OF_TILE: f64 = 0.63;
+/// Time of a tile that is read or written, relative to that of a product of tiles, in kernels (benches/LOG.md).
+const MOVE_OF_TILE: f64 = 0.83;
 
 /// `times` with those of bf16 products that this machine has: a loop of them beside one of multiply-adds says how many
 /// multiply-adds each takes the time of.
@@ -146,7 +146,7 @@ fn with_bf16(times: InstructionTimes, in_vectors: Target) -> Result<InstructionT
         Ok((f64::from(times.multiply_add) * multiply_adds / products).round() as u32)
     };
     let tile = time(Isa::Amx, Unit::Tiles)?;
-    let tile_move = (f64::from(tile) * MOVES_OF_TILE).round() as u32;
+    let tile_move = (f64::from(tile) * MOVE_OF_TILE).round() as u32;
     Ok(InstructionTimes { pair: time(Isa::Avx512Bf16, Unit::Pairs)?, tile, tile_move, ..times })
 }
 

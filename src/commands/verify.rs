@@ -28,7 +28,7 @@ const SHOWN: usize = 10;
 /// 2e-2 with `--precision bf16`, 5e-5 with `--precision split`). Elements below 2^-126 (2^-100 where bf16 values are
 /// multiplied, since denormal ones are zero there) count as that large.
 ///
-/// In bf16, 2e-2 is what networks show, not a bound: a factor is wrong by up to 2^-9, so a sum by up to 2^-8 of the sum of its
+/// In bf16, 2e-2 is what networks show, not a bound: a factor is wrong by up to 2^-8, so a sum by up to 2^-7 of the sum of its
 /// absolute products. A value whose products cancel, as in small random networks, may exceed 2e-2.
 /// NaN and infinities agree with their like only; compiled code may spread them to other results of their layer, and
 /// make NaN of infinities.
@@ -272,7 +272,7 @@ fn as_json<'a>(report: &'a Report, comparisons: &'a [Comparison]) -> Json<'a> {
 fn hint(precision: Precision) -> &'static str {
     match precision {
         Precision::Bf16 => {
-            "; in bf16 a sum is exact to 2^-8 of its absolute products, which may cancel: compare with --precision f32"
+            "; in bf16 a sum is exact to 2^-7 of its absolute products, which may cancel: compare with --precision f32"
         }
         Precision::F32 | Precision::Split => "",
     }
