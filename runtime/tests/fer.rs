@@ -69,7 +69,7 @@ fn mini_xception_gives_the_probabilities_of_keras() {
     };
     let graph = mini_xception();
     let weights = weights::load(&graph, &path, None).unwrap_or_else(|error| panic!("{error}"));
-    let matching = Matching::Order { confirmed: 29, layers: 29 };
+    let matching = Matching::Description { layers: 29 };
     assert_eq!(*weights.origin(), Origin::File { format: Format::Hdf5, matching });
 
     let inputs: Vec<f64> =

@@ -10,7 +10,7 @@ use xcc_runtime::weights::{self, Weights};
 fn differences(graph: &Graph, file: &str) -> Vec<(String, f32)> {
     let (exact, found) = (Weights::random(graph, 5), weights::load(graph, &fixture(file), None).unwrap());
     let difference = |(id, weight): (usize, &xcc_compiler::graph::Weight)| {
-        let (exact, found) = (exact.tensor(WeightId::new(id)), found.tensor(WeightId::new(id)));
+        let [exact, found] = [&exact, &found].map(|weights| weights.tensor(WeightId::new(id)).unwrap());
         assert_eq!(exact.len(), found.len(), "{}", weight.name);
         let relative =
             exact.iter().zip(found.iter()).map(|(&exact, &found)| (exact - found).abs() / exact.abs());

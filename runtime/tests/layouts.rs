@@ -37,7 +37,7 @@ fn pytorch(graph: &Graph, weights: &Weights, short: bool) -> Tensors {
     let ours: HashMap<&str, (Vec<usize>, Vec<f32>)> = (graph.weights.iter().enumerate())
         .map(|(id, weight)| {
             let shape = weight.shape.iter().map(|&extent| extent as usize).collect();
-            (weight.name.as_str(), (shape, weights.tensor(WeightId::new(id)).into_owned()))
+            (weight.name.as_str(), (shape, weights.tensor(WeightId::new(id)).unwrap().into_owned()))
         })
         .collect();
     let [h, w, c] = flattened(graph);

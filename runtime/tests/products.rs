@@ -46,7 +46,7 @@ fn layer(random: &mut Random) -> Graph {
 /// The same tensors without signs.
 fn absolute(graph: &Graph, weights: &RandomWeights) -> RandomWeights {
     let tensor =
-        |index: usize| weights.tensor(WeightId::new(index)).iter().map(|value| value.abs()).collect();
+        |index: usize| weights.tensor(WeightId::new(index)).unwrap().iter().map(|value| value.abs()).collect();
     RandomWeights::of((0..graph.weights.len()).map(tensor).collect())
 }
 

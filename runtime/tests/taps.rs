@@ -229,8 +229,12 @@ proptest! {
 struct Given<'a>(&'a RandomWeights, usize);
 
 impl WeightSource for Given<'_> {
-    fn tensor(&self, id: WeightId) -> Cow<'_, [f32]> {
-        if id.index() < self.1 { self.0.tensor(id) } else { Cow::Borrowed(&[]) }
+    fn tensor(&self, id: WeightId) -> Result<Cow<'_, [f32]>, WeightError> {
+        if id.index() < self.1 { self.0.tensor(id) } else { Ok(Cow::Borrowed(&[])) }
+    }
+
+    fn length(&self, id: WeightId) -> u64 {
+        if id.index() < self.1 { self.0.length(id) } else { 0 }
     }
 }
 

@@ -14,9 +14,7 @@ mod ops;
 use std::collections::HashSet;
 
 use xcc_compiler::graph::verify::verify;
-use xcc_compiler::graph::{
-    Activation, Graph, Node, NodeId, Op, Post, Shape, WeightError, WeightId, WeightSource,
-};
+use xcc_compiler::graph::{Activation, Graph, Node, NodeId, Op, Post, Shape, WeightError, WeightSource};
 
 use crate::checked::length;
 use crate::{OutOfMemory, WrongLength};

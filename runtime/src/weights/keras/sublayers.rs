@@ -1,7 +1,7 @@
 //! The layers of a model that is a layer of another one, where a file lists all their tensors as one layer's.
 //!
 //! Keras lists all trainable tensors before the others, so the names tell which tensors belong together, and
-//! tell the order of layers unless only a part of them can be trained.
+//! tell the order of layers only where it is certain that all of them can be trained.
 
 use std::collections::HashMap;
 
@@ -97,18 +97,20 @@ fn folder_of(weight: &str) -> &str {
     weight.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-/// True if the names in `weights`, grouped as `groups`, tell the order of layers: either the tensors of each
-/// layer are together (no layer, or all, can be trained), or all stored statistics come last, layers in the
-/// same order as before.
+/// True if the names in `weights`, grouped as `groups`, are certain to tell the order of layers: all stored
+/// statistics come last, in the order of their layers, and the layer just before them has some among them.
+/// That one can be trained, so nothing before it is a layer that cannot be trained and came first in the model.
 fn lists_layers_in_order(weights: &[String], groups: &[(&str, Vec<&str>)]) -> bool {
     let places: HashMap<&str, usize> =
         groups.iter().enumerate().map(|(place, (folder, _))| (*folder, place)).collect();
-    let runs = weights.chunk_by(|a, b| folder_of(a) == folder_of(b)).count();
     let is_statistic = |weight: &String| weight.contains("/moving_") || weight.contains("/running_");
     let first = weights.iter().position(is_statistic).unwrap_or(weights.len());
-    let statistics = &weights[first..];
+    let (trained, statistics) = weights.split_at(first);
     let place = |weight: &String| places.get(folder_of(weight)).copied();
-    runs == groups.len() || statistics.iter().all(is_statistic) && statistics.iter().map(place).is_sorted()
+    let last = trained.last().map(|weight| folder_of(weight));
+    statistics.iter().all(is_statistic)
+        && statistics.iter().map(place).is_sorted()
+        && statistics.iter().any(|weight| Some(folder_of(weight)) == last)
 }
 
 #[cfg(test)]
@@ -129,19 +131,16 @@ mod tests {
     }
 
     #[test]
-    fn only_models_that_train_in_part_lose_their_order() {
+    fn only_models_that_are_certain_to_train_whole_keep_their_order() {
         let none = Config::default();
-        let trained = [
-            "conv2d/kernel",
-            "bn/gamma",
-            "bn/beta",
-            "conv2d_1/kernel",
-            "bn/moving_mean",
-            "bn/moving_variance",
-        ];
-        assert_eq!(order(&trained, &none), (names(&["conv2d", "bn", "conv2d_1"]), true));
+        let trained = ["conv2d/kernel", "conv2d_1/kernel", "bn/gamma", "bn/beta", "bn/moving_mean"];
+        assert_eq!(order(&trained, &none), (names(&["conv2d", "conv2d_1", "bn"]), true));
+        // conv2d_1 may be a layer before bn that cannot be trained.
+        let perhaps = ["conv2d/kernel", "bn/gamma", "bn/beta", "conv2d_1/kernel", "bn/moving_mean"];
+        assert_eq!(order(&perhaps, &none), (names(&["conv2d", "bn", "conv2d_1"]), false));
+        // conv2d may be the only layer that can be trained, and stand anywhere.
         let frozen = ["conv2d/kernel", "bn/gamma", "bn/moving_mean", "conv2d_1/kernel"];
-        assert_eq!(order(&frozen, &none), (names(&["conv2d", "bn", "conv2d_1"]), true));
+        assert_eq!(order(&frozen, &none), (names(&["conv2d", "bn", "conv2d_1"]), false));
         // conv2d and bn are frozen: they come behind what can be trained.
         let partly = [
             "conv2d_1/kernel",

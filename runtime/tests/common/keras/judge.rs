@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use xcc_compiler::elaborate;
-use xcc_compiler::graph::{Graph, WeightId, WeightSource};
+use xcc_compiler::graph::{Graph, WeightId, WeightError, WeightSource};
 use xcc_runtime::reference::evaluate_keeping;
 use xcc_runtime::weights::{self, Weights};
 
@@ -36,8 +36,12 @@ pub enum Verdict {
 pub struct Intended(Vec<Vec<f32>>);
 
 impl WeightSource for Intended {
-    fn tensor(&self, id: WeightId) -> Cow<'_, [f32]> {
-        Cow::Borrowed(&self.0[id.index()])
+    fn tensor(&self, id: WeightId) -> Result<Cow<'_, [f32]>, WeightError> {
+        Ok(Cow::Borrowed(&self.0[id.index()]))
+    }
+
+    fn length(&self, id: WeightId) -> u64 {
+        self.0[id.index()].len() as u64
     }
 }
 
@@ -85,7 +89,7 @@ impl Case {
 
     fn computes_the_same(&self, found: &Weights) -> bool {
         let ids = || (0..self.graph.weights.len()).map(WeightId::new);
-        if ids().all(|id| found.tensor(id) == self.intended.tensor(id)) {
+        if ids().all(|id| found.tensor(id).unwrap() == self.intended.tensor(id).unwrap()) {
             return true;
         }
         let expected = self.run(&self.intended);
@@ -108,10 +112,10 @@ impl Case {
         let ids = || (0..self.graph.weights.len()).map(WeightId::new);
         let name = |id: WeightId| &self.graph.weight(id).name;
         let source = |id: WeightId| {
-            let of = ids().find(|&other| self.intended.tensor(other) == found.tensor(id));
+            let of = ids().find(|&other| self.intended.tensor(other).unwrap() == found.tensor(id).unwrap());
             of.map_or("no tensor", |of| name(of).as_str())
         };
-        let wrong = ids().filter(|&id| found.tensor(id) != self.intended.tensor(id));
+        let wrong = ids().filter(|&id| found.tensor(id).unwrap() != self.intended.tensor(id).unwrap());
         wrong.map(|id| format!("{} has the numbers of {}", name(id), source(id))).collect()
     }
 

@@ -47,6 +47,7 @@ impl Builder<'_> {
             Op::Add if !self.extents[node.layer.index()].is_empty() => {
                 self.push(self.weights(node.layer, operands))
             }
+            Op::Add if operands.len() == 1 => operands.into_iter().next(),
             Op::Conv(conv) => self.convolution(node, conv, operands),
             Op::BatchNorm(norm) => {
                 let mut vertex = self.weights(node.layer, operands);
