@@ -7,6 +7,7 @@ use std::path::Path;
 use hdf5_pure::{AttrValue, DType, Dataset, File, Group};
 
 use super::config::{Config, ConfigLayer};
+use super::index::Index;
 use super::{KerasFile, Listing, StoredLayer};
 use crate::weights::stored::{Data, Stored};
 
@@ -83,6 +84,8 @@ pub(super) fn read(file: &File, config: Option<Config>) -> Result<KerasFile, Str
 struct Listed {
     tensors: Vec<Stored>,
     layers: Vec<StoredLayer>,
+    /// Layers of each class that are told by class and number.
+    of_class: HashMap<String, usize>,
 }
 
 /// A layer that is told by its class and number.
@@ -104,14 +107,17 @@ impl Listed {
 
     /// Layouts that list layers by name: a group a layer, with the names of its tensors.
     fn add_named_layers(&mut self, base: &Group, names: &[String], config: &Config) -> Result<(), String> {
+        let mut groups = Index::new(base.clone());
         for name in names {
-            let group = base.group(name).map_err(|error| format!("layer {name}: {error}"))?;
+            let group = groups.group(name).map_err(|error| format!("layer {name}: {error}"))?;
+            let mut datasets = Index::new(group.clone());
             let weights = strings(&group, "weight_names")?.unwrap_or_default();
             for (layer, weights) in sublayers(name, &weights, config)? {
                 let class = config.find(&layer).map(|layer| layer.class.clone());
                 let mut tensors = Vec::new();
                 for weight in weights {
-                    let dataset = group.dataset(weight).map_err(|error| format!("layer {name}: {error}"))?;
+                    let dataset =
+                        datasets.dataset(weight).map_err(|error| format!("layer {name}: {error}"))?;
                     tensors.push(self.add_tensor(weight.split(':').next().unwrap_or(weight), &dataset)?);
                 }
                 self.layers.push(StoredLayer { label: layer.clone(), name: Some(layer), class, tensors });
@@ -132,10 +138,11 @@ impl Listed {
         if depth > MAX_DEPTH {
             return Err(format!("{path}: models are nested more than {MAX_DEPTH} deep"));
         }
+        let mut inner = Index::new(base.clone());
         let mut groups: Vec<_> = base.groups().map_err(reason)?.into_iter().map(counted).collect();
         groups.sort();
         for (class, index, name) in groups {
-            let group = base.group(&name).map_err(reason)?;
+            let group = inner.group(&name).map_err(reason)?;
             let known = config.nth(&class, index);
             let path = format!("{path}/{name}");
             self.add_counted_layer(&group, &Counted { path, class, index, known }, depth)?;
@@ -167,21 +174,23 @@ impl Listed {
         if count == 0 {
             return Ok(());
         }
-        let class = Some(layer.class.clone());
-        let before = self.layers.iter().filter(|other| other.class == class).count();
-        if before != layer.index {
+        let before = self.of_class.entry(layer.class.clone()).or_insert(0);
+        if *before != layer.index {
             return Err(format!(
                 "{path}: number {} of its class where number {before} was expected; the order of layers cannot \
                  be told (several models in one file have this class, or groups are missing)",
                 layer.index
             ));
         }
+        *before += 1;
+        let class = Some(layer.class.clone());
         let attrs = vars.attrs().map_err(reason)?;
         let known = layer.known.map(|layer| layer.name.as_str());
         let name = attrs.get("name").and_then(AttrValue::as_str).or(known).map(str::to_owned);
-        let mut tensors = Vec::new();
+        let (mut tensors, mut datasets) = (Vec::new(), Index::new(vars.clone()));
         for number in 0..count {
-            let dataset = vars.dataset(&number.to_string()).map_err(|error| format!("{path}: {error}"))?;
+            let dataset =
+                datasets.dataset(&number.to_string()).map_err(|error| format!("{path}: {error}"))?;
             tensors.push(self.add_tensor(&format!("{path}/{number}"), &dataset)?);
         }
         self.layers.push(StoredLayer { label: path.to_owned(), name, class, tensors });

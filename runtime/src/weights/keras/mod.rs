@@ -8,6 +8,7 @@
 mod archive;
 mod config;
 mod hdf5;
+mod index;
 mod order;
 mod pair;
 mod structure;
