@@ -45,8 +45,9 @@ fn layer(random: &mut Random) -> Graph {
 
 /// The same tensors without signs.
 fn absolute(graph: &Graph, weights: &RandomWeights) -> RandomWeights {
-    let tensor =
-        |index: usize| weights.tensor(WeightId::new(index)).unwrap().iter().map(|value| value.abs()).collect();
+    let tensor = |index: usize| {
+        weights.tensor(WeightId::new(index)).unwrap().iter().map(|value| value.abs()).collect()
+    };
     RandomWeights::of((0..graph.weights.len()).map(tensor).collect())
 }
 

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use xcc_compiler::graph::text::{parse, write};
 use xcc_compiler::graph::verify::verify;
 use xcc_compiler::graph::{
-    Activation, Graph, LayerId, NodeId, Op, PoolKind, Post, Shape, WeightId, WeightSource,
+    Activation, Graph, LayerId, NodeId, Op, PoolKind, Post, Shape, WeightError, WeightId, WeightSource,
 };
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanError, PlanOptions};

@@ -11,7 +11,10 @@ use crate::vector::Kernel;
 
 /// Address space for code, more than any network has: calls between functions reach 2 GiB. Where the system refuses as
 /// much to the process, less serves most networks.
-const CODE_BYTES: [usize; 3] = [256 << 20, 64 << 20, 16 << 20];
+const CODE_BYTES: [usize; 2] = [256 << 20, 16 << 20];
+
+/// Address space for a single kernel.
+const KERNEL_BYTES: [usize; 2] = [16 << 20, 1 << 20];
 
 /// A module whose memory is given back when it is dropped.
 struct OwnedModule(Option<JITModule>);
@@ -26,17 +29,16 @@ impl Drop for OwnedModule {
     }
 }
 
-fn code_memory() -> Result<ArenaMemoryProvider, CodegenError> {
-    let [most, less, least] = CODE_BYTES;
+fn code_memory([most, least]: [usize; 2]) -> Result<ArenaMemoryProvider, CodegenError> {
     let reserve = ArenaMemoryProvider::new_with_size;
-    let memory = reserve(most).or_else(|_| reserve(less)).or_else(|_| reserve(least));
-    let reason = |error| format!("no memory for code: there are no {least} bytes of addresses ({error})");
+    let memory = reserve(most).or_else(|_| reserve(least));
+    let reason = |error| format!("memory is exhausted: there are no {least} bytes for code ({error})");
     memory.map_err(|error| CodegenError::Machine { reason: reason(error) })
 }
 
-fn new_module(isa: OwnedTargetIsa) -> Result<JITModule, CodegenError> {
+fn new_module(isa: OwnedTargetIsa, bytes: [usize; 2]) -> Result<JITModule, CodegenError> {
     let mut builder = JITBuilder::with_isa(isa, cranelift_module::default_libcall_names());
-    builder.memory_provider(Box::new(code_memory()?));
+    builder.memory_provider(Box::new(code_memory(bytes)?));
     Ok(JITModule::new(builder))
 }
 
@@ -76,7 +78,8 @@ impl NativeProgram {
     /// the same.
     pub fn compile_with(program: &Program, list: bool, for_each: ForEach<'_>) -> Result<Self, CodegenError> {
         let define = |compiler: &mut Compiler<'_, JITModule>| compiler.program(program, for_each);
-        let Finalized { module, address, symbols, listing } = finalize(program.target, list, define)?;
+        let Finalized { module, address, symbols, listing } =
+            finalize(program.target, (list, CODE_BYTES), define)?;
         // SAFETY: the function was declared with the entry signature: three integer arguments, nothing
         // returned.
         let entry = unsafe {
@@ -121,11 +124,11 @@ struct Finalized {
 
 fn finalize(
     target: Target,
-    list: bool,
+    (list, bytes): (bool, [usize; 2]),
     define: impl FnOnce(&mut Compiler<'_, JITModule>) -> Result<FuncId, CodegenError>,
 ) -> Result<Finalized, CodegenError> {
     let isa = isa::native_isa(target)?;
-    let mut owned = OwnedModule(Some(new_module(isa.clone())?));
+    let mut owned = OwnedModule(Some(new_module(isa.clone(), bytes)?));
     let module = owned.0.as_mut().expect("filled above");
     let mut compiler = Compiler::new(module, isa, target, list);
     let function = define(&mut compiler)?;
@@ -160,7 +163,7 @@ pub struct NativeKernel {
 impl NativeKernel {
     /// Compiles `kernel` for `target`.
     pub fn compile(kernel: &Kernel, target: Target) -> Result<Self, CodegenError> {
-        let Finalized { module, address, .. } = finalize(target, false, |compiler| {
+        let Finalized { module, address, .. } = finalize(target, (false, KERNEL_BYTES), |compiler| {
             compiler.configure_in_kernels();
             compiler.kernel(kernel)
         })?;

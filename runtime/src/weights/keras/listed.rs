@@ -11,6 +11,7 @@ use hdf5_pure::{AttrValue, Dataset, Group};
 
 use super::config::{Config, ConfigLayer};
 use super::hdf5::{reason, strings};
+use super::index::Index;
 use super::sublayers::{Sublayers, sublayers};
 use super::{KerasFile, ListedLayer, Listing, StoredLayer};
 use crate::weights::dataset::{self, SecondReader};
@@ -80,20 +81,23 @@ impl Listed {
     ) -> Result<(), String> {
         let known: HashMap<&str, &ConfigLayer> =
             config.layers.iter().map(|layer| (layer.name.as_str(), layer)).collect();
+        let mut groups = Index::new(base.clone());
         for name in names {
-            let group = base.group(name).map_err(|error| format!("layer {name}: {error}"))?;
+            let group = groups.group(name).map_err(|error| format!("layer {name}: {error}"))?;
             let weights = strings(&group, "weight_names")?.unwrap_or_default();
             let layer = known.get(name.as_str()).copied();
             if weights.is_empty() {
                 self.listed.push(ListedLayer::without_tensors(name, layer));
                 continue;
             }
+            let mut datasets = Index::new(group.clone());
             let Sublayers { layers, is_ordered } = sublayers(name, &weights, layer);
             self.is_unordered |= !is_ordered;
             for sublayer in layers {
                 let mut tensors = Vec::new();
                 for weight in sublayer.weights {
-                    let dataset = group.dataset(weight).map_err(|error| format!("layer {name}: {error}"))?;
+                    let dataset =
+                        datasets.dataset(weight).map_err(|error| format!("layer {name}: {error}"))?;
                     let path = format!("{path}{name}/{weight}");
                     let short = weight.split(':').next().unwrap_or(weight);
                     tensors.push(self.add_tensor(short, &path, &dataset)?);
@@ -147,6 +151,7 @@ impl Listed {
     ) -> Result<(), String> {
         let mut groups: Vec<_> = layers.groups().map_err(reason)?.into_iter().map(counted).collect();
         groups.sort();
+        let mut groups_by_name = Index::new(layers.clone());
         let mut next: HashMap<String, usize> = HashMap::new();
         for (class, index, name) in groups {
             let expected = next.entry(class.clone()).or_default();
@@ -161,7 +166,7 @@ impl Listed {
             let object =
                 Object { path: format!("{path}/{name}"), class: Some(class), known, depth: depth + 1 };
             let before = self.layers.len();
-            self.add_object(&layers.group(&name).map_err(reason)?, &object)?;
+            self.add_object(&groups_by_name.group(&name).map_err(reason)?, &object)?;
             if self.layers.len() == before {
                 let class = object.class.as_deref().unwrap_or_default();
                 self.listed.push(ListedLayer { class: Some(class.to_owned()), stored: None });
@@ -208,9 +213,9 @@ impl Listed {
         if datasets.is_empty() {
             return Ok(());
         }
-        let mut tensors = Vec::new();
+        let (mut tensors, mut index) = (Vec::new(), Index::new(vars.clone()));
         for number in 0..datasets.len() {
-            let dataset = vars.dataset(&number.to_string()).map_err(|error| format!("{path}: {error}"))?;
+            let dataset = index.dataset(&number.to_string()).map_err(|error| format!("{path}: {error}"))?;
             let path = format!("{path}/{number}");
             tensors.push(self.add_tensor(&path, &path, &dataset)?);
         }

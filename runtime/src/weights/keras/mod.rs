@@ -11,6 +11,7 @@ mod archive;
 mod config;
 mod description;
 mod hdf5;
+mod index;
 mod isomorphism;
 mod listed;
 mod names;

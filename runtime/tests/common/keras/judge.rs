@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use xcc_compiler::elaborate;
-use xcc_compiler::graph::{Graph, WeightId, WeightError, WeightSource};
+use xcc_compiler::graph::{Graph, WeightError, WeightId, WeightSource};
 use xcc_runtime::reference::evaluate_keeping;
 use xcc_runtime::weights::{self, Weights};
 
