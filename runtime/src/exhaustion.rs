@@ -39,10 +39,10 @@ fn answered(memory: *mut u8, bytes: usize) -> *mut u8 {
 fn end(bytes: usize) -> ! {
     let mut line = Line { bytes: [0; Line::LONGEST], length: 0 };
     // A line that is too long is cut.
-    let _ = write!(
+    let _ = writeln!(
         line,
         "error: memory is exhausted: there are no {bytes} bytes more; a smaller network or input, fewer images in a run \
-         (`--batch`), fewer threads (`--threads`) or a higher limit (`ulimit -v`) would do\n"
+         (`--batch`), fewer threads (`--threads`) or a higher limit (`ulimit -v`) would do"
     );
     line.print();
     exit()

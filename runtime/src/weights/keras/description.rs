@@ -24,7 +24,7 @@ pub(super) fn bind<'a>(sides: &Sides<'_, 'a>) -> Option<(Outcome<'a>, Matching)>
             outcome.contradictions = matcher.contradictions(&found);
             Some((outcome, matching))
         }
-        Err(Refusal::Ambiguous(mismatch)) => Some((refused(mismatch), matching)),
+        Err(Refusal::Ambiguous(mismatch)) => Some((refused(*mismatch), matching)),
         Err(Refusal::Other(mismatch)) if pins.len() == sides.ours.len() => {
             let mut outcome = sides.bind(&pins);
             outcome.contradictions.extend(Contradiction::of_structure(&mismatch));
@@ -33,7 +33,7 @@ pub(super) fn bind<'a>(sides: &Sides<'_, 'a>) -> Option<(Outcome<'a>, Matching)>
         Err(Refusal::Other(mismatch)) => {
             let mut outcome = sides.bind(&sides.aligned());
             if outcome.mismatches.is_empty() {
-                outcome = refused(mismatch);
+                outcome = refused(*mismatch);
             }
             Some((outcome, matching))
         }
@@ -48,9 +48,9 @@ fn refused<'a>(mismatch: Mismatch) -> Outcome<'a> {
 /// Why there is no match to use.
 enum Refusal {
     /// Several matches, which are different networks.
-    Ambiguous(Mismatch),
+    Ambiguous(Box<Mismatch>),
     /// No match at all.
-    Other(Mismatch),
+    Other(Box<Mismatch>),
 }
 
 struct Matcher<'s, 'g, 'a> {
@@ -119,16 +119,15 @@ impl<'s, 'g, 'a> Matcher<'s, 'g, 'a> {
         if let Some(found) = self.matched(&self.theirs, pins)? {
             return Ok(Found { partners: found.partners, part: None });
         }
-        if self.sides.ignores_surplus {
-            if let Some(found) = self.find_part(pins)? {
-                return Ok(found);
-            }
+        let part = if self.sides.ignores_surplus { self.find_part(pins)? } else { None };
+        if let Some(found) = part {
+            return Ok(found);
         }
         let without_names = if pins.is_empty() { None } else { self.matched(&self.theirs, &Vec::new())? };
-        Err(Refusal::Other(match without_names {
+        Err(Refusal::Other(Box::new(match without_names {
             Some(found) => self.misnamed(&found, pins),
             None => self.difference(),
-        }))
+        })))
     }
 
     /// A match with the part of the description that computes one of its values.
@@ -141,7 +140,7 @@ impl<'s, 'g, 'a> Matcher<'s, 'g, 'a> {
             let pins: Pairs = pins.iter().filter_map(moved).collect();
             if let Some(matched) = self.matched(&part, &pins)? {
                 if let Some(first) = &found {
-                    return Err(Refusal::Ambiguous(self.two_parts(first, &matched, &part)));
+                    return Err(Refusal::Ambiguous(Box::new(self.two_parts(first, &matched, &part))));
                 }
                 found = Some(Found { partners: matched.partners, part: Some(part) });
             }
@@ -176,7 +175,7 @@ impl<'s, 'g, 'a> Matcher<'s, 'g, 'a> {
             }
         }
         match self.told_apart_by_others(&found) {
-            Some(layers) => Err(Refusal::Ambiguous(self.ambiguity(layers, &found, theirs))),
+            Some(layers) => Err(Refusal::Ambiguous(Box::new(self.ambiguity(layers, &found, theirs)))),
             None => Ok(Some(found)),
         }
     }
@@ -257,7 +256,7 @@ impl<'s, 'g, 'a> Matcher<'s, 'g, 'a> {
             for edge in &vertex.operands {
                 let from = found.partners[edge.from];
                 let alike = |other: &&Edge| other.from == from && other.operations == edge.operations;
-                let same = left.iter().position(|other| alike(other));
+                let same = left.iter().position(alike);
                 let same = same.or_else(|| left.iter().position(|other| other.from == from));
                 let Some(other) = same.map(|at| left.remove(at)) else { continue };
                 let names = [&self.ours.vertices[edge.from].name, &vertex.name];
