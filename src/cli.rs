@@ -65,8 +65,8 @@ pub struct WeightChecks {
     /// Leave out tensors of the file that the network does not have
     #[arg(long)]
     pub ignore_unexpected: bool,
-    /// Refuse a file whose description of the model differs from the spec (in an epsilon, an activation, strides,
-    /// ...); otherwise that is a warning
+    /// Refuse a file whose description of the model differs from the spec (in an epsilon, an
+    /// activation, strides, ...); otherwise that is a warning
     #[arg(long)]
     pub strict: bool,
 }
@@ -102,8 +102,9 @@ pub struct NetworkArgs {
     /// Choose kernels by the times of instructions in this file, as `xcc calibrate --output FILE` writes them
     #[arg(long, value_name = "FILE")]
     pub constants: Option<PathBuf>,
-    /// How exact products are at least: f32 (with AMX, large layers take each factor as three bf16 values, which hold it
-    /// whole); split (as two), with AMX; bf16, with AMX or AVX512-BF16. Layers are more exact where that is as fast
+    /// How exact products are at least: f32 (with AMX, large layers take each factor as three bf16
+    /// values, which hold it whole); split (as two), with AMX; bf16, with AMX or AVX512-BF16.
+    /// Layers are more exact where that is as fast
     #[arg(long, value_name = "PRECISION", default_value_t = Precision::F32)]
     pub precision: Precision,
 }

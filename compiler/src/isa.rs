@@ -73,8 +73,9 @@ impl fmt::Display for Isa {
     }
 }
 
-/// Asks the system, once for the whole process, to keep tile registers when it switches between threads: it
-/// reserves no memory for them before. The error is that of the system call: sandboxes and small signal stacks refuse it.
+/// Asks the system, once for the whole process, to keep tile registers when it switches between
+/// threads: it reserves no memory for them before. The error is that of the system call: sandboxes
+/// and small signal stacks refuse it.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub fn permit_tiles() -> Result<(), i32> {
     static PERMITTED: std::sync::OnceLock<Result<(), i32>> = std::sync::OnceLock::new();
@@ -125,7 +126,8 @@ mod tiles {
         readable && unsafe { xgetbv() } & (0b11 << 17) == 0b11 << 17
     }
 
-    /// Whether the system permits this process the use of tiles, which it is asked for where there are any.
+    /// Whether the system permits this process the use of tiles, which it is asked for where there
+    /// are any.
     pub fn permitted() -> bool {
         unit() && super::permit_tiles().is_ok()
     }

@@ -1,4 +1,5 @@
-//! Tuning of processors: constants that were measured on a microarchitecture, which CPUID tells by vendor, family and model.
+//! Tuning of processors: constants that were measured on a microarchitecture, which CPUID tells by
+//! vendor, family and model.
 
 use crate::instruction_times::InstructionTimes;
 use crate::isa::Isa;
@@ -6,17 +7,21 @@ use crate::isa::Isa;
 /// A microarchitecture, or how much is known of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Microarchitecture {
-    /// Golden Cove as in Sapphire and Emerald Rapids, with AMX, measured where another thread shares the core.
+    /// Golden Cove as in Sapphire and Emerald Rapids, with AMX, measured where another thread
+    /// shares the core.
     GoldenCove,
     /// Zen 5.
     Zen5,
-    /// A processor of AMD's that was not measured: f32 as on Zen 5, products of bf16 pairs as slow as on any.
+    /// A processor of AMD's that was not measured: f32 as on Zen 5, products of bf16 pairs as slow
+    /// as on any.
     OtherAmd,
-    /// A processor that was not measured: all as on Golden Cove, whose products of bf16 pairs are the slowest.
+    /// A processor that was not measured: all as on Golden Cove, whose products of bf16 pairs are
+    /// the slowest.
     Other,
 }
 
-/// Multiply-adds that a product of bf16 pairs takes the time of, where it was not measured: as many as on Golden Cove.
+/// Multiply-adds that a product of bf16 pairs takes the time of, where it was not measured: as many
+/// as on Golden Cove.
 const SLOW_PAIR: u32 = 4;
 
 impl Microarchitecture {
@@ -28,7 +33,8 @@ impl Microarchitecture {
         identify().map_or(Microarchitecture::Other, |processor| Self::of(&processor))
     }
 
-    /// That of a processor. Models of a family that came after the measurements count as not measured.
+    /// That of a processor. Models of a family that came after the measurements count as not
+    /// measured.
     fn of(processor: &Identity) -> Self {
         match (&processor.vendor, processor.family, processor.model) {
             (b"GenuineIntel", 6, 0x8f | 0xcf) => Microarchitecture::GoldenCove,
@@ -38,8 +44,8 @@ impl Microarchitecture {
         }
     }
 
-    /// The times of instructions. The measurements are in `instruction_times_intel.json` (Golden Cove) and
-    /// `instruction_times_amd.json` (Zen 5).
+    /// The times of instructions. The measurements are in `instruction_times_intel.json` (Golden
+    /// Cove) and `instruction_times_amd.json` (Zen 5).
     pub fn times(self, isa: Isa) -> InstructionTimes {
         use Microarchitecture::{GoldenCove, Other, OtherAmd, Zen5};
         let times = InstructionTimes::of(match (self, isa) {
@@ -59,8 +65,9 @@ impl Microarchitecture {
         matches!(self, Microarchitecture::Zen5 | Microarchitecture::OtherAmd)
     }
 
-    /// Which products are crossed in vectors of an instruction set, if any: Zen 5 adds in pipes of their own, as many vectors in a cycle as
-    /// it multiplies (benches/LOG.md); Golden Cove does both in the same. Tiles need many registers.
+    /// Which products are crossed in vectors of an instruction set, if any: Zen 5 adds in pipes of
+    /// their own, as many vectors in a cycle as it multiplies (benches/LOG.md); Golden Cove does
+    /// both in the same. Tiles need many registers.
     pub fn crossed_products(self, isa: Isa) -> Option<CrossedProducts> {
         let has = self.adds_beside() && isa >= Isa::Avx512;
         has.then_some(CrossedProducts {
@@ -73,8 +80,9 @@ impl Microarchitecture {
         })
     }
 
-    /// What wide tiles of convolutions wait for (benches/LOG.md): on Golden Cove the number of instructions, on Zen 5
-    /// that of loads; and there, long loops leave the memory for decoded instructions.
+    /// What wide tiles of convolutions wait for (benches/LOG.md): on Golden Cove the number of
+    /// instructions, on Zen 5 that of loads; and there, long loops leave the memory for decoded
+    /// instructions.
     pub fn wide_tiles(self) -> WideTiles {
         if self.adds_beside() {
             WideTiles { vectors: 3, reads_memory: false, at_once: 2 }
@@ -167,8 +175,8 @@ struct Identity {
     model: u32,
 }
 
-/// This machine's processor (AMD64 Architecture Programmer's Manual, volume 3, "CPUID Fn0000_0000" and "Fn0000_0001";
-/// Intel's has the same registers).
+/// This machine's processor (AMD64 Architecture Programmer's Manual, volume 3, "CPUID Fn0000_0000"
+/// and "Fn0000_0001"; Intel's has the same registers).
 #[cfg(target_arch = "x86_64")]
 fn identify() -> Option<Identity> {
     use std::arch::x86_64::__cpuid;

@@ -1,5 +1,5 @@
-//! The kernels of pools grow with the columns of a window, not with its area: tiles at the top and bottom of a map share
-//! theirs.
+//! The kernels of pools grow with the columns of a window, not with its area: tiles at the top and
+//! bottom of a map share theirs.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,8 @@ use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanOptions, plan};
 use xcc_compiler::target::{Isa, Target};
 
-/// Kernels of a pool over windows of some rows and columns, which hang over all borders, and their instructions.
+/// Kernels of a pool over windows of some rows and columns, which hang over all borders, and their
+/// instructions.
 fn kernels(layer: &str, [rows, columns]: [u32; 2], isa: Isa) -> (usize, usize) {
     let source =
         format!("model m\ninput x 128 x 128 x 16\n{layer} [{rows}, {columns}], strides: 1, padding: same");

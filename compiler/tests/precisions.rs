@@ -1,4 +1,5 @@
-//! Layers take more exact products than a precision permits wherever these are as fast, by the times of the target.
+//! Layers take more exact products than a precision permits wherever these are as fast, by the
+//! times of the target.
 
 mod common;
 
@@ -27,7 +28,8 @@ fn network(name: &str) -> Graph {
     graph
 }
 
-/// The target with a product of bf16 pairs that takes the time of so many thousandths of a multiply-add.
+/// The target with a product of bf16 pairs that takes the time of so many thousandths of a
+/// multiply-add.
 fn with_pairs(target: Target, thousandths: u32) -> Target {
     let pair = target.times.multiply_add * thousandths / 1000;
     Target { times: InstructionTimes { pair, ..target.times }, ..target }
@@ -51,7 +53,8 @@ fn where_products_of_pairs_are_slow_bf16_layers_are_those_of_f32() {
                 let case = format!("{name} for {processor:?}, {threads} threads");
                 let exact = bf16.more_exact().unwrap();
                 assert_eq!((exact.asked, f32.more_exact()), (Precision::Bf16, None), "{case}");
-                // Weights of a single pixel come from memory, where those of bf16 are half of the bytes.
+                // Weights of a single pixel come from memory, where those of bf16 are half of the
+                // bytes.
                 let waits = |id: &NodeId| {
                     bf16.precision(*id) != Precision::F32 && {
                         bf16.methods(*id).stages_by_tiles(&graph, *id) != [false; 2]
@@ -82,7 +85,8 @@ fn where_products_of_pairs_are_fast_large_layers_have_them() {
     }
 }
 
-/// A layer of a single pixel waits for its weights, of which bf16 has half as many bytes, however slow its products are.
+/// A layer of a single pixel waits for its weights, of which bf16 has half as many bytes, however
+/// slow its products are.
 #[test]
 fn layers_that_wait_for_their_weights_are_bf16() {
     let layer = |inputs| {
@@ -95,7 +99,8 @@ fn layers_that_wait_for_their_weights_are_bf16() {
     assert_eq!([layer(128), layer(2048)], [None, Some(Bf16Unit::Pairs)]);
 }
 
-/// Times alone decide: the same instruction set with slower and slower products has fewer and fewer of them.
+/// Times alone decide: the same instruction set with slower and slower products has fewer and fewer
+/// of them.
 #[test]
 fn the_slower_products_are_the_fewer_layers_have_them() {
     let graph = network("inception_v3.xc");
@@ -121,7 +126,8 @@ fn the_reason_has_the_ratio_of_the_times() {
     );
 }
 
-/// On the machine that these plans were measured on, tiles pay in every layer of the networks but narrow ones.
+/// On the machine that these plans were measured on, tiles pay in every layer of the networks but
+/// narrow ones.
 #[test]
 fn with_tiles_large_networks_stay_in_their_precision() {
     for precision in [Precision::Bf16, Precision::Split] {
@@ -134,7 +140,8 @@ fn with_tiles_large_networks_stay_in_their_precision() {
     }
 }
 
-/// A layer whose matrix of bf16 values kernels cannot reach has f32 products, which can be compiled.
+/// A layer whose matrix of bf16 values kernels cannot reach has f32 products, which can be
+/// compiled.
 #[test]
 fn a_layer_that_only_f32_can_compile_is_compiled() {
     let mut builder = Builder::new(Shape::map(2, 14_000, 1200));
@@ -145,7 +152,8 @@ fn a_layer_that_only_f32_can_compile_is_compiled() {
     assert_eq!(bf16.more_exact().map(|exact| exact.layers), Some(1));
 }
 
-/// Layers of a random network, each by a number: widths around vectors and tiles, all kinds that are multiplied.
+/// Layers of a random network, each by a number: widths around vectors and tiles, all kinds that
+/// are multiplied.
 fn random_network(size: u32, layers: &[(u8, u8)]) -> Graph {
     let mut builder = Builder::new(Shape::map(size, size, 3));
     let mut x = builder.input();
@@ -179,7 +187,8 @@ fn layer(builder: &mut Builder, x: NodeId, (kind, outputs): (u8, u32)) -> NodeId
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Less exact products are never predicted to take longer, whatever the times of the processor are.
+    /// Less exact products are never predicted to take longer, whatever the times of the processor
+    /// are.
     #[test]
     fn a_less_exact_plan_is_predicted_to_be_as_fast(
         layers in prop::collection::vec(any::<(u8, u8)>(), 1..5),

@@ -79,8 +79,9 @@ fn name(target: Target) -> String {
 }
 
 impl Calibration {
-    /// Measures each of some targets, some ten seconds each. Layers run in vectors of f32; products of bf16 values are measured by
-    /// themselves, where this machine has them, for targets with AVX-512 or more.
+    /// Measures each of some targets, some ten seconds each. Layers run in vectors of f32; products
+    /// of bf16 values are measured by themselves, where this machine has them, for targets with
+    /// AVX-512 or more.
     pub fn measure(targets: &[Target]) -> Result<Self, ModelError> {
         let in_vectors = |target: Target| Target { isa: target.isa.min(Isa::Avx512), ..target };
         let fitted = targets.iter().map(|&target| {
@@ -109,7 +110,8 @@ impl Calibration {
         Ok(serde_json::from_slice(&read_at_most(path, LARGEST_FILE)?)?)
     }
 
-    /// `target` with the times that were measured for it; those of bf16 products remain where a file has none.
+    /// `target` with the times that were measured for it; those of bf16 products remain where a
+    /// file has none.
     pub fn target(&self, target: Target) -> Result<Target, CalibrationError> {
         let missing = || CalibrationError::Missing {
             target: name(target),
@@ -126,11 +128,12 @@ impl Calibration {
 /// How long each loop of products is measured.
 const PRODUCTS_TIME: Duration = Duration::from_millis(100);
 
-/// Time of a tile that is read or written, relative to that of a product of tiles, in kernels (benches/LOG.md).
+/// Time of a tile that is read or written, relative to that of a product of tiles, in kernels
+/// (benches/LOG.md).
 const MOVE_OF_TILE: f64 = 0.83;
 
-/// `times` with those of bf16 products that this machine has: a loop of them beside one of multiply-adds says how many
-/// multiply-adds each takes the time of.
+/// `times` with those of bf16 products that this machine has: a loop of them beside one of
+/// multiply-adds says how many multiply-adds each takes the time of.
 fn with_bf16(times: InstructionTimes, in_vectors: Target) -> Result<InstructionTimes, ModelError> {
     if in_vectors.isa < Isa::Avx512 {
         return Ok(times);

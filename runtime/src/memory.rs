@@ -1,4 +1,5 @@
-//! Memory whose size follows from what users give, taken with a check: buffers that start at a page, and vectors.
+//! Memory whose size follows from what users give, taken with a check: buffers that start at a
+//! page, and vectors.
 
 use std::borrow::Cow;
 

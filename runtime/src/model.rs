@@ -171,8 +171,8 @@ impl Waiter {
 impl Model {
     /// Plans, compiles and packs a network for runs of `options.batch` images with `options.threads` threads.
     ///
-    /// Refuses a graph that does not verify (an output that passes have removed, say) and tensors of
-    /// other lengths than the graph declares.
+    /// Refuses a graph that does not verify (an output that passes have removed, say) and tensors
+    /// of other lengths than the graph declares.
     ///
     /// ```
     /// use xcc_compiler::passes::{PassOptions, optimize};
@@ -521,8 +521,8 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (result, began.elapsed())
 }
 
-/// Memory that a program takes until it has run once, beyond code. As many recipes are packed at a time as there are
-/// threads, and each has all its tensors in memory.
+/// Memory that a program takes until it has run once, beyond code. As many recipes are packed at a
+/// time as there are threads, and each has all its tensors in memory.
 fn needs(program: &Program, weights: &(dyn WeightSource + Sync)) -> Needs {
     let of_pack = |packed: &Packed| -> u64 {
         let elements = packed.pack.sources().into_iter().map(|tensor| weights.length(tensor));
@@ -538,7 +538,8 @@ fn needs(program: &Program, weights: &(dyn WeightSource + Sync)) -> Needs {
     }
 }
 
-/// Writes all packed constants, several recipes at a time: no more tensors than are being packed take memory.
+/// Writes all packed constants, several recipes at a time: no more tensors than are being packed
+/// take memory.
 fn pack_constants(
     program: &Program,
     weights: &(dyn WeightSource + Sync),

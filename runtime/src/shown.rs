@@ -1,9 +1,11 @@
-//! Text from files and arguments, made fit for a terminal: control characters are shown, not obeyed.
+//! Text from files and arguments, made fit for a terminal: control characters are shown, not
+//! obeyed.
 
 use std::fmt::{self, Display, Write};
 use std::path::Path;
 
-/// Prints what it holds with control characters and marks of writing direction as escapes, such as `\u{1b}`.
+/// Prints what it holds with control characters and marks of writing direction as escapes, such as
+/// `\u{1b}`.
 ///
 /// The output is one line: line breaks print as `\n` and `\r`. Other text is unchanged.
 pub struct Shown<T>(pub T);

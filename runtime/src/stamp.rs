@@ -5,7 +5,8 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// What tells a file from the same file after a change: a write sets the time before it sets any byte, a cut sets both.
+/// What tells a file from the same file after a change: a write sets the time before it sets any
+/// byte, a cut sets both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     length: u64,

@@ -14,15 +14,17 @@ use crate::{Model, ModelError, OutOfMemory};
 
 /// The largest error of a value that counts as rounding, relative to the value's largest element.
 ///
-/// In f32, about 30 times what networks of the size of Xception show. A factor in two parts lacks up to 2^-17 of itself,
-/// which makes 2e-5 in most networks and 3e-5 in Inception V3, the deepest in layers without a residual.
+/// In f32, about 30 times what networks of the size of Xception show. A factor in two parts lacks
+/// up to 2^-17 of itself, which makes 2e-5 in most networks and 3e-5 in Inception V3, the deepest
+/// in layers without a residual.
 ///
-/// In bf16 this is what networks show, not a bound. A factor has 8 significant bits and is wrong by up to 2^-8 of itself, so a
-/// sum by up to 2^-7 of the sum of its absolute products; by Winograd's method, by up to 2^-7 of 16 times the largest inputs times the absolute
-/// weights of a window. The errors of many products are as often up as down, so that a layer adds about one rounding to the
-/// error of a value's largest elements. Where products cancel in most elements, as they may in layers of a few channels, the
-/// largest element is itself far smaller than its absolute products, and errors relative to it have no bound: small random
-/// networks have shown 2.3e-2.
+/// In bf16 this is what networks show, not a bound. A factor has 8 significant bits and is wrong by
+/// up to 2^-8 of itself, so a sum by up to 2^-7 of the sum of its absolute products; by Winograd's
+/// method, by up to 2^-7 of 16 times the largest inputs times the absolute weights of a window. The
+/// errors of many products are as often up as down, so that a layer adds about one rounding to the
+/// error of a value's largest elements. Where products cancel in most elements, as they may in
+/// layers of a few channels, the largest element is itself far smaller than its absolute products,
+/// and errors relative to it have no bound: small random networks have shown 2.3e-2.
 pub fn tolerance(precision: Precision) -> f64 {
     match precision {
         Precision::F32 => 1e-4,
@@ -31,13 +33,14 @@ pub fn tolerance(precision: Precision) -> f64 {
     }
 }
 
-/// Largest element that counts as zero, where products are in vectors of f32: below it, f32 values have steps of 2^-149, so
-/// that roundings are 2^-24 of this number rather than of themselves.
+/// Largest element that counts as zero, where products are in vectors of f32: below it, f32 values
+/// have steps of 2^-149, so that roundings are 2^-24 of this number rather than of themselves.
 const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
 
-/// The same where bf16 values are multiplied: denormal factors, parts of factors and sums become zero. An output loses up
-/// to 2^-126 of each weight and of each input that it is the sum of, and as much in each sum: up to the tolerance of
-/// f32 in 2^-100, where absolute weights and inputs of an output, and their number, add up to no more than 6000.
+/// The same where bf16 values are multiplied: denormal factors, parts of factors and sums become
+/// zero. An output loses up to 2^-126 of each weight and of each input that it is the sum of, and
+/// as much in each sum: up to the tolerance of f32 in 2^-100, where absolute weights and inputs of
+/// an output, and their number, add up to no more than 6000.
 const SMALLEST_OF_BF16: f64 = 1.0 / (1u128 << 100) as f64;
 
 /// Why a network cannot be verified.
@@ -70,8 +73,9 @@ pub struct Position {
 /// How far two versions of a value are apart, where they are so most.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difference {
-    /// The largest error relative to the largest finite element of the reference, or to 2^-126 (2^-100 where bf16 values are
-    /// multiplied) if all are smaller; infinite where one side is no finite number and the other is another.
+    /// The largest error relative to the largest finite element of the reference, or to 2^-126
+    /// (2^-100 where bf16 values are multiplied) if all are smaller; infinite where one side is no
+    /// finite number and the other is another.
     pub error: f64,
     /// Where that is.
     pub position: Position,
@@ -143,8 +147,8 @@ pub fn verify<F: Float>(
     Ok(comparisons)
 }
 
-/// The worst element of a value of one or more images, relative to its largest one, at least `smallest`; of several equally
-/// bad ones the first.
+/// The worst element of a value of one or more images, relative to its largest one, at least
+/// `smallest`; of several equally bad ones the first.
 fn worst<F: Float>(expected: &[F], found: &[f32], shape: Shape, smallest: f64) -> Difference {
     let finite = expected.iter().map(|e| e.to_f64().abs()).filter(|e| e.is_finite());
     let scale = finite.fold(smallest, f64::max);

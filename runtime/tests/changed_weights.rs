@@ -1,5 +1,5 @@
-//! Files of weights that are cut or written to while they are in use: errors that name the file, never mixed numbers and
-//! never a signal.
+//! Files of weights that are cut or written to while they are in use: errors that name the file,
+//! never mixed numbers and never a signal.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
@@ -61,7 +61,8 @@ fn a_file_that_is_cut_after_it_was_loaded_is_an_error() {
     }
 }
 
-/// As long as before: without a check, some layers would have the numbers of one file and some of another.
+/// As long as before: without a check, some layers would have the numbers of one file and some of
+/// another.
 #[test]
 fn a_file_that_is_written_to_after_it_was_loaded_is_an_error() {
     let (graph, folder) = (network(), tempfile::tempdir().unwrap());

@@ -71,8 +71,9 @@ fn worst_error(
     errors.fold(0.0, f64::max)
 }
 
-/// The largest error of a value in a precision. A factor in bf16 is wrong by up to 2^-8 of itself, one in two
-/// parts by up to 2^-17; a few layers and the cancelling of products make it several times that.
+/// The largest error of a value in a precision. A factor in bf16 is wrong by up to 2^-8 of itself,
+/// one in two parts by up to 2^-17; a few layers and the cancelling of products make it several
+/// times that.
 fn bound(precision: Precision) -> f64 {
     match precision {
         Precision::F32 => 2e-5,

@@ -6,7 +6,8 @@ use listing::{fixture, graph, lines};
 use xcc_compiler::graph::{Graph, WeightId, WeightSource};
 use xcc_runtime::weights::{self, Weights};
 
-/// The greatest difference of each tensor of the file to the numbers that it was made from, relative to the number.
+/// The greatest difference of each tensor of the file to the numbers that it was made from,
+/// relative to the number.
 fn differences(graph: &Graph, file: &str) -> Vec<(String, f32)> {
     let (exact, found) = (Weights::random(graph, 5), weights::load(graph, &fixture(file), None).unwrap());
     let difference = |(id, weight): (usize, &xcc_compiler::graph::Weight)| {
@@ -19,7 +20,8 @@ fn differences(graph: &Graph, file: &str) -> Vec<(String, f32)> {
     graph.weights.iter().enumerate().map(difference).collect()
 }
 
-/// gzip, shuffle, fletcher32 and lzf; chunks listed by arrays and B-trees of both versions; big-endian; f64.
+/// gzip, shuffle, fletcher32 and lzf; chunks listed by arrays and B-trees of both versions;
+/// big-endian; f64.
 #[test]
 fn numbers_are_the_same_however_they_are_stored() {
     let graph = graph(&lines("tiny.layers"));

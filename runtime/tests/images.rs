@@ -40,7 +40,8 @@ fn an_image_that_is_cut_anywhere_is_an_error() {
     assert!(text.contains(&expected), "{text}");
 }
 
-/// A PNG's chunks have checksums; whichever byte of the pixels or of their checksum changes is noticed.
+/// A PNG's chunks have checksums; whichever byte of the pixels or of their checksum changes is
+/// noticed.
 #[test]
 fn a_changed_byte_of_a_png_is_an_error() {
     let bytes = encoded(ImageFormat::Png);

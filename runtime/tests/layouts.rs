@@ -1,4 +1,5 @@
-//! Files in PyTorch's layouts against the numbers that they were made from, and maps that say too little.
+//! Files in PyTorch's layouts against the numbers that they were made from, and maps that say too
+//! little.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -31,8 +32,9 @@ fn flattened(graph: &Graph) -> [usize; 3] {
 
 type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
 
-/// The tensors of `weights` as PyTorch would save them, in names of `torch.nn.DataParallel`. Written from the
-/// definition of each layout, element by element; axes of extent 1 are left out if `short`.
+/// The tensors of `weights` as PyTorch would save them, in names of `torch.nn.DataParallel`.
+/// Written from the definition of each layout, element by element; axes of extent 1 are left out if
+/// `short`.
 fn pytorch(graph: &Graph, weights: &Weights, short: bool) -> Tensors {
     let ours: HashMap<&str, (Vec<usize>, Vec<f32>)> = (graph.weights.iter().enumerate())
         .map(|(id, weight)| {
@@ -95,7 +97,8 @@ const VECTORS: &str = "
   - {from: fc.bias, to: fc/bias}
 ";
 
-/// A map with `head`, the order of axes of the two kernels of the separable layer, and `word` in the dense rule.
+/// A map with `head`, the order of axes of the two kernels of the separable layer, and `word` in
+/// the dense rule.
 fn map(head: &str, [depthwise, pointwise]: [&str; 2], word: &str) -> NameMap {
     let yaml = format!(
         "prefix: module.\n{head}\nrules:\n  - {{from: s.conv1.weight, to: s/depthwise_kernel{depthwise}}}\n  \
@@ -161,7 +164,8 @@ fn a_map_that_transposes_says_how_a_flatten_counts() {
     );
 }
 
-/// Three channels and a 3x3 window, four channels and four filters: without a word, several orders fit.
+/// Three channels and a 3x3 window, four channels and four filters: without a word, several orders
+/// fit.
 #[test]
 fn axes_of_equal_extents_are_never_guessed() {
     let graph = network(4, 5, 3, 3, 2);

@@ -1,5 +1,5 @@
-//! A system that refuses tile registers, as sandboxes do: there is no target with them then. The system is asked once in a
-//! process, so this is a process of its own.
+//! A system that refuses tile registers, as sandboxes do: there is no target with them then. The
+//! system is asked once in a process, so this is a process of its own.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 mod common;
@@ -27,7 +27,8 @@ fn refuse_requests() {
         instruction(BPF_RET | BPF_K, SECCOMP_RET_ALLOW, 0),
     ];
     let program = sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: the filter has as many instructions as the program says, and lives to the end of the calls.
+    // SAFETY: the filter has as many instructions as the program says, and lives to the end of the
+    // calls.
     let status = unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
             | libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program)

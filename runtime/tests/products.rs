@@ -1,5 +1,6 @@
-//! How far sums of products are from exact ones, element by element, against bounds that follow from how factors are
-//! rounded: in bf16, to 8 significant bits, and denormal values to zero where bf16 values are multiplied.
+//! How far sums of products are from exact ones, element by element, against bounds that follow
+//! from how factors are rounded: in bf16, to 8 significant bits, and denormal values to zero where
+//! bf16 values are multiplied.
 
 mod common;
 
@@ -14,7 +15,8 @@ use xcc_runtime::Model;
 use xcc_runtime::reference::evaluate;
 use xcc_runtime::verify::verify;
 
-/// A layer whose result is a sum of products, or two such layers behind each other, in a network of its own.
+/// A layer whose result is a sum of products, or two such layers behind each other, in a network of
+/// its own.
 fn layer(random: &mut Random) -> Graph {
     let mut below = |bound: u32| ((random.next() + 1.0) / 2.0 * f64::from(bound)) as u32 % bound;
     let size = 2 + below(9);
@@ -68,21 +70,23 @@ fn largest_of_channels(shape: Shape, input: &[f32]) -> Vec<f32> {
     largest.repeat(input.len() / channels)
 }
 
-/// Error of a product of two factors in bf16, relative to the product: each has 8 significant bits, and is wrong by up to
-/// 2^-8 / (1 + 2^-8) = 1 / 257 of itself.
+/// Error of a product of two factors in bf16, relative to the product: each has 8 significant bits,
+/// and is wrong by up to 2^-8 / (1 + 2^-8) = 1 / 257 of itself.
 const BF16_PRODUCT: f64 = 2.0 / 257.0 + 1.0 / (257.0 * 257.0);
-/// The same in two parts, which lack up to 2^-17 of a factor, without the product of the second parts, up to 2^-16.
+/// The same in two parts, which lack up to 2^-17 of a factor, without the product of the second
+/// parts, up to 2^-16.
 const SPLIT_PRODUCT: f64 = 2.0 / 131_072.0 + 1.0 / 65_536.0 + 1e-9;
 /// Rounding of an f32 sum, relative to the sum of absolute products.
 const ROUNDING: f64 = 1.0 / 16_777_216.0;
 /// Roundings of a result beside those of its sum: of parts, of the bias, of the epilogue.
 const OTHER_ROUNDINGS: f64 = 8.0;
-/// Winograd's method, F(2x2, 3x3), adds up to 16 times the largest inputs times the absolute weights of a window: in each
-/// of both directions, results are sums of 2 inputs x (2 |w0| + 2 (|w0| + |w1| + |w2|) / 2) at most.
+/// Winograd's method, F(2x2, 3x3), adds up to 16 times the largest inputs times the absolute
+/// weights of a window: in each of both directions, results are sums of 2 inputs x (2 |w0| + 2
+/// (|w0| + |w1| + |w2|) / 2) at most.
 const WINOGRAD: f64 = 16.0;
 
-/// The targets of this machine, each as it is and so that bf16 values are multiplied wherever that is possible: in
-/// products of pairs, and in f32 by tiles.
+/// The targets of this machine, each as it is and so that bf16 values are multiplied wherever that
+/// is possible: in products of pairs, and in f32 by tiles.
 fn eager_targets() -> impl Iterator<Item = Target> {
     let exact_tiles = ExactTiles {
         fewest_outputs: 1,
@@ -99,8 +103,9 @@ fn eager_targets() -> impl Iterator<Item = Target> {
     })
 }
 
-/// Thousands of layers: an element is wrong by at most 2^-7 of the sum of its absolute products in bf16, and by that of the
-/// largest inputs, 16 times, where Winograd's method computes planes in bf16.
+/// Thousands of layers: an element is wrong by at most 2^-7 of the sum of its absolute products in
+/// bf16, and by that of the largest inputs, 16 times, where Winograd's method computes planes in
+/// bf16.
 #[test]
 fn less_exact_sums_are_wrong_by_a_share_of_their_absolute_products() {
     let mut worst = [0.0f64; 2];
@@ -185,8 +190,8 @@ fn unbiased(random: &mut Random) -> Graph {
     builder.finish(&[x])
 }
 
-/// Inputs from the smallest denormal value to a million times the smallest normal one: what `verify` allows is what
-/// denormal values may do, and not more than they do.
+/// Inputs from the smallest denormal value to a million times the smallest normal one: what
+/// `verify` allows is what denormal values may do, and not more than they do.
 #[test]
 fn denormal_values_may_be_zero_and_no_more() {
     let mut are_lost = 0;

@@ -72,8 +72,8 @@ fn every_layout_of_keras_gives_the_numbers_that_were_saved() {
     for file in KERAS_FILES {
         let found = weights::load(&graph, &fixture(file), None).unwrap_or_else(|e| panic!("{e}"));
         let Origin::File { matching, .. } = found.origin() else { panic!("{file}: {:?}", found.origin()) };
-        // Where names are stored, all agree but those of the two layers that had none, and those of sep1 and
-        // sep2, which only count.
+        // Where names are stored, all agree but those of the two layers that had none, and those of
+        // sep1 and sep2, which only count.
         let confirmed = if file.contains("unnamed") || file.contains("keras1") { 0 } else { 5 };
         let expected_matching = match file.ends_with(".keras") || file.contains("model") {
             true => Matching::Description { layers: 9 },
@@ -337,8 +337,8 @@ fn a_description_tells_layers_apart_that_only_the_operands_of_a_sum_put_in_order
     }
 }
 
-/// Branches that are the same in all respects make the same network in either order; a model that is wired in
-/// another way is refused.
+/// Branches that are the same in all respects make the same network in either order; a model that
+/// is wired in another way is refused.
 #[test]
 fn twins_are_the_same_in_either_order_and_another_wiring_is_refused() {
     let twins = |operands| residual(operands, "first_act");

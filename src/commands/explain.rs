@@ -40,8 +40,8 @@ const SHORT: usize = 5;
 /// first within 3 % of it: the milliseconds are those of one thread for one image, without waiting for memory. Layers that are
 /// multiplied as matrices of bf16 values have no forms, but a section of their own, as have those whose products are crossed.
 ///
-/// A precision is a permission: layers whose f32 products take no more time have these, by the times of instructions on the
-/// processor at hand, and a section names them.
+/// A precision is a permission: layers whose f32 products take no more time have these, by the
+/// times of instructions on the processor at hand, and a section names them.
 ///
 /// Layers are computed together, a few rows of the last one at a time, where the maps between them are larger than a
 /// cache and writing and reading them takes longer than what is done twice. Both are given in multiply-adds (MACs) that a

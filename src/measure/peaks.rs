@@ -88,7 +88,8 @@ impl Peak {
     }
 }
 
-/// What computes the products of large layers: vectors of f32 where no layer has products of bf16 values.
+/// What computes the products of large layers: vectors of f32 where no layer has products of bf16
+/// values.
 pub fn unit(precision: Precision, target: Target, model: Option<&Model>) -> Unit {
     let in_vectors = model.is_some_and(|model| model.program().bf16_unit().is_none());
     if in_vectors { Unit::Vectors } else { Unit::of(precision, target) }

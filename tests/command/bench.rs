@@ -51,7 +51,8 @@ fn the_peak_is_that_of_the_precision() {
     let fastest =
         |found: &serde_json::Value| numbers(&found["peak_samples_gflops"]).into_iter().fold(0.0, f64::max);
     let [f32_peak, bf16_peak] = [&f32, &bf16].map(fastest);
-    // Where f32 is as fast, bf16 has it and says so; else pairs are twice as fast, at a clock that may be a little lower.
+    // Where f32 is as fast, bf16 has it and says so; else pairs are twice as fast, at a clock that
+    // may be a little lower.
     let is_exact = !bf16["more_exact"].is_null();
     match Target::native().bf16_unit() {
         Some(Bf16Unit::Pairs) if is_exact => {

@@ -119,7 +119,8 @@ fn constants_with_pairs(multiply_adds: u32) -> tempfile::NamedTempFile {
     file
 }
 
-/// The times that are given decide whether bf16 has products of its own, and a line gives the reason.
+/// The times that are given decide whether bf16 has products of its own, and a line gives the
+/// reason.
 #[test]
 fn more_exact_products_are_explained() {
     if !Isa::Avx512Bf16.missing().is_empty() {

@@ -94,7 +94,8 @@ pub fn keys_in_help<'a>(command: &str, object: &'a Value) -> Vec<&'a str> {
     keys
 }
 
-/// How many times as fast as f32 products of bf16 pairs are on this machine, by the times of instructions.
+/// How many times as fast as f32 products of bf16 pairs are on this machine, by the times of
+/// instructions.
 pub fn times_of_pairs() -> f64 {
     let times = Target::native().times;
     2.0 * f64::from(times.multiply_add) / f64::from(times.pair.max(1))

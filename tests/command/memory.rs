@@ -1,4 +1,5 @@
-//! Commands that get less memory than they need end with a sentence and status 2, never by a signal.
+//! Commands that get less memory than they need end with a sentence and status 2, never by a
+//! signal.
 
 /// Runs with so many kilobytes of addresses.
 #[cfg(target_os = "linux")]

@@ -9,8 +9,8 @@ use crate::plan::Program;
 use crate::target::Target;
 use crate::vector::Kernel;
 
-/// Address space for code, more than any network has: calls between functions reach 2 GiB. Where the system refuses as
-/// much to the process, less serves most networks.
+/// Address space for code, more than any network has: calls between functions reach 2 GiB. Where
+/// the system refuses as much to the process, less serves most networks.
 const CODE_BYTES: [usize; 2] = [256 << 20, 16 << 20];
 
 /// Address space for a single kernel.

@@ -29,10 +29,11 @@ impl Weight {
 
 /// The numbers of a graph's parameter tensors.
 pub trait WeightSource {
-    /// The elements of a tensor, in the order of its declared shape; owned where they are drawn or read on request.
+    /// The elements of a tensor, in the order of its declared shape; owned where they are drawn or
+    /// read on request.
     ///
-    /// An error means that the elements are lost for this call only: there was no memory for them, or the file that
-    /// holds them cannot be read or has changed.
+    /// An error means that the elements are lost for this call only: there was no memory for them,
+    /// or the file that holds them cannot be read or has changed.
     fn tensor(&self, id: WeightId) -> Result<Cow<'_, [f32]>, WeightError>;
 
     /// Elements of a tensor.

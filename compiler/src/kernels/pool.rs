@@ -28,8 +28,8 @@ pub struct PoolTile {
     pub post: Vec<Post>,
 }
 
-/// Slots that a tile of `pixels` takes: an accumulator for each pixel, the input, the number of rows of a mean, and
-/// temporaries.
+/// Slots that a tile of `pixels` takes: an accumulator for each pixel, the input, the number of
+/// rows of a mean, and temporaries.
 pub fn slots(pixels: u32, post: &[Post]) -> usize {
     pixels as usize + 2 + temporaries(post)
 }
@@ -74,7 +74,8 @@ impl PoolTile {
             rows.iter().for_each(|&rows| b.constant(rows, 0.0));
             b.point(row, b.parameter("in"), 0);
             b.repeat(Times::Rows, |b| {
-                // Counted here, not in the descriptor: tiles at borders then share a kernel whatever rows they have.
+                // Counted here, not in the descriptor: tiles at borders then share a kernel
+                // whatever rows they have.
                 if let Some(rows) = rows {
                     b.constant(column, 1.0);
                     b.binary(BinaryOp::Add, rows, column, rows);
@@ -98,8 +99,8 @@ impl PoolTile {
         b.finish(self.to_string())
     }
 
-    /// Turns sums into means: multiplies each by 1 / (rows x taps of a row), which pixels with as many taps share. The
-    /// product of both counts is exact.
+    /// Turns sums into means: multiplies each by 1 / (rows x taps of a row), which pixels with as
+    /// many taps share. The product of both counts is exact.
     fn divide(&self, b: &mut Builder, sums: &[Slot], rows: Slot, [one, factor]: [Slot; 2]) {
         b.constant(one, 1.0);
         let mut known = None;

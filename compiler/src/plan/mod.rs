@@ -42,8 +42,9 @@ entity!(
     DriverId, "d"
 );
 
-/// The least exact products that a network may have: a layer has f32 products wherever these take no more time
-/// ([`precisions`]). Sums, biases, activations and all values between layers are f32 in every case.
+/// The least exact products that a network may have: a layer has f32 products wherever these take
+/// no more time ([`precisions`]). Sums, biases, activations and all values between layers are f32
+/// in every case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// f32 factors. Where there are matrix instructions, large layers take each factor as the sum of three bf16 values,
@@ -379,7 +380,8 @@ pub struct Program {
     /// Multiply-adds of an image that need no multiplication, of the stages of nodes that save some: by Winograd's method, or since
     /// products are crossed.
     pub saved_macs: HashMap<NodeId, [u64; 2]>,
-    /// Milliseconds that the planes of Winograd's method take for an image beyond the instructions of kernels.
+    /// Milliseconds that the planes of Winograd's method take for an image beyond the instructions
+    /// of kernels.
     pub planes_ms: f64,
     /// The chains of layers, and those that did not pay.
     pub chains: Vec<Considered>,
@@ -445,8 +447,8 @@ impl Program {
         nests.fold(Counts::default(), |counts, nest| counts.plus(times, &self.counts_of(nest)))
     }
 
-    /// Milliseconds of one thread that a run takes by the target's times, without waiting for memory but for planes of
-    /// Winograd's method.
+    /// Milliseconds of one thread that a run takes by the target's times, without waiting for
+    /// memory but for planes of Winograd's method.
     pub fn predicted_ms(&self) -> f64 {
         self.target.times.ms(&self.counts()) + self.planes_ms * f64::from(self.options.batch)
     }
@@ -456,7 +458,8 @@ impl Program {
         self.counts_with(nest, &mut HashMap::new())
     }
 
-    /// What all calls of a nest execute; `kernels` are those of the program that were counted before.
+    /// What all calls of a nest execute; `kernels` are those of the program that were counted
+    /// before.
     fn counts_with(&self, nest: &[Nest], kernels: &mut HashMap<KernelId, KernelCounts>) -> Counts {
         let mut counts = Counts::default();
         for_each_count(nest, 1, &mut |kernel, rows, times| {

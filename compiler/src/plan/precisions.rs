@@ -1,8 +1,9 @@
-//! Which layers take more exact products than a plan's precision permits: a precision is a permission, so a layer
-//! whose f32 products take no more time has them.
+//! Which layers take more exact products than a plan's precision permits: a precision is a
+//! permission, so a layer whose f32 products take no more time has them.
 //!
-//! Times are predicted from the instructions and the weights of each layer by itself, for one image and one thread. So the
-//! answer is data of the graph and the target, the same for any number of threads and images.
+//! Times are predicted from the instructions and the weights of each layer by itself, for one image
+//! and one thread. So the answer is data of the graph and the target, the same for any number of
+//! threads and images.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,8 +17,8 @@ use crate::graph::{Graph, NodeId};
 use crate::instruction_times::InstructionTimes;
 use crate::target::{Bf16Unit, Target};
 
-/// Time of f32 products relative to less exact ones, up to which a layer takes them: predictions are wrong by this much on
-/// average (`mean_error` of the measurements).
+/// Time of f32 products relative to less exact ones, up to which a layer takes them: predictions
+/// are wrong by this much on average (`mean_error` of the measurements).
 const AS_FAST: f64 = 1.1;
 
 /// The precision of each layer of a plan.
@@ -63,8 +64,8 @@ impl LayerPrecisions {
         Self { asked, ..Self::default() }
     }
 
-    /// The precision of each layer of `graph`: f32 where that is predicted to be as fast as `asked`, or where only f32 can be
-    /// lowered.
+    /// The precision of each layer of `graph`: f32 where that is predicted to be as fast as
+    /// `asked`, or where only f32 can be lowered.
     ///
     /// Split products are never between the two: they are three where bf16 has one.
     pub fn find(graph: &Graph, target: Target, asked: Precision) -> Self {
@@ -100,7 +101,8 @@ impl LayerPrecisions {
         self.exact.contains(&id)
     }
 
-    /// The layers with more exact products than asked for, with the reason; none if there are no such layers.
+    /// The layers with more exact products than asked for, with the reason; none if there are no
+    /// such layers.
     pub fn more_exact(&self, target: Target) -> Option<MoreExact> {
         let layers = self.exact.len();
         let (asked, of) = (self.asked, self.permitted);

@@ -23,7 +23,8 @@ pub fn shipped(spec: &str, settings: &[(&str, &str)]) -> Graph {
     elaborate(&file, &settings).unwrap_or_else(|mistakes| panic!("{spec}: {mistakes:?}"))
 }
 
-/// The target with products of bf16 pairs that take no time, so that bf16 has them wherever they fit.
+/// The target with products of bf16 pairs that take no time, so that bf16 has them wherever they
+/// fit.
 pub fn with_fast_pairs(target: Target) -> Target {
     let times = InstructionTimes { pair: 0, ..target.times };
     Target { times, ..target }

@@ -1,4 +1,5 @@
-//! Recognises files by content: what a file is that was given where another kind is read, and the way out.
+//! Recognises files by content: what a file is that was given where another kind is read, and the
+//! way out.
 //!
 //! Content decides. A file's name helps only where a format has no mark of its own.
 
@@ -90,8 +91,8 @@ impl Wanted {
     }
 }
 
-/// The sentence that says what the file at `path` is, if it is known and is not what it was given as:
-/// `a WebP image, which is not read: convert it to PNG, ...`.
+/// The sentence that says what the file at `path` is, if it is known and is not what it was given
+/// as: `a WebP image, which is not read: convert it to PNG, ...`.
 pub fn mistaken(path: &Path, wanted: Wanted) -> Option<String> {
     recognise(path).and_then(|kind| kind.instead_of(wanted))
 }
@@ -111,7 +112,8 @@ pub fn recognise(path: &Path) -> Option<Kind> {
     }
 }
 
-/// The kind of a file that starts with `start` and is called `name`, in lower case; zip archives aside.
+/// The kind of a file that starts with `start` and is called `name`, in lower case; zip archives
+/// aside.
 fn of_content(start: &[u8], name: &str) -> Option<Kind> {
     if start.get(8) == Some(&b'{') && start[4..8] == [0; 4] {
         return Some(SAFETENSORS);

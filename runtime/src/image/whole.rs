@@ -1,5 +1,5 @@
-//! Tells whether a file of an image is whole. Decoders fill in what is missing at the end of a JPEG, and stop
-//! before the end of a PNG; both formats have a mark at their end.
+//! Tells whether a file of an image is whole. Decoders fill in what is missing at the end of a
+//! JPEG, and stop before the end of a PNG; both formats have a mark at their end.
 
 use image::ImageFormat;
 
@@ -19,10 +19,12 @@ pub(super) fn check(bytes: &[u8], format: ImageFormat) -> Result<(), String> {
     }
 }
 
-/// Walks a JPEG's segments (ITU-T T.81, B.1.1) to the end of its first image. Data behind it are no part of it.
+/// Walks a JPEG's segments (ITU-T T.81, B.1.1) to the end of its first image. Data behind it are no
+/// part of it.
 fn jpeg_has_end(bytes: &[u8]) -> bool {
     let mut rest = bytes.get(2..).unwrap_or_default();
-    // Bytes that belong to no segment are entropy-coded data, in which FF is followed by 00, or padding.
+    // Bytes that belong to no segment are entropy-coded data, in which FF is followed by 00, or
+    // padding.
     while let Some(at) = rest.iter().position(|&byte| byte == 0xff) {
         rest = &rest[at + 1..];
         let length = match rest.first() {

@@ -1,5 +1,5 @@
-//! Memory that this process has had and may still take, by everything that limits it: the machine, control groups and
-//! limits of the process.
+//! Memory that this process has had and may still take, by everything that limits it: the machine,
+//! control groups and limits of the process.
 
 use std::fmt;
 
@@ -36,7 +36,8 @@ pub struct Headroom {
     pub limit: Limit,
 }
 
-/// Memory that a piece of work takes, in bytes, and the memory that can be had for it, which is less.
+/// Memory that a piece of work takes, in bytes, and the memory that can be had for it, which is
+/// less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "needs {} MB of memory (weights {}, packed constants {}, activations {}), but {} MB can be had {}",
@@ -67,7 +68,8 @@ impl Needs {
         self.weights.saturating_add(self.constants).saturating_add(self.activations)
     }
 
-    /// Refuses work that takes more than can be had. Where the system does not tell, all can be had.
+    /// Refuses work that takes more than can be had. Where the system does not tell, all can be
+    /// had.
     pub fn check(self) -> Result<(), Shortage> {
         self.check_against(headroom())
     }
@@ -85,7 +87,8 @@ fn mb(bytes: u64) -> u64 {
     bytes.div_ceil(1_000_000)
 }
 
-/// The most memory that this process has had at a time, in bytes; `None` where the system does not tell.
+/// The most memory that this process has had at a time, in bytes; `None` where the system does not
+/// tell.
 #[cfg(unix)]
 pub fn peak_memory() -> Option<u64> {
     // SAFETY: the structure holds integers only, for which all zeros are a value.
@@ -97,19 +100,21 @@ pub fn peak_memory() -> Option<u64> {
     u64::try_from(usage.ru_maxrss).ok().filter(|_| status == 0).map(|size| size * unit)
 }
 
-/// The most memory that this process has had at a time, in bytes; `None` where the system does not tell.
+/// The most memory that this process has had at a time, in bytes; `None` where the system does not
+/// tell.
 #[cfg(not(unix))]
 pub fn peak_memory() -> Option<u64> {
     None
 }
 
-/// Memory that this process may still take without others being moved out, in bytes; `None` where the system does not
-/// tell.
+/// Memory that this process may still take without others being moved out, in bytes; `None` where
+/// the system does not tell.
 pub fn available_memory() -> Option<u64> {
     least(false).map(|headroom| headroom.bytes)
 }
 
-/// Memory that this process may still take, swap space included; `None` where the system does not tell.
+/// Memory that this process may still take, swap space included; `None` where the system does not
+/// tell.
 pub fn headroom() -> Option<Headroom> {
     least(true)
 }
@@ -119,7 +124,8 @@ fn least(_with_swap: bool) -> Option<Headroom> {
     None
 }
 
-/// The tightest limit. Swap space counts for the machine and, since groups can be denied it, at most, for groups.
+/// The tightest limit. Swap space counts for the machine and, since groups can be denied it, at
+/// most, for groups.
 #[cfg(target_os = "linux")]
 fn least(with_swap: bool) -> Option<Headroom> {
     use linux::{addresses, data, groups, meminfo};
@@ -159,7 +165,8 @@ mod linux {
         left(libc::RLIMIT_DATA, 5)
     }
 
-    /// What is left of a limit of the process that counts a field of `/proc/self/statm`; nothing where there is no limit.
+    /// What is left of a limit of the process that counts a field of `/proc/self/statm`; nothing
+    /// where there is no limit.
     fn left(resource: libc::__rlimit_resource_t, field: usize) -> Option<u64> {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: the pointer is to a structure of the type that the system fills.
@@ -188,14 +195,15 @@ mod linux {
             _ if controllers.split(',').any(|name| name == "memory") => ("/sys/fs/cgroup/memory", VERSION_1),
             _ => return None,
         };
-        // Within a container, the path may be that outside of it: then the root of what is mounted is the group.
+        // Within a container, the path may be that outside of it: then the root of what is mounted
+        // is the group.
         let group = Path::new(root).join(group.trim_start_matches('/'));
         let around = group.ancestors().take_while(|folder| folder.starts_with(root));
         around.filter_map(|folder| of_group(folder, files)).min()
     }
 
-    /// Names of the limit, of the use, and of the statistic of files that have not been used for long, which the system
-    /// takes back where memory is wanted.
+    /// Names of the limit, of the use, and of the statistic of files that have not been used for
+    /// long, which the system takes back where memory is wanted.
     pub const VERSION_1: [&str; 3] =
         ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "];
     /// The same for the unified hierarchy.

@@ -76,7 +76,8 @@ impl Rows {
     }
 }
 
-/// The output columns that a horizontal tap connects with input columns: an interval, since input columns rise with them.
+/// The output columns that a horizontal tap connects with input columns: an interval, since input
+/// columns rise with them.
 fn columns(window: &Window, width: u32, tap: usize, ow: usize) -> Range<usize> {
     let (before, stride) = (window.pads_of(1).0 as usize, window.strides[1] as usize);
     let offset = tap * window.dilation[1] as usize;

@@ -13,8 +13,9 @@ use super::name_map::Translation;
 use super::stored::{Data, Piece, Stored, transpose};
 use crate::workers::spread;
 
-/// Names that a name is compared with at most to find a similar one. Only mismatches that are printed are hinted at, so
-/// that binding compares at most `2 * SHOWN * COMPARED` pairs of names: a fraction of a second.
+/// Names that a name is compared with at most to find a similar one. Only mismatches that are
+/// printed are hinted at, so that binding compares at most `2 * SHOWN * COMPARED` pairs of names: a
+/// fraction of a second.
 const COMPARED: usize = 10_000;
 
 /// A tensor of the network and the tensor of the file that has its numbers.
@@ -183,8 +184,8 @@ pub(super) fn bytes_to_read(bindings: &[Binding]) -> u64 {
     elements.fold(0, u64::saturating_add).saturating_mul(size_of::<f32>() as u64)
 }
 
-/// The numbers of every binding, in the order of the network's weight table: those of datasets are read, those in plain
-/// bytes stay in the file. The error says which tensor is damaged and how.
+/// The numbers of every binding, in the order of the network's weight table: those of datasets are
+/// read, those in plain bytes stay in the file. The error says which tensor is damaged and how.
 pub(super) fn read(graph: &Graph, mut bindings: Vec<Binding>) -> Result<Vec<Tensor>, String> {
     bindings.sort_by_key(|binding| binding.weight);
     spread(|| bindings.par_iter().map(|binding| read_one(graph, binding)).collect())

@@ -24,8 +24,8 @@ enum Storage {
 }
 
 impl Dataset {
-    /// The numbers of `dataset`, which lies at `path` of `file`; its type in words if it has no numbers that are
-    /// read. The error is a reason in words.
+    /// The numbers of `dataset`, which lies at `path` of `file`; its type in words if it has no
+    /// numbers that are read. The error is a reason in words.
     pub fn data(
         dataset: &hdf5_pure::Dataset,
         file: &Arc<SecondReader>,
@@ -63,7 +63,8 @@ impl Dataset {
     }
 }
 
-/// The type of a dataset's elements, and whether the most significant byte comes first; none if it is not read.
+/// The type of a dataset's elements, and whether the most significant byte comes first; none if it
+/// is not read.
 fn element(dataset: &hdf5_pure::Dataset) -> Result<Option<(Element, bool)>, hdf5_pure::Error> {
     Ok(match dataset.datatype()? {
         Datatype::FloatingPoint { size, byte_order, layout } => {
@@ -74,7 +75,8 @@ fn element(dataset: &hdf5_pure::Dataset) -> Result<Option<(Element, bool)>, hdf5
             };
             float(size, &layout).map(|element| (element, big_endian))
         }
-        // NumPy has no bfloat16, so Keras writes opaque elements, and says in an attribute what they are.
+        // NumPy has no bfloat16, so Keras writes opaque elements, and says in an attribute what
+        // they are.
         Datatype::Opaque { size: 2, .. } => {
             let attrs = dataset.attrs()?;
             let said = attrs.get("dtype").and_then(AttrValue::as_str);
@@ -84,7 +86,8 @@ fn element(dataset: &hdf5_pure::Dataset) -> Result<Option<(Element, bool)>, hdf5
     })
 }
 
-/// The number format with this layout of bits, if it is one that is read: sign, exponent and fraction side by side.
+/// The number format with this layout of bits, if it is one that is read: sign, exponent and
+/// fraction side by side.
 fn float(size: u32, layout: &FloatingPointLayout) -> Option<Element> {
     let FloatingPointLayout { bit_offset, exponent_location, mantissa_location, mantissa_size, .. } = *layout;
     if bit_offset != 0 || mantissa_location != 0 || exponent_location != mantissa_size {
@@ -99,8 +102,8 @@ fn float(size: u32, layout: &FloatingPointLayout) -> Option<Element> {
     }
 }
 
-/// A reader of the same file that knows version 2 B-trees of chunks and layouts of version 5. It opens the file when
-/// it is first needed.
+/// A reader of the same file that knows version 2 B-trees of chunks and layouts of version 5. It
+/// opens the file when it is first needed.
 pub(super) struct SecondReader {
     source: Source,
     file: OnceLock<Result<Hdf5File, String>>,

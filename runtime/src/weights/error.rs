@@ -83,8 +83,8 @@ pub enum Mismatch {
         tensor: String,
         /// Its shape.
         shape: Extents,
-        /// A tensor of the file without use, with a similar name, perhaps one that a map gives it. It is looked for in the
-        /// mismatches that are printed.
+        /// A tensor of the file without use, with a similar name, perhaps one that a map gives it.
+        /// It is looked for in the mismatches that are printed.
         nearest: Option<String>,
     },
     /// The file has a tensor that the network lacks.
@@ -210,7 +210,8 @@ pub enum Mismatch {
         /// The network's layer at this position.
         layer: String,
     },
-    /// Nothing tells two layers apart: order follows from the order of a sum's operands, which means nothing.
+    /// Nothing tells two layers apart: order follows from the order of a sum's operands, which
+    /// means nothing.
     #[error(
         "order: {} and {} have the same shapes, and nothing says which of {} and {} is which; save the whole \
          model (.keras), name the layers alike, or use a name map",
@@ -282,8 +283,8 @@ pub enum Mismatch {
     },
 }
 
-/// A property that a network and the description in its file of weights state differently. Weights that were
-/// trained with one value give other results with the other.
+/// A property that a network and the description in its file of weights state differently. Weights
+/// that were trained with one value give other results with the other.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{attribute}: {place}, the network has {ours}, the file's description {theirs}")]
 pub struct Contradiction {

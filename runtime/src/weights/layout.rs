@@ -1,5 +1,5 @@
-//! How a tensor of a file becomes one of the network: axes in another order, axes of extent 1 that one side
-//! lacks, and the order in which pixels behind a flatten count.
+//! How a tensor of a file becomes one of the network: axes in another order, axes of extent 1 that
+//! one side lacks, and the order in which pixels behind a flatten count.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,8 @@ use super::error::{Extents, Mismatch};
 use super::name_map::{Axis, FlattenOrder, NameMap, RuleLayout};
 use super::stored::{Data, Stored};
 
-/// A transposition: the file's numbers as an array of `shape`, axis `i` of the result being its axis `axes[i]`.
+/// A transposition: the file's numbers as an array of `shape`, axis `i` of the result being its
+/// axis `axes[i]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Turn {
     /// Extents, of which one axis of the file may take several.
@@ -56,8 +57,8 @@ enum Counted {
 pub(super) struct Flattened(HashMap<WeightId, Counted>);
 
 impl Flattened {
-    /// Finds dense kernels and batch normalisations whose operand is a flatten, perhaps behind layers that keep
-    /// the order of elements. Takes time linear in the graph.
+    /// Finds dense kernels and batch normalisations whose operand is a flatten, perhaps behind
+    /// layers that keep the order of elements. Takes time linear in the graph.
     pub fn of(graph: &Graph) -> Self {
         let mut values: Vec<Option<Counted>> = vec![None; graph.id_bound()];
         let mut tensors = HashMap::new();
@@ -86,7 +87,8 @@ impl Flattened {
     }
 }
 
-/// How `stored` becomes the tensor `id` of the network: a transposition if its numbers are not in order yet.
+/// How `stored` becomes the tensor `id` of the network: a transposition if its numbers are not in
+/// order yet.
 pub(super) fn fit(
     graph: &Graph,
     flattened: &Flattened,
@@ -129,7 +131,8 @@ fn moved(shape: &[u64], axes: &[Axis]) -> Vec<u64> {
     axes.iter().map(|axis| axis.of_file().map_or(1, |axis| shape[axis])).collect()
 }
 
-/// Refuses shapes that are not the weight's, and those that are only if axes are in one of several orders.
+/// Refuses shapes that are not the weight's, and those that are only if axes are in one of several
+/// orders.
 fn check_shape(weight: &Weight, stored: &Stored, transpose: Option<&[Axis]>) -> Result<(), Mismatch> {
     let found = transpose.map_or_else(|| stored.shape.clone(), |axes| moved(&stored.shape, axes));
     if fits(weight, &found) || (transpose.is_some() && fits_but_for_ones(weight, &found)) {
@@ -137,7 +140,8 @@ fn check_shape(weight: &Weight, stored: &Stored, transpose: Option<&[Axis]>) -> 
     }
     let (tensor, name) = (weight.name.clone(), stored.name.clone());
     let expected = Extents::from(&weight.shape[..]);
-    // Without a word on axes, a tensor of another rank fits if its extents can be in one order only.
+    // Without a word on axes, a tensor of another rank fits if its extents can be in one order
+    // only.
     if transpose.is_none() && found.len() != weight.shape.len() && fits_but_for_ones(weight, &found) {
         if all_differ(&found) {
             return Ok(());
@@ -180,7 +184,8 @@ pub(super) fn fitting_order(weight: &Weight, shape: &[u64]) -> Option<Vec<Axis>>
     Some(with_new_axes(weight, &turned(axes), axes))
 }
 
-/// Axes as a map lists them: `axes`, whose extents are `turned`, and `new` where the weight has a 1 more.
+/// Axes as a map lists them: `axes`, whose extents are `turned`, and `new` where the weight has a 1
+/// more.
 fn with_new_axes(weight: &Weight, turned: &[u64], axes: &[usize]) -> Vec<Axis> {
     let mut missing = weight.shape.len().saturating_sub(turned.len());
     let mut rest = turned.iter().zip(axes).peekable();
@@ -229,8 +234,8 @@ fn flatten_order(
 }
 
 impl Turn {
-    /// The transposition with the elements of our first axis, which count channels, rows and columns in the file,
-    /// in the order of rows, columns and channels.
+    /// The transposition with the elements of our first axis, which count channels, rows and
+    /// columns in the file, in the order of rows, columns and channels.
     fn channels_first(self, [h, w, c]: [u64; 3]) -> Turn {
         let elements = h * w * c;
         let Some(split) = self.axes.iter().copied().find(|&axis| self.shape[axis] == elements) else {

@@ -33,10 +33,11 @@ use stored::Piece;
 
 /// Numbers for every parameter tensor of a graph.
 ///
-/// Tensors of a safetensors file stay in the file, which stays open, and are read each time that they are asked for: a
-/// file that was cut or written to meanwhile is an error (replacing it by another file of the same name is harmless).
-/// Random numbers are drawn each time that they are asked for. Both take memory only while a tensor is read. Tensors of
-/// Keras' files are read when they are loaded.
+/// Tensors of a safetensors file stay in the file, which stays open, and are read each time that
+/// they are asked for: a file that was cut or written to meanwhile is an error (replacing it by
+/// another file of the same name is harmless). Random numbers are drawn each time that they are
+/// asked for. Both take memory only while a tensor is read. Tensors of Keras' files are read when
+/// they are loaded.
 #[derive(Debug)]
 pub struct Weights {
     tensors: Vec<Tensor>,
@@ -80,7 +81,8 @@ pub enum Matching {
         /// Layers with weights.
         layers: usize,
     },
-    /// By shapes and the order of layers; `confirmed` of `layers` layers with weights have the same name in the file.
+    /// By shapes and the order of layers; `confirmed` of `layers` layers with weights have the same
+    /// name in the file.
     Order {
         /// Layers with the same name on both sides.
         confirmed: usize,
@@ -132,8 +134,8 @@ impl Weights {
         &self.origin
     }
 
-    /// What the file's description says of the network, and says otherwise: results may differ from those of
-    /// the model that was saved.
+    /// What the file's description says of the network, and says otherwise: results may differ from
+    /// those of the model that was saved.
     pub fn contradictions(&self) -> &[Contradiction] {
         &self.contradictions
     }

@@ -1,5 +1,5 @@
-//! The native format: safetensors, whose header is read at once and tensors on request, and which is written whole or not
-//! at all.
+//! The native format: safetensors, whose header is read at once and tensors on request, and which
+//! is written whole or not at all.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -77,7 +77,8 @@ fn element(dtype: Dtype) -> Option<Element> {
     }
 }
 
-/// Writes every tensor of `graph` as f32 under its name, one after the other: one tensor is in memory at a time.
+/// Writes every tensor of `graph` as f32 under its name, one after the other: one tensor is in
+/// memory at a time.
 ///
 /// The file appears whole or not at all: it is written beside its place and then renamed.
 pub fn save_safetensors(graph: &Graph, weights: &dyn WeightSource, path: &Path) -> Result<(), WeightsError> {
@@ -112,7 +113,8 @@ fn by_name(graph: &Graph) -> Vec<WeightId> {
     ids
 }
 
-/// The length of the header and the header, which is padded so that tensors lie on multiples of eight bytes.
+/// The length of the header and the header, which is padded so that tensors lie on multiples of
+/// eight bytes.
 fn header_of(graph: &Graph, weights: &dyn WeightSource) -> Result<Vec<u8>, safetensors::SafeTensorError> {
     let mut end = 0;
     let info = |id: WeightId| {

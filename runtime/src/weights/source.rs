@@ -1,7 +1,9 @@
-//! A file of weights that stays open: numbers are read when they are asked for, and never from a file that has changed.
+//! A file of weights that stays open: numbers are read when they are asked for, and never from a
+//! file that has changed.
 //!
-//! Reading costs one copy of a tensor, which lives while the tensor is packed. A mapping would save it, but a mapped file
-//! that somebody cuts ends the process by a signal, and one that somebody writes yields numbers of two files.
+//! Reading costs one copy of a tensor, which lives while the tensor is packed. A mapping would save
+//! it, but a mapped file that somebody cuts ends the process by a signal, and one that somebody
+//! writes yields numbers of two files.
 
 use std::fs::File;
 use std::io;
@@ -34,7 +36,8 @@ impl Source {
         self.stamp.length()
     }
 
-    /// Bytes of the file as values of a type that any bytes are a value of; a rest shorter than a value is left out.
+    /// Bytes of the file as values of a type that any bytes are a value of; a rest shorter than a
+    /// value is left out.
     pub fn read<T: bytemuck::Pod>(&self, range: &Range<u64>) -> Result<Vec<T>, WeightError> {
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         let mut values = zeros::<T>(length / size_of::<T>())?;

@@ -21,7 +21,8 @@ pub(super) struct Stored {
 
 /// Where the numbers of a tensor are.
 pub(super) enum Data {
-    /// In bytes of a file that stays open: checked to lie inside it and to be as long as the shape asks.
+    /// In bytes of a file that stays open: checked to lie inside it and to be as long as the shape
+    /// asks.
     Bytes {
         /// Type of the elements.
         element: Element,
@@ -53,7 +54,8 @@ impl Stored {
         Extents(self.shape.clone())
     }
 
-    /// Reads the numbers of a dataset; those in [`Data::Bytes`] are for [`Piece::read`]. The error says why in words.
+    /// Reads the numbers of a dataset; those in [`Data::Bytes`] are for [`Piece::read`]. The error
+    /// says why in words.
     pub fn read(&self) -> Result<Vec<f32>, String> {
         match &self.data {
             Data::Bytes { .. } => Err("its numbers are read one by one".to_owned()),
@@ -70,8 +72,8 @@ pub(super) struct Piece {
     pub element: Element,
     /// Bytes of the file.
     pub bytes: Range<u64>,
-    /// Where axes have another order than the network's: the shape in the file, and the permutation, as for
-    /// [`transpose`].
+    /// Where axes have another order than the network's: the shape in the file, and the
+    /// permutation, as for [`transpose`].
     pub turned: Option<(Vec<u64>, Vec<usize>)>,
 }
 
@@ -163,7 +165,8 @@ pub(super) fn transpose(values: &[f32], shape: &[u64], axes: &[usize]) -> Result
     Ok(moved)
 }
 
-/// Appends the elements from `first` on along some axes, each with its extent and stride, the last one varying fastest.
+/// Appends the elements from `first` on along some axes, each with its extent and stride, the last
+/// one varying fastest.
 fn append(values: &[f32], first: usize, axes: &[(usize, usize)], moved: &mut Vec<f32>) {
     match axes {
         [] => moved.push(values[first]),
@@ -197,7 +200,8 @@ mod tests {
         assert_eq!([[0x80, 0x3f], [0x49, 0xc0]].map(bf16_to_f32), [1.0, -3.140_625]);
     }
 
-    /// Every binary16 and bfloat16: the value by the formats' definition in 64-bit arithmetic, with its sign.
+    /// Every binary16 and bfloat16: the value by the formats' definition in 64-bit arithmetic, with
+    /// its sign.
     #[test]
     fn all_numbers_of_16_bits_are_widened_exactly() {
         let value = |bits: u16, fraction_bits: i32, bias: i32| {

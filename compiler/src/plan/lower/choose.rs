@@ -143,7 +143,8 @@ impl Planner<'_> {
         target.times.ms(&counts) + self.planes_ms(job, segments, form, (input, out))
     }
 
-    /// Milliseconds that planes take beyond the instructions of kernels; 0 unless the form is Winograd's method.
+    /// Milliseconds that planes take beyond the instructions of kernels; 0 unless the form is
+    /// Winograd's method.
     fn planes_ms(
         &self,
         job: &Job<'_>,

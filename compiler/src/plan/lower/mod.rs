@@ -66,12 +66,12 @@ pub fn lower(
     planner.finish()
 }
 
-/// Milliseconds that each layer takes: its instructions by the target's times, or its weights, where these come from memory and
-/// take longer. A layer that cannot be lowered has none.
+/// Milliseconds that each layer takes: its instructions by the target's times, or its weights,
+/// where these come from memory and take longer. A layer that cannot be lowered has none.
 pub type LayerTimes = BTreeMap<NodeId, f64>;
 
-/// The times of all layers in a precision: each by itself, of one image, by one thread. None if the values of all
-/// layers have no place in memory.
+/// The times of all layers in a precision: each by itself, of one image, by one thread. None if the
+/// values of all layers have no place in memory.
 pub fn layer_times(graph: &Graph, target: Target, precision: Precision) -> Option<LayerTimes> {
     let options = PlanOptions { precision, ..PlanOptions::default() };
     let chains = Chains::default();
@@ -92,7 +92,8 @@ pub fn layer_times(graph: &Graph, target: Target, precision: Precision) -> Optio
 /// Bytes of weights that a thread reads from memory in a nanosecond, about (benches/LOG.md).
 const BYTES_OF_NANOSECOND: f64 = 10.0;
 
-/// Milliseconds that weights take to be read from memory; those that stay in a core's cache take none.
+/// Milliseconds that weights take to be read from memory; those that stay in a core's cache take
+/// none.
 fn weights_ms(target: Target, bytes: u64) -> f64 {
     if bytes <= u64::from(target.cache_bytes) { 0.0 } else { bytes as f64 / BYTES_OF_NANOSECOND * 1e-6 }
 }

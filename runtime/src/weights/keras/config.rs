@@ -1,5 +1,5 @@
-//! The description of a model that Keras stores beside its weights: layers with their attributes, nesting,
-//! and which values each layer reads.
+//! The description of a model that Keras stores beside its weights: layers with their attributes,
+//! nesting, and which values each layer reads.
 //!
 //! Versions 1 to 3 write JSON of slightly different shapes; all of them become the same tree.
 
@@ -79,8 +79,8 @@ struct Reader {
 }
 
 impl Reader {
-    /// A model from the JSON of an object with `class_name` and `config`. Keras 1 has the layers of a
-    /// `Sequential` model as `config` itself.
+    /// A model from the JSON of an object with `class_name` and `config`. Keras 1 has the layers of
+    /// a `Sequential` model as `config` itself.
     fn model(&mut self, object: &Map<String, Value>, depth: usize) -> Option<Config> {
         let class = object.get("class_name")?.as_str()?;
         let body = object.get("config")?;

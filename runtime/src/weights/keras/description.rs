@@ -1,14 +1,14 @@
 //! Matches layers by the graph of the model that a file describes.
 //!
-//! Both sides become topologies, and weights follow from a match of these. Attributes lead the match as far
-//! as both sides agree on them; where they do not, each difference is told, and a match that depends on it is
-//! refused.
+//! Both sides become topologies, and weights follow from a match of these. Attributes lead the
+//! match as far as both sides agree on them; where they do not, each difference is told, and a
+//! match that depends on it is refused.
 
 use std::collections::HashMap;
 
 use super::isomorphism::{self, Match, Problem};
 use super::pair::{Pairs, Sides};
-use super::topology::{Attribute, Edge, Kind, Topology, described, of_graph};
+use super::topology::{Attribute, Edge, Kind, Topology, Vertex, described, of_graph};
 use crate::weights::Matching;
 use crate::weights::bind::Outcome;
 use crate::weights::error::{Contradiction, Mismatch};
@@ -64,7 +64,8 @@ struct Matcher<'s, 'g, 'a> {
 }
 
 impl<'s, 'g, 'a> Matcher<'s, 'g, 'a> {
-    /// Nothing if the file does not describe all its layers with weights, or in a way that is not understood.
+    /// Nothing if the file does not describe all its layers with weights, or in a way that is not
+    /// understood.
     fn of(sides: &'s Sides<'g, 'a>) -> Option<Self> {
         let file = sides.file;
         let mut tensors: HashMap<usize, Vec<Vec<u64>>> = HashMap::new();
@@ -108,9 +109,9 @@ impl<'s, 'g, 'a> Matcher<'s, 'g, 'a> {
         pairs
     }
 
-    /// The match; in part of the description if tensors may be left over. Where both sides agree in every
-    /// attribute, any match computes what the file's model computes, whatever layers are called. Otherwise
-    /// names are certain pairs.
+    /// The match; in part of the description if tensors may be left over. Where both sides agree in
+    /// every attribute, any match computes what the file's model computes, whatever layers are
+    /// called. Otherwise names are certain pairs.
     fn find(&self, pins: &Pairs) -> Result<Found, Refusal> {
         let exactly = Problem { sides: [&self.ours, &self.theirs], pins: &[], kept: &Attribute::ALL };
         if let Some(found) = isomorphism::find(&exactly) {
@@ -180,7 +181,8 @@ impl<'s, 'g, 'a> Matcher<'s, 'g, 'a> {
         }
     }
 
-    /// Two vertices that a match may exchange although they differ in an attribute that it leaves out.
+    /// Two vertices that a match may exchange although they differ in an attribute that it leaves
+    /// out.
     fn told_apart_by_others(&self, found: &Match) -> Option<[usize; 2]> {
         let mut known: HashMap<usize, usize> = HashMap::new();
         (0..self.ours.vertices.len()).find_map(|place| {
@@ -234,31 +236,9 @@ impl<'s, 'g, 'a> Matcher<'s, 'g, 'a> {
         let mut all = Vec::new();
         for (place, vertex) in self.ours.vertices.iter().enumerate() {
             let partner = &theirs.vertices[found.partners[place]];
-            for (attribute, text) in &vertex.attributes {
-                let other = partner.attribute(*attribute).filter(|other| other != text);
-                let contradiction = |other: &str| Contradiction {
-                    attribute: attribute.word(),
-                    place: format!("of {}", vertex.name),
-                    ours: text.clone(),
-                    theirs: other.to_owned(),
-                };
-                all.extend(other.map(contradiction));
-            }
-            if let Some(axis) = partner.attribute(Attribute::Axis) {
-                all.push(Contradiction {
-                    attribute: Attribute::Axis.word(),
-                    place: format!("of {}", vertex.name),
-                    ours: "that of the channels".to_owned(),
-                    theirs: axis.to_owned(),
-                });
-            }
-            let mut left: Vec<&Edge> = partner.operands.iter().collect();
-            for edge in &vertex.operands {
-                let from = found.partners[edge.from];
-                let alike = |other: &&Edge| other.from == from && other.operations == edge.operations;
-                let same = left.iter().position(alike);
-                let same = same.or_else(|| left.iter().position(|other| other.from == from));
-                let Some(other) = same.map(|at| left.remove(at)) else { continue };
+            all.extend(differing_attributes(vertex, partner));
+            let edges = self.paired_edges(vertex, partner, &found.partners);
+            for (edge, other) in edges {
                 let names = [&self.ours.vertices[edge.from].name, &vertex.name];
                 all.extend(differences(names, edge, other).filter(|one| !self.is_of_images(one)));
             }
@@ -266,7 +246,27 @@ impl<'s, 'g, 'a> Matcher<'s, 'g, 'a> {
         all
     }
 
-    /// True if the model itself scales the bytes of images to the range that the network's images have.
+    /// The operands of a vertex with those of its partner: of several from one vertex, those with
+    /// the same operations first.
+    fn paired_edges<'e>(
+        &self,
+        vertex: &'e Vertex,
+        partner: &'e Vertex,
+        partners: &[usize],
+    ) -> Vec<(&'e Edge, &'e Edge)> {
+        let mut left: Vec<&Edge> = partner.operands.iter().collect();
+        let mut pairs = Vec::new();
+        for edge in &vertex.operands {
+            let is_from = |other: &&Edge| other.from == partners[edge.from];
+            let same = left.iter().position(|other| is_from(other) && other.operations == edge.operations);
+            let at = same.or_else(|| left.iter().position(is_from));
+            pairs.extend(at.map(|at| (edge, left.remove(at))));
+        }
+        pairs
+    }
+
+    /// True if the model itself scales the bytes of images to the range that the network's images
+    /// have.
     fn is_of_images(&self, contradiction: &Contradiction) -> bool {
         let image = &self.sides.graph.image;
         let [low, high] = image.range;
@@ -274,6 +274,23 @@ impl<'s, 'g, 'a> Matcher<'s, 'g, 'a> {
             && image.mean.is_empty()
             && contradiction.theirs == super::topology::rescaling(low, high)
     }
+}
+
+/// The attributes of a layer that its partner states differently.
+fn differing_attributes(vertex: &Vertex, partner: &Vertex) -> Vec<Contradiction> {
+    let contradiction = |attribute: Attribute, ours: &str, theirs: &str| Contradiction {
+        attribute: attribute.word(),
+        place: format!("of {}", vertex.name),
+        ours: ours.to_owned(),
+        theirs: theirs.to_owned(),
+    };
+    let stated = vertex.attributes.iter().filter_map(|(attribute, text)| {
+        let other = partner.attribute(*attribute).filter(|other| other != text)?;
+        Some(contradiction(*attribute, text, other))
+    });
+    // A network of ours has no other axis than that of the channels.
+    let axis = partner.attribute(Attribute::Axis);
+    stated.chain(axis.map(|axis| contradiction(Attribute::Axis, "that of the channels", axis))).collect()
 }
 
 /// A match with the whole description or a part of it.

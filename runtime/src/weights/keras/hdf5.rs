@@ -62,8 +62,8 @@ fn stated_length(superblock: &[u8]) -> Option<u64> {
     bytes.map(|bytes| u64::from_le_bytes(*bytes))
 }
 
-/// Lists the layers of `file`, which is in memory; `config` is the model's description, if it is stored
-/// elsewhere.
+/// Lists the layers of `file`, which is in memory; `config` is the model's description, if it is
+/// stored elsewhere.
 pub(super) fn read(file: &File, config: Option<Config>) -> Result<KerasFile, String> {
     read_with(file, SecondReader::of_bytes(file.as_bytes()), config)
 }

@@ -1,5 +1,6 @@
-//! Members of HDF5 groups by name, each group listed once: the library reads a group's whole listing for each member that
-//! is looked up in it, which takes time quadratic in the layers of a file.
+//! Members of HDF5 groups by name, each group listed once: the library reads a group's whole
+//! listing for each member that is looked up in it, which takes time quadratic in the layers of a
+//! file.
 
 use std::collections::HashMap;
 
@@ -8,8 +9,8 @@ use hdf5_pure::{Dataset, Error, Group};
 /// The members of a group, and those of the groups in it that were asked for.
 pub(super) struct Index {
     group: Group,
-    /// What is listed so far. A member that is missing here, or a listing that fails, is looked up by the library, whose
-    /// error says why.
+    /// What is listed so far. A member that is missing here, or a listing that fails, is looked up
+    /// by the library, whose error says why.
     groups: Option<HashMap<String, Index>>,
     datasets: Option<HashMap<String, Dataset>>,
 }

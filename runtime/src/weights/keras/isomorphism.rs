@@ -1,9 +1,10 @@
 //! Matches two topologies: which vertex of one is which of the other.
 //!
-//! Vertices get colours, by what they are first, which are refined by the colours of what they read and of
-//! what reads them until no more vertices are told apart (B. Weisfeiler and A. Leman, 1968). Where vertices
-//! still have the same colour, one is matched with each candidate in turn, and colours are refined again. A
-//! match is verified edge by edge before it is used: colours only lead the search.
+//! Vertices get colours, by what they are first, which are refined by the colours of what they read
+//! and of what reads them until no more vertices are told apart (B. Weisfeiler and A. Leman, 1968).
+//! Where vertices still have the same colour, one is matched with each candidate in turn, and
+//! colours are refined again. A match is verified edge by edge before it is used: colours only lead
+//! the search.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -44,8 +45,8 @@ pub(super) fn find(problem: &Problem) -> Option<Match> {
     Some(Match { partners, colors })
 }
 
-/// The first vertex of `sides[0]` that nothing in `sides[1]` is equal to, in what it is and in all that it
-/// needs: where two networks begin to differ.
+/// The first vertex of `sides[0]` that nothing in `sides[1]` is equal to, in what it is and in all
+/// that it needs: where two networks begin to differ.
 pub(super) fn first_difference(sides: [&Topology; 2]) -> Option<usize> {
     let problem = Problem { sides, pins: &[], kept: &[] };
     let mut search = Search { problem: &problem, sides: sides.map(Side::of), refinements: 0 };
@@ -61,8 +62,8 @@ pub(super) fn first_difference(sides: [&Topology; 2]) -> Option<usize> {
     })
 }
 
-/// The values of `sides[1]` that are computed as the result of `sides[0]` is, as far as vertices and their
-/// wiring tell.
+/// The values of `sides[1]` that are computed as the result of `sides[0]` is, as far as vertices
+/// and their wiring tell.
 pub(super) fn values_like_the_result(sides: [&Topology; 2]) -> Vec<Edge> {
     let problem = Problem { sides, pins: &[], kept: &[] };
     let mut search = Search { problem: &problem, sides: sides.map(Side::of), refinements: 0 };
@@ -234,7 +235,8 @@ struct Class {
     theirs: Vec<usize>,
 }
 
-/// The vertices by colour, in the order of the first side; nothing if the sides differ in a colour's number.
+/// The vertices by colour, in the order of the first side; nothing if the sides differ in a
+/// colour's number.
 fn classes(colors: &Colors) -> Option<Vec<Class>> {
     let mut places: HashMap<usize, usize> = HashMap::new();
     let mut classes: Vec<Class> = Vec::new();

@@ -1,8 +1,9 @@
 //! The layers and tensors that a file lists, in each layout there has been.
 //!
-//! `.h5` files name all layers in Keras' order, and the tensors of each (`add_named_layers`). `.weights.h5`
-//! files have a group for each object of a model; layers of a functional model are called after their class,
-//! with a number that counts the layers of the class in one model (`add_model`).
+//! `.h5` files name all layers in Keras' order, and the tensors of each (`add_named_layers`).
+//! `.weights.h5` files have a group for each object of a model; layers of a functional model are
+//! called after their class, with a number that counts the layers of the class in one model
+//! (`add_model`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use super::{KerasFile, ListedLayer, Listing, StoredLayer};
 use crate::weights::dataset::{self, SecondReader};
 use crate::weights::stored::Stored;
 
-/// More tensors than this are no network: a file that lists one group many times must not take long.
+/// More tensors than this are no network: a file that lists one group many times must not take
+/// long.
 const MAX_TENSORS: usize = 100_000;
 /// Objects nested deeper than this are not followed.
 const MAX_DEPTH: usize = 24;
@@ -64,14 +66,15 @@ impl Listed {
         self.listed.is_empty() && !self.has_variables
     }
 
-    /// The file; its layers are in the order that `listing` says unless the order of some is unknown.
+    /// The file; its layers are in the order that `listing` says unless the order of some is
+    /// unknown.
     pub fn into_file(self, listing: Listing, config: Config) -> KerasFile {
         let listing = if self.is_unordered { Listing::Unordered } else { listing };
         KerasFile { tensors: self.tensors, layers: self.layers, listed: self.listed, listing, config }
     }
 
-    /// Reads the layouts that list layers by name: in `base`, which is at `path`, a group a layer, with the
-    /// names of its tensors.
+    /// Reads the layouts that list layers by name: in `base`, which is at `path`, a group a layer,
+    /// with the names of its tensors.
     pub fn add_named_layers(
         &mut self,
         base: &Group,
@@ -206,8 +209,8 @@ impl Listed {
         Ok(())
     }
 
-    /// Adds the tensors of a layer: the datasets `0`, `1`, ... of its group `vars`. An object that is called
-    /// by its own name, as in a subclass of `Model`, is the layer of this name.
+    /// Adds the tensors of a layer: the datasets `0`, `1`, ... of its group `vars`. An object that
+    /// is called by its own name, as in a subclass of `Model`, is the layer of this name.
     fn add_variables(&mut self, vars: &Group, path: &str, object: &Object) -> Result<(), String> {
         let datasets: HashSet<String> = vars.datasets().map_err(reason)?.into_iter().collect();
         if datasets.is_empty() {

@@ -1,11 +1,11 @@
 //! Files that Keras writes: what they hold, and which of their layers is which of a network's.
 //!
-//! Keras identifies layers by order, not by name: files of Keras 1, 2 and the `.h5` files of Keras 3 list the
-//! layers in the order of `model.layers`; `.weights.h5` files of Keras 3 number the layers of each class in
-//! that order ([`listed`]). That order depends on the order of a sum's operands, which means nothing. So
-//! layers are matched by what is certain: the graph of the model where the file describes it
-//! ([`description`]), else names that a person gave, shapes, and order where it leaves no choice
-//! ([`undescribed`]). Nothing is guessed.
+//! Keras identifies layers by order, not by name: files of Keras 1, 2 and the `.h5` files of Keras
+//! 3 list the layers in the order of `model.layers`; `.weights.h5` files of Keras 3 number the
+//! layers of each class in that order ([`listed`]). That order depends on the order of a sum's
+//! operands, which means nothing. So layers are matched by what is certain: the graph of the model
+//! where the file describes it ([`description`]), else names that a person gave, shapes, and order
+//! where it leaves no choice ([`undescribed`]). Nothing is guessed.
 
 mod archive;
 mod config;
@@ -118,8 +118,8 @@ impl KerasFile {
     }
 }
 
-/// Binds the tensors of a file to the layers of `graph`. Tensors that it does not need are no mismatch if
-/// `ignores_surplus`.
+/// Binds the tensors of a file to the layers of `graph`. Tensors that it does not need are no
+/// mismatch if `ignores_surplus`.
 pub(super) fn bind<'a>(graph: &Graph, file: &'a KerasFile, ignores_surplus: bool) -> (Outcome<'a>, Matching) {
     let sides = Sides::of(graph, file, ignores_surplus);
     description::bind(&sides).unwrap_or_else(|| undescribed::bind(&sides))
@@ -136,9 +136,9 @@ fn canonical_class(class: &str) -> &str {
     }
 }
 
-/// What a layer with weights must be equal in to be matched: its class and the extents of its tensors.
-/// Kernels of depthwise convolutions have the same numbers in the same order whether channels and multiplier
-/// are one axis or two.
+/// What a layer with weights must be equal in to be matched: its class and the extents of its
+/// tensors. Kernels of depthwise convolutions have the same numbers in the same order whether
+/// channels and multiplier are one axis or two.
 fn signature(class: &str, mut tensors: Vec<Vec<u64>>) -> Kind {
     if class == "depthwise_conv2d" || class == "separable_conv2d" {
         for extents in tensors.iter_mut().filter(|extents| extents.len() == 4) {

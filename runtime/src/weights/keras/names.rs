@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use super::unique;
 
-/// Pairs of positions of layers with the same name on both sides. Names that Keras or xcc make up count
-/// layers as they were written and confirm nothing; nor does a name that two layers of a side have.
+/// Pairs of positions of layers with the same name on both sides. Names that Keras or xcc make up
+/// count layers as they were written and confirm nothing; nor does a name that two layers of a side
+/// have.
 pub(super) fn same_names<'a>(
     ours: impl Iterator<Item = &'a str>,
     theirs: impl Iterator<Item = Option<&'a str>>,
@@ -39,8 +40,8 @@ fn places<'a>(names: impl Iterator<Item = Option<&'a str>>) -> HashMap<&'a str, 
     numbered.into_iter().filter_map(|(name, place)| Some((name.ok()?, place))).collect()
 }
 
-/// True if such names count layers: words for a kind of layer, perhaps with a number behind them. Keras and
-/// xcc make up names of this form, and people who count layers do so in their own order.
+/// True if such names count layers: words for a kind of layer, perhaps with a number behind them.
+/// Keras and xcc make up names of this form, and people who count layers do so in their own order.
 pub(super) fn is_made_up(name: &str) -> bool {
     const WORDS: [&str; 28] = [
         "conv",

@@ -1,9 +1,10 @@
 //! The orders in which a file may list the layers of a network, and the one that fits.
 //!
-//! Keras' order follows from the network but for the order of the operands of sums. A file that lists as many
-//! layers as the network has lists them in one of these orders: a walk against the flow of data tries the
-//! operands of each sum in every order, and compares each layer that it meets with the file's layer in its
-//! place. Two different assignments that fit, and are not the same network, leave the file ambiguous.
+//! Keras' order follows from the network but for the order of the operands of sums. A file that
+//! lists as many layers as the network has lists them in one of these orders: a walk against the
+//! flow of data tries the operands of each sum in every order, and compares each layer that it
+//! meets with the file's layer in its place. Two different assignments that fit, and are not the
+//! same network, leave the file ambiguous.
 
 use std::collections::{HashMap, HashSet};
 
@@ -125,8 +126,8 @@ impl<'s, 'g, 'a> Search<'s, 'g, 'a> {
         Some(Self { sides, inputs, depths, ours, pins, our_pins, their_pins, starts, lists })
     }
 
-    /// Walks with sums in `orders`, which grows where a sum is met for the first time, until a layer does not
-    /// fit.
+    /// Walks with sums in `orders`, which grows where a sum is met for the first time, until a
+    /// layer does not fit.
     fn walk(&self, orders: &mut Vec<Order>) -> Walk {
         let mut walk = Walk { pairs: Some(Vec::new()), sums: 0, steps: 0 };
         let mut met: HashMap<(&'static str, usize), usize> = HashMap::new();
@@ -203,7 +204,8 @@ impl<'s, 'g, 'a> Search<'s, 'g, 'a> {
     }
 }
 
-/// Where the layers of each list and depth begin; nothing if lists have other lengths than the network's.
+/// Where the layers of each list and depth begin; nothing if lists have other lengths than the
+/// network's.
 fn starts(
     sides: &Sides,
     depths: &[usize],

@@ -48,7 +48,8 @@ pub(super) struct Sides<'g, 'a> {
     pub theirs: &'a [StoredLayer],
     /// True if layers and tensors that only the file has are no mismatch.
     pub ignores_surplus: bool,
-    /// The numbers of elements of the tensors of each layer: layers that may be the same have the same.
+    /// The numbers of elements of the tensors of each layer: layers that may be the same have the
+    /// same.
     sizes: [Vec<Vec<u64>>; 2],
 }
 
@@ -139,8 +140,8 @@ impl<'g, 'a> Sides<'g, 'a> {
         matched.surplus.is_empty() && weights.zip(&matched.stored).all(fit)
     }
 
-    /// Pairs in the order of both sides, to tell what is amiss: where the sides have different numbers of
-    /// layers, those of the longest common subsequence.
+    /// Pairs in the order of both sides, to tell what is amiss: where the sides have different
+    /// numbers of layers, those of the longest common subsequence.
     pub fn aligned(&self) -> Pairs {
         let mut classes: BTreeMap<&str, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
         let classes_count = self.file.listing == Listing::PerClass;
@@ -209,7 +210,8 @@ impl<'g, 'a> Sides<'g, 'a> {
         outcome
     }
 
-    /// The mismatch of two layers that nothing tells apart; `theirs` are the layers that either may be.
+    /// The mismatch of two layers that nothing tells apart; `theirs` are the layers that either may
+    /// be.
     pub fn ambiguity(&self, ours: [usize; 2], theirs: [usize; 2]) -> Mismatch {
         Mismatch::Ambiguous {
             layers: ours.map(|i| self.ours[i].name().to_owned()),

@@ -1,7 +1,8 @@
-//! The layers of a model that is a layer of another one, where a file lists all their tensors as one layer's.
+//! The layers of a model that is a layer of another one, where a file lists all their tensors as
+//! one layer's.
 //!
-//! Keras lists all trainable tensors before the others, so the names tell which tensors belong together, and
-//! tell the order of layers only where it is certain that all of them can be trained.
+//! Keras lists all trainable tensors before the others, so the names tell which tensors belong
+//! together, and tell the order of layers only where it is certain that all of them can be trained.
 
 use std::collections::HashMap;
 
@@ -25,7 +26,8 @@ pub(super) struct Sublayer<'a> {
     pub weights: Vec<&'a str>,
 }
 
-/// Groups the tensors `weights` of the entry `entry` by layer. `known` is the entry in the model's description.
+/// Groups the tensors `weights` of the entry `entry` by layer. `known` is the entry in the model's
+/// description.
 pub(super) fn sublayers<'a>(
     entry: &str,
     weights: &'a [String],
@@ -97,9 +99,10 @@ fn folder_of(weight: &str) -> &str {
     weight.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-/// True if the names in `weights`, grouped as `groups`, are certain to tell the order of layers: all stored
-/// statistics come last, in the order of their layers, and the layer just before them has some among them.
-/// That one can be trained, so nothing before it is a layer that cannot be trained and came first in the model.
+/// True if the names in `weights`, grouped as `groups`, are certain to tell the order of layers:
+/// all stored statistics come last, in the order of their layers, and the layer just before them
+/// has some among them. That one can be trained, so nothing before it is a layer that cannot be
+/// trained and came first in the model.
 fn lists_layers_in_order(weights: &[String], groups: &[(&str, Vec<&str>)]) -> bool {
     let places: HashMap<&str, usize> =
         groups.iter().enumerate().map(|(place, (folder, _))| (*folder, place)).collect();
@@ -118,8 +121,8 @@ mod tests {
     use super::*;
     use crate::weights::keras::config::Config;
 
-    /// The names of the layers, and whether they are in order. Names are numbered as Keras does it, so they
-    /// cannot help.
+    /// The names of the layers, and whether they are in order. Names are numbered as Keras does it,
+    /// so they cannot help.
     fn order(weights: &[&str], config: &Config) -> (Vec<String>, bool) {
         let weights: Vec<String> = weights.iter().map(|&name| name.to_owned()).collect();
         let found = sublayers("inner", &weights, config.layers.first());

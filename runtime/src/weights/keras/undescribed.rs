@@ -1,9 +1,10 @@
-//! Matches layers where a file does not describe its network: by names that a person gave, by shapes, and by
-//! order where no other order is possible.
+//! Matches layers where a file does not describe its network: by names that a person gave, by
+//! shapes, and by order where no other order is possible.
 //!
-//! A file lists a layer before all layers that read its value. So order is certain among layers that read
-//! each other's values, one after the other. The order of layers side by side follows from that of a sum's
-//! operands, which means nothing: there [`orders`](super::orders) finds the assignments that are possible.
+//! A file lists a layer before all layers that read its value. So order is certain among layers
+//! that read each other's values, one after the other. The order of layers side by side follows
+//! from that of a sum's operands, which means nothing: there [`orders`](super::orders) finds the
+//! assignments that are possible.
 
 use std::collections::{HashMap, HashSet};
 
@@ -77,8 +78,8 @@ fn contradictions(sides: &Sides, pins: &Pairs) -> Vec<Mismatch> {
     wrong.map(mismatch).collect()
 }
 
-/// Layers of the network without a pair, which have the same class and shapes, and the file's layers that
-/// they may be.
+/// Layers of the network without a pair, which have the same class and shapes, and the file's
+/// layers that they may be.
 struct Group {
     ours: Vec<usize>,
     theirs: Vec<usize>,

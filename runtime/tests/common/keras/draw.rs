@@ -53,7 +53,8 @@ impl Goal {
 }
 
 impl Drawing {
-    /// A network of at most `size` blocks between stem and head; equal arguments give equal networks.
+    /// A network of at most `size` blocks between stem and head; equal arguments give equal
+    /// networks.
     pub fn new(seed: u64, size: usize) -> Self {
         let mut dice = Dice::new(seed);
         let input = Shape { side: Some(dice.pick(&[5, 6, 8])), channels: dice.pick(&[3, 4]) };

@@ -172,7 +172,8 @@ impl Own {
         Dice::new(self.seed ^ (purpose as u64 + 1).wrapping_mul(0xd6e8_feb8_6659_fd93))
     }
 
-    /// The names of a layer called `word` in a network of this naming; none for [`Naming::Counters`].
+    /// The names of a layer called `word` in a network of this naming; none for
+    /// [`Naming::Counters`].
     pub fn names(&self, naming: Naming, word: &str) -> Names {
         let mut dice = self.dice(Purpose::Names);
         let name = Some(format!("block{}_{word}", self.id));

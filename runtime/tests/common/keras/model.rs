@@ -29,7 +29,8 @@ pub struct Model {
     pub layers: Vec<Layer>,
     /// Position of the layer that yields its result.
     pub output: usize,
-    /// True if it is `Sequential`: `model.layers` lacks the input, the description lacks references.
+    /// True if it is `Sequential`: `model.layers` lacks the input, the description lacks
+    /// references.
     pub is_sequential: bool,
 }
 
@@ -97,8 +98,8 @@ impl Model {
         model
     }
 
-    /// Puts layers into creation order: of the layers whose operands exist, the one that comes first
-    /// by its choices.
+    /// Puts layers into creation order: of the layers whose operands exist, the one that comes
+    /// first by its choices.
     fn create(&mut self) {
         let priority = |layer: &Layer| layer.made_by.0.dice(Purpose::Creation).bits();
         let mut order: Vec<usize> = Vec::new();

@@ -1,7 +1,7 @@
 //! The description of a model, as Keras stores it, as a topology.
 //!
-//! Models that are layers of other models are put in their places. Extents of maps are followed from the
-//! input on, so that `same` becomes the same zeros as in a network of ours.
+//! Models that are layers of other models are put in their places. Extents of maps are followed
+//! from the input on, so that `same` becomes the same zeros as in a network of ours.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,10 +11,11 @@ use super::{Attribute, Edge, Kind, Topology, Vertex, window};
 use crate::weights::keras::config::{Config, ConfigLayer, Reference};
 
 /// The topology of a model. `tensors` has the extents of the tensors of each layer with weights, by
-/// [`ConfigLayer::id`], which [`Vertex::layer`] is, too. `input` has the rows and columns of the operand.
+/// [`ConfigLayer::id`], which [`Vertex::layer`] is, too. `input` has the rows and columns of the
+/// operand.
 ///
-/// Nothing where the description cannot be followed: layers that are called more than once, references to
-/// layers that there are not.
+/// Nothing where the description cannot be followed: layers that are called more than once,
+/// references to layers that there are not.
 pub(in crate::weights::keras) fn described(
     config: &Config,
     tensors: &HashMap<usize, Vec<Vec<u64>>>,
@@ -28,8 +29,8 @@ pub(in crate::weights::keras) fn described(
     Some(builder.topology)
 }
 
-/// The model that copies of a model on several GPUs run, each on a part of the batch (`multi_gpu_model`): the
-/// only layer with weights, called once for each GPU.
+/// The model that copies of a model on several GPUs run, each on a part of the batch
+/// (`multi_gpu_model`): the only layer with weights, called once for each GPU.
 fn replicated<'a>(config: &'a Config, tensors: &HashMap<usize, Vec<Vec<u64>>>) -> Option<&'a Config> {
     let is_stored = |layer: &ConfigLayer| tensors.contains_key(&layer.id);
     let has_weights =

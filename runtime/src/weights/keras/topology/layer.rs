@@ -156,7 +156,8 @@ fn activated(attributes: &Map<String, Value>, operand: Tensor) -> Tensor {
     }
 }
 
-/// The value after an activation function. Functions that keep zeros leave the zeros around a map as they are.
+/// The value after an activation function. Functions that keep zeros leave the zeros around a map
+/// as they are.
 fn after_activation(mut operand: Tensor, name: String) -> Tensor {
     if !["relu", "relu6", "elu"].contains(&name.as_str()) {
         return operation(operand, Attribute::Activation, name);
@@ -220,7 +221,8 @@ fn padded(layer: &ConfigLayer, mut operand: Tensor) -> Tensor {
     operand
 }
 
-/// A pool over windows. Zeros around a map count in its means, so they are no part of the window there.
+/// A pool over windows. Zeros around a map count in its means, so they are no part of the window
+/// there.
 fn pool(layer: &ConfigLayer, kind: PoolKind, mut operand: Tensor) -> Tensor {
     if kind == PoolKind::Average && operand.zeros != Pads::default() {
         let extents = operand.extents.map(|extents| widened(extents, operand.zeros));
@@ -269,8 +271,8 @@ fn extent_of(window: &Window, axis: usize) -> u32 {
     (window.kernel[axis].max(1) - 1).saturating_mul(window.dilation[axis]).saturating_add(1)
 }
 
-/// The zeros before and after that TensorFlow's `same` asks for: the output has `ceil(size / stride)` pixels,
-/// an odd zero goes behind.
+/// The zeros before and after that TensorFlow's `same` asks for: the output has `ceil(size /
+/// stride)` pixels, an odd zero goes behind.
 fn same(size: u32, extent: u32, stride: u32) -> [u32; 2] {
     let stride = u64::from(stride.max(1));
     let outputs = u64::from(size).div_ceil(stride);

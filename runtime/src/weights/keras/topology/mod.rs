@@ -1,8 +1,8 @@
-//! A network as what its weights are matched by: layers with weights and joins are vertices; layers without
-//! weights that read one value are operations on the edges between them.
+//! A network as what its weights are matched by: layers with weights and joins are vertices; layers
+//! without weights that read one value are operations on the edges between them.
 //!
-//! A network of ours ([`ours`]) and the description of a model that Keras stored ([`described`]) become the
-//! same kind of graph, with the same words for the same arithmetic.
+//! A network of ours ([`ours`]) and the description of a model that Keras stored ([`described`])
+//! become the same kind of graph, with the same words for the same arithmetic.
 
 mod described;
 mod layer;
@@ -17,7 +17,8 @@ use std::collections::HashMap;
 /// Larger descriptions are not matched: time grows with vertices times symmetries.
 const MOST_VERTICES: usize = 20_000;
 
-/// A network. Operands come before the vertices that read them; the last vertex is [`Kind::Output`].
+/// A network. Operands come before the vertices that read them; the last vertex is
+/// [`Kind::Output`].
 #[derive(Debug, Default)]
 pub(super) struct Topology {
     /// The vertices.
@@ -44,7 +45,8 @@ pub(super) struct Vertex {
 pub(super) enum Kind {
     /// The network's operand.
     Input,
-    /// A layer with weights: its class in snake case and the extents of its tensors, in ascending order.
+    /// A layer with weights: its class in snake case and the extents of its tensors, in ascending
+    /// order.
     Weights(String, Vec<Vec<u64>>),
     /// A sum; its operands have no order.
     Sum,

@@ -8,8 +8,8 @@ use super::{Attribute, Edge, Kind, Topology, Vertex, window};
 use crate::weights::keras::config::snake_case;
 use crate::weights::keras::signature;
 
-/// The topology of `graph`, which is one that was elaborated: passes merge layers. [`Vertex::layer`] is the
-/// position in [`Graph::layers`]. Nothing if there are too many layers.
+/// The topology of `graph`, which is one that was elaborated: passes merge layers.
+/// [`Vertex::layer`] is the position in [`Graph::layers`]. Nothing if there are too many layers.
 pub(in crate::weights::keras) fn of_graph(graph: &Graph) -> Option<Topology> {
     let mut extents = vec![Vec::new(); graph.layers.len()];
     for weight in &graph.weights {
