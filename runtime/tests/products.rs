@@ -159,7 +159,7 @@ fn less_exact_sums_are_wrong_by_a_share_of_their_absolute_products() {
     let are_there =
         [Precision::Bf16, Precision::Split].map(|p| Target::available().iter().any(|t| p.is_for(*t)));
     for (worst, is_there) in worst.into_iter().zip(are_there) {
-        assert!(!is_there || worst > 0.3, "{worst}");
+        assert!(!is_there || worst > 0.2, "{worst}");
     }
 }
 

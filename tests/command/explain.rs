@@ -139,17 +139,16 @@ fn more_exact_products_are_explained() {
     let (slow, fast) = (json(8), json(1));
     // The last layer waits for its weights, which are half as many bytes in bf16.
     assert_eq!(rows(&slow, "matrices"), 1);
-    assert!(rows(&slow, "exact") > 20, "{slow}");
+    assert!(rows(&slow, "exact") > 10, "{slow}");
     let exact = &slow["more_exact"];
     assert_eq!(exact["layers"].as_u64().unwrap() + 1, exact["of"].as_u64().unwrap());
     assert_eq!(exact["asked"], "bf16");
-    assert!(rows(&fast, "matrices") > 20 && rows(&fast, "exact") < rows(&fast, "matrices"), "{fast}");
-    let text = explain(8, &[]).replace("\n  ", " ");
-    assert!(
-        text.contains("use f32 products: vdpbf16ps takes 4.0 times as long as the 2 multiply-adds"),
-        "{text}"
-    );
-    assert!(text.lines().all(|line| line.chars().count() <= 80 || line.contains("use f32")), "{text}");
+    assert!(rows(&fast, "matrices") > 10 && rows(&fast, "exact") < rows(&fast, "matrices"), "{fast}");
+    let text = explain(8, &[]);
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = "13 of 14 layers use f32 products: vdpbf16ps takes 4.0 times as long as the 2 multiply-adds";
+    assert!(words.contains(line), "{text}");
 }
 
 /// Where the processor adds while it multiplies, products of wide pointwise layers are crossed, those of narrow ones are not.

@@ -119,7 +119,12 @@ fn steps_are_bounded_by_the_peak_of_what_computes_them() {
         let options = ["--precision", precision, "--threads", "1", "--iters", "10", "--json"];
         let found = json(&[&["profile"], &network[..], &options].concat());
         let [tiles, others] = check_steps(&found);
-        let least = if precision == "f32" { 0.0 } else { 10.0 * others };
+        // In split, layers of few pixels wait for weights of as many bytes as in f32, which they take then.
+        let least = match precision {
+            "f32" => 0.0,
+            "split" => 4.0 * others,
+            _ => 10.0 * others,
+        };
         assert!(tiles > least && others > 0.0, "{tiles} by tiles, {others} in vectors");
         let times = number(&found, "peak_gflops") * products / number(&found, "f32_peak_gflops");
         assert!(speed.contains(&times), "{precision} products are {times} times as fast as f32");
