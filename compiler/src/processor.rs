@@ -20,8 +20,8 @@ pub enum Microarchitecture {
     Other,
 }
 
-/// Multiply-adds that a product of bf16 pairs takes the time of, where it was not measured: as many
-/// as on Golden Cove.
+/// Multiply-adds that a product of bf16 pairs takes the time of, where it was not measured: as
+/// many as on Golden Cove.
 const SLOW_PAIR: u32 = 4;
 
 impl Microarchitecture {

@@ -59,8 +59,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// An instruction set, whether this machine has it or not, with what suits Golden Cove: code is
-    /// the same on every machine.
+    /// An instruction set, whether this machine has it or not, with what suits Golden Cove: code
+    /// is the same on every machine.
     pub fn of(isa: Isa) -> Self {
         Self::tuned(Microarchitecture::GoldenCove, isa)
     }

@@ -99,8 +99,8 @@ fn layers_that_wait_for_their_weights_are_bf16() {
     assert_eq!([layer(128), layer(2048)], [None, Some(Bf16Unit::Pairs)]);
 }
 
-/// Times alone decide: the same instruction set with slower and slower products has fewer and fewer
-/// of them.
+/// Times alone decide: the same instruction set with slower and slower products has fewer and
+/// fewer of them.
 #[test]
 fn the_slower_products_are_the_fewer_layers_have_them() {
     let graph = network("inception_v3.xc");

@@ -79,9 +79,9 @@ fn name(target: Target) -> String {
 }
 
 impl Calibration {
-    /// Measures each of some targets, some ten seconds each. Layers run in vectors of f32; products
-    /// of bf16 values are measured by themselves, where this machine has them, for targets with
-    /// AVX-512 or more.
+    /// Measures each of some targets, some ten seconds each. Layers run in vectors of f32;
+    /// products of bf16 values are measured by themselves, where this machine has them, for
+    /// targets with AVX-512 or more.
     pub fn measure(targets: &[Target]) -> Result<Self, ModelError> {
         let in_vectors = |target: Target| Target { isa: target.isa.min(Isa::Avx512), ..target };
         let fitted = targets.iter().map(|&target| {

@@ -1,10 +1,10 @@
 //! The last resort where memory is exhausted: an allocator that ends the process with a sentence
 //! instead of a signal.
 //!
-//! Memory whose size follows from what users give is asked for with [`checked`], and its lack is an
-//! error with numbers. Thousands of small requests (nodes, names, drivers, those of libraries) are
-//! made without a check; Rust's answer to the first one that fails is to abort. A command that has
-//! [`Allocator`] as its global allocator exits with status 2.
+//! Memory whose size follows from what users give is asked for with [`checked`], and its lack is
+//! an error with numbers. Thousands of small requests (nodes, names, drivers, those of libraries)
+//! are made without a check; Rust's answer to the first one that fails is to abort. A command that
+//! has [`Allocator`] as its global allocator exits with status 2.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -30,8 +30,8 @@ pub(crate) fn count_forks() -> io::Result<()> {
     if COUNTED.load(Ordering::Acquire) {
         return Ok(());
     }
-    // SAFETY: the handler is a function of this program that only changes an atomic, as handlers in
-    // a child may.
+    // SAFETY: the handler is a function of this program that only changes an atomic, as handlers
+    // in a child may.
     match unsafe { libc::pthread_atfork(None, None, Some(forked)) } {
         0 => {
             COUNTED.store(true, Ordering::Release);
@@ -47,8 +47,8 @@ pub(crate) fn count_forks() -> io::Result<()> {
     Ok(())
 }
 
-/// A value that each process makes for itself when it first asks for it. It takes no locks, so that
-/// a fork at any moment leaves a child able to ask.
+/// A value that each process makes for itself when it first asks for it. It takes no locks, so
+/// that a fork at any moment leaves a child able to ask.
 pub(crate) struct PerProcess<T: Send + Sync> {
     /// The value of the process that made one last: this one or one that it descends from. Null
     /// before the first.

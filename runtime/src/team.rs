@@ -112,8 +112,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What the members of a team do together; called with the thread's number.
 pub type Job = Arc<dyn Fn(u32) + Send + Sync>;
 
-/// The calling thread and some workers that wait for jobs. A team is one process's: in a child made
-/// by `fork` it has no workers, and can only be dropped.
+/// The calling thread and some workers that wait for jobs. A team is one process's: in a child
+/// made by `fork` it has no workers, and can only be dropped.
 pub struct Team {
     workers: Vec<JoinHandle<()>>,
     /// [`generation`] of the process that has the workers.

@@ -18,13 +18,14 @@ use crate::{Model, ModelError, OutOfMemory};
 /// up to 2^-17 of itself, which makes 2e-5 in most networks and 3e-5 in Inception V3, the deepest
 /// in layers without a residual.
 ///
-/// In bf16 this is what networks show, not a bound. A factor has 8 significant bits and is wrong by
-/// up to 2^-8 of itself, so a sum by up to 2^-7 of the sum of its absolute products; by Winograd's
-/// method, by up to 2^-7 of 16 times the largest inputs times the absolute weights of a window. The
-/// errors of many products are as often up as down, so that a layer adds about one rounding to the
-/// error of a value's largest elements. Where products cancel in most elements, as they may in
-/// layers of a few channels, the largest element is itself far smaller than its absolute products,
-/// and errors relative to it have no bound: small random networks have shown 2.3e-2.
+/// In bf16 this is what networks show, not a bound. A factor has 8 significant bits and is wrong
+/// by up to 2^-8 of itself, so a sum by up to 2^-7 of the sum of its absolute products; by
+/// Winograd's method, by up to 2^-7 of 16 times the largest inputs times the absolute weights of a
+/// window. The errors of many products are as often up as down, so that a layer adds about one
+/// rounding to the error of a value's largest elements. Where products cancel in most elements, as
+/// they may in layers of a few channels, the largest element is itself far smaller than its
+/// absolute products, and errors relative to it have no bound: small random networks have shown
+/// 2.3e-2.
 pub fn tolerance(precision: Precision) -> f64 {
     match precision {
         Precision::F32 => 1e-4,

@@ -28,8 +28,8 @@ const PANICKED: i32 = 2;
 /// Runs `work` in a child and returns once that has exited; it must return true in time.
 fn in_child(what: &str, work: impl FnOnce() -> bool) {
     // SAFETY: the child ends by `_exit`, and until then uses what a process forked from one with
-    // threads may use: memory, which the system's allocator keeps in order, threads of its own, and
-    // the code under test.
+    // threads may use: memory, which the system's allocator keeps in order, threads of its own,
+    // and the code under test.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "{what}: no child");
     if child == 0 {

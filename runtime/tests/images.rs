@@ -13,7 +13,8 @@ fn encoded(format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// A progressive JPEG (two scans of DC and AC coefficients), which the encoder above does not make.
+/// A progressive JPEG (two scans of DC and AC coefficients), which the encoder above does not
+/// make.
 const PROGRESSIVE: &[u8] = include_bytes!("fixtures/images/progressive.jpg");
 
 fn load_bytes(bytes: &[u8]) -> Result<Vec<f32>, String> {

@@ -1,9 +1,9 @@
 //! Files of random networks: what is loaded computes what the model did, or is refused; files that
 //! describe their model are not refused.
 //!
-//! Each network is drawn once, as a spec and as a model of Keras with other names, another order of
-//! creation and of the operands of sums, and is written in every format. `XCC_KERAS_GRAPHS` is the
-//! number of networks, `XCC_KERAS_SEED` the seed of the first one:
+//! Each network is drawn once, as a spec and as a model of Keras with other names, another order
+//! of creation and of the operands of sums, and is written in every format. `XCC_KERAS_GRAPHS` is
+//! the number of networks, `XCC_KERAS_SEED` the seed of the first one:
 //!
 //!     XCC_KERAS_GRAPHS=20000 cargo test -p xcc-runtime --test keras_graphs -- --nocapture
 

@@ -33,8 +33,8 @@ fn flattened(graph: &Graph) -> [usize; 3] {
 type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
 
 /// The tensors of `weights` as PyTorch would save them, in names of `torch.nn.DataParallel`.
-/// Written from the definition of each layout, element by element; axes of extent 1 are left out if
-/// `short`.
+/// Written from the definition of each layout, element by element; axes of extent 1 are left out
+/// if `short`.
 fn pytorch(graph: &Graph, weights: &Weights, short: bool) -> Tensors {
     let ours: HashMap<&str, (Vec<usize>, Vec<f32>)> = (graph.weights.iter().enumerate())
         .map(|(id, weight)| {

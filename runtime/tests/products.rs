@@ -15,8 +15,8 @@ use xcc_runtime::Model;
 use xcc_runtime::reference::evaluate;
 use xcc_runtime::verify::verify;
 
-/// A layer whose result is a sum of products, or two such layers behind each other, in a network of
-/// its own.
+/// A layer whose result is a sum of products, or two such layers behind each other, in a network
+/// of its own.
 fn layer(random: &mut Random) -> Graph {
     let mut below = |bound: u32| ((random.next() + 1.0) / 2.0 * f64::from(bound)) as u32 % bound;
     let size = 2 + below(9);
@@ -70,8 +70,8 @@ fn largest_of_channels(shape: Shape, input: &[f32]) -> Vec<f32> {
     largest.repeat(input.len() / channels)
 }
 
-/// Error of a product of two factors in bf16, relative to the product: each has 8 significant bits,
-/// and is wrong by up to 2^-8 / (1 + 2^-8) = 1 / 257 of itself.
+/// Error of a product of two factors in bf16, relative to the product: each has 8 significant
+/// bits, and is wrong by up to 2^-8 / (1 + 2^-8) = 1 / 257 of itself.
 const BF16_PRODUCT: f64 = 2.0 / 257.0 + 1.0 / (257.0 * 257.0);
 /// The same in two parts, which lack up to 2^-17 of a factor, without the product of the second
 /// parts, up to 2^-16.

@@ -72,8 +72,8 @@ fn every_layout_of_keras_gives_the_numbers_that_were_saved() {
     for file in KERAS_FILES {
         let found = weights::load(&graph, &fixture(file), None).unwrap_or_else(|e| panic!("{e}"));
         let Origin::File { matching, .. } = found.origin() else { panic!("{file}: {:?}", found.origin()) };
-        // Where names are stored, all agree but those of the two layers that had none, and those of
-        // sep1 and sep2, which only count.
+        // Where names are stored, all agree but those of the two layers that had none, and those
+        // of sep1 and sep2, which only count.
         let confirmed = if file.contains("unnamed") || file.contains("keras1") { 0 } else { 5 };
         let expected_matching = match file.ends_with(".keras") || file.contains("model") {
             true => Matching::Description { layers: 9 },

@@ -16,14 +16,14 @@ use report::Report;
 /// Measure how long a network takes on this machine
 ///
 /// Every run is timed on its own, from compact input to compact output. The peak is what one core
-/// reaches with nothing but multiply-adds of the same vectors, measured in the same process before,
-/// between and after the runs (the median counts), times the threads that have a core. With AMX,
-/// unless all layers are too small for it, it is that of nothing but products of tiles in all
-/// threads: in bf16 all of it, in split a third and in f32 a sixth, since a multiply-add takes
-/// three or six products there. In bf16 with AVX512-BF16 alone, it is that of products of pairs in
-/// vectors of one core. Where most layers use f32 products, since those are as fast, it is that of
-/// f32; a line says so. Layers that run in vectors of f32 values have another peak; `xcc profile`
-/// tells the steps apart.
+/// reaches with nothing but multiply-adds of the same vectors, measured in the same process
+/// before, between and after the runs (the median counts), times the threads that have a core.
+/// With AMX, unless all layers are too small for it, it is that of nothing but products of tiles
+/// in all threads: in bf16 all of it, in split a third and in f32 a sixth, since a multiply-add
+/// takes three or six products there. In bf16 with AVX512-BF16 alone, it is that of products of
+/// pairs in vectors of one core. Where most layers use f32 products, since those are as fast, it
+/// is that of f32; a line says so. Layers that run in vectors of f32 values have another peak;
+/// `xcc profile` tells the steps apart.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

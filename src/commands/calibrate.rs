@@ -13,11 +13,11 @@ use crate::terminal::with_progress;
 
 /// Measure what instructions cost on this machine, for the choice of kernels
 ///
-/// The plan of a network chooses between several kernels for each segmented convolution by the time
-/// that their instructions take. The times that are built in were measured on Intel's Golden Cove
-/// and AMD's Zen 5; those that this command writes can be given to other commands with --constants.
-/// Convolutions in many widths of segments are run in every form, for about half a minute, and
-/// times are fitted to the fastest run of each.
+/// The plan of a network chooses between several kernels for each segmented convolution by the
+/// time that their instructions take. The times that are built in were measured on Intel's Golden
+/// Cove and AMD's Zen 5; those that this command writes can be given to other commands with
+/// --constants. Convolutions in many widths of segments are run in every form, for about half a
+/// minute, and times are fitted to the fastest run of each.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

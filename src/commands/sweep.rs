@@ -58,8 +58,8 @@ pub struct Arguments {
     /// Go on with the results that are there
     #[arg(long)]
     resume: bool,
-    /// Replace results that are there: unfinished ones, those of another sweep, and those in a file
-    /// that no --json names
+    /// Replace results that are there: unfinished ones, those of another sweep, and those in a
+    /// file that no --json names
     #[arg(long, conflicts_with = "resume")]
     force: bool,
     /// Show the points and what they cost without measuring them

@@ -24,16 +24,16 @@ const SHOWN: usize = 10;
 ///
 /// The reference runs the network as it is written, the machine code what passes made of it: once
 /// with all values kept, and once as `run` does, of which the outputs are compared. An error is
-/// that of the worst element of a value, relative to the value's largest element; up to 1e-4 counts
-/// as rounding (up to 2e-2 with `--precision bf16`, 5e-5 with `--precision split`). Elements below
-/// 2^-126 (2^-100 where bf16 values are multiplied, since denormal ones are zero there) count as
-/// that large.
+/// that of the worst element of a value, relative to the value's largest element; up to 1e-4
+/// counts as rounding (up to 2e-2 with `--precision bf16`, 5e-5 with `--precision split`).
+/// Elements below 2^-126 (2^-100 where bf16 values are multiplied, since denormal ones are zero
+/// there) count as that large.
 ///
 /// In bf16, 2e-2 is what networks show, not a bound: a factor is wrong by up to 2^-8, so a sum by
 /// up to 2^-7 of the sum of its absolute products. A value whose products cancel, as in small
 /// random networks, may exceed 2e-2. NaN and infinities agree with their like only; compiled code
-/// may spread them to other results of their layer, and make NaN of infinities. Without inputs, one
-/// run of random ones is compared.
+/// may spread them to other results of their layer, and make NaN of infinities. Without inputs,
+/// one run of random ones is compared.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -1,5 +1,5 @@
-//! Damaged results: they are refused, or what is made of them holds finite numbers and is no longer
-//! than that of whole ones.
+//! Damaged results: they are refused, or what is made of them holds finite numbers and is no
+//! longer than that of whole ones.
 
 use std::cell::Cell;
 use std::collections::HashSet;

@@ -240,8 +240,8 @@ impl Times {
         times
     }
 
-    /// The time of a run of steps, from what was measured elsewhere than at the point `but`. `None`
-    /// where nothing was with this number of threads, or where the sum is no time.
+    /// The time of a run of steps, from what was measured elsewhere than at the point `but`.
+    /// `None` where nothing was with this number of threads, or where the sum is no time.
     pub fn predict(&self, steps: &[Step], threads: u32, but: Option<usize>) -> Option<Predicted> {
         let mut ms = self.between.iter().find(|between| between.threads == threads)?.ms;
         // Instructions of the same kernels, of their kinds, of any.

@@ -119,7 +119,8 @@ fn steps_are_bounded_by_the_peak_of_what_computes_them() {
         let options = ["--precision", precision, "--threads", "1", "--iters", "10", "--json"];
         let found = json(&[&["profile"], &network[..], &options].concat());
         let [tiles, others] = check_steps(&found);
-        // In split, layers of few pixels wait for weights of as many bytes as in f32, which they take then.
+        // In split, layers of few pixels wait for weights of as many bytes as in f32, which they
+        // take then.
         let least = match precision {
             "f32" => 0.0,
             "split" => 4.0 * others,

@@ -353,8 +353,8 @@ impl Elaborator<'_> {
         })
     }
 
-    /// Evaluates the value of an attribute: a division of integers in one that takes fractions must
-    /// be exact.
+    /// Evaluates the value of an attribute: a division of integers in one that takes fractions
+    /// must be exact.
     pub fn evaluate_for(&mut self, attribute: &str, expression: &Expression) -> Result<Value, Reported> {
         let outer = std::mem::replace(&mut self.is_fractional, FRACTIONAL.contains(&attribute));
         let value = self.evaluate(expression);

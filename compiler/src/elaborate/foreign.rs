@@ -522,8 +522,8 @@ pub fn layer(word: &str) -> Option<&'static str> {
     known.or_else(|| schema::find(&plain).map(|layer| layer.word))
 }
 
-/// What there is instead of a layer or function that the language does not have, if `word` is known
-/// for one.
+/// What there is instead of a layer or function that the language does not have, if `word` is
+/// known for one.
 pub fn absent(word: &str) -> Option<String> {
     if is_absent_function(word) || is_activation(word) {
         let words = ["relu", "relu6", "elu", "sigmoid", "softmax"];

@@ -188,8 +188,8 @@ impl<'a> Elaborator<'a> {
         Err(self.reports.report(error))
     }
 
-    /// Reports a name without quotation marks that is a variable's, too: it reads as the variable's
-    /// value, and stands for itself.
+    /// Reports a name without quotation marks that is a variable's, too: it reads as the
+    /// variable's value, and stands for itself.
     fn check_bare(&mut self, reference: &Reference) -> Result<(), Reported> {
         let (Some(Piece::Text(name)), false) = (reference.pieces.first(), reference.is_quoted) else {
             return Ok(());

@@ -20,9 +20,9 @@ impl Default for Suggestions {
 }
 
 impl Suggestions {
-    /// The candidate most like `name`, if one is like it at all: few letters differ, whatever their
-    /// case, or it starts with the name. Nothing once the candidates would take more than is left
-    /// of the budget.
+    /// The candidate most like `name`, if one is like it at all: few letters differ, whatever
+    /// their case, or it starts with the name. Nothing once the candidates would take more than is
+    /// left of the budget.
     pub fn nearest<'c>(&self, name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
         if name.len() > MAX_LENGTH {
             return None;

@@ -1,9 +1,9 @@
 //! Which layers take more exact products than a plan's precision permits: a precision is a
 //! permission, so a layer whose f32 products take no more time has them.
 //!
-//! Times are predicted from the instructions and the weights of each layer by itself, for one image
-//! and one thread. So the answer is data of the graph and the target, the same for any number of
-//! threads and images.
+//! Times are predicted from the instructions and the weights of each layer by itself, for one
+//! image and one thread. So the answer is data of the graph and the target, the same for any
+//! number of threads and images.
 
 use std::collections::BTreeSet;
 use std::fmt;

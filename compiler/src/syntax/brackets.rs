@@ -2,9 +2,9 @@
 //! marks.
 //!
 //! The grammar recurses once for each bracket, so their nesting is bounded here. Where brackets do
-//! not match, the statement is blanked out, so that the grammar always sees balanced text and every
-//! other statement is still read. Lines that parentheses and brackets span are joined; they are one
-//! statement, also where it is blanked out.
+//! not match, the statement is blanked out, so that the grammar always sees balanced text and
+//! every other statement is still read. Lines that parentheses and brackets span are joined; they
+//! are one statement, also where it is blanked out.
 
 use std::ops::Range;
 

@@ -41,8 +41,8 @@ pub fn explain_value(text: &str, base: usize, error: &Error<Rule>) -> Diagnostic
     expected(text, base, error, "")
 }
 
-/// A statement that starts at `start` of `text` on the line of the one before it, with which `text`
-/// begins.
+/// A statement that starts at `start` of `text` on the line of the one before it, with which
+/// `text` begins.
 pub fn run_on(text: &str, base: usize, start: usize) -> Diagnostic {
     let found = token(&text[start..]);
     if found == "as" {

@@ -72,8 +72,8 @@ pub(super) const KINDS: &[Kind] = &[
     kind(
         "the index of a TensorFlow checkpoint",
         Role::OtherWeights,
-        // The first entry of the table has an empty key and a header that starts with the number of
-        // shards.
+        // The first entry of the table has an empty key and a header that starts with the number
+        // of shards.
         &[&[At(0, b"\0\0"), At(3, b"\x08"), Name(".index")], &[At(0, b"\0\0"), At(3, b"\x08\x01")]],
         TENSORFLOW,
     ),

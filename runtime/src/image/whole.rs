@@ -19,8 +19,8 @@ pub(super) fn check(bytes: &[u8], format: ImageFormat) -> Result<(), String> {
     }
 }
 
-/// Walks a JPEG's segments (ITU-T T.81, B.1.1) to the end of its first image. Data behind it are no
-/// part of it.
+/// Walks a JPEG's segments (ITU-T T.81, B.1.1) to the end of its first image. Data behind it are
+/// no part of it.
 fn jpeg_has_end(bytes: &[u8]) -> bool {
     let mut rest = bytes.get(2..).unwrap_or_default();
     // Bytes that belong to no segment are entropy-coded data, in which FF is followed by 00, or

@@ -14,8 +14,8 @@ use super::stored::{Data, Piece, Stored, transpose};
 use crate::workers::spread;
 
 /// Names that a name is compared with at most to find a similar one. Only mismatches that are
-/// printed are hinted at, so that binding compares at most `2 * SHOWN * COMPARED` pairs of names: a
-/// fraction of a second.
+/// printed are hinted at, so that binding compares at most `2 * SHOWN * COMPARED` pairs of names:
+/// a fraction of a second.
 const COMPARED: usize = 10_000;
 
 /// A tensor of the network and the tensor of the file that has its numbers.

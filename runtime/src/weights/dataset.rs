@@ -47,7 +47,8 @@ impl Dataset {
         Ok(Data::Hdf5(Box::new(Dataset { element, big_endian, storage })))
     }
 
-    /// Reads the numbers, widened exactly or rounded from 64 bits. The error says why not in words.
+    /// Reads the numbers, widened exactly or rounded from 64 bits. The error says why not in
+    /// words.
     pub fn read(&self) -> Result<Vec<f32>, String> {
         let mut bytes = match &self.storage {
             Storage::Plain(dataset) if self.element == Element::F32 && !self.big_endian => {

@@ -39,10 +39,10 @@ impl fmt::Display for Format {
 /// Reads the weights of `graph`, which is one that was elaborated, from a file in any format.
 ///
 /// Without `map`, safetensors are bound by name. Keras' files are bound by the graph of the model
-/// where they describe it, else by names that a person gave, shapes and the order of layers, as far
-/// as these leave no choice. With `map`, every tensor of the file is bound by its translated name;
-/// in HDF5 files that is what Keras lists (`stem/kernel` without the `:0`), or the path of the
-/// dataset where it lists nothing (`layers/conv2d/vars/0`).
+/// where they describe it, else by names that a person gave, shapes and the order of layers, as
+/// far as these leave no choice. With `map`, every tensor of the file is bound by its translated
+/// name; in HDF5 files that is what Keras lists (`stem/kernel` without the `:0`), or the path of
+/// the dataset where it lists nothing (`layers/conv2d/vars/0`).
 pub fn load(graph: &Graph, path: &Path, map: Option<&NameMap>) -> Result<Weights, WeightsError> {
     load_with(graph, path, &LoadOptions { map, ..LoadOptions::default() })
 }

@@ -184,8 +184,8 @@ pub(super) fn fitting_order(weight: &Weight, shape: &[u64]) -> Option<Vec<Axis>>
     Some(with_new_axes(weight, &turned(axes), axes))
 }
 
-/// Axes as a map lists them: `axes`, whose extents are `turned`, and `new` where the weight has a 1
-/// more.
+/// Axes as a map lists them: `axes`, whose extents are `turned`, and `new` where the weight has a
+/// 1 more.
 fn with_new_axes(weight: &Weight, turned: &[u64], axes: &[usize]) -> Vec<Axis> {
     let mut missing = weight.shape.len().saturating_sub(turned.len());
     let mut rest = turned.iter().zip(axes).peekable();

@@ -81,8 +81,8 @@ pub enum Matching {
         /// Layers with weights.
         layers: usize,
     },
-    /// By shapes and the order of layers; `confirmed` of `layers` layers with weights have the same
-    /// name in the file.
+    /// By shapes and the order of layers; `confirmed` of `layers` layers with weights have the
+    /// same name in the file.
     Order {
         /// Layers with the same name on both sides.
         confirmed: usize,
@@ -134,8 +134,8 @@ impl Weights {
         &self.origin
     }
 
-    /// What the file's description says of the network, and says otherwise: results may differ from
-    /// those of the model that was saved.
+    /// What the file's description says of the network, and says otherwise: results may differ
+    /// from those of the model that was saved.
     pub fn contradictions(&self) -> &[Contradiction] {
         &self.contradictions
     }

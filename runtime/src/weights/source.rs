@@ -1,9 +1,9 @@
 //! A file of weights that stays open: numbers are read when they are asked for, and never from a
 //! file that has changed.
 //!
-//! Reading costs one copy of a tensor, which lives while the tensor is packed. A mapping would save
-//! it, but a mapped file that somebody cuts ends the process by a signal, and one that somebody
-//! writes yields numbers of two files.
+//! Reading costs one copy of a tensor, which lives while the tensor is packed. A mapping would
+//! save it, but a mapped file that somebody cuts ends the process by a signal, and one that
+//! somebody writes yields numbers of two files.
 
 use std::fs::File;
 use std::io;

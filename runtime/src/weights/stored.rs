@@ -200,8 +200,8 @@ mod tests {
         assert_eq!([[0x80, 0x3f], [0x49, 0xc0]].map(bf16_to_f32), [1.0, -3.140_625]);
     }
 
-    /// Every binary16 and bfloat16: the value by the formats' definition in 64-bit arithmetic, with
-    /// its sign.
+    /// Every binary16 and bfloat16: the value by the formats' definition in 64-bit arithmetic,
+    /// with its sign.
     #[test]
     fn all_numbers_of_16_bits_are_widened_exactly() {
         let value = |bits: u16, fraction_bits: i32, bias: i32| {

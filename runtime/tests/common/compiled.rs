@@ -33,11 +33,11 @@ pub fn precisions(target: Target) -> impl Iterator<Item = Precision> {
     Precision::ALL.into_iter().filter(move |precision| precision.is_for(target))
 }
 
-/// The target as it is, or, for three of four seeds, with a level-2 cache so small that the maps of
-/// tests do not fit: layers then run in blocks, and chains of them in bands. In f32, layers run by
-/// tiles, or only those with some outputs. Wide tiles are those of any processor. For two of three
-/// seeds products of bf16 pairs are taken wherever they fit. For two of three seeds pointwise
-/// products are crossed, in all vectors.
+/// The target as it is, or, for three of four seeds, with a level-2 cache so small that the maps
+/// of tests do not fit: layers then run in blocks, and chains of them in bands. In f32, layers run
+/// by tiles, or only those with some outputs. Wide tiles are those of any processor. For two of
+/// three seeds products of bf16 pairs are taken wherever they fit. For two of three seeds
+/// pointwise products are crossed, in all vectors.
 pub fn with_some_cache(target: Target, seed: u64) -> Target {
     let cache_bytes = [target.cache_bytes, 1 << 10, 4 << 10, 16 << 10][seed as usize % 4];
     let unit_macs = [target.unit_macs, 16, 1000][(seed / 4) as usize % 3];

@@ -70,8 +70,8 @@ pub fn lower(
 /// where these come from memory and take longer. A layer that cannot be lowered has none.
 pub type LayerTimes = BTreeMap<NodeId, f64>;
 
-/// The times of all layers in a precision: each by itself, of one image, by one thread. None if the
-/// values of all layers have no place in memory.
+/// The times of all layers in a precision: each by itself, of one image, by one thread. None if
+/// the values of all layers have no place in memory.
 pub fn layer_times(graph: &Graph, target: Target, precision: Precision) -> Option<LayerTimes> {
     let options = PlanOptions { precision, ..PlanOptions::default() };
     let chains = Chains::default();

@@ -79,8 +79,8 @@ struct Reader {
 }
 
 impl Reader {
-    /// A model from the JSON of an object with `class_name` and `config`. Keras 1 has the layers of
-    /// a `Sequential` model as `config` itself.
+    /// A model from the JSON of an object with `class_name` and `config`. Keras 1 has the layers
+    /// of a `Sequential` model as `config` itself.
     fn model(&mut self, object: &Map<String, Value>, depth: usize) -> Option<Config> {
         let class = object.get("class_name")?.as_str()?;
         let body = object.get("config")?;

@@ -109,8 +109,8 @@ impl<'s, 'g, 'a> Matcher<'s, 'g, 'a> {
         pairs
     }
 
-    /// The match; in part of the description if tensors may be left over. Where both sides agree in
-    /// every attribute, any match computes what the file's model computes, whatever layers are
+    /// The match; in part of the description if tensors may be left over. Where both sides agree
+    /// in every attribute, any match computes what the file's model computes, whatever layers are
     /// called. Otherwise names are certain pairs.
     fn find(&self, pins: &Pairs) -> Result<Found, Refusal> {
         let exactly = Problem { sides: [&self.ours, &self.theirs], pins: &[], kept: &Attribute::ALL };

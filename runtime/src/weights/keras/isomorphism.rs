@@ -1,10 +1,10 @@
 //! Matches two topologies: which vertex of one is which of the other.
 //!
-//! Vertices get colours, by what they are first, which are refined by the colours of what they read
-//! and of what reads them until no more vertices are told apart (B. Weisfeiler and A. Leman, 1968).
-//! Where vertices still have the same colour, one is matched with each candidate in turn, and
-//! colours are refined again. A match is verified edge by edge before it is used: colours only lead
-//! the search.
+//! Vertices get colours, by what they are first, which are refined by the colours of what they
+//! read and of what reads them until no more vertices are told apart (B. Weisfeiler and A. Leman,
+//! 1968). Where vertices still have the same colour, one is matched with each candidate in turn,
+//! and colours are refined again. A match is verified edge by edge before it is used: colours only
+//! lead the search.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::unique;
 
 /// Pairs of positions of layers with the same name on both sides. Names that Keras or xcc make up
-/// count layers as they were written and confirm nothing; nor does a name that two layers of a side
-/// have.
+/// count layers as they were written and confirm nothing; nor does a name that two layers of a
+/// side have.
 pub(super) fn same_names<'a>(
     ours: impl Iterator<Item = &'a str>,
     theirs: impl Iterator<Item = Option<&'a str>>,

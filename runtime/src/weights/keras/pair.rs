@@ -1,4 +1,5 @@
-//! The layers with weights of a network and of a file, and the tensors of two that belong together.
+//! The layers with weights of a network and of a file, and the tensors of two that belong
+//! together.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -210,8 +211,8 @@ impl<'g, 'a> Sides<'g, 'a> {
         outcome
     }
 
-    /// The mismatch of two layers that nothing tells apart; `theirs` are the layers that either may
-    /// be.
+    /// The mismatch of two layers that nothing tells apart; `theirs` are the layers that either
+    /// may be.
     pub fn ambiguity(&self, ours: [usize; 2], theirs: [usize; 2]) -> Mismatch {
         Mismatch::Ambiguous {
             layers: ours.map(|i| self.ours[i].name().to_owned()),

@@ -2,7 +2,8 @@
 //! one layer's.
 //!
 //! Keras lists all trainable tensors before the others, so the names tell which tensors belong
-//! together, and tell the order of layers only where it is certain that all of them can be trained.
+//! together, and tell the order of layers only where it is certain that all of them can be
+//! trained.
 
 use std::collections::HashMap;
 
@@ -121,8 +122,8 @@ mod tests {
     use super::*;
     use crate::weights::keras::config::Config;
 
-    /// The names of the layers, and whether they are in order. Names are numbered as Keras does it,
-    /// so they cannot help.
+    /// The names of the layers, and whether they are in order. Names are numbered as Keras does
+    /// it, so they cannot help.
     fn order(weights: &[&str], config: &Config) -> (Vec<String>, bool) {
         let weights: Vec<String> = weights.iter().map(|&name| name.to_owned()).collect();
         let found = sublayers("inner", &weights, config.layers.first());

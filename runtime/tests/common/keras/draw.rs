@@ -341,7 +341,8 @@ impl Draw {
         parts
     }
 
-    /// The same layers with weights of their own; some differ in an attribute that no weight shows.
+    /// The same layers with weights of their own; some differ in an attribute that no weight
+    /// shows.
     fn twin(&mut self, parts: &[Part]) -> Vec<Part> {
         let differs = self.dice.chance(60);
         parts.iter().map(|part| self.twin_of(part, differs)).collect()

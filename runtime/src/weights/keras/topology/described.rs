@@ -10,9 +10,9 @@ use xcc_compiler::graph::Pads;
 use super::{Attribute, Edge, Kind, Topology, Vertex, window};
 use crate::weights::keras::config::{Config, ConfigLayer, Reference};
 
-/// The topology of a model. `tensors` has the extents of the tensors of each layer with weights, by
-/// [`ConfigLayer::id`], which [`Vertex::layer`] is, too. `input` has the rows and columns of the
-/// operand.
+/// The topology of a model. `tensors` has the extents of the tensors of each layer with weights,
+/// by [`ConfigLayer::id`], which [`Vertex::layer`] is, too. `input` has the rows and columns of
+/// the operand.
 ///
 /// Nothing where the description cannot be followed: layers that are called more than once,
 /// references to layers that there are not.

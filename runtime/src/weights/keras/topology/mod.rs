@@ -1,5 +1,5 @@
-//! A network as what its weights are matched by: layers with weights and joins are vertices; layers
-//! without weights that read one value are operations on the edges between them.
+//! A network as what its weights are matched by: layers with weights and joins are vertices;
+//! layers without weights that read one value are operations on the edges between them.
 //!
 //! A network of ours ([`ours`]) and the description of a model that Keras stored ([`described`])
 //! become the same kind of graph, with the same words for the same arithmetic.
