@@ -331,7 +331,7 @@ fn a_description_tells_layers_apart_that_only_the_operands_of_a_sum_put_in_order
         }
         let error = load_whole_model(&network, &lines, References::None).unwrap_err().to_string();
         assert!(
-            error.contains("order: deep_bn and side_bn have the same shapes, and nothing says which"),
+            error.contains("order: deep and side have the same shapes, and nothing says which"),
             "{error}"
         );
     }

@@ -24,7 +24,8 @@ fn explain_is_short_unless_all_is_asked_for() {
     assert_eq!(rows(&all), rows(&short) + hidden);
 }
 
-/// A text with `#` for each number of milliseconds: these are the times of this machine's processor.
+/// A text with `#` for each number of milliseconds: these are the times of this machine's
+/// processor.
 fn without_times(text: &str) -> String {
     let is_number = |c: char| c.is_ascii_digit() || c == '.';
     let without = |part: &str| match part.strip_suffix(" ms") {

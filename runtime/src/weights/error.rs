@@ -223,6 +223,18 @@ pub enum Mismatch {
         /// What the file has in their places.
         stored: [String; 2],
     },
+    /// Several layers of the file, or none, fit a layer of the network.
+    #[error(
+        "order: {layer} may be {}, and nothing says which; save the whole model (.keras), name the layers \
+         alike, or use a name map",
+        shown_list(.candidates)
+    )]
+    Candidates {
+        /// The network's layer.
+        layer: String,
+        /// The layers of the file that have its class and shapes.
+        candidates: Vec<String>,
+    },
     /// The file lists another number of layers with weights.
     #[error("layers: the network has {ours} with weights, the file {theirs}")]
     Layers {
@@ -325,6 +337,15 @@ impl fmt::Display for Extents {
         }
         let extents: Vec<String> = self.0.iter().map(u64::to_string).collect();
         f.write_str(&extents.join("x"))
+    }
+}
+
+/// The first few of some layers of a file.
+fn shown_list(layers: &[String]) -> String {
+    let shown: Vec<String> = layers.iter().take(SHOWN).map(|layer| Shown(layer).to_string()).collect();
+    match shown.is_empty() {
+        true => "no layer of the file".to_owned(),
+        false => shown.join(" or "),
     }
 }
 

@@ -27,7 +27,10 @@ pub(super) fn bind<'a>(sides: &Sides<'_, 'a>) -> (Outcome<'a>, Matching) {
     let matching = Matching::Order { confirmed: pins.len(), layers: sides.ours.len() };
     match decide(sides, &pins) {
         Ok(pairs) => (sides.bind(&pairs), matching),
-        Err(reasons) => {
+        Err(Undecided { reasons, shapes_fit: true }) => {
+            (Outcome { mismatches: reasons, ..Outcome::default() }, matching)
+        }
+        Err(Undecided { reasons, shapes_fit: false }) => {
             let mut outcome = sides.bind(&sides.aligned());
             if outcome.mismatches.is_empty() {
                 outcome.mismatches = reasons;
@@ -37,31 +40,45 @@ pub(super) fn bind<'a>(sides: &Sides<'_, 'a>) -> (Outcome<'a>, Matching) {
     }
 }
 
+/// What keeps pairs from being certain.
+struct Undecided {
+    reasons: Vec<Mismatch>,
+    /// True if both sides have as many layers of each class and shape.
+    shapes_fit: bool,
+}
+
 /// All pairs, or what keeps them from being certain.
-fn decide(sides: &Sides, pins: &Pairs) -> Result<Pairs, Vec<Mismatch>> {
+fn decide(sides: &Sides, pins: &Pairs) -> Result<Pairs, Undecided> {
     if sides.ours.len() != sides.theirs.len() {
-        return Err(vec![Mismatch::Layers { ours: sides.ours.len(), theirs: sides.theirs.len() }]);
+        let reasons = vec![Mismatch::Layers { ours: sides.ours.len(), theirs: sides.theirs.len() }];
+        return Err(Undecided { reasons, shapes_fit: false });
     }
     let flow = Flow::of(sides);
     let groups = groups(sides, pins);
+    let shapes_fit = groups.iter().all(|group| group.ours.len() == group.theirs.len());
+    let undecided = |reasons| Undecided { reasons, shapes_fit };
     let mut pairs = pins.clone();
-    let mut undecided = None;
+    let mut open = None;
     for group in &groups {
         match group.pairs(sides, &flow) {
             Some(decided) => pairs.extend(decided),
-            None => undecided = undecided.or(Some(group)),
+            None => open = open.or(Some(group)),
         }
     }
-    let Some(group) = undecided else {
+    let Some(group) = open else {
         return match flow.agrees(sides, &pairs) {
             true => Ok(pairs),
-            false => Err(contradictions(sides, pins)),
+            false => Err(undecided(contradictions(sides, pins))),
         };
     };
     match orders::find(sides, pins) {
         Found::One(pairs) => Ok(pairs),
-        Found::Several(ambiguity) => Err(vec![ambiguity]),
-        Found::None => Err(vec![group.ambiguity(sides, &flow)]),
+        Found::Several(ambiguity) => Err(undecided(vec![ambiguity])),
+        Found::None => {
+            let contradictions = contradictions(sides, pins);
+            let is_clear = !contradictions.is_empty() && !shapes_fit;
+            Err(undecided(if is_clear { contradictions } else { vec![group.ambiguity(sides, &flow)] }))
+        }
     }
 }
 
@@ -115,15 +132,18 @@ impl Group {
         (self.ours.len() == self.theirs.len() && is_certain).then(pairs)
     }
 
-    /// Two layers that nothing tells apart.
+    /// Two layers that nothing tells apart, or one that several of the file's fit, or none.
     fn ambiguity(&self, sides: &Sides, flow: &Flow) -> Mismatch {
+        if self.ours.len() != self.theirs.len() || self.ours.len() == 1 {
+            let candidates = self.theirs.iter().map(|&j| sides.theirs[j].label.clone()).collect();
+            return Mismatch::Candidates { layer: sides.ours[self.ours[0]].name().to_owned(), candidates };
+        }
         let leads = |place: &usize| {
             flow.leads(sides.ours[self.ours[*place]].id, sides.ours[self.ours[*place + 1]].id)
         };
-        let place = (0..self.ours.len().saturating_sub(1)).find(|place| !leads(place)).unwrap_or(0);
-        let next = (place + 1).min(self.ours.len() - 1);
-        let stored = |place: usize| self.theirs.get(place).or(self.theirs.first()).copied().unwrap_or(0);
-        sides.ambiguity([self.ours[place], self.ours[next]], [stored(place), stored(next)])
+        let place = (0..self.ours.len() - 1).find(|place| !leads(place)).unwrap_or(0);
+        let both = [place, place + 1];
+        sides.ambiguity(both.map(|place| self.ours[place]), both.map(|place| self.theirs[place]))
     }
 }
 

@@ -82,7 +82,7 @@ impl<'a> Builder<'a> {
 
     /// The results of a model.
     fn model(&mut self, config: &Config, operands: Vec<Tensor>) -> Option<Vec<Tensor>> {
-        if config.is_chain || config.outputs.is_empty() {
+        if config.is_chain {
             return config.layers.iter().try_fold(operands, |values, layer| self.results(layer, values));
         }
         let mut scope = Scope::of(config)?;
@@ -96,7 +96,12 @@ impl<'a> Builder<'a> {
             values.insert(&layer.name, results);
             scope.finish(place);
         }
-        operands_of(&config.outputs, &values)
+        match config.outputs.is_empty() {
+            true => {
+                scope.unread().map(|place| values.remove(config.layers[place].name.as_str())?.pop()).collect()
+            }
+            false => operands_of(&config.outputs, &values),
+        }
     }
 
     /// The results of a layer, or of a model that is a layer.
@@ -153,6 +158,11 @@ impl<'a> Scope<'a> {
         let missing: Vec<usize> = reads.iter().map(|references| references.len()).collect();
         let ready = (0..missing.len()).filter(|&place| missing[place] == 0).collect();
         Some(Self { reads, readers, missing, ready })
+    }
+
+    /// The layers that no layer reads.
+    fn unread(&self) -> impl Iterator<Item = usize> {
+        (0..self.readers.len()).filter(|&place| self.readers[place].is_empty())
     }
 
     /// Notes that the value of a layer exists.
