@@ -415,6 +415,7 @@ fn missing_and_surplus_layers_are_found_among_the_others() {
   surplus: sep2_bn/beta (6)
   surplus: sep2_bn/moving_mean (6)
   surplus: sep2_bn/moving_variance (6)
+To leave out what the network does not have, use `--ignore-unexpected`, or list it in a name map's `ignore`.
 "#]]
     );
     let mut longer = lines("tiny.layers");
@@ -435,6 +436,32 @@ fn missing_and_surplus_layers_are_found_among_the_others() {
   missing: hidden/bias (6)
 "#]]
     );
+}
+
+/// A network without the head of the model that was saved, from files with and without a
+/// description.
+#[test]
+fn what_the_network_does_not_have_is_left_out_on_request() {
+    let mut backbone = lines("tiny.layers");
+    backbone.retain(|line| line.name != "predictions");
+    let graph = graph(&backbone);
+    let expected = Weights::random(&graph, 5);
+    let all = LoadOptions { ignore_unexpected: true, ..LoadOptions::default() };
+    for (file, ignored) in [
+        ("keras2_weights.h5", "predictions/*"),
+        ("keras3.weights.h5", "layers/dense/*"),
+        ("keras3.keras", "layers/dense/*"),
+    ] {
+        let text = refusal(&graph, &fixture(file));
+        assert!(text.contains("  surplus: ") && text.contains("use `--ignore-unexpected`"), "{text}");
+        let found = weights::load_with(&graph, &fixture(file), &all).unwrap_or_else(|e| panic!("{e}"));
+        assert_same(&graph, &found, &expected);
+        let map = NameMap::from_yaml(&format!("ignore: ['{ignored}']")).unwrap();
+        let found = weights::load(&graph, &fixture(file), Some(&map)).unwrap_or_else(|e| panic!("{e}"));
+        assert_same(&graph, &found, &expected);
+        let says_so = found.contradictions().iter().any(|one| one.theirs == "dense");
+        assert_eq!(says_so, file == "keras3.keras", "{:?}", found.contradictions());
+    }
 }
 
 #[test]

@@ -401,6 +401,11 @@ fn describe(path: &std::path::Path, mismatches: &[Mismatch]) -> String {
     };
     let is_surplus = |mismatch: &Mismatch| matches!(mismatch, Mismatch::Surplus { .. });
     let surplus = mismatches.iter().filter(|mismatch| is_surplus(mismatch)).count();
+    if surplus == mismatches.len() {
+        text.push_str(
+            "\nTo leave out what the network does not have, use `--ignore-unexpected`, or list it in a name map's `ignore`.",
+        );
+    }
     if (1..mismatches.len()).contains(&surplus) && mismatches.iter().all(is_name) {
         text.push_str(
             "\nIf these are the names of another tool, a name map can translate them (see specs/maps).",

@@ -49,7 +49,8 @@ struct Undecided {
 
 /// All pairs, or what keeps them from being certain.
 fn decide(sides: &Sides, pins: &Pairs) -> Result<Pairs, Undecided> {
-    if sides.ours.len() != sides.theirs.len() {
+    let may_be_part = sides.ignores_surplus && sides.ours.len() < sides.theirs.len();
+    if sides.ours.len() != sides.theirs.len() && !may_be_part {
         let reasons = vec![Mismatch::Layers { ours: sides.ours.len(), theirs: sides.theirs.len() }];
         return Err(Undecided { reasons, shapes_fit: false });
     }
