@@ -18,14 +18,9 @@ const MAX_LINES: usize = 20;
 /// Longest piece of user text that a message repeats, in bytes.
 const MAX_QUOTE: usize = 80;
 
-/// `text` with each character that would command a terminal, or reorder or hide text there, as
-/// `\u{1b}`.
-///
-/// Such are the control characters other than tab and newline, the direction marks and the
-/// separators of lines and paragraphs of Unicode, and signs of no width. Escaped text stays as it
-/// is.
+/// `text` with each character of [`is_terminal_control`] as `\u{1b}`. Escaped text stays as it is.
 pub fn escape_control(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_control) {
+    if !text.contains(is_terminal_control) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 16);
@@ -34,7 +29,7 @@ pub fn escape_control(text: &str) -> Cow<'_, str> {
 }
 
 fn push_visible(text: &mut String, c: char) {
-    if is_control(c) {
+    if is_terminal_control(c) {
         // Writing to a string cannot fail.
         let _ = write!(text, "{}", c.escape_unicode());
     } else {
@@ -42,7 +37,10 @@ fn push_visible(text: &mut String, c: char) {
     }
 }
 
-fn is_control(c: char) -> bool {
+/// True for characters that would command a terminal, or reorder or hide text there: the control
+/// characters other than tab and newline, the direction marks and the separators of lines and
+/// paragraphs of Unicode, and signs of no width.
+pub fn is_terminal_control(c: char) -> bool {
     let is_kept = matches!(c, '\t' | '\n');
     let is_format = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
@@ -228,7 +226,7 @@ struct Shown<'s> {
 
 impl<'s> Shown<'s> {
     fn new(source: &'s str) -> Self {
-        if !source.contains(is_control) {
+        if !source.contains(is_terminal_control) {
             return Self { text: Cow::Borrowed(source), grown: Vec::new() };
         }
         let (mut text, mut grown) = (String::with_capacity(source.len() + 64), Vec::new());
@@ -238,7 +236,7 @@ impl<'s> Shown<'s> {
                 continue;
             }
             push_visible(&mut text, c);
-            if is_control(c) {
+            if is_terminal_control(c) {
                 grown.push((at, text.len() - (at + c.len_utf8())));
             }
         }
@@ -378,7 +376,7 @@ mod tests {
         diagnostic.message.push_str(&text);
         let diagnostic = diagnostic.at(Span::new(start, start + 4), &*text);
         let shown = render(&name, &source, &[diagnostic], false);
-        assert!(!shown.contains(is_control), "{shown:?}");
+        assert!(!shown.contains(is_terminal_control), "{shown:?}");
         assert!(shown.contains("\\u{1b}") && shown.contains("^^^^ wrong"), "{shown}");
         assert_eq!(escape_control("a\u{1b}[1mb\t\n"), "a\\u{1b}[1mb\t\n");
     }

@@ -4,6 +4,8 @@
 use std::fmt::{self, Display, Write};
 use std::path::Path;
 
+use xcc_compiler::diagnostic::is_terminal_control;
+
 /// Prints what it holds with control characters and marks of writing direction as escapes, such as
 /// `\u{1b}`.
 ///
@@ -38,10 +40,9 @@ impl Write for Escaping<'_, '_> {
     }
 }
 
-/// True for characters that move the cursor, colour or reorder text, or break the line.
+/// True for characters that command a terminal or break the line.
 fn is_unsafe(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(character, '\t' | '\n') || is_terminal_control(character)
 }
 
 #[cfg(test)]

@@ -253,7 +253,9 @@ pub enum Mismatch {
     },
     /// A name says another layer than the description does.
     #[error(
-        "name: {layer} has the place of {stored} in the file's description, but the file calls another layer {namesake}"
+        "name: {layer} has the place of {} in the file's description, but the file calls another layer {}",
+        Shown(stored),
+        Shown(namesake)
     )]
     Name {
         /// The network's layer.
@@ -298,7 +300,7 @@ pub enum Mismatch {
 /// A property that a network and the description in its file of weights state differently. Weights
 /// that were trained with one value give other results with the other.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{attribute}: {place}, the network has {ours}, the file's description {theirs}")]
+#[error("{attribute}: {place}, the network has {ours}, the file's description {}", Shown(theirs))]
 pub struct Contradiction {
     /// Which property: `epsilon`, `strides`, `activation`, ...
     pub attribute: &'static str,
@@ -353,10 +355,12 @@ fn shown_list(layers: &[String]) -> String {
 fn describe_structure(ours: &Option<String>, theirs: &Option<String>) -> String {
     match (ours, theirs) {
         (Some(ours), Some(theirs)) => {
-            format!("the network has {ours} where the file's description has {theirs}")
+            format!("the network has {ours} where the file's description has {}", Shown(theirs))
         }
         (Some(ours), None) => format!("the network has {ours}, which the file's description lacks"),
-        (None, Some(theirs)) => format!("the file's description has {theirs}, which the network lacks"),
+        (None, Some(theirs)) => {
+            format!("the file's description has {}, which the network lacks", Shown(theirs))
+        }
         (None, None) => "the file describes another network".to_owned(),
     }
 }
