@@ -12,15 +12,22 @@ use super::stored::{Data, Element};
 pub(super) struct Dataset {
     element: Element,
     big_endian: bool,
+    /// Bytes of all elements.
+    bytes: u64,
+    file: Arc<SecondReader>,
     storage: Storage,
 }
+
+/// Bytes that a chunk may have in memory, if the dataset has fewer: chunks of datasets that may grow
+/// are larger than these, and writers choose 1 MiB at most by themselves.
+const LARGEST_CHUNK: u64 = 16 << 20;
 
 /// What reads the bytes.
 enum Storage {
     /// The reader of everything else in the file.
     Plain(Box<hdf5_pure::Dataset>),
     /// Another reader, for layouts that the first does not know.
-    Second { file: Arc<SecondReader>, path: String, bytes: u64 },
+    Second { path: String },
 }
 
 impl Dataset {
@@ -41,26 +48,56 @@ impl Dataset {
             dataset.shape()?.iter().fold(1, |product: u64, &extent| product.saturating_mul(extent));
         let bytes = elements.saturating_mul(element.bytes());
         let storage = match second {
-            true => Storage::Second { file: Arc::clone(file), path: path.to_owned(), bytes },
+            true => Storage::Second { path: path.to_owned() },
             false => Storage::Plain(Box::new(dataset.clone())),
         };
-        Ok(Data::Hdf5(Box::new(Dataset { element, big_endian, storage })))
+        let file = Arc::clone(file);
+        Ok(Data::Hdf5(Box::new(Dataset { element, big_endian, bytes, file, storage })))
     }
 
     /// Reads the numbers, widened exactly or rounded from 64 bits. The error says why not in
     /// words.
     pub fn read(&self) -> Result<Vec<f32>, String> {
+        if let Storage::Plain(dataset) = &self.storage {
+            self.check_chunks(dataset)?;
+        }
         let mut bytes = match &self.storage {
             Storage::Plain(dataset) if self.element == Element::F32 && !self.big_endian => {
                 return dataset.read_f32().map_err(|error| error.to_string());
             }
             Storage::Plain(dataset) => dataset.read_raw().map_err(|error| error.to_string())?,
-            Storage::Second { file, path, bytes } => file.read(path, *bytes)?,
+            Storage::Second { path } => self.file.read(path, self.bytes)?,
         };
         if self.big_endian {
             bytes.chunks_exact_mut(self.element.bytes() as usize).for_each(<[u8]>::reverse);
         }
         self.element.decode(&bytes).map_err(|error| error.to_string())
+    }
+}
+
+impl Dataset {
+    /// Refuses chunks that are larger than the file, lie outside of it, or unpack to far more than the
+    /// dataset: the library takes memory for what the file says they have.
+    fn check_chunks(&self, dataset: &hdf5_pure::Dataset) -> Result<(), String> {
+        if !dataset.is_chunked() {
+            return Ok(());
+        }
+        let shape = dataset.chunk_shape().map_err(|error| error.to_string())?.unwrap_or_default();
+        let unpacked = shape.iter().fold(self.element.bytes(), |bytes, &extent| bytes.saturating_mul(extent));
+        let most = LARGEST_CHUNK.max(self.bytes.saturating_mul(2));
+        if unpacked > most {
+            return Err(format!("its chunks have {unpacked} bytes each, more than {most}"));
+        }
+        let length = self.file.length()?;
+        for chunk in dataset.chunks().map_err(|error| error.to_string())? {
+            if chunk.address.saturating_add(chunk.storage_size) > length {
+                return Err(format!(
+                    "a chunk of {} bytes at {} lies outside of the file, which has {length}",
+                    chunk.storage_size, chunk.address
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -125,6 +162,16 @@ impl SecondReader {
     /// A reader of a file in memory.
     pub fn of_bytes(bytes: &[u8]) -> Arc<Self> {
         Arc::new(Self { source: Source::Bytes(Arc::from(bytes)), file: OnceLock::new() })
+    }
+
+    /// Bytes of the file.
+    fn length(&self) -> Result<u64, String> {
+        match &self.source {
+            Source::Path(path) => {
+                std::fs::metadata(path).map(|file| file.len()).map_err(|error| error.to_string())
+            }
+            Source::Bytes(bytes) => Ok(bytes.len() as u64),
+        }
     }
 
     /// The elements of the dataset at `path`, `bytes` bytes in the file's byte order.
