@@ -18,8 +18,8 @@ pub(super) struct Dataset {
     storage: Storage,
 }
 
-/// Bytes that a chunk may have in memory, if the dataset has fewer: chunks of datasets that may grow
-/// are larger than these, and writers choose 1 MiB at most by themselves.
+/// Bytes that a chunk may have in memory, if the dataset has fewer: chunks of datasets that may
+/// grow are larger than these, and writers choose 1 MiB at most by themselves.
 const LARGEST_CHUNK: u64 = 16 << 20;
 
 /// What reads the bytes.
@@ -76,8 +76,8 @@ impl Dataset {
 }
 
 impl Dataset {
-    /// Refuses chunks that are larger than the file, lie outside of it, or unpack to far more than the
-    /// dataset: the library takes memory for what the file says they have.
+    /// Refuses chunks that are larger than the file, lie outside of it, or unpack to far more than
+    /// the dataset: the library takes memory for what the file says they have.
     fn check_chunks(&self, dataset: &hdf5_pure::Dataset) -> Result<(), String> {
         if !dataset.is_chunked() {
             return Ok(());

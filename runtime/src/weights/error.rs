@@ -243,6 +243,9 @@ pub enum Mismatch {
         /// Layers with weights of the file.
         theirs: usize,
     },
+    /// The file lists layers before layers that they read.
+    #[error("order: the file lists its layers in an order in which the network cannot be computed")]
+    Disorder,
     /// The file describes another network.
     #[error("structure: {}", describe_structure(.ours, .theirs))]
     Structure {

@@ -1,11 +1,12 @@
 //! Opens a file of weights, whatever its format: content decides, not the name.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use xcc_compiler::graph::{Graph, WeightError};
+use xcc_compiler::graph::{Graph, WeightError, WeightId};
 
 use super::bind::{self, Outcome};
 use super::error::{Contradiction, Mismatch, WeightsError};
@@ -70,7 +71,7 @@ fn load_safetensors(graph: &Graph, path: &Path, options: &LoadOptions) -> Result
     let corrupt = |reason| WeightsError::Corrupt { path: path.to_owned(), reason };
     let source = Source::open(path).map_err(|source| io(path, source))?;
     let stored = safetensors::tensors(&source).map_err(corrupt)?;
-    let (bindings, _) = accept(path, bind::by_name(graph, &stored, options), options)?;
+    let (bindings, _) = accept(graph, path, bind::by_name(graph, &stored, options), options)?;
     let tensors = bind::read(graph, bindings).map_err(corrupt)?;
     let origin = Origin::File { format: Format::Safetensors, matching: Matching::Names };
     Ok(Weights { tensors, source: Some(source), origin, contradictions: Vec::new() })
@@ -96,7 +97,7 @@ fn load_keras(
             keras::bind(graph, &file, options.ignore_unexpected)
         }
     };
-    let (bindings, contradictions) = accept(path, outcome, options)?;
+    let (bindings, contradictions) = accept(graph, path, outcome, options)?;
     let weights = bind::bytes_to_read(&bindings);
     let shortage = |shortage| WeightsError::Shortage { path: path.to_owned(), shortage };
     Needs { weights, ..Needs::default() }.check().map_err(shortage)?;
@@ -105,8 +106,9 @@ fn load_keras(
     Ok(Weights { tensors, source: None, origin: Origin::File { format, matching }, contradictions })
 }
 
-/// The bindings and the contradictions, if nothing is amiss.
+/// The bindings and the contradictions, if nothing is amiss: each tensor of the network has one.
 fn accept<'a>(
+    graph: &Graph,
     path: &Path,
     outcome: Outcome<'a>,
     options: &LoadOptions,
@@ -115,9 +117,16 @@ fn accept<'a>(
     if options.strict {
         mismatches.extend(contradictions.iter().cloned().map(Mismatch::from));
     }
-    match mismatches.is_empty() {
+    if !mismatches.is_empty() {
+        return Err(WeightsError::Mismatch { path: path.to_owned(), mismatches });
+    }
+    let bound: HashSet<WeightId> = bindings.iter().map(|binding| binding.weight).collect();
+    match bound.len() == graph.weights.len() && bindings.len() == bound.len() {
         true => Ok((bindings, contradictions)),
-        false => Err(WeightsError::Mismatch { path: path.to_owned(), mismatches }),
+        false => {
+            let reason = format!("it gives {} of the network's {} tensors", bound.len(), graph.weights.len());
+            Err(WeightsError::Corrupt { path: path.to_owned(), reason })
+        }
     }
 }
 

@@ -69,7 +69,10 @@ fn decide(sides: &Sides, pins: &Pairs) -> Result<Pairs, Undecided> {
     let Some(group) = open else {
         return match flow.agrees(sides, &pairs) {
             true => Ok(pairs),
-            false => Err(undecided(contradictions(sides, pins))),
+            false => {
+                let named = contradictions(sides, pins);
+                Err(undecided(if named.is_empty() { vec![Mismatch::Disorder] } else { named }))
+            }
         };
     };
     match orders::find(sides, pins) {
