@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use xcc_compiler::graph::{LayerId, LayerKind};
+use xcc_compiler::graph::{Graph, LayerId, LayerKind, Node, Op};
 
 use super::isomorphism::{self, Problem};
 use super::order::{layer_depths, layer_inputs};
@@ -111,7 +111,7 @@ impl<'s, 'g, 'a> Search<'s, 'g, 'a> {
         let (depths, reached) = layer_depths(sides.graph, &inputs);
         let listed = &sides.file.listed;
         let is_complete = reached.len() == sides.graph.layers.len() && listed.len() == reached.len();
-        if !is_complete || sides.file.listing == Listing::Unordered {
+        if !is_complete || sides.file.listing == Listing::Unordered || depths_are_open(sides.graph) {
             return None;
         }
         let mut lists: HashMap<&'static str, Vec<usize>> = HashMap::new();
@@ -202,6 +202,25 @@ impl<'s, 'g, 'a> Search<'s, 'g, 'a> {
         let stored = [moved, other].map(|i| first.get(&i).copied().unwrap_or(0));
         self.sides.ambiguity([moved, other], stored)
     }
+}
+
+/// True if a model with as many layers of each class may have them at other depths: it may have
+/// the activation of one layer as a layer, and a layer that follows another one as that one's
+/// activation.
+fn depths_are_open(graph: &Graph) -> bool {
+    let is_linear = |kind| {
+        use LayerKind::{Conv, Dense, DepthwiseConv, SepConv};
+        matches!(kind, Conv | DepthwiseConv | SepConv | Dense)
+    };
+    let kind = |layer| graph.layer(layer).kind;
+    let functions = || {
+        let nodes = graph.order().iter().map(|&id| graph.node(id));
+        nodes.filter(|node| matches!(node.op, Op::Activation(_) | Op::Softmax))
+    };
+    let reads_linear =
+        |node: &Node| node.inputs.iter().any(|&input| is_linear(kind(graph.node(input).layer)));
+    functions().any(|node| is_linear(kind(node.layer)))
+        && functions().any(|node| !is_linear(kind(node.layer)) && reads_linear(node))
 }
 
 /// Where the layers of each list and depth begin; nothing if lists have other lengths than the
