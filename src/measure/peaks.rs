@@ -95,7 +95,7 @@ pub fn unit(precision: Precision, target: Target, model: Option<&Model>) -> Unit
     if in_vectors { Unit::Vectors } else { Unit::of(precision, target) }
 }
 
-/// The same for the products of most layers, where some are more exact than asked for.
+/// The peak for the products of most layers, where some are more exact than asked for.
 pub fn unit_of_most(precision: Precision, target: Target, model: Option<&Model>) -> Unit {
     let exact = model.and_then(|model| model.program().more_exact());
     let are_most = exact.is_some_and(|exact| 2 * exact.layers > exact.of);

@@ -103,7 +103,7 @@ impl Range {
     }
 }
 
-/// A count, of which there can be so many.
+/// A count and its upper bound.
 fn count(name: &str, number: impl TryInto<u64> + Display + Copy, most: u64) -> Checked {
     match number.try_into().is_ok_and(|number| number <= most) {
         true => Ok(()),
@@ -323,7 +323,7 @@ fn timing(timing: &Timing) -> Checked {
     }
 }
 
-/// A step of a point with so many samples.
+/// A step of a point, whose number of samples is known.
 fn step(step: &Step, samples: usize) -> Checked {
     field("layer", text(&step.layer, TEXT))?;
     name("class", &step.class)?;

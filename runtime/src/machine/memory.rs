@@ -206,7 +206,7 @@ mod linux {
     /// long, which the system takes back where memory is wanted.
     pub const VERSION_1: [&str; 3] =
         ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "];
-    /// The same for the unified hierarchy.
+    /// Limit and use of memory in the unified hierarchy.
     pub const VERSION_2: [&str; 3] = ["memory.max", "memory.current", "inactive_file "];
 
     /// What is left in a group; nothing where it has no limit, which reads `max` or has no file.

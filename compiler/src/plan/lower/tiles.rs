@@ -677,7 +677,7 @@ impl Planner<'_> {
     }
 }
 
-/// True if all panels of weights, in so many parts, are larger than a matrix of `bytes`.
+/// True if all panels of weights, each in `parts` parts, are larger than a matrix of `bytes`.
 fn weigh_more(conv: &Conv, parts: u32, bytes: u64) -> bool {
     let tiles = u64::from(conv.partition.oc().div_ceil(TILE_LANES));
     matmul::panel_bytes(pack::chunks(conv), tiles, u64::from(parts)) > bytes

@@ -86,7 +86,7 @@ mod tests {
         }
     }
 
-    /// Bytes that are read to list a file of so many layers.
+    /// Bytes that are read to list a file of `layers` layers.
     fn read_of(layers: usize) -> u64 {
         let mut builder = FileBuilder::new();
         let names: Vec<String> = (0..layers).map(|n| format!("layer_{n}")).collect();

@@ -3,7 +3,7 @@
 //! ```yaml
 //! notes:                       # printed when the map is used
 //!   - batch norm has epsilon 1e-5 here
-//! prefix: module.              # taken off the names of the file that begin so, before anything else
+//! prefix: module.              # taken off names of the file that begin so, first of all
 //! flatten: channels first      # how the file counts a flattened map; a rule may say it, too
 //! ignore:                      # tensors to be left out; `*` stands for any text
 //!   - "*.num_batches_tracked"
