@@ -33,6 +33,8 @@ pub(super) struct Listed {
     listed: Vec<ListedLayer>,
     /// True once the order of some layers is unknown.
     is_unordered: bool,
+    /// True once layers of a model that is a layer were found.
+    is_nested: bool,
     /// True once a group `vars` was found: models without weights have empty ones.
     has_variables: bool,
 }
@@ -57,6 +59,7 @@ impl Listed {
             layers: Vec::new(),
             listed: Vec::new(),
             is_unordered: false,
+            is_nested: false,
             has_variables: false,
         }
     }
@@ -70,7 +73,8 @@ impl Listed {
     /// unknown.
     pub fn into_file(self, listing: Listing, config: Config) -> KerasFile {
         let listing = if self.is_unordered { Listing::Unordered } else { listing };
-        KerasFile { tensors: self.tensors, layers: self.layers, listed: self.listed, listing, config }
+        let Self { tensors, layers, listed, is_nested, .. } = self;
+        KerasFile { tensors, layers, listed, listing, is_nested, config }
     }
 
     /// Reads the layouts that list layers by name: in `base`, which is at `path`, a group a layer,
@@ -94,8 +98,9 @@ impl Listed {
                 continue;
             }
             let mut datasets = Index::new(group.clone());
-            let Sublayers { layers, is_ordered } = sublayers(name, &weights, layer);
+            let Sublayers { layers, is_ordered, is_nested } = sublayers(name, &weights, layer);
             self.is_unordered |= !is_ordered;
+            self.is_nested |= is_nested;
             for sublayer in layers {
                 let mut tensors = Vec::new();
                 for weight in sublayer.weights {
@@ -152,6 +157,7 @@ impl Listed {
         config: &Config,
         depth: usize,
     ) -> Result<(), String> {
+        self.is_nested |= depth > 0;
         let mut groups: Vec<_> = layers.groups().map_err(reason)?.into_iter().map(counted).collect();
         groups.sort();
         let mut groups_by_name = Index::new(layers.clone());

@@ -47,6 +47,8 @@ pub(super) struct KerasFile {
     listed: Vec<ListedLayer>,
     /// What the order of `layers` means.
     listing: Listing,
+    /// True if a model may be a layer of the model: its layers have an order of their own.
+    is_nested: bool,
     /// The description of the model; it has no layers where there is none.
     config: Config,
 }
@@ -134,6 +136,17 @@ fn canonical_class(class: &str) -> &str {
         "avg_pool2d" => "average_pooling2d",
         other => other,
     }
+}
+
+/// The signature of a normalisation. One with a scale alone has the extents of one with an offset
+/// alone.
+fn normalization(tensors: Vec<Vec<u64>>, scales: bool, centers: bool) -> Kind {
+    let without = match (scales, centers) {
+        (false, true) => " without scale",
+        (true, false) => " without offset",
+        _ => "",
+    };
+    signature(&format!("batch_normalization{without}"), tensors)
 }
 
 /// What a layer with weights must be equal in to be matched: its class and the extents of its

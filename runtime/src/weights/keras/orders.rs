@@ -111,7 +111,9 @@ impl<'s, 'g, 'a> Search<'s, 'g, 'a> {
         let (depths, reached) = layer_depths(sides.graph, &inputs);
         let listed = &sides.file.listed;
         let is_complete = reached.len() == sides.graph.layers.len() && listed.len() == reached.len();
-        if !is_complete || sides.file.listing == Listing::Unordered || depths_are_open(sides.graph) {
+        // The layers of a nested model stand together, wherever its depth puts the model.
+        let is_open = sides.file.is_nested || depths_are_open(sides.graph);
+        if !is_complete || sides.file.listing == Listing::Unordered || is_open {
             return None;
         }
         let mut lists: HashMap<&'static str, Vec<usize>> = HashMap::new();

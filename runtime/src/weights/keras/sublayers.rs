@@ -15,6 +15,8 @@ pub(super) struct Sublayers<'a> {
     pub layers: Vec<Sublayer<'a>>,
     /// True if they are in Keras' order.
     pub is_ordered: bool,
+    /// True if the entry is a model, or may be one.
+    pub is_nested: bool,
 }
 
 /// A layer and its tensors.
@@ -37,9 +39,9 @@ pub(super) fn sublayers<'a>(
     let nested = known.map(|layer| layer.nested.all()).unwrap_or_default();
     let mut groups = grouped(weights);
     if nested.is_empty() && groups.len() <= 1 {
-        let weights = groups.pop().map(|(_, weights)| weights).unwrap_or_default();
+        let (folder, weights) = groups.pop().unwrap_or_default();
         let layers = vec![Sublayer { name: entry.to_owned(), known, weights }];
-        return Sublayers { layers, is_ordered: true };
+        return Sublayers { layers, is_ordered: true, is_nested: !is_folder_of(entry, folder) };
     }
     let places = Places::of(&nested);
     let place = |group: &(&str, Vec<&str>)| places.find(group.0);
@@ -55,7 +57,19 @@ pub(super) fn sublayers<'a>(
         let name = known.map_or(folder, |layer| &layer.name).to_owned();
         Sublayer { name, known, weights }
     };
-    Sublayers { layers: groups.into_iter().map(layer).collect(), is_ordered }
+    Sublayers { layers: groups.into_iter().map(layer).collect(), is_ordered, is_nested: true }
+}
+
+/// True if tensors in `folder` are those of the layer `entry` itself. TensorFlow appends a number to
+/// a name that is taken; Keras 1 had no folders.
+fn is_folder_of(entry: &str, folder: &str) -> bool {
+    let is_entry = |path: &str| {
+        path.strip_prefix(entry).is_some_and(|rest| {
+            rest.is_empty() || rest.strip_prefix('_').is_some_and(|number| number.parse::<u32>().is_ok())
+        })
+    };
+    let starts = std::iter::once(0).chain(folder.match_indices('/').map(|(at, _)| at + 1));
+    folder.is_empty() || starts.map(|start| &folder[start..]).any(is_entry)
 }
 
 /// Positions of layers by name, for names that only one layer has.
@@ -163,6 +177,17 @@ mod tests {
                 {"class_name": "BatchNormalization", "config": {"name": "bn_1"}}]}}]}}"#;
         let config = Config::from_json(described);
         assert_eq!(order(&partly, &config), (names(&["conv2d", "bn", "conv2d_1", "bn_1"]), true));
+    }
+
+    #[test]
+    fn an_entry_with_the_tensors_of_another_layer_is_a_model() {
+        let is_nested = |weight: &str| sublayers("conv2d_1", &[weight.to_owned()], None).is_nested;
+        let own = ["conv2d_1/kernel:0", "conv2d_1_1/kernel:0", "model/conv2d_1/kernel:0", "conv2d_1_W"];
+        assert_eq!(own.map(is_nested), [false; 4]);
+        assert_eq!(
+            ["conv2d/kernel:0", "conv2d_1/conv2d/kernel:0", "conv2d_12/kernel"].map(is_nested),
+            [true; 3]
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use xcc_compiler::graph::{Pads, PoolKind, Window};
 use super::described::{Builder, Tensor};
 use super::{Attribute, Kind, Vertex, window};
 use crate::weights::keras::config::ConfigLayer;
-use crate::weights::keras::{canonical_class, signature};
+use crate::weights::keras::{canonical_class, normalization, signature};
 
 /// Classes that change nothing when a network is run.
 const IDENTITIES: [&str; 9] = [
@@ -68,7 +68,13 @@ impl Builder<'_> {
     /// A layer with weights and without a window.
     fn weights(&mut self, layer: &ConfigLayer, class: &str, operand: Tensor) -> Option<Tensor> {
         let extents = operand.extents;
-        let kind = signature(class, self.tensors(layer).cloned().unwrap_or_default());
+        let tensors = self.tensors(layer).cloned().unwrap_or_default();
+        // Keras' default is true for both.
+        let has = |part: &str| layer.attributes.get(part).and_then(Value::as_bool).unwrap_or(true);
+        let kind = match class {
+            "batch_normalization" => normalization(tensors, has("scale"), has("center")),
+            _ => signature(class, tensors),
+        };
         let mut vertex = Vertex::new(kind, layer.id, &layer.name);
         vertex.operands.push(operand.settled());
         if class == "batch_normalization" {

@@ -6,7 +6,7 @@ use xcc_compiler::graph::{Activation, Conv, Graph, LayerId, Node, Op, Role};
 
 use super::{Attribute, Edge, Kind, Topology, Vertex, window};
 use crate::weights::keras::config::snake_case;
-use crate::weights::keras::signature;
+use crate::weights::keras::{normalization, signature};
 
 /// The topology of `graph`, which is one that was elaborated: passes merge layers.
 /// [`Vertex::layer`] is the position in [`Graph::layers`]. Nothing if there are too many layers.
@@ -50,7 +50,9 @@ impl Builder<'_> {
             Op::Add if operands.len() == 1 => operands.into_iter().next(),
             Op::Conv(conv) => self.convolution(node, conv, operands),
             Op::BatchNorm(norm) => {
-                let mut vertex = self.weights(node.layer, operands);
+                let extents = self.extents[node.layer.index()].clone();
+                let kind = normalization(extents, norm.gamma.is_some(), norm.beta.is_some());
+                let mut vertex = self.vertex(kind, node.layer, operands);
                 vertex.attributes.push((Attribute::Epsilon, (norm.epsilon as f32).to_string()));
                 self.push(vertex)
             }
