@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use common::{Builder, cut, shipped, window};
 use xcc_compiler::graph::{Activation, Graph, NodeId, Partition, PoolKind, Shape};
 use xcc_compiler::passes::{PassOptions, optimize};
-use xcc_compiler::plan::chains::Verdict;
 use xcc_compiler::plan::{PlanOptions, plan};
+use xcc_compiler::schedule::chains::Verdict;
 use xcc_compiler::target::{Isa, Target};
 
 /// The layers of each chain, by the names of the layers that the nodes end with.
@@ -43,7 +43,7 @@ fn what_was_weighed_is_told() {
     optimize(&mut xception, &PassOptions::default());
     let weighed = |cache_bytes| {
         let target = Target { cache_bytes, ..Target::of(Isa::Avx512) };
-        plan(&xception, target, PlanOptions::default()).unwrap().chains
+        plan(&xception, target, PlanOptions::default()).unwrap().schedule.chains.considered
     };
     let considered = weighed(1 << 20);
     let chosen: Vec<_> =

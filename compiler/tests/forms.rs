@@ -13,8 +13,8 @@ use snapbox::data::DataFormat;
 use snapbox::{Assert, Data};
 use xcc_compiler::graph::{Graph, Shape};
 use xcc_compiler::instruction_times::InstructionTimes;
-use xcc_compiler::plan::forms::{Candidate, Choice, Form, cheapest};
 use xcc_compiler::plan::{PlanOptions, plan, plan_with};
+use xcc_compiler::schedule::segments::{Candidate, Choice, Form, cheapest};
 use xcc_compiler::target::{Isa, Target};
 
 /// A 3x3 layer of 728 channels in so many segments.
@@ -32,7 +32,7 @@ fn layer_of_few_outputs(channels: u32) -> Graph {
 }
 
 fn choices(graph: &Graph, target: Target) -> Vec<Choice> {
-    plan(graph, target, PlanOptions::default()).unwrap().choices
+    plan(graph, target, PlanOptions::default()).unwrap().schedule.choices
 }
 
 #[test]

@@ -9,10 +9,10 @@ use common::{Builder, cut, shipped, window, with_fast_pairs};
 use xcc_compiler::graph::{Activation, Graph, NodeId, Partition, Shape, Window};
 use xcc_compiler::kernels::Descriptor;
 use xcc_compiler::passes::{PassOptions, optimize};
-use xcc_compiler::plan::forms::{Form, Panels, PlaneProducts};
 use xcc_compiler::plan::pack::Pack;
 use xcc_compiler::plan::{Part, PlanError, PlanOptions, Precision, Program, plan};
 use xcc_compiler::processor::Microarchitecture;
+use xcc_compiler::schedule::segments::{Form, Panels, PlaneProducts};
 use xcc_compiler::target::{Isa, Target};
 
 /// A pointwise layer from 8 to some channels over a row of pixels.

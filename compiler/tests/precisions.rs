@@ -12,6 +12,7 @@ use xcc_compiler::instruction_times::InstructionTimes;
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanOptions, Precision, Program, plan};
 use xcc_compiler::processor::Microarchitecture;
+use xcc_compiler::schedule::Algorithm;
 use xcc_compiler::target::{Bf16Unit, Isa, Target};
 
 const NETWORKS: [&str; 6] =
@@ -51,13 +52,13 @@ fn where_products_of_pairs_are_slow_bf16_layers_are_those_of_f32() {
                 let [f32, bf16] = [Precision::F32, Precision::Bf16]
                     .map(|precision| program(&graph, target, precision, threads));
                 let case = format!("{name} for {processor:?}, {threads} threads");
-                let exact = bf16.more_exact().unwrap();
-                assert_eq!((exact.asked, f32.more_exact()), (Precision::Bf16, None), "{case}");
+                let exact = bf16.schedule.more_exact().unwrap();
+                assert_eq!((exact.asked, f32.schedule.more_exact()), (Precision::Bf16, None), "{case}");
                 // Weights of a single pixel come from memory, where those of bf16 are half of the
                 // bytes.
                 let waits = |id: &NodeId| {
-                    bf16.precision(*id) != Precision::F32 && {
-                        bf16.methods(*id).stages_by_tiles(&graph, *id) != [false; 2]
+                    bf16.schedule.precision(*id) != Precision::F32 && {
+                        bf16.schedule.stages(*id, Algorithm::is_bf16) != [false; 2]
                     }
                 };
                 let waiting: Vec<NodeId> = graph.order().iter().copied().filter(waits).collect();
@@ -79,7 +80,7 @@ fn where_products_of_pairs_are_fast_large_layers_have_them() {
         for name in ["mobilenet.xc", "xception.xc", "resnet50.xc", "inception_v3.xc"] {
             let bf16 = program(&network(name), target, Precision::Bf16, 1);
             assert_eq!(bf16.bf16_unit(), Some(Bf16Unit::Pairs), "{name}");
-            let exact = bf16.more_exact().map_or((0, 1), |exact| (exact.layers, exact.of));
+            let exact = bf16.schedule.more_exact().map_or((0, 1), |exact| (exact.layers, exact.of));
             assert!(10 * exact.0 <= exact.1, "{name}: {} of {} layers in f32", exact.0, exact.1);
         }
     }
@@ -106,7 +107,7 @@ fn the_slower_products_are_the_fewer_layers_have_them() {
     let graph = network("inception_v3.xc");
     let exact = |thousandths| {
         let target = with_pairs(Target::of(Isa::Avx512Bf16), thousandths);
-        program(&graph, target, Precision::Bf16, 1).more_exact().map_or(0, |exact| exact.layers)
+        program(&graph, target, Precision::Bf16, 1).schedule.more_exact().map_or(0, |exact| exact.layers)
     };
     let counts = [0, 1000, 1600, 2000, 2400, 4000].map(exact);
     assert!(counts.is_sorted(), "{counts:?}");
@@ -117,7 +118,7 @@ fn the_slower_products_are_the_fewer_layers_have_them() {
 #[test]
 fn the_reason_has_the_ratio_of_the_times() {
     let target = with_pairs(Target::of(Isa::Avx512Bf16), 4000);
-    let exact = program(&network("digits.xc"), target, Precision::Bf16, 1).more_exact().unwrap();
+    let exact = program(&network("digits.xc"), target, Precision::Bf16, 1).schedule.more_exact().unwrap();
     let text = exact.to_string();
     assert!(text.starts_with("bf16: ") && text.contains(" layers use f32 products: "), "{text}");
     assert!(
@@ -134,7 +135,7 @@ fn with_tiles_large_networks_stay_in_their_precision() {
         for name in ["mobilenet.xc", "xception.xc", "resnet50.xc"] {
             let found = program(&network(name), Target::of(Isa::Amx), precision, 1);
             assert!(found.uses_tiles(), "{name} in {precision}");
-            let exact = found.more_exact().map_or((0, 1), |exact| (exact.layers, exact.of));
+            let exact = found.schedule.more_exact().map_or((0, 1), |exact| (exact.layers, exact.of));
             assert!(4 * exact.0 <= exact.1, "{name} in {precision}: {} of {}", exact.0, exact.1);
         }
     }
@@ -149,7 +150,7 @@ fn a_layer_that_only_f32_can_compile_is_compiled() {
     let graph = builder.finish(&[layer]);
     let target = with_pairs(Target::of(Isa::Avx512Bf16), 0);
     let bf16 = program(&graph, target, Precision::Bf16, 1);
-    assert_eq!(bf16.more_exact().map(|exact| exact.layers), Some(1));
+    assert_eq!(bf16.schedule.more_exact().map(|exact| exact.layers), Some(1));
 }
 
 /// Layers of a random network, each by a number: widths around vectors and tiles, all kinds that
@@ -213,7 +214,7 @@ proptest! {
             // Neither threads nor images decide.
             let exact = |threads, batch| {
                 let options = PlanOptions { precision: Precision::Bf16, threads, batch, ..PlanOptions::default() };
-                plan(&graph, target, options).unwrap().precisions
+                plan(&graph, target, options).unwrap().schedule.precisions
             };
             prop_assert_eq!(exact(1, 1), exact(threads, 3));
         }

@@ -262,12 +262,12 @@ impl Candidate {
         let mut all = Vec::new();
         for form in 0.. {
             let program = plan_with(&graph, target, PlanOptions::default(), &|_| form)?;
-            let forms = program.choices.first().map_or(1, |choice| choice.candidates.len());
+            let forms = program.schedule.choices.first().map_or(1, |choice| choice.candidates.len());
             if form >= forms {
                 break;
             }
             let only = || "the only form".to_owned();
-            let form = program.choices.first().map_or_else(only, |choice| choice.form().to_string());
+            let form = program.schedule.choices.first().map_or_else(only, |choice| choice.form().to_string());
             let ((ic, oc, count), Setting { kernel, size, relu_first }) = (segments, setting);
             let first = if relu_first { "relu and " } else { "" };
             let name =

@@ -10,9 +10,9 @@ use rayon::prelude::*;
 use xcc_compiler::codegen::jit::{NativeProgram, Symbol};
 use xcc_compiler::codegen::{CodegenError, Context, Taken};
 use xcc_compiler::graph::{Graph, NodeId, Shape, WeightError, WeightSource};
-use xcc_compiler::plan::forms::Candidate;
 use xcc_compiler::plan::pack::Pack;
 use xcc_compiler::plan::{Packed, PlanError, PlanOptions, Program, View, plan, plan_with};
+use xcc_compiler::schedule::segments::Candidate;
 use xcc_compiler::target::Target;
 
 use crate::checked::{WrongLength, lengths};

@@ -15,8 +15,8 @@ use xcc_compiler::graph::{
     Activation, Graph, NodeId, Pads, Partition, PoolKind, Shape, WeightSource, Window,
 };
 use xcc_compiler::passes::{PassOptions, optimize};
-use xcc_compiler::plan::forms::{Candidate, cheapest};
 use xcc_compiler::plan::{Part, PlanOptions, Precision, Program, interpret, plan, plan_with};
+use xcc_compiler::schedule::segments::{Candidate, cheapest};
 use xcc_compiler::target::{Isa, Target};
 use xcc_runtime::Model;
 use xcc_runtime::reference::{Values, evaluate};

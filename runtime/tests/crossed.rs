@@ -9,7 +9,7 @@ use common::graphs::{Builder, window};
 use common::{Random, RandomWeights};
 use xcc_compiler::graph::{Partition, Shape, WeightError, WeightId, WeightSource, Window};
 use xcc_compiler::plan::PlanOptions;
-use xcc_compiler::plan::forms::Candidate;
+use xcc_compiler::schedule::segments::Candidate;
 use xcc_compiler::target::Target;
 use xcc_runtime::Model;
 

@@ -133,7 +133,7 @@ fn less_exact_sums_are_wrong_by_a_share_of_their_absolute_products() {
                     PlanOptions { precision, ..PlanOptions::default() },
                 )
                 .unwrap();
-                let of_planes = model.program().planes_ms > 0.0;
+                let of_planes = model.program().schedule.planes_ms() > 0.0;
                 let (product, which) = match precision {
                     Precision::Bf16 => (BF16_PRODUCT, 0),
                     _ => (SPLIT_PRODUCT, 1),

@@ -63,7 +63,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     settings.origin.tell();
     let saved = engine.model().map_or(0, |model| model.program().saved_macs.values().flatten().sum());
     let macs = [total_macs(&needed(&graph)).total(), saved];
-    let more_exact = engine.model().and_then(|model| model.program().more_exact());
+    let more_exact = engine.model().and_then(|model| model.program().schedule.more_exact());
     let report = Report::new(settings, start, taken, macs, peak).with_more_exact(more_exact);
     if measure.job.json { cli::print_json(&report) } else { cli::print(&report.text(width())) }
 }

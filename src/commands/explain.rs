@@ -10,12 +10,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use xcc_compiler::graph::{Graph, Op};
+use xcc_compiler::graph::{Graph, NodeId, Op};
 use xcc_compiler::passes::{Outcome, PASSES, Pass, PassOptions, Report, Row, optimize};
-use xcc_compiler::plan::forms::TOLERANCE;
-use xcc_compiler::plan::methods::Methods;
-use xcc_compiler::plan::precisions::MoreExact;
 use xcc_compiler::plan::{PlanOptions, Precision, Program, plan};
+use xcc_compiler::schedule::Algorithm;
+use xcc_compiler::schedule::precisions::MoreExact;
+use xcc_compiler::schedule::segments::TOLERANCE;
 use xcc_compiler::target::{Bf16Unit, Target};
 
 use crate::cli::{self, Failure, Loaded, SpecArgs};
@@ -192,33 +192,33 @@ fn pass_text(pass: &Pass, rows: &[&Row], lines: &LineTable, limit: usize) -> Str
 
 impl Planned {
     fn new(program: &Program, graph: &Graph, lines: &LineTable) -> Self {
-        let matrix = |&id| {
-            let methods = program.methods(id);
-            let [first, second] = methods.stages_by_tiles(graph, id);
-            // Planes of Winograd's method are a form of segments.
-            let first = first && !methods.takes_planes_of_pairs(graph.node(id));
-            StageRow::of_node((graph, id), [first, second], lines)
+        let schedule = &program.schedule;
+        let by = |is_such: fn(&Algorithm) -> bool| {
+            let rows = |&id| StageRow::of_node((graph, id), schedule.stages(id, is_such), lines);
+            graph.order().iter().flat_map(rows).collect()
         };
-        let crossed = |&id| {
-            let stages = program.methods(id).stages_crossed(graph.node(id));
-            StageRow::of_node((graph, id), stages, lines)
-        };
-        let exact = |&id| {
-            let asked = Methods::new(program.options.precision, program.target);
-            let is_more_exact = program.precisions.is_more_exact(id);
-            let stages = if is_more_exact { asked.stages_by_tiles(graph, id) } else { [false; 2] };
-            StageRow::of_node((graph, id), stages, lines)
-        };
+        let exact =
+            |&id: &NodeId| StageRow::of_node((graph, id), schedule.precisions.more_exact_stages(id), lines);
         Self {
             target: program.target.to_string(),
             precision: program.options.precision.to_string(),
             parts: program.options.precision.parts(),
-            choices: program.choices.iter().map(|choice| ChoiceRow::new(choice, graph, lines)).collect(),
-            matrices: graph.order().iter().flat_map(matrix).collect(),
-            crossed: graph.order().iter().flat_map(crossed).collect(),
+            choices: program
+                .schedule
+                .choices
+                .iter()
+                .map(|choice| ChoiceRow::new(choice, graph, lines))
+                .collect(),
+            matrices: by(|algorithm| *algorithm == Algorithm::Matmul),
+            crossed: by(|algorithm| matches!(algorithm, Algorithm::FastInnerProduct { .. })),
             exact: graph.order().iter().flat_map(exact).collect(),
-            more_exact: program.more_exact(),
-            chains: program.chains.iter().map(|chain| ChainRow::new(chain, graph, lines)).collect(),
+            more_exact: program.schedule.more_exact(),
+            chains: program
+                .schedule
+                .considered_chains()
+                .iter()
+                .map(|chain| ChainRow::new(chain, graph, lines))
+                .collect(),
             unit: program.target.bf16_unit(),
         }
     }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 use xcc_compiler::graph::Graph;
-use xcc_compiler::plan::precisions::MoreExact;
 use xcc_compiler::plan::{PlanOptions, Precision};
+use xcc_compiler::schedule::precisions::MoreExact;
 use xcc_runtime::Model;
 use xcc_runtime::reference::evaluate_keeping;
 use xcc_runtime::weights::Weights;
@@ -153,7 +153,7 @@ fn measure(model: &Model, precision: Precision, cases: &Cases) -> Result<Row, Fa
         mean_error: errors.iter().sum::<f64>() / errors.len().max(1) as f64,
         agreeing,
         ms: quantile(&times, 0.5),
-        more_exact: model.program().more_exact(),
+        more_exact: model.program().schedule.more_exact(),
     })
 }
 

@@ -97,7 +97,7 @@ pub fn unit(precision: Precision, target: Target, model: Option<&Model>) -> Unit
 
 /// The peak for the products of most layers, where some are more exact than asked for.
 pub fn unit_of_most(precision: Precision, target: Target, model: Option<&Model>) -> Unit {
-    let exact = model.and_then(|model| model.program().more_exact());
+    let exact = model.and_then(|model| model.program().schedule.more_exact());
     let are_most = exact.is_some_and(|exact| 2 * exact.layers > exact.of);
     if are_most { Unit::Vectors } else { unit(precision, target, model) }
 }

@@ -61,7 +61,7 @@ pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
         let new: Vec<NodeId> = nodes(step).filter(|&node| seen.insert(node)).collect();
         let all =
             |macs: &dyn Fn(NodeId) -> u64| new.iter().map(|&node| macs(node)).fold(0, u64::saturating_add);
-        let tiles_of_stages = |node: NodeId| program.methods(node).tile_macs(graph, node);
+        let tiles_of_stages = |node: NodeId| program.schedule.bf16_macs(graph, node);
         let by_tiles = |node: NodeId| tiles_of_stages(node).iter().sum();
         let [spatial_tiles, pointwise_tiles] = tiles_of_stages(step.node);
         let [spatial, pointwise] = stage_macs(graph, step.node);

@@ -117,6 +117,22 @@ pub struct Graph {
     last_of_layer: HashMap<LayerId, NodeId>,
 }
 
+impl Node {
+    /// The part of the epilogue that the node's kernels run: up to its second addition, since a kernel adds one
+    /// operand.
+    pub fn kernel_post(&self) -> &[Post] {
+        let post = &self.fusion.post;
+        let mut additions = (0..post.len()).filter(|&at| post[at] == Post::Add);
+        &post[..additions.nth(1).unwrap_or(post.len())]
+    }
+
+    /// The operand that [`Node::kernel_post`] adds.
+    pub fn added(&self) -> Option<NodeId> {
+        let own = self.inputs.len() - self.fusion.added_inputs();
+        self.inputs.get(own).copied()
+    }
+}
+
 impl Graph {
     /// A graph that consists of its input layer only; the input is also its output.
     pub fn new(name: &str, image: ImageSpec, input: Layer, shape: Shape) -> Self {

@@ -6,11 +6,12 @@ mod planes;
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::forms::{Form, FormRun, Panels, Segment, Taps, all_runs};
 use super::wide::{Work, widest};
-use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightError, WeightId, WeightSource, Window};
+use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightError, WeightId, WeightSource};
+use crate::kernels::matmul;
 use crate::kernels::sliding::Beside;
-use crate::kernels::{gather, matmul};
+use crate::schedule::matrix::{chunks, gathered, row_chunks, segment_sizes, tile_words};
+use crate::schedule::segments::{Form, FormRun, Panels, Segment, Taps, all_runs, panel_widths};
 use crate::vector::{TILE_LANES, bf16};
 
 /// A recipe for the packed constants of one step: `weights` (or scales) and `bias` (or shifts).
@@ -56,23 +57,6 @@ pub enum Pack {
         /// Channels.
         channels: u32,
     },
-}
-
-/// The panels, in vectors, that `vectors` vectors of outputs are cut into.
-///
-/// All are `widest` but the last ones. No panel is a single vector where there are more: a vector alone is loaded for
-/// one multiply-add at a time. Where panels are two vectors, it makes the one before three vectors wide; wider ones
-/// are halved with it.
-pub fn panel_widths(vectors: u32, widest: u32) -> Vec<u32> {
-    let (whole, rest) = (vectors / widest, vectors % widest);
-    let mut widths = vec![widest; whole as usize];
-    match (rest, widths.pop()) {
-        (1, Some(2)) => widths.push(3),
-        (1, Some(last)) if widest > 2 => widths.extend([(last + 1).div_ceil(2), last.div_ceil(2)]),
-        (rest, last) => widths.extend(last.into_iter().chain([rest])),
-    }
-    widths.retain(|&width| width > 0);
-    widths
 }
 
 /// What a linear operation's output channel is multiplied by and then shifted by.
@@ -477,46 +461,6 @@ fn depthwise(elements: &Elements<'_>, conv: &Conv, lanes: usize, weights: &mut [
     }
 }
 
-/// Inputs and outputs of a segment of a convolution by tiles, whose segments are equal.
-pub fn segment_sizes(conv: &Conv) -> [u32; 2] {
-    conv.partition.equal_sizes().unwrap_or([conv.partition.ic(), conv.partition.oc()])
-}
-
-/// The part of a row of tiles that may be padding for windows to be gathered by rows of taps: one of so many.
-const PADDING: u64 = 12;
-
-/// What a row of a matrix holds of a convolution's windows, and how many such rows a sum is over.
-///
-/// Where neighbouring rows of pixels share rows of taps, a row holds a single row of taps: each is gathered once and read
-/// for every row of pixels that it belongs to. Otherwise it holds the whole window.
-pub fn gathered(conv: &Conv) -> (Window, u32) {
-    let Window { kernel: [kh, kw], strides, dilation, pads } = conv.window;
-    let vectors = u64::from(segment_sizes(conv)[0].div_ceil(TILE_LANES)) * u64::from(kw);
-    let shares_rows = kh > 1 && strides[0] == 1 && dilation[0] == 1;
-    // Every row of pixels then reads some row of the image, by which those above and below it are told.
-    let reads_rows = pads.top < kh && pads.bottom < kh;
-    if shares_rows && reads_rows && vectors % 2 * PADDING <= vectors {
-        return (Window { kernel: [1, kw], ..conv.window }, kh);
-    }
-    (conv.window, 1)
-}
-
-/// Chunks of inputs in a row of the matrix of a segment of a convolution.
-pub fn row_chunks(conv: &Conv) -> u64 {
-    gather::vectors(segment_sizes(conv)[0], gathered(conv).0.taps()) / 2
-}
-
-/// Chunks of inputs that tiles multiply in a segment of a convolution.
-pub fn chunks(conv: &Conv) -> u64 {
-    row_chunks(conv) * u64::from(gathered(conv).1)
-}
-
-/// Words of the weights and of the biases of a segment for tiles.
-pub fn tile_words(conv: &Conv, parts: u32) -> [u64; 2] {
-    let tiles = u64::from(segment_sizes(conv)[1].div_ceil(TILE_LANES));
-    [matmul::panel_bytes(chunks(conv), tiles, u64::from(parts)) / 4, tiles * u64::from(TILE_LANES)]
-}
-
 /// Columns of a tile.
 const LANES: usize = TILE_LANES as usize;
 
@@ -618,29 +562,4 @@ fn pair_parts(even: &[f32; LANES], odd: &[f32; LANES]) -> [[f32; LANES]; 3] {
         }
     }
     words
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn panels_cover_all_vectors_and_none_is_alone() {
-        for widest in 1..9 {
-            for vectors in 1..60 {
-                let widths = panel_widths(vectors, widest);
-                assert_eq!(widths.iter().sum::<u32>(), vectors);
-                let limit = if widest == 2 { 3 } else { widest };
-                assert!(widths.iter().all(|&w| w <= limit));
-                assert!(
-                    widths.iter().all(|&w| w > 1) || vectors == 1 || widest == 1,
-                    "{vectors} by {widest}"
-                );
-            }
-        }
-        assert_eq!(panel_widths(46, 4)[10..], [4, 2]);
-        assert_eq!(panel_widths(5, 4), [3, 2]);
-        assert_eq!(panel_widths(3, 2), [3]);
-        assert_eq!(panel_widths(5, 2), [2, 3]);
-    }
 }

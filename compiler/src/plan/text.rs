@@ -3,8 +3,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::nest::{Operand, write_nest};
-use super::precisions::MoreExact;
 use super::{Part, Place, Precision, Program, Region};
+use crate::schedule::precisions::MoreExact;
 
 impl Display for Region {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -36,7 +36,7 @@ impl Display for Program {
             Precision::F32 => {}
             precision => write!(f, " precision {precision}")?,
         }
-        if let Some(MoreExact { layers, of, .. }) = self.more_exact() {
+        if let Some(MoreExact { layers, of, .. }) = self.schedule.more_exact() {
             write!(f, ", f32 in {layers} of {of} layers")?;
         }
         f.write_str("\n")?;

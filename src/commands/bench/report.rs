@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use xcc_compiler::plan::precisions::MoreExact;
+use xcc_compiler::schedule::precisions::MoreExact;
 use xcc_runtime::machine;
 
 use crate::chart::{bar, histogram};

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use xcc_compiler::graph::{Graph, NodeId};
 use xcc_compiler::plan::Part;
-use xcc_compiler::plan::chains::{Considered, Verdict};
+use xcc_compiler::schedule::chains::{Considered, Verdict};
 
 use super::LineTable;
 use crate::measure::work::{layer, layers};

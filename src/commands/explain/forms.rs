@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use xcc_compiler::graph::Graph;
-use xcc_compiler::plan::forms::{Candidate, Choice};
+use xcc_compiler::schedule::segments::{Candidate, Choice};
 
 use super::LineTable;
 use crate::measure::work::layer;

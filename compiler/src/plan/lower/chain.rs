@@ -3,26 +3,29 @@
 
 use super::job::Job;
 use super::maps::{Maps, one_row, set};
+use super::matmul::{MatrixParts, Product};
 use super::place::{Surface, Surfaces};
-use super::separable::{Stages, between};
-use super::tiles::Product;
-use super::{Operands, Planner};
+use super::separable::Parts;
+use super::{Lowering, Operands};
 use crate::graph::{NodeId, Op, Pool, Post};
 use crate::kernels::Descriptor;
 use crate::kernels::elementwise::ElementwiseRun;
 use crate::kernels::epilogue::Format;
-use crate::plan::bands::{self, BandRows, BandRun, SectionRun};
-use crate::plan::chains::{self, Chain, Windowed};
+use crate::layout::arena;
+use crate::plan::Place;
 use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
-use crate::plan::windows::BlockRun;
-use crate::plan::{Place, PlanError, arena};
+use crate::schedule::bands::{self, BandRows, BandRun, SectionRun};
+use crate::schedule::chains::{self, Chain, Windowed};
+use crate::schedule::direct::DirectConv;
+use crate::schedule::tiling::BlockRun;
+use crate::schedule::{Algorithm, NodeSchedule, between};
 
 /// What computes some rows of a layer.
 enum Body<'a> {
     Conv(Job<'a>),
-    Separable(Stages<'a>),
+    Separable(Parts<'a>),
     Tiles(Product<'a>),
-    TilesSeparable(Job<'a>, Product<'a>),
+    TilesSeparable(MatrixParts<'a>),
     Pool(&'a Pool),
 }
 
@@ -39,15 +42,15 @@ impl Body<'_> {
         let set = |job: &mut Job<'_>, names: [Operand; 2]| [job.weights, job.bias] = names;
         match self {
             Body::Conv(job) => set(job, first),
-            Body::Separable(stages) => {
-                set(&mut stages.spatial, first);
-                set(&mut stages.pointwise, second);
-                stages.spatial.ready.iter_mut().for_each(|factors| factors.operand = second[1]);
+            Body::Separable(parts) => {
+                set(&mut parts.spatial, first);
+                set(&mut parts.pointwise, second);
+                parts.spatial.ready.iter_mut().for_each(|factors| factors.operand = second[1]);
             }
             Body::Tiles(product) => product.weights = first,
-            Body::TilesSeparable(spatial, product) => {
-                set(spatial, first);
-                product.weights = second;
+            Body::TilesSeparable(parts) => {
+                set(&mut parts.spatial, first);
+                parts.product.weights = second;
             }
             Body::Pool(_) => {}
         }
@@ -95,15 +98,15 @@ fn from_row(surface: &Surface, row: i64) -> Surface {
     Surface { origin: surface.origin.clone().plus(row * surface.row), ..surface.clone() }
 }
 
-impl Planner<'_> {
+impl Lowering<'_> {
     /// The layers of a chain that ends with `id`.
-    pub(super) fn bands(&mut self, id: NodeId, chain: &Chain) -> Result<(), PlanError> {
+    pub(super) fn bands(&mut self, id: NodeId, chain: &Chain) {
         let rows = chains::layer_rows(self.graph, &chain.nodes).unwrap_or_default();
         let runs = bands::section_runs(&rows, &chain.sections, chain.height);
         let betweens: Vec<Vec<Post>> = chain.nodes.iter().map(|&id| self.between(id)).collect();
-        let (links, scratch) = self.links(chain, &runs, &betweens)?;
+        let (links, scratch) = self.links(chain, &runs, &betweens);
         let mut b = NestBuilder::new();
-        b.divide(self.program.options.batch, |b, image| {
+        b.divide(self.batch, |b, image| {
             for run in &runs {
                 b.units(run.sections.clone(), 1, |b, [section, _]| {
                     for bands in &run.bands {
@@ -119,10 +122,9 @@ impl Planner<'_> {
         operands[Operand::Scratch.index()] = Some(scratch);
         links.iter().for_each(|link| self.constants(link, &mut operands));
         self.step(id, b, operands);
-        if let Some(step) = self.program.steps.last_mut() {
+        if let Some(step) = self.emit.steps.last_mut() {
             step.before = chain.nodes[..chain.nodes.len() - 1].to_vec();
         }
-        Ok(())
     }
 
     /// What stands between the two parts of a separable layer.
@@ -140,7 +142,7 @@ impl Planner<'_> {
         chain: &Chain,
         runs: &[SectionRun],
         betweens: &'p [Vec<Post>],
-    ) -> Result<(Vec<Link<'p>>, Place), PlanError>
+    ) -> (Vec<Link<'p>>, Place)
     where
         Self: 'p,
     {
@@ -149,7 +151,7 @@ impl Planner<'_> {
         let (mut own, mut convolutions) = (0, CONSTANTS.into_iter());
         for ((&id, between), &rows) in chain.nodes.iter().zip(betweens).zip(&capacities) {
             let Some(layer) = Windowed::of(&self.graph.node(id).op) else { continue };
-            let (mut body, bytes) = self.body(id, layer, between, rows)?;
+            let Some((mut body, bytes)) = self.body(id, layer, between, rows) else { continue };
             own = bytes.max(own);
             let is_pool = matches!(layer, Windowed::Pool(_));
             let constants = if is_pool { CONSTANTS[0] } else { convolutions.next().unwrap_or(CONSTANTS[0]) };
@@ -158,7 +160,7 @@ impl Planner<'_> {
             let (stride, rows) = (layer.window().strides[0], maps.surfaces().out);
             links.push(Link { id, body, maps, constants, stride, rows });
         }
-        let slack = u64::from(self.program.target.vector_bytes());
+        let slack = u64::from(self.target.vector_bytes());
         let mut end = (own + slack).next_multiple_of(arena::ALIGNMENT);
         let buffers = links.len().saturating_sub(1);
         for (link, &rows) in links.iter_mut().zip(&capacities).take(buffers) {
@@ -166,65 +168,67 @@ impl Planner<'_> {
             link.rows.origin = Offset::bytes(end as i64);
             end += (u64::from(rows) * link.maps.out.row() + slack).next_multiple_of(arena::ALIGNMENT);
         }
-        Ok((links, self.scratch(end)))
+        (links, self.emit.scratch(end))
     }
 
     /// What computes up to `rows` rows of a layer at a time, and the scratch memory that this takes.
     fn body<'p>(
-        &mut self,
+        &self,
         id: NodeId,
         layer: Windowed<'p>,
         between: &'p [Post],
         rows: u32,
-    ) -> Result<(Body<'p>, u64), PlanError>
+    ) -> Option<(Body<'p>, u64)>
     where
         Self: 'p,
     {
-        let load = self.graph.node(id).fusion.load;
-        let width = self.view(id).shape.w();
-        match layer {
-            Windowed::Pool(pool) => Ok((Body::Pool(pool), 0)),
-            Windowed::Conv(conv) if self.takes_tiles(id, conv) => {
-                let product =
-                    self.product(id, conv, (load, self.matrix(id, conv, rows.saturating_mul(width))?));
-                let bytes = product.matrix.end();
-                Ok((Body::Tiles(product), bytes))
-            }
-            Windowed::Conv(conv) => {
-                let row = if conv.window.is_point() { u32::MAX } else { width };
-                let mut job = self.job(id, conv, (load, self.post(id)), row)?;
-                let maps = self.maps(id);
-                self.choose_forms(id, &mut job, (maps.input.shape, maps.out.shape));
-                Ok((Body::Conv(job), 0))
-            }
-            Windowed::Separable(parts)
-                if self.program.methods(id).pointwise_takes_tiles(self.graph.node(id), parts) =>
-            {
-                let (spatial, product, bytes) = self.separable_product(id, parts, between, rows)?;
-                Ok((Body::TilesSeparable(spatial, product), bytes))
-            }
-            Windowed::Separable(parts) => {
-                let stages = self.stages(id, parts, between, (self.maps(id), false))?;
-                let bytes = u64::from(rows) * stages.scratch.row as u64;
-                Ok((Body::Separable(stages), bytes))
-            }
-        }
+        let (node, width) = (self.graph.node(id), self.view(id).shape.w());
+        let body = match (layer, self.schedule.node(id)?) {
+            (Windowed::Pool(pool), _) => (Body::Pool(pool), 0),
+            (Windowed::Conv(conv), NodeSchedule::Conv(schedule)) => match &schedule.algorithm {
+                Algorithm::Matmul => {
+                    let product = self.product_of_rows(id, conv, rows);
+                    let bytes = product.matrix.end();
+                    (Body::Tiles(product), bytes)
+                }
+                algorithm => {
+                    let row = if conv.window.is_point() { u32::MAX } else { width };
+                    let post = node.kernel_post();
+                    let direct = DirectConv::new(self.target, conv, node.fusion.load, post, row);
+                    (Body::Conv(Job::new(direct, algorithm, self.target.lanes)), 0)
+                }
+            },
+            (Windowed::Separable(parts), NodeSchedule::Separable(schedule)) => match schedule.pointwise {
+                Algorithm::Matmul => {
+                    let parts = self.matrix_parts(id, parts, between, (&schedule.spatial, rows));
+                    let bytes = parts.scratch_bytes;
+                    (Body::TilesSeparable(parts), bytes)
+                }
+                _ => {
+                    let parts = self.parts(id, parts, between, schedule);
+                    let bytes = u64::from(rows) * parts.scratch.row as u64;
+                    (Body::Separable(parts), bytes)
+                }
+            },
+            _ => return None,
+        };
+        Some(body)
     }
 
     /// Packs the constants of a layer.
     fn constants(&mut self, link: &Link<'_>, operands: &mut Operands) {
         let [spatial, pointwise] = match &link.body {
             Body::Pool(_) => [None, None],
-            Body::Conv(job) => [Some(self.spatial_pack(job)), None],
+            Body::Conv(job) => [Some(job.pack(self.target)), None],
             Body::Tiles(product) => [Some(product.constants_pack()), None],
-            Body::Separable(stages) => self.packs(stages).map(Some),
-            Body::TilesSeparable(spatial, product) => {
-                [Some(self.spatial_pack(spatial)), Some(product.constants_pack())]
+            Body::Separable(parts) => parts.packs(self.target).map(Some),
+            Body::TilesSeparable(MatrixParts { spatial, product, .. }) => {
+                [Some(spatial.pack(self.target)), Some(product.constants_pack())]
             }
         };
         for (names, pack) in link.constants.into_iter().zip([spatial, pointwise]) {
             if let Some(pack) = pack {
-                set(operands, names, self.pack(pack));
+                set(operands, names, self.emit.pack(pack));
             }
         }
     }
@@ -257,7 +261,7 @@ impl Planner<'_> {
         }
         let row = buffer.row as i32;
         let descriptor = ElementwiseRun {
-            lanes: self.program.target.lanes,
+            lanes: self.target.lanes,
             channels: row as u32 / 4,
             in_step: row,
             out_step: row,
@@ -265,7 +269,7 @@ impl Planner<'_> {
             affine: false,
             post: Vec::new(),
         };
-        let kernel = self.kernel(Descriptor::Elementwise(descriptor));
+        let kernel = self.emit.kernel(Descriptor::Elementwise(descriptor));
         let to = buffer.at(|origin| origin);
         let from = from_row(buffer, i64::from(rows.kept_at)).at(|origin| origin);
         b.call(kernel, vec![from, to.clone(), to.clone(), to.clone(), to], Some(rows.kept));
@@ -281,18 +285,20 @@ impl Planner<'_> {
         let block = BlockRun { blocks: 0..1, first_row: 0, rows: rows.count, runs: rows.runs.clone() };
         match &link.body {
             Body::Pool(pool) => self.pool_rows(b, link.id, pool, &block, surfaces),
-            Body::Conv(job) if job.conv.window.is_point() && !job.conv.partition.is_one_to_one() => {
+            Body::Conv(job)
+                if job.direct.conv.window.is_point() && !job.direct.conv.partition.is_one_to_one() =>
+            {
                 let (widths, row) = one_row(pixels);
-                job.block(self, b, (widths, &row, surfaces));
+                job.block(&mut self.emit, b, (widths, &row, surfaces));
             }
-            Body::Conv(job) => self.spatial_rows(b, job, (widths, Format::F32), &block, surfaces),
-            Body::Separable(stages) => self.stages_of_rows(b, stages, widths, &block, surfaces),
+            Body::Conv(job) => self.emit.spatial_rows(b, job, (widths, Format::F32), &block, surfaces),
+            Body::Separable(parts) => self.emit.parts_of_rows(b, parts, widths, &block, surfaces),
             Body::Tiles(product) => {
-                self.segments(b, product, (widths, &block), surfaces);
+                self.emit.segments(b, product, (widths, &block), surfaces);
             }
-            Body::TilesSeparable(spatial, product) => {
-                self.spatial_matrix(b, spatial, product, (link.maps, &block, surfaces));
-                self.panels(b, product, pixels, surfaces);
+            Body::TilesSeparable(MatrixParts { spatial, product, .. }) => {
+                self.emit.spatial_matrix(b, spatial, product, (link.maps, &block, surfaces));
+                self.emit.panels(b, product, pixels, surfaces);
             }
         }
     }

@@ -2,15 +2,16 @@
 
 use std::ops::Range;
 
+use super::argument;
 use super::maps::{Fusion, Maps};
 use super::place::{Surface, Surfaces, Tile, Widths, call_tile, walk};
-use super::{Planner, argument};
 use crate::graph::{Activation, Conv, Post, Window};
 use crate::kernels::depthwise::{self, DepthwiseTile};
 use crate::kernels::epilogue::Format;
 use crate::kernels::{Clip, Descriptor, TileSteps};
+use crate::plan::emit::Emitter;
 use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
-use crate::plan::windows::{BlockRun, block_count, block_runs};
+use crate::schedule::tiling::{BlockRun, block_runs};
 use crate::target::Target;
 
 /// Most pixels of a tile.
@@ -20,23 +21,18 @@ const NEAR_BYTES: u64 = 44 << 10;
 /// Fewest pixels of a tile that is narrowed for that; its channels are cut where more would have to go (benches/LOG.md).
 const FEWEST_PIXELS: u32 = 12;
 
-impl Planner<'_> {
+impl Emitter {
     /// A depthwise convolution over blocks of rows of all images.
     pub(super) fn depthwise_blocks(
         &mut self,
         b: &mut NestBuilder,
         conv: &Conv,
-        load: Activation,
-        post: &[Post],
-        maps: Maps,
+        (load, post): (Activation, &[Post]),
+        (blocks, maps): (u32, Maps),
     ) {
         let window = &conv.window;
         let (input, out) = (maps.input.shape, maps.out.shape);
-        let row = maps.input.row() * u64::from(window.strides[0]);
-        let Target { cache_bytes, .. } = self.program.target;
-        let fewest = self.fewest_units(self.program.options.batch);
-        let blocks = block_count(out.h(), row, cache_bytes, fewest);
-        b.divide(self.program.options.batch, |b, image| {
+        b.divide(self.batch, |b, image| {
             let surfaces = maps.surfaces().image(image, maps.images());
             for run in block_runs(window, input.h(), out.h(), blocks) {
                 b.units(run.blocks.clone(), 1, |b, [block, _]| {
@@ -63,7 +59,7 @@ impl Planner<'_> {
         block: &BlockRun,
         surfaces: &Surfaces,
     ) {
-        let target = self.program.target;
+        let target = self.target;
         let tiling = Tiling::of(target, conv, fusion, ow);
         let widths = Widths { input: w, output: ow, tile: tiling.pixels };
         let of_bias = i64::from(target.vector_bytes());

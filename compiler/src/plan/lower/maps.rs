@@ -1,13 +1,13 @@
 //! Where a step reads and writes: maps, and what is fused with their way through a kernel.
 
 use super::place::{Surface, Surfaces, Widths};
-use super::{Operands, Planner};
-use crate::graph::{Activation, NodeId, Op, Post, Shape};
+use super::{Lowering, Operands};
+use crate::graph::{Activation, NodeId, Post, Shape};
 use crate::kernels::epilogue::Format;
+use crate::layout::View;
 use crate::plan::Place;
 use crate::plan::nest::Operand;
-use crate::plan::values::View;
-use crate::plan::windows::{BlockRun, RowRun};
+use crate::schedule::tiling::{BlockRun, RowRun};
 
 /// What a spatial kernel does besides its products.
 #[derive(Clone, Copy)]
@@ -39,25 +39,27 @@ impl Maps {
         }
     }
 
+    /// Rows and columns of the input and of the result.
+    pub(super) fn extents(&self) -> [[u32; 2]; 2] {
+        [self.input, self.out].map(|view| [view.shape.h(), view.shape.w()])
+    }
+
     pub(super) fn images(&self) -> [u64; 3] {
         [self.input.image, self.out.image, self.add.image]
     }
 
-    /// Whether the pixels of all images lie behind each other in every map.
-    pub(super) fn is_one_run(&self) -> bool {
-        [self.input, self.out, self.add].iter().all(|view| view.image == view.shape.pixels() * view.pixel)
+    /// The maps as rows of the pixels of all images, where these lie behind each other.
+    pub(super) fn as_row(&self, pixels: u32) -> Self {
+        let along = |view: View| View { shape: Shape::map(pixels, 1, view.shape.c()), ..view };
+        Self { input: along(self.input), out: along(self.out), add: along(self.add) }
     }
 }
 
-impl Planner<'_> {
+impl Lowering<'_> {
     pub(super) fn maps(&self, id: NodeId) -> Maps {
         let out = self.view(id);
         let add = self.added(id).map_or(out, |added| self.view(added));
-        let mut input = self.view(self.graph.node(id).inputs[0]);
-        if let Op::Dense(_) = self.graph.node(id).op {
-            // Pixels lie behind each other, so a map is as well a single column.
-            input.shape = Shape::map(input.shape.pixels() as u32, 1, input.shape.c());
-        }
+        let input = self.layout.input_of(self.graph, id);
         Maps { input, out, add }
     }
 }

@@ -3,9 +3,9 @@
 use super::place::{Surface, Surfaces};
 use crate::kernels::sliding::Beside;
 use crate::kernels::winograd::PLANES;
-use crate::plan::forms::Taps;
 use crate::plan::nest::{Index, Offset};
-use crate::plan::pack::panel_widths;
+use crate::schedule::direct::TilePanel;
+use crate::schedule::segments::{Taps, panel_widths};
 
 /// Where equal segments begin, in channels of input and output and in values of packed weights and biases.
 #[derive(Clone, Copy, Default)]
@@ -55,6 +55,11 @@ pub(super) fn of_constants(
 }
 
 impl PanelRun {
+    /// The panel as its tiles see it.
+    pub fn tile_panel(&self) -> TilePanel {
+        TilePanel { vectors: self.vectors, beside: self.beside, taps: self.taps }
+    }
+
     /// The maps, moved to the channels of a panel.
     pub fn surfaces(&self, surfaces: &Surfaces, (segment, panel): (Index, Index)) -> Surfaces {
         let shift = |surface: &Surface, (start, by_segment, by_panel): (i64, i64, i64)| {

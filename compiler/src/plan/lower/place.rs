@@ -5,9 +5,9 @@ use std::ops::Range;
 use super::argument;
 use crate::graph::Window;
 use crate::kernels::{Clip, TileSteps};
+use crate::layout::View;
 use crate::plan::nest::{Argument, Index, KernelId, NestBuilder, Offset, Operand};
-use crate::plan::values::View;
-use crate::plan::windows::{BlockRun, RowRun, TileRun, tile_runs};
+use crate::schedule::tiling::{BlockRun, RowRun, TileRun, tile_runs};
 
 /// A map in an operand. Distances are in bytes.
 #[derive(Clone, Debug)]

@@ -3,9 +3,10 @@
 use super::job::Job;
 use super::panels::{PanelRun, Start, of_constants};
 use crate::kernels::sliding::Beside;
-use crate::plan::forms::{self, Form, FormRun, Panels, PlaneProducts, Taps};
 use crate::plan::nest::Index;
-use crate::plan::pack::panel_widths;
+use crate::schedule::segments::{self, Form, FormRun, Panels, PlaneProducts, Taps};
+use crate::schedule::units::PanelShape;
+use crate::schedule::winograd::PlaneSegments;
 
 /// Equal segments, or the panels of one width in each of them.
 pub(super) enum Run {
@@ -13,26 +14,6 @@ pub(super) enum Run {
     Panels(PanelRun),
     /// Over whole maps, see `winograd.rs`.
     Winograd(WinogradRun),
-}
-
-impl Run {
-    /// Multiply-adds of vectors for a tap of a pixel; those of planes are not counted.
-    pub fn multiply_adds(&self) -> u64 {
-        let vectors = match self {
-            Run::Packed(run) => run.count.div_ceil(run.packed) * run.channels.0,
-            Run::Panels(run) => run.blocks * run.panels * run.vectors * run.ic,
-            Run::Winograd(_) => 0,
-        };
-        u64::from(vectors)
-    }
-
-    /// Whether both are panels of the same segments, of which there are several.
-    pub fn has_segments_of(&self, other: &Run) -> bool {
-        match (self, other) {
-            (Run::Panels(run), Run::Panels(other)) => run.blocks > 1 && run.input == other.input,
-            _ => false,
-        }
-    }
 }
 
 /// Equal segments that are packed side by side.
@@ -56,10 +37,7 @@ impl PackedRun {
 
 /// Equal segments that are computed by Winograd's method.
 pub(super) struct WinogradRun {
-    pub segments: u32,
-    /// Input and output channels of each.
-    pub channels: (u32, u32),
-    pub products: PlaneProducts,
+    pub planes: PlaneSegments,
     /// Lanes that each stores of its last vector of outputs.
     pub last_lanes: u32,
     pub at: Start,
@@ -68,9 +46,9 @@ pub(super) struct WinogradRun {
 impl WinogradRun {
     /// Segments that begin at some place; `is_only` tells that there are no others beside them.
     pub fn new(run: &FormRun, (products, lanes): (PlaneProducts, u32), (at, is_only): (Start, bool)) -> Self {
-        let channels = forms::sizes(&run.segments);
-        let last_lanes = if is_only { lanes } else { (channels.1 - 1) % lanes + 1 };
-        Self { segments: run.segments.len() as u32, channels, products, last_lanes, at }
+        let planes = PlaneSegments::of(run, products);
+        let last_lanes = if is_only { lanes } else { (planes.oc - 1) % lanes + 1 };
+        Self { planes, last_lanes, at }
     }
 }
 
@@ -92,14 +70,14 @@ impl Job<'_> {
                     found.extend(self.panel_runs((run, panels), at, lanes).into_iter().map(Run::Panels));
                 }
                 Form::Winograd(products) => {
-                    let is_only = self.conv.partition.segments() == 1;
+                    let is_only = self.direct.conv.partition.segments() == 1;
                     found.push(Run::Winograd(WinogradRun::new(run, (products, lanes), (at, is_only))));
                 }
             }
             let inputs: usize = run.segments.iter().map(|(inputs, _)| inputs.len()).sum();
             at.input += inputs as i64;
             at.output += i64::from(run.blocks * run.oc);
-            let [weights, biases] = run.constants(&self.conv.window, lanes);
+            let [weights, biases] = run.constants(&self.direct.conv.window, lanes);
             at.weights += weights as i64;
             at.bias += biases as i64;
         }
@@ -108,7 +86,7 @@ impl Job<'_> {
 
     /// All segments in the forms chosen for them.
     pub(super) fn all_runs(&self, lanes: u32) -> Vec<Run> {
-        self.runs(&forms::all_runs(self.conv, &self.forms, lanes), lanes)
+        self.runs(&segments::all_runs(self.direct.conv, &self.forms, lanes), lanes)
     }
 
     /// The panel of a segment whose outputs have several lanes.
@@ -125,9 +103,6 @@ impl Job<'_> {
     }
 
     /// The panels of equal segments.
-    ///
-    /// The only block may write whole vectors, since every value has room for them behind its channels; one
-    /// of several must not touch the next one's channels.
     fn panel_runs(
         &self,
         (run, Panels { vectors, taps, .. }): (&FormRun, Panels),
@@ -136,13 +111,10 @@ impl Job<'_> {
     ) -> Vec<PanelRun> {
         let (ic, oc) = (run.ic, run.oc);
         let (padded, products) =
-            (i64::from(oc.next_multiple_of(lanes)), i64::from(ic) * self.conv.window.taps() as i64);
-        let is_only = run.segments.len() == self.conv.partition.segments() && run.blocks == 1;
-        let mut widths = panel_widths(oc.div_ceil(lanes), vectors);
-        let partial = if is_only || oc.is_multiple_of(lanes) { None } else { widths.pop() };
-        let whole = widths.chunk_by(|a, b| a == b).map(|w| (w.len() as u32, w[0], lanes));
+            (i64::from(oc.next_multiple_of(lanes)), i64::from(ic) * self.direct.conv.window.taps() as i64);
         let mut start = 0;
-        let runs = whole.chain(partial.map(|w| (1, w, oc % lanes))).map(|(panels, vectors, last_lanes)| {
+        let shapes = run.panel_shapes(self.direct.conv, vectors, lanes).into_iter();
+        let runs = shapes.map(|PanelShape { panels, vectors, last_lanes }| {
             let panel = i64::from(vectors * lanes);
             let first = start;
             start += i64::from(panels) * panel;

@@ -4,59 +4,35 @@
 //! Either a unit of work does all of that for a segment and a block of patches, with planes in scratch memory, or each is a step
 //! of its own, so that threads share planes and each weight is read once.
 
-use super::job::{Job, TileShape};
-use super::maps::one_row;
+use super::job::Job;
+use super::maps::{Maps, one_row};
+use super::matmul::{Matrix, Product};
 use super::panels::{PanelRun, Start};
 use super::place::{Surface, Surfaces};
 use super::runs::{Run, WinogradRun};
-use super::tiles::{Matrix, Product, row_step};
-use super::{LARGEST_TILE, Operands, Planner, argument};
+use super::{Lowering, Operands, argument};
 use crate::graph::{Activation, Conv, NodeId, Pads, Partition, Post, Window};
 use crate::kernels::Descriptor;
-use crate::kernels::conv::CACHE_LINE;
 use crate::kernels::crossed;
 use crate::kernels::epilogue::{self, Format};
 use crate::kernels::matmul::{CHUNK, SUMS_BYTES};
 use crate::kernels::winograd::{self, INPUTS, InputPatches, OutputPatches, PATCH, PLANES};
-use crate::plan::forms::{PlaneProducts, Taps};
-use crate::plan::methods::{FEWEST_PATCHES, ROW_LIMIT};
+use crate::plan::emit::Emitter;
 use crate::plan::nest::{Argument, Index, NestBuilder, Offset, Operand};
-use crate::plan::windows::{BlockRun, RowRun, TileRun, block_count, block_runs, tile_runs};
-use crate::plan::{Part, Place, Region, STEP_LIMIT};
+use crate::plan::{Part, Place};
+use crate::schedule::Division;
+use crate::schedule::direct::{DirectConv, TileShape};
+use crate::schedule::rules::LARGEST_TILE;
+use crate::schedule::segments::{PlaneProducts, Taps};
+use crate::schedule::tiling::{BlockRun, RowRun, TileRun, block_runs, tile_runs};
+use crate::schedule::winograd::plane_bytes;
 use crate::target::Target;
 use crate::vector::F32;
 
-/// Bytes by which planes are more than a multiple of 4096 apart, so that a patch's values in all of them do not compete for the
-/// same places of the cache.
-const SHIFT: u64 = 256;
-
 impl WinogradRun {
-    /// Words of the packed weights and biases of a plane of a segment.
-    fn constants_of_plane(&self, lanes: u32) -> [i64; 2] {
-        let (ic, oc) = self.channels;
-        let outputs = i64::from(oc.next_multiple_of(lanes));
-        [outputs * i64::from(self.products.words(ic)), self.products.constants(self.channels, lanes) as i64]
-    }
-
-    /// Words of the packed weights and biases of a segment.
-    fn constants(&self, lanes: u32) -> [i64; 2] {
-        self.constants_of_plane(lanes).map(|words| i64::from(PLANES) * words)
-    }
-
-    /// Bytes of a patch in a plane of inputs, and in one of sums.
-    fn patch_bytes(&self, target: Target) -> [u64; 2] {
-        let (ic, oc) = self.channels;
-        let inputs = match self.products {
-            PlaneProducts::Vectors(_) => target.pixel_bytes(ic),
-            PlaneProducts::Crossed(_) => target.pixel_bytes(crossed::room(ic, target.lanes)),
-            PlaneProducts::Pairs => row_step(u64::from(ic.div_ceil(CHUNK))),
-        };
-        [inputs, target.pixel_bytes(oc)]
-    }
-
     /// How inputs are stored.
     fn format(&self) -> Format {
-        match self.products {
+        match self.planes.products {
             PlaneProducts::Vectors(_) | PlaneProducts::Crossed(_) => Format::F32,
             PlaneProducts::Pairs => Format::Bf16(epilogue::Planes::SINGLE),
         }
@@ -69,7 +45,7 @@ impl WinogradRun {
             let origin = surface.origin.clone().along(segment, i64::from(channels) * i64::from(F32));
             Surface { origin, ..surface }
         };
-        let (ic, oc) = self.channels;
+        let (ic, oc) = (self.planes.ic, self.planes.oc);
         Surfaces {
             input: moved(&surfaces.input, self.at.input, ic),
             out: moved(&surfaces.out, self.at.output, oc),
@@ -85,10 +61,15 @@ impl WinogradRun {
         (patches, segment): (&Patches, Index),
     ) -> Vec<PanelRun> {
         let at = Start { input: 0, output: 0, ..self.at };
-        let around = (segment, self.constants(lanes));
+        let around = (segment, self.planes.constants(lanes));
         let distances = [patches.inputs.plane, patches.sums.plane].map(|bytes| bytes as i64 / i64::from(F32));
-        let [_, of_plane] = self.constants_of_plane(lanes);
-        PanelRun::of_planes(self.channels, (vectors, lanes), (at, around), (distances, taps, of_plane))
+        let [_, of_plane] = self.planes.constants_of_plane(lanes);
+        PanelRun::of_planes(
+            (self.planes.ic, self.planes.oc),
+            (vectors, lanes),
+            (at, around),
+            (distances, taps, of_plane),
+        )
     }
 }
 
@@ -108,8 +89,7 @@ struct Planes {
 impl Planes {
     /// The planes of so many rows of patches of a segment in scratch memory, with so many bytes for each patch.
     fn of_block(patch: u64, origin: u64, [rows, columns]: [u32; 2]) -> Self {
-        let row = u64::from(columns) * patch;
-        let plane = (u64::from(rows) * row).next_multiple_of(4096) + SHIFT;
+        let (row, plane) = (u64::from(columns) * patch, plane_bytes(patch, rows, columns));
         Self { operand: Operand::Scratch, origin, patch, row, plane, segment: 0 }
     }
 
@@ -147,11 +127,39 @@ pub(super) struct Patches {
     sums: Planes,
 }
 
-/// Nanoseconds that a cache line of planes takes beyond the instructions that write or read it, since it lies in the level-2 cache
-/// (benches/LOG.md).
-const LINE_NS: f64 = 0.6;
-
 impl Patches {
+    /// The patches of a run of a convolution between maps of these rows and columns, in `blocks` blocks.
+    pub fn new(
+        target: Target,
+        job: &Job<'_>,
+        run: &WinogradRun,
+        [input, out]: [[u32; 2]; 2],
+        blocks: u32,
+    ) -> Self {
+        let [rows, columns] = winograd::patches(out);
+        let of_block = [rows.div_ceil(blocks), columns];
+        let [input_bytes, sum_bytes] = run.planes.patch_bytes(target);
+        let inputs = Planes::of_block(input_bytes, 0, of_block);
+        let sums = Planes::of_block(sum_bytes, inputs.end(), of_block);
+        let Pads { top, left, .. } = job.direct.conv.window.pads;
+        let window = Window {
+            kernel: [INPUTS; 2],
+            strides: [PATCH; 2],
+            pads: Pads { top, left, ..Pads::default() },
+            ..Window::POINT
+        };
+        Self { window, input, out, rows, columns, blocks, inputs, sums }
+    }
+
+    /// The same patches in planes of whole maps, which steps pass on.
+    fn shared(self, target: Target, run: &WinogradRun) -> Self {
+        let whole = [self.rows, self.columns];
+        let [input_bytes, sum_bytes] = run.planes.patch_bytes(target);
+        let [inputs, sums] = [(input_bytes, Operand::In), (sum_bytes, Operand::Out)]
+            .map(|(patch, operand)| Planes::of_block(patch, 0, whole).of_segments(operand));
+        Self { inputs, sums, ..self }
+    }
+
     /// Bytes of scratch memory for a block.
     fn end(&self, target: Target) -> u64 {
         self.sums.end() + u64::from(target.vector_bytes())
@@ -178,12 +186,6 @@ impl Patches {
     fn blocks(&self, blocks: u32) -> Vec<BlockRun> {
         block_runs(&self.window, self.input[0], self.rows, blocks)
     }
-
-    /// Milliseconds that the planes of so many segments take beyond the instructions of kernels.
-    pub fn planes_ms(&self, segments: u32) -> f64 {
-        let values = f64::from(self.rows) * f64::from(self.columns) * f64::from(PLANES * segments);
-        values * (self.inputs.patch + self.sums.patch) as f64 / f64::from(CACHE_LINE) * LINE_NS * 1e-6
-    }
 }
 
 /// A surface of pixels, moved to those of a block of patches.
@@ -192,71 +194,35 @@ fn pixels(surface: &Surface, block: &BlockRun, number: Index) -> Surface {
     Surface { row: surface.row, ..two_rows.block(block, number, 1) }
 }
 
-impl Planner<'_> {
-    /// The patches of a run of a convolution that Winograd's method suits, between maps of so many rows and columns.
-    pub(super) fn patches(&self, of_run: (&Job<'_>, &WinogradRun), sizes: [[u32; 2]; 2]) -> Patches {
-        let blocks = self.patch_blocks(of_run.1, sizes[1]);
-        self.patches_in(of_run, sizes, blocks)
-    }
-
-    /// The same in as few blocks as possible, for any number of threads.
-    pub(super) fn large_blocks(&self, of_run: (&Job<'_>, &WinogradRun), sizes: [[u32; 2]; 2]) -> Patches {
-        let [rows, _] = winograd::patches(sizes[1]);
-        let blocks = block_count(rows, self.row_bytes(of_run.1, sizes[1]), ROW_LIMIT as u32, 1);
-        self.patches_in(of_run, sizes, blocks)
-    }
-
-    /// Bytes of planes for a row of patches.
-    fn row_bytes(&self, run: &WinogradRun, out: [u32; 2]) -> u64 {
-        let [inputs, sums] = run.patch_bytes(self.program.target);
-        u64::from(PLANES) * (inputs + sums) * u64::from(winograd::patches(out)[1])
-    }
-
-    fn patches_in(
+impl Emitter {
+    /// The runs of a convolution by Winograd's method, with their patches.
+    pub(super) fn patches(
         &self,
-        (job, run): (&Job<'_>, &WinogradRun),
-        [input, out]: [[u32; 2]; 2],
-        blocks: u32,
-    ) -> Patches {
-        let [rows, columns] = winograd::patches(out);
-        let of_block = [rows.div_ceil(blocks), columns];
-        let [input_bytes, sum_bytes] = run.patch_bytes(self.program.target);
-        let inputs = Planes::of_block(input_bytes, 0, of_block);
-        let sums = Planes::of_block(sum_bytes, inputs.end(), of_block);
-        let Pads { top, left, .. } = job.conv.window.pads;
-        let window = Window {
-            kernel: [INPUTS; 2],
-            strides: [PATCH; 2],
-            pads: Pads { top, left, ..Pads::default() },
-            ..Window::POINT
-        };
-        Patches { window, input, out, rows, columns, blocks, inputs, sums }
-    }
-
-    /// How many blocks the rows of patches are cut into: as many as leave half of the cache to all else and make enough units of
-    /// work, unless their patches would be too few for the weights that each reads. But there is a unit for each thread, and no
-    /// block has more bytes than kernels can reach.
-    fn patch_blocks(&self, run: &WinogradRun, out: [u32; 2]) -> u32 {
-        let ([rows, columns], row_bytes) = (winograd::patches(out), self.row_bytes(run, out));
-        let (threads, images) = (self.program.options.threads, self.program.options.batch);
-        let units_of = |units: u32| units.div_ceil(run.segments.max(1));
-        let half = self.program.target.cache_bytes / 2;
-        let wanted = block_count(rows, row_bytes, half, units_of(self.fewest_units(images)));
-        let worth = (rows.saturating_mul(columns) / FEWEST_PATCHES).max(1);
-        let of_threads = units_of(threads.div_ceil(images));
-        let reached = block_count(rows, row_bytes, ROW_LIMIT as u32, of_threads);
-        wanted.min(worth).max(reached).min(rows)
+        job: &Job<'_>,
+        division: &Division,
+        sizes: [[u32; 2]; 2],
+    ) -> Vec<(WinogradRun, Patches)> {
+        let blocks = if let Division::Rows { patches, .. } = division { patches.as_slice() } else { &[] };
+        let planes = job.all_runs(self.target.lanes).into_iter().filter_map(|run| match run {
+            Run::Winograd(run) => Some(run),
+            Run::Packed(_) | Run::Panels(_) => None,
+        });
+        let patches = planes.zip(blocks).map(|(run, &blocks)| {
+            let patches = Patches::new(self.target, job, &run, sizes, blocks);
+            (run, patches)
+        });
+        patches.collect()
     }
 
     /// The scratch memory that the runs of a convolution by Winograd's method take, if there are any.
-    pub(super) fn winograd_scratch(&mut self, job: &Job<'_>, sizes: [[u32; 2]; 2]) -> Option<Place> {
-        let target = self.program.target;
-        let runs = job.all_runs(target.lanes);
-        let patches = runs.iter().filter_map(|run| match run {
-            Run::Winograd(run) => Some(self.patches((job, run), sizes)),
-            _ => None,
-        });
-        let bytes = patches.map(|patches| patches.end(target)).max()?;
+    pub(super) fn winograd_scratch(
+        &mut self,
+        job: &Job<'_>,
+        division: &Division,
+        sizes: [[u32; 2]; 2],
+    ) -> Option<Place> {
+        let patches = self.patches(job, division, sizes);
+        let bytes = patches.iter().map(|(_, patches)| patches.end(self.target)).max()?;
         Some(self.scratch(bytes))
     }
 
@@ -269,7 +235,7 @@ impl Planner<'_> {
         surfaces: &Surfaces,
     ) {
         for block in patches.blocks(patches.blocks) {
-            b.units(block.blocks.clone(), run.segments, |b, [number, segment]| {
+            b.units(block.blocks.clone(), run.planes.segments, |b, [number, segment]| {
                 let here = run.surfaces(surfaces, segment);
                 let here = Surfaces {
                     input: pixels(&here.input, &block, number),
@@ -287,81 +253,6 @@ impl Planner<'_> {
         }
     }
 
-    /// The only run of a convolution with its patches, if it is one by Winograd's method whose planes threads should share:
-    /// if each thread had patches of its own, all would read the same weights, which takes longer than to pass planes on.
-    pub(super) fn shared_planes(
-        &self,
-        job: &Job<'_>,
-        sizes: [[u32; 2]; 2],
-    ) -> Option<(WinogradRun, Patches)> {
-        let (target, options) = (self.program.target, self.program.options);
-        let [Run::Winograd(run)] = <[Run; 1]>::try_from(job.all_runs(target.lanes)).ok()? else {
-            return None;
-        };
-        let patches = self.patches((job, &run), sizes);
-        let whole = [patches.rows, patches.columns];
-        let [input_bytes, sum_bytes] = run.patch_bytes(target);
-        let [inputs, sums] = [(input_bytes, Operand::In), (sum_bytes, Operand::Out)]
-            .map(|(patch, operand)| Planes::of_block(patch, 0, whole).of_segments(operand));
-        let passed = inputs.segment + sums.segment;
-        let read_again = run.constants(target.lanes)[0] as u64 * 4 * u64::from(patches.blocks - 1);
-        let is_shared = options.threads > 1
-            && options.batch == 1
-            && passed * u64::from(run.segments) <= STEP_LIMIT
-            && read_again > 2 * passed;
-        is_shared.then_some((run, Patches { inputs, sums, ..patches }))
-    }
-
-    /// A convolution by Winograd's method as three steps, with operands of all of it.
-    pub(super) fn winograd_steps(
-        &mut self,
-        id: NodeId,
-        (job, run): (&Job<'_>, &WinogradRun),
-        (patches, surfaces): (&Patches, &Surfaces),
-        operands: Operands,
-    ) {
-        let slack = u64::from(self.program.target.vector_bytes());
-        let [inputs, sums] = [patches.inputs, patches.sums]
-            .map(|planes| (planes.segment * u64::from(run.segments) + slack).next_multiple_of(4096));
-        // Input and result may themselves be what one step leaves to the next.
-        let ends = operands.iter().flatten().filter(|place| place.region == Region::Arena);
-        let taken = ends.map(|place| place.offset + place.bytes).max().unwrap_or(0);
-        let taken = taken.saturating_sub(self.values.arena_bytes);
-        let memory = self.between_steps(taken + inputs + sums);
-        let offset = memory.offset + taken;
-        let (inputs, sums) = (
-            Place { offset, bytes: inputs, ..memory },
-            Place { offset: offset + inputs, bytes: sums, ..memory },
-        );
-        let [weights, bias] = [job.weights, job.bias].map(|name| (name, operands[name.index()]));
-        let with = |changed: &[(Operand, Option<Place>)]| {
-            let mut operands = operands;
-            [job.weights, job.bias].iter().for_each(|name| operands[name.index()] = None);
-            changed.iter().for_each(|&(name, place)| operands[name.index()] = place);
-            operands
-        };
-        let (inputs, sums) = (Some(inputs), Some(sums));
-        let nest = self.nest_of_inputs((job, run), patches, surfaces);
-        let mut of_inputs = with(&[(Operand::Out, inputs), (Operand::Add, inputs)]);
-        if let PlaneProducts::Crossed(_) = run.products {
-            of_inputs[bias.0.index()] = bias.1;
-        }
-        self.step_of(id, Part::Patches, nest, of_inputs);
-        let nest = self.nest_of_products((job, run), patches);
-        let unused = (Operand::Scratch, Some(self.scratch(SUMS_BYTES)));
-        let of_products =
-            with(&[(Operand::In, inputs), (Operand::Out, sums), (Operand::Add, sums), weights, bias, unused]);
-        self.step_of(id, Part::Planes, nest, of_products);
-        let nest = self.nest_of_results((job, run), patches, surfaces);
-        self.step_of(id, Part::Results, nest, with(&[(Operand::In, sums)]));
-    }
-
-    /// Blocks of rows of patches for steps that only transform them.
-    fn transformed_blocks(&self, patches: &Patches, segments: u32) -> Vec<BlockRun> {
-        let blocks = self.fewest_units(1).div_ceil(segments).min(patches.rows);
-        patches.blocks(blocks)
-    }
-
     fn nest_of_inputs(
         &mut self,
         (job, run): (&Job<'_>, &WinogradRun),
@@ -371,8 +262,8 @@ impl Planner<'_> {
         let planes = Planes { operand: Operand::Out, ..patches.inputs };
         let mut b = NestBuilder::new();
         b.divide(1, |b, _| {
-            for block in self.transformed_blocks(patches, run.segments) {
-                b.units(block.blocks.clone(), run.segments, |b, [number, segment]| {
+            for block in patches.blocks(patches.blocks) {
+                b.units(block.blocks.clone(), run.planes.segments, |b, [number, segment]| {
                     let from = pixels(&run.surfaces(surfaces, segment).input, &block, number);
                     let to = planes.surface(segment).block(&block, number, 1);
                     self.transform_inputs(b, (job, run, segment), (patches, &block), [&from, &to]);
@@ -386,7 +277,7 @@ impl Planner<'_> {
     fn nest_of_products(&mut self, (job, run): (&Job<'_>, &WinogradRun), patches: &Patches) -> NestBuilder {
         let mut b = NestBuilder::new();
         b.divide(1, |b, _| {
-            b.units(0..run.segments, PLANES, |b, [segment, plane]| {
+            b.units(0..run.planes.segments, PLANES, |b, [segment, plane]| {
                 let [inputs, sums] = [patches.inputs, patches.sums].map(|planes| planes.surface(segment));
                 let count = patches.rows * patches.columns;
                 self.multiply(b, (job, run), (patches, segment, plane), (count, [&inputs, &sums]));
@@ -404,8 +295,8 @@ impl Planner<'_> {
         let planes = Planes { operand: Operand::In, ..patches.sums };
         let mut b = NestBuilder::new();
         b.divide(1, |b, _| {
-            for block in self.transformed_blocks(patches, run.segments) {
-                b.units(block.blocks.clone(), run.segments, |b, [number, segment]| {
+            for block in patches.blocks(patches.blocks) {
+                b.units(block.blocks.clone(), run.planes.segments, |b, [number, segment]| {
                     let from = planes.surface(segment).block(&block, number, 1);
                     let Surfaces { input, out, add } = run.surfaces(surfaces, segment);
                     let [out, add] = [out, add].map(|surface| pixels(&surface, &block, number));
@@ -432,15 +323,15 @@ impl Planner<'_> {
         let Pads { top, left, .. } = patches.window.pads;
         for (rows, tiles) in patches.alike(block) {
             let descriptor = InputPatches {
-                lanes: self.program.target.lanes,
-                channels: run.channels.0,
+                lanes: self.target.lanes,
+                channels: run.planes.ic,
                 rows: rows.taps.clone(),
                 columns: tiles.clip.0[0].clone(),
                 pixel: input.pixel as i32,
                 row: input.row as i32,
                 patch: planes.pixel as i32,
                 plane: patches.inputs.plane as i32,
-                load: job.load,
+                load: job.direct.load,
                 format: run.format(),
             };
             let kernel = self.kernel(Descriptor::WinogradInput(descriptor));
@@ -455,11 +346,11 @@ impl Planner<'_> {
                 b.call(kernel, vec![from, to], Some(tiles.count));
             });
         }
-        if let PlaneProducts::Crossed(_) = run.products {
+        if let PlaneProducts::Crossed(_) = run.planes.products {
             let count = block.rows * patches.columns;
             b.repeat(0..PLANES, |b, plane| {
                 let made =
-                    (run.channels.0, Activation::Linear, self.factors_of_plane((job, run), segment, plane));
+                    (run.planes.ic, Activation::Linear, self.factors_of_plane((job, run), segment, plane));
                 let plane = moved(planes, plane, patches.inputs.plane as i64);
                 self.ready_pixels(b, made, [&plane; 2], count);
             });
@@ -473,9 +364,10 @@ impl Planner<'_> {
         segment: Index,
         plane: Index,
     ) -> Argument {
-        let lanes = self.program.target.lanes;
-        let [[_, of_segment], [_, of_plane]] = [run.constants(lanes), run.constants_of_plane(lanes)];
-        let first = run.at.bias + crossed::factors(run.channels.1, lanes) as i64;
+        let lanes = self.target.lanes;
+        let [[_, of_segment], [_, of_plane]] =
+            [run.planes.constants(lanes), run.planes.constants_of_plane(lanes)];
+        let first = run.at.bias + crossed::factors(run.planes.oc, lanes) as i64;
         let word = i64::from(F32);
         let offset =
             Offset::bytes(word * first).along(segment, word * of_segment).along(plane, word * of_plane);
@@ -490,8 +382,8 @@ impl Planner<'_> {
         (patches, segment, plane): (&Patches, Index, Index),
         (count, [inputs, sums]): (u32, [&Surface; 2]),
     ) {
-        let lanes = self.program.target.lanes;
-        match run.products {
+        let lanes = self.target.lanes;
+        match run.planes.products {
             PlaneProducts::Vectors(vectors) => {
                 let panels = run.panels((vectors, Taps::Apart), lanes, (patches, segment));
                 self.multiply_vectors(b, (job, run), (&panels, plane), (count, [inputs, sums]));
@@ -518,14 +410,12 @@ impl Planner<'_> {
         (count, [inputs, sums]): (u32, [&Surface; 2]),
     ) {
         let planes = PLANES as usize;
-        let partition = Partition::new(vec![run.channels.0; planes], vec![run.channels.1; planes]);
+        let partition = Partition::new(vec![run.planes.ic; planes], vec![run.planes.oc; planes]);
         let conv = Conv { window: Window::POINT, partition, parts: Vec::new() };
-        let (load, post, forms) = (Activation::Linear, &[][..], Vec::new());
-        let shape = TileShape { row: LARGEST_TILE as u32, ..job.shape };
-        let Job { weights, bias, .. } = *job;
-        let (winograd, pairs, ready, input_pixel) = (false, false, None, None);
-        let products =
-            Job { conv: &conv, load, post, forms, shape, weights, bias, winograd, pairs, ready, input_pixel };
+        let shape = TileShape { row: LARGEST_TILE as u32, ..job.direct.shape };
+        let direct = DirectConv { conv: &conv, load: Activation::Linear, post: &[], shape };
+        let (forms, units) = (Vec::new(), Vec::new());
+        let products = Job { direct, weights: job.weights, bias: job.bias, forms, units, ready: None };
         let (widths, column) = one_row(count);
         let surfaces = Surfaces { input: inputs.clone(), out: sums.clone(), add: sums.clone() };
         for panels in panels {
@@ -541,11 +431,11 @@ impl Planner<'_> {
         (segment, plane): (Index, Index),
         (count, [inputs, sums]): (u32, [Surface; 2]),
     ) {
-        let lanes = self.program.target.lanes;
-        let (ic, oc) = run.channels;
+        let lanes = self.target.lanes;
+        let (ic, oc) = (run.planes.ic, run.planes.oc);
         let partition = Partition::new(vec![ic], vec![oc]);
         let conv = Conv { window: Window::POINT, partition, parts: Vec::new() };
-        let (of_segment, of_plane) = (run.constants(lanes), run.constants_of_plane(lanes));
+        let (of_segment, of_plane) = (run.planes.constants(lanes), run.planes.constants_of_plane(lanes));
         let constant = |which: usize| {
             let first = [run.at.weights, run.at.bias][which];
             Offset::bytes(4 * first).along(segment, 4 * of_segment[which]).along(plane, 4 * of_plane[which])
@@ -565,19 +455,19 @@ impl Planner<'_> {
         (patches, block): (&Patches, &BlockRun),
         (planes, Surfaces { out, add, .. }): (&Surface, &Surfaces),
     ) {
-        let adds = job.post.contains(&Post::Add);
+        let adds = job.direct.post.contains(&Post::Add);
         for (rows, tiles) in patches.alike(block) {
             let first_row = block.first_row + rows.first;
             let descriptor = OutputPatches {
-                lanes: self.program.target.lanes,
-                channels: run.channels.1,
+                lanes: self.target.lanes,
+                channels: run.planes.oc,
                 last_lanes: run.last_lanes,
                 inside: [patches.inside(0, first_row), patches.inside(1, tiles.first)],
                 patch: planes.pixel as i32,
                 plane: patches.sums.plane as i32,
                 out: [out.row as i32, out.pixel as i32],
                 add: if adds { [add.row as i32, add.pixel as i32] } else { [0; 2] },
-                post: job.post.to_vec(),
+                post: job.direct.post.to_vec(),
             };
             let kernel = self.kernel(Descriptor::WinogradOutput(descriptor));
             let first = [rows.first, tiles.first].map(|first| i64::from(PATCH * first));
@@ -592,6 +482,54 @@ impl Planner<'_> {
                 b.call(kernel, vec![from, results(out), results(add)], Some(tiles.count));
             });
         }
+    }
+}
+
+impl Lowering<'_> {
+    /// A convolution whose only run is by Winograd's method as three steps, with operands of all of it: patches are transformed in
+    /// `blocks` blocks of rows.
+    pub(super) fn winograd_steps(
+        &mut self,
+        id: NodeId,
+        (job, blocks): (&Job<'_>, u32),
+        (maps, surfaces): (Maps, &Surfaces),
+        operands: Operands,
+    ) {
+        let Some(Run::Winograd(run)) = job.all_runs(self.target.lanes).pop() else { return };
+        let patches = Patches::new(self.target, job, &run, maps.extents(), blocks);
+        let patches = &patches.shared(self.target, &run);
+        let slack = u64::from(self.target.vector_bytes());
+        let [inputs, sums] = [patches.inputs, patches.sums]
+            .map(|planes| (planes.segment * u64::from(run.planes.segments) + slack).next_multiple_of(4096));
+        // Input and result may themselves be what one step leaves to the next.
+        let taken = self.emit.behind(&operands);
+        let memory = self.emit.between_steps(taken + inputs + sums);
+        let offset = memory.offset + taken;
+        let (inputs, sums) = (
+            Place { offset, bytes: inputs, ..memory },
+            Place { offset: offset + inputs, bytes: sums, ..memory },
+        );
+        let [weights, bias] = [job.weights, job.bias].map(|name| (name, operands[name.index()]));
+        let with = |changed: &[(Operand, Option<Place>)]| {
+            let mut operands = operands;
+            [job.weights, job.bias].iter().for_each(|name| operands[name.index()] = None);
+            changed.iter().for_each(|&(name, place)| operands[name.index()] = place);
+            operands
+        };
+        let (inputs, sums) = (Some(inputs), Some(sums));
+        let nest = self.emit.nest_of_inputs((job, &run), patches, surfaces);
+        let mut of_inputs = with(&[(Operand::Out, inputs), (Operand::Add, inputs)]);
+        if let PlaneProducts::Crossed(_) = run.planes.products {
+            of_inputs[bias.0.index()] = bias.1;
+        }
+        self.step_of(id, Part::Patches, nest, of_inputs);
+        let nest = self.emit.nest_of_products((job, &run), patches);
+        let unused = (Operand::Scratch, Some(self.emit.scratch(SUMS_BYTES)));
+        let of_products =
+            with(&[(Operand::In, inputs), (Operand::Out, sums), (Operand::Add, sums), weights, bias, unused]);
+        self.step_of(id, Part::Planes, nest, of_products);
+        let nest = self.emit.nest_of_results((job, &run), patches, surfaces);
+        self.step_of(id, Part::Results, nest, with(&[(Operand::In, sums)]));
     }
 }
 

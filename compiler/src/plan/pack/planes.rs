@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::{LANES, Packer, Rows, TilePanel, WeightPanel, copy, crossed, panel_widths, write_panels};
+use super::{LANES, Packer, Rows, TilePanel, WeightPanel, copy, crossed, write_panels};
 use crate::graph::KernelBlock;
 use crate::kernels::matmul;
 use crate::kernels::winograd::{self, BIAS_PLANE};
-use crate::plan::forms::{PlaneProducts, Segment};
+use crate::schedule::segments::{PlaneProducts, Segment, panel_widths};
 
 /// Planes of a segment's weights.
 const PLANES: usize = winograd::PLANES as usize;

@@ -1,11 +1,14 @@
 //! Where each value of the graph is kept: buffers, strides, and views into the buffers of concatenations.
 
+pub mod arena;
+
 use std::collections::HashMap;
 
-use super::PlanOptions;
-use super::arena::{self, Lifetime};
-use super::chains::Chains;
-use crate::graph::{Graph, NodeId, Op, Shape};
+use arena::Lifetime;
+
+use crate::graph::{Graph, Node, NodeId, Op, Shape};
+use crate::schedule::chains::Chains;
+use crate::schedule::options::{PlanError, PlanOptions, check_memory};
 use crate::target::Target;
 
 /// A value in the arena. Distances are in bytes; a row follows the previous one without a gap.
@@ -27,6 +30,16 @@ impl View {
         u64::from(self.shape.w()) * self.pixel
     }
 
+    /// Whether the pixels of all images lie behind each other.
+    pub fn is_one_run(&self) -> bool {
+        self.image == self.shape.pixels() * self.pixel
+    }
+
+    /// A copy of the map whose images lie behind each other without a gap.
+    pub fn without_gaps(self) -> Self {
+        Self { image: self.shape.pixels() * self.pixel, ..self }
+    }
+
     /// The index, in f32 values from the start of the arena, of a pixel's first channel.
     pub fn index(&self, image: u64, pixel: u64) -> usize {
         ((self.offset + image * self.image + pixel * self.pixel) / 4) as usize
@@ -34,7 +47,7 @@ impl View {
 }
 
 /// The view of every live value, and the size of the arena in bytes.
-pub struct Values {
+pub struct Layout {
     /// By node. Values within chains have views as if their maps began where scratch memory does.
     pub views: HashMap<NodeId, View>,
     /// Concatenation operands that their producers write in place, with where that is.
@@ -43,7 +56,19 @@ pub struct Values {
     pub arena_bytes: u64,
 }
 
-impl Values {
+impl Layout {
+    /// The first input of a node, as its kernels see it: a dense layer reads a map as a single column, since pixels lie
+    /// behind each other.
+    pub fn input_of(&self, graph: &Graph, id: NodeId) -> View {
+        let node = graph.node(id);
+        let input = self.views[&node.inputs[0]];
+        let shape = match node.op {
+            Op::Dense(_) => Shape::map(input.shape.pixels() as u32, 1, input.shape.c()),
+            _ => input.shape,
+        };
+        View { shape, ..input }
+    }
+
     /// Whether `node` is only another view of its operand's memory.
     pub fn is_view_of_operand(&self, graph: &Graph, node: NodeId) -> bool {
         match graph.node(node).inputs[..] {
@@ -71,7 +96,7 @@ struct Home {
     view: View,
 }
 
-struct Layout<'a> {
+struct Builder<'a> {
     graph: &'a Graph,
     chains: &'a Chains,
     target: Target,
@@ -81,16 +106,14 @@ struct Layout<'a> {
     buffers: Vec<Lifetime>,
 }
 
-/// Lays out all live values of `graph` but those within chains. `reads_vectors` says whether a node reads its first
-/// operand by whole vectors.
+/// Lays out all live values of `graph` but those within chains. Fails if there is no such memory.
 pub fn lay_out(
     graph: &Graph,
     chains: &Chains,
     target: Target,
     options: &PlanOptions,
-    reads_vectors: impl Fn(NodeId) -> bool,
-) -> Values {
-    let mut layout = Layout {
+) -> Result<Layout, PlanError> {
+    let mut layout = Builder {
         graph,
         chains,
         target,
@@ -102,7 +125,7 @@ pub fn lay_out(
     let (within, others): (Vec<NodeId>, Vec<NodeId>) =
         graph.order().iter().partition(|&&node| chains.after(node).is_some());
     for &node in others.iter().rev() {
-        layout.settle(node, &reads_vectors);
+        layout.settle(node);
     }
     layout.lifetimes(options.keep_all);
     let (offsets, arena_bytes) = arena::place(&layout.buffers);
@@ -111,7 +134,18 @@ pub fn lay_out(
     };
     let mut views: HashMap<NodeId, View> = layout.homes.iter().map(resolve).collect();
     views.extend(within.into_iter().map(|node| (node, scratch_view(graph, node, target))));
-    Values { views, in_place: layout.in_place, arena_bytes }
+    check_memory(arena_bytes, *options)?;
+    Ok(Layout { views, in_place: layout.in_place, arena_bytes })
+}
+
+/// Whether kernels for this node read their first input by whole vectors rather than value by value.
+fn reads_vectors(node: &Node) -> bool {
+    match &node.op {
+        Op::Conv(conv) => conv.partition.is_one_to_one(),
+        Op::Separable(parts) => parts.spatial.partition.is_one_to_one(),
+        Op::Dense(_) => false,
+        _ => true,
+    }
 }
 
 /// A value of which only bands of rows exist at a time.
@@ -167,16 +201,16 @@ fn in_place_operands(graph: &Graph, target: Target) -> HashMap<NodeId, ConcatPla
     places
 }
 
-impl Layout<'_> {
+impl Builder<'_> {
     /// Gives `node` a home. Concatenations come before their operands, and flattened maps before flattening,
     /// since nodes are visited from the last to the first.
-    fn settle(&mut self, node: NodeId, reads_vectors: &impl Fn(NodeId) -> bool) {
+    fn settle(&mut self, node: NodeId) {
         if let Some(&place) = self.in_place.get(&node) {
             let home = self.slice(node, place);
             self.homes.insert(node, home);
             return;
         }
-        let pixel = self.pixel_bytes(node, reads_vectors);
+        let pixel = self.pixel_bytes(node);
         let home = self.flattened_home(node, pixel).unwrap_or_else(|| self.fresh(node, pixel));
         self.homes.insert(node, home);
     }
@@ -196,18 +230,18 @@ impl Layout<'_> {
         Some(Home { view: View { pixel, shape, ..home.view }, ..home })
     }
 
-    fn pixel_bytes(&self, node: NodeId, reads_vectors: &impl Fn(NodeId) -> bool) -> u64 {
+    fn pixel_bytes(&self, node: NodeId) -> u64 {
         let c = self.graph.node(node).shape.c();
         let compact = self.graph.node(node).op == Op::Input
             && !self.graph.is_output(node)
-            && self.graph.users(node).into_iter().all(|user| self.broadcasts(user, node, reads_vectors));
+            && self.graph.users(node).into_iter().all(|user| self.broadcasts(user, node));
         if compact { u64::from(c) * 4 } else { padded_pixel(self.graph, node, self.target) }
     }
 
     /// Whether `user` reads `node` value by value only.
-    fn broadcasts(&self, user: NodeId, node: NodeId, reads_vectors: &impl Fn(NodeId) -> bool) -> bool {
+    fn broadcasts(&self, user: NodeId, node: NodeId) -> bool {
         let inputs = &self.graph.node(user).inputs;
-        inputs[0] == node && !inputs[1..].contains(&node) && !reads_vectors(user)
+        inputs[0] == node && !inputs[1..].contains(&node) && !reads_vectors(self.graph.node(user))
     }
 
     fn fresh(&mut self, node: NodeId, pixel: u64) -> Home {

@@ -7,10 +7,10 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::PlanOptions;
 use super::bands::{self, LayerRows};
-use super::methods::Methods;
+use super::options::PlanOptions;
 use super::precisions::LayerPrecisions;
+use super::rules::Methods;
 use crate::cost::macs;
 use crate::graph::{Conv, Graph, NodeId, Op, Pool, Post, Separable, Window};
 use crate::target::Target;

@@ -5,14 +5,13 @@
 //! image and one thread. So the answer is data of the graph and the target, the same for any
 //! number of threads and images.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::Precision;
-use super::lower::{self, LayerTimes};
-use super::methods::Methods;
+use super::options::Precision;
+use super::rules::Methods;
 use crate::graph::{Graph, NodeId};
 use crate::instruction_times::InstructionTimes;
 use crate::target::{Bf16Unit, Target};
@@ -21,14 +20,18 @@ use crate::target::{Bf16Unit, Target};
 /// are wrong by this much on average (`mean_error` of the measurements).
 const AS_FAST: f64 = 1.1;
 
+/// Milliseconds that each layer takes: its instructions by the target's times, or its weights,
+/// where these come from memory and take longer. A layer that cannot be lowered has none.
+pub type LayerTimes = BTreeMap<NodeId, f64>;
+
 /// The precision of each layer of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LayerPrecisions {
     asked: Precision,
     /// Layers that the precision has less exact products for.
     permitted: usize,
-    /// Those of them that have f32 products.
-    exact: BTreeSet<NodeId>,
+    /// The layers among them that have f32 products, with the stages that could have less exact ones.
+    exact: BTreeMap<NodeId, [bool; 2]>,
 }
 
 /// Layers of a plan that have more exact products than asked for.
@@ -67,18 +70,23 @@ impl LayerPrecisions {
     /// The precision of each layer of `graph`: f32 where that is predicted to be as fast as
     /// `asked`, or where only f32 can be lowered.
     ///
-    /// Split products are never between the two: they are three where bf16 has one.
-    pub fn find(graph: &Graph, target: Target, asked: Precision) -> Self {
+    /// Split products are never between the two: they are three where bf16 has one. `times` has the times of all layers in
+    /// a precision.
+    pub fn find(
+        graph: &Graph,
+        target: Target,
+        asked: Precision,
+        times: &dyn Fn(Precision) -> Option<LayerTimes>,
+    ) -> Self {
         let methods = Methods::new(asked, target);
-        let is_permitted = |id: &NodeId| methods.stages_by_tiles(graph, *id) != [false; 2];
-        let permitted: Vec<NodeId> = match asked {
-            Precision::F32 => Vec::new(),
-            _ => graph.order().iter().copied().filter(is_permitted).collect(),
+        let stages = |&id: &NodeId| (id, methods.stages_by_tiles(graph, id));
+        let permitted: BTreeMap<NodeId, [bool; 2]> = match asked {
+            Precision::F32 => BTreeMap::new(),
+            _ => graph.order().iter().map(stages).filter(|(_, stages)| *stages != [false; 2]).collect(),
         };
         if permitted.is_empty() {
             return Self::all(asked);
         }
-        let times = |precision| lower::layer_times(graph, target, precision);
         let (Some(f32), Some(less_exact)) = (times(Precision::F32), times(asked)) else {
             return Self::all(asked);
         };
@@ -87,18 +95,18 @@ impl LayerPrecisions {
             let f32 = time(&f32, *id);
             f32.is_finite() && f32 <= AS_FAST * time(&less_exact, *id)
         };
-        let exact = permitted.iter().copied().filter(is_as_fast).collect();
-        Self { asked, permitted: permitted.len(), exact }
+        let (of, exact) = (permitted.len(), permitted.into_iter().filter(|(id, _)| is_as_fast(id)).collect());
+        Self { asked, permitted: of, exact }
     }
 
     /// The precision of a layer.
     pub fn of(&self, id: NodeId) -> Precision {
-        if self.exact.contains(&id) { Precision::F32 } else { self.asked }
+        if self.exact.contains_key(&id) { Precision::F32 } else { self.asked }
     }
 
-    /// True if the layer has more exact products than asked for.
-    pub fn is_more_exact(&self, id: NodeId) -> bool {
-        self.exact.contains(&id)
+    /// The stages of a layer that have more exact products than asked for.
+    pub fn more_exact_stages(&self, id: NodeId) -> [bool; 2] {
+        self.exact.get(&id).copied().unwrap_or_default()
     }
 
     /// The layers with more exact products than asked for, with the reason; none if there are no

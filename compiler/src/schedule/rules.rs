@@ -4,8 +4,8 @@
 //! The answers decide how results are rounded. So they depend on the layer, the precision and the target, but neither on threads nor
 //! on how many images there are.
 
-use super::pack;
-use super::{Precision, STEP_LIMIT};
+use super::matrix;
+use super::options::{Precision, STEP_LIMIT};
 use crate::cost::stage_macs;
 use crate::graph::{Conv, Graph, Node, NodeId, Op, Pads, Separable, Shape, Window};
 use crate::kernels::crossed;
@@ -26,6 +26,18 @@ const FARTHEST_PIXEL: u64 = i32::MAX as u64 / (2 * BLOCK as u64);
 /// faster.
 /// Segments narrower than a panel are, too.
 const MOST_SPLIT_INPUTS: u64 = 3456;
+
+/// More pixels than any tile has.
+pub const LARGEST_TILE: u64 = 32;
+
+/// Most tiles of one window that differ in what of them lies inside the image; each is called for itself.
+pub const CLASS_LIMIT: u64 = 1 << 14;
+
+/// Most such tiles of all runs of equal segments of a convolution, of which each has its own.
+pub const CLASSES_OF_RUNS_LIMIT: u64 = 1 << 16;
+
+/// Most taps in a row of a window; each is code of its own.
+pub const TAP_LIMIT: u64 = 128;
 
 /// Fewest patches of a block that make it worth while to read all weights of a segment for them, where there is a choice.
 pub(super) const FEWEST_PATCHES: u32 = 36;
@@ -56,7 +68,7 @@ impl Methods {
         let Self { precision, target } = self;
         let Some([ic, oc]) = conv.partition.equal_sizes() else { return false };
         let inputs = u64::from(ic) * conv.window.taps();
-        let (segments, (_, rows)) = (conv.partition.segments(), pack::gathered(conv));
+        let (segments, (_, rows)) = (conv.partition.segments(), matrix::gathered(conv));
         let pays = match precision {
             Precision::F32 => target.exact_tiles.include(segments, (oc, inputs, rows), node.shape.pixels()),
             Precision::Split => {
@@ -64,7 +76,7 @@ impl Methods {
             }
             Precision::Bf16 => true,
         };
-        let panel = matmul::panel_bytes(pack::chunks(conv), 2, u64::from(precision.parts()));
+        let panel = matmul::panel_bytes(matrix::chunks(conv), 2, u64::from(precision.parts()));
         precision.is_by_bf16(target)
             && oc >= TILE_LANES
             && ic >= FEWEST_CHANNELS

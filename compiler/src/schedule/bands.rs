@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use super::windows::{RowRun, row_runs};
+use super::tiling::{RowRun, row_runs};
 use crate::graph::{Partition, Window};
 
 /// How a layer of a chain moves over rows.

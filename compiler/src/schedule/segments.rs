@@ -72,13 +72,30 @@ impl PlaneProducts {
     }
 }
 
+/// The panels, in vectors, that `vectors` vectors of outputs are cut into.
+///
+/// All are `widest` but the last ones. No panel is a single vector where there are more: a vector alone is loaded for
+/// one multiply-add at a time. Where panels are two vectors, it makes the one before three vectors wide; wider ones
+/// are halved with it.
+pub fn panel_widths(vectors: u32, widest: u32) -> Vec<u32> {
+    let (whole, rest) = (vectors / widest, vectors % widest);
+    let mut widths = vec![widest; whole as usize];
+    match (rest, widths.pop()) {
+        (1, Some(2)) => widths.push(3),
+        (1, Some(last)) if widest > 2 => widths.extend([(last + 1).div_ceil(2), last.div_ceil(2)]),
+        (rest, last) => widths.extend(last.into_iter().chain([rest])),
+    }
+    widths.retain(|&width| width > 0);
+    widths
+}
+
 /// Dense blocks of segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Panels {
     /// Neighbouring segments in a block, with weights of zero between one's inputs and another's outputs. With more
     /// than one, infinities and NaN of one segment reach the others.
     pub merged: u32,
-    /// Vectors of a panel, but for the last ones ([`panel_widths`](super::pack::panel_widths)).
+    /// Vectors of a panel, but for the last ones ([`panel_widths`]).
     pub vectors: u32,
     /// How taps read inputs.
     pub taps: Taps,
@@ -99,6 +116,18 @@ impl Taps {
     /// Packed constants of an output beside its weights.
     pub fn constants_of_output(self) -> u32 {
         if self == Taps::Crossed { crossed::CONSTANTS } else { 1 }
+    }
+}
+
+impl Form {
+    /// Panels of `vectors` vectors, which any segments can have.
+    pub fn plain(vectors: u32) -> Self {
+        Form::Panels(Panels { merged: 1, vectors, taps: Taps::Apart })
+    }
+
+    /// Panels of `vectors` vectors whose inputs are prescaled.
+    pub fn fast_inner_product(vectors: u32) -> Self {
+        Form::Panels(Panels { merged: 1, vectors, taps: Taps::Crossed })
     }
 }
 
@@ -288,5 +317,25 @@ mod tests {
         assert_eq!(choice([2.0, 1.0, 1.0]), 1);
         assert_eq!(choice([2.0, 1.02, 1.0]), 1);
         assert_eq!(choice([2.0, 1.04, 1.0]), 2);
+    }
+
+    #[test]
+    fn panels_cover_all_vectors_and_none_is_alone() {
+        for widest in 1..9 {
+            for vectors in 1..60 {
+                let widths = panel_widths(vectors, widest);
+                assert_eq!(widths.iter().sum::<u32>(), vectors);
+                let limit = if widest == 2 { 3 } else { widest };
+                assert!(widths.iter().all(|&w| w <= limit));
+                assert!(
+                    widths.iter().all(|&w| w > 1) || vectors == 1 || widest == 1,
+                    "{vectors} by {widest}"
+                );
+            }
+        }
+        assert_eq!(panel_widths(46, 4)[10..], [4, 2]);
+        assert_eq!(panel_widths(5, 4), [3, 2]);
+        assert_eq!(panel_widths(3, 2), [3]);
+        assert_eq!(panel_widths(5, 2), [2, 3]);
     }
 }
