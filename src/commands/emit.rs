@@ -19,6 +19,7 @@ use crate::terminal::with_progress;
 #[command(after_help = "\
 Examples:
   xcc emit --stage fused specs/xception.xc
+  xcc emit --stage schedule --threads 2 specs/xception.xc
   xcc emit --stage asm --kernel softmax specs/mini_xception.xc")]
 pub struct Arguments {
     #[command(flatten)]
@@ -29,19 +30,19 @@ pub struct Arguments {
     /// Only kernels and functions with this in their names (vir, clif, asm)
     #[arg(long, value_name = "NAME-PART")]
     kernel: Option<String>,
-    /// Threads to plan for (plan and later) [default: 1]
+    /// Threads to plan for (schedule and later) [default: 1]
     #[arg(long, value_name = "N", value_parser = cli::thread_count)]
     threads: Option<NonZeroU32>,
-    /// Images in a run to plan for (plan and later) [default: 1]
+    /// Images in a run to plan for (schedule and later) [default: 1]
     #[arg(long, value_name = "N", value_parser = cli::batch_size)]
     batch: Option<NonZeroU32>,
-    /// Code for an instruction set (plan and later): baseline, avx2, avx512, avx512bf16, amx or native [default: native]
+    /// Code for an instruction set (schedule and later): baseline, avx2, avx512, avx512bf16, amx or native [default: native]
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>)]
     target: Option<Target>,
-    /// Choose kernels by the times of instructions in this file (plan and later), as `xcc calibrate` writes them
+    /// Choose kernels by the times of instructions in this file (schedule and later), as `xcc calibrate` writes them
     #[arg(long, value_name = "FILE")]
     constants: Option<PathBuf>,
-    /// Precision to plan for (plan and later): f32, bf16 or split [default: f32]
+    /// Precision to plan for (schedule and later): f32, bf16 or split [default: f32]
     #[arg(long, value_name = "PRECISION")]
     precision: Option<Precision>,
 }
@@ -55,6 +56,8 @@ enum Stage {
     Graph,
     /// The graph after all rewrites
     Fused,
+    /// The algorithm of each layer, how its work is cut, and why
+    Schedule,
     /// Kernels, loops and memory
     Plan,
     /// Kernels in the vector kernel IR
@@ -83,9 +86,9 @@ fn check_options(arguments: &Arguments) -> Result<(), Failure> {
     let planned = planned || constants.is_some();
     if kernel.is_some() && *stage < Stage::Vir {
         Err(Failure::input("--kernel goes with --stage vir, clif or asm"))
-    } else if planned && *stage < Stage::Plan {
+    } else if planned && *stage < Stage::Schedule {
         let options = "--threads, --batch, --target, --constants and --precision";
-        Err(Failure::input(format!("{options} go with --stage plan, vir, clif or asm")))
+        Err(Failure::input(format!("{options} go with --stage schedule, plan, vir, clif or asm")))
     } else if !spec.set.is_empty() && *stage == Stage::Ast {
         Err(Failure::input("--set goes with stages after ast, the tree has no values yet"))
     } else {
@@ -111,6 +114,7 @@ fn later_stage(arguments: &Arguments) -> Result<String, Failure> {
     let program = plan(&graph, target, options).map_err(Failure::input)?;
     let filter = Filter { part: arguments.kernel.as_deref().unwrap_or_default() };
     match arguments.stage {
+        Stage::Schedule => Ok(program.schedule.listing(&graph).to_string()),
         Stage::Plan => Ok(program.to_string()),
         Stage::Vir => vir(&program, &filter),
         stage => functions(&program, &filter, stage),

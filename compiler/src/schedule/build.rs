@@ -7,6 +7,7 @@ use super::chains::{self, Chain, Chains, Windowed};
 use super::direct::{DirectConv, tile_shape};
 use super::options::{MEMORY_LIMIT, PlanError, PlanOptions, Precision, STEP_LIMIT};
 use super::precisions::LayerPrecisions;
+use super::reasons::Reason;
 use super::rules::{CLASS_LIMIT, CLASSES_OF_RUNS_LIMIT, LARGEST_TILE, Methods, TAP_LIMIT};
 use super::segments::{Candidate, Choice, Form, PlaneProducts, Segment, all_runs, equal_segments, sizes};
 use super::tiling::{block_count, fewest_units};
@@ -157,6 +158,7 @@ impl<'a> Scheduler<'a> {
             chains,
             prefetches_results: prefetches_results(facts),
             choices: Vec::new(),
+            reasons: BTreeMap::new(),
             nodes: BTreeMap::new(),
             planes_ms: BTreeMap::new(),
         };
@@ -214,6 +216,11 @@ impl<'a> Scheduler<'a> {
 
     fn node(&self, id: NodeId) -> &'a Node {
         self.graph.node(id)
+    }
+
+    /// Notes why the node is computed as it is.
+    fn note(&mut self, id: NodeId, reason: Reason) {
+        self.schedule.reasons.entry(id).or_default().push(reason);
     }
 
     // Limits.
@@ -350,7 +357,7 @@ impl<'a> Scheduler<'a> {
 
     /// The division of a convolution whose only run is by Winograd's method, if threads should share its planes:
     /// if each thread had patches of its own, all would read the same weights, which takes longer than to pass planes on.
-    fn shared_planes(&self, conv: &Conv, forms: &[Form], maps: Maps) -> Option<Division> {
+    fn shared_planes(&mut self, id: NodeId, conv: &Conv, forms: &[Form], maps: Maps) -> Option<Division> {
         let is_only = all_runs(conv, forms, self.target.lanes).len() == 1;
         let run = self.plane_runs(conv, forms).pop().filter(|_| is_only)?;
         let [rows, columns] = patches(maps.extents());
@@ -362,8 +369,11 @@ impl<'a> Scheduler<'a> {
             && self.options.batch == 1
             && passed * u64::from(run.segments) <= STEP_LIMIT
             && read_again > 2 * passed;
-        let blocks = self.fewest_units(1).div_ceil(run.segments).min(rows);
-        is_shared.then_some(Division::SharedPlanes { blocks })
+        if !is_shared {
+            return None;
+        }
+        self.note(id, Reason::SharesPlanes { weights: read_again, planes: passed });
+        Some(Division::SharedPlanes { blocks: self.fewest_units(1).div_ceil(run.segments).min(rows) })
     }
 
     /// The pixels of all images, if a convolution can take them as if they were one row.
@@ -502,12 +512,13 @@ impl<'a> Scheduler<'a> {
                 division,
             });
         }
+        self.note_matrix_limit(id, conv);
         let maps = self.maps(id);
         if let Some(vectors) = self.methods(id).crosses_layer(conv, maps.out.shape) {
             return self.fast_inner_product(id, conv, vectors);
         }
         let load = self.node(id).fusion.load;
-        let is_apart = load != Activation::Linear && !of_pairs && self.loads_often(conv, maps);
+        let is_apart = load != Activation::Linear && !of_pairs && self.loads_often(id, conv, maps);
         let (activation, load, maps) = match is_apart {
             true => {
                 let input = maps.input.without_gaps();
@@ -522,19 +533,32 @@ impl<'a> Scheduler<'a> {
         let row = self.flat_pixels(conv, maps).unwrap_or(maps.out.shape.w());
         let direct = self.direct(id, conv, load, self.node(id).kernel_post(), row)?;
         let algorithm = self.choose_forms(id, direct, [maps.input.shape, maps.out.shape], true);
-        let shared = self.shared_planes(conv, algorithm.forms(), maps);
+        let shared = self.shared_planes(id, conv, algorithm.forms(), maps);
         let division = shared.unwrap_or_else(|| self.direct_division(conv, &algorithm, maps));
         Ok(ConvSchedule { algorithm, activation, division })
     }
 
+    /// Notes why a convolution has no matrices although the target has them in the layer's precision.
+    fn note_matrix_limit(&mut self, id: NodeId, conv: &Conv) {
+        if self.precision(id).is_by_bf16(self.target)
+            && let Some(limit) = self.methods(id).matrix_limit(self.node(id), conv)
+        {
+            self.note(id, Reason::NoMatrix(limit));
+        }
+    }
+
     /// Whether panels would load, and activate, each value of the input so often that a pass over the map costs less.
-    fn loads_often(&self, conv: &Conv, maps: Maps) -> bool {
+    fn loads_often(&mut self, id: NodeId, conv: &Conv, maps: Maps) -> bool {
         let widest = conv.partition.outputs().iter().max().copied().unwrap_or(1);
         let panel = tile_shape(self.target, widest, 2).vectors * self.target.lanes;
         let panels = u64::from(widest.div_ceil(panel.max(1)));
         let [from, to] = [maps.input, maps.out].map(|view| view.shape.pixels());
         let loads = to.saturating_mul(panels).saturating_mul(conv.window.taps());
-        !conv.partition.is_one_to_one() && loads >= from.saturating_mul(LOADS_OF_PASS)
+        let is_often = !conv.partition.is_one_to_one() && loads >= from.saturating_mul(LOADS_OF_PASS);
+        if is_often {
+            self.note(id, Reason::LoadedOften { loads, values: from });
+        }
+        is_often
     }
 
     /// Blocks of rows of each image of a depthwise convolution or a pool.
@@ -569,7 +593,7 @@ impl<'a> Scheduler<'a> {
 
     /// How a convolution by matrices is cut: blocks of rows, or panels that threads share where they would have too few
     /// rows.
-    fn matmul_division(&self, id: NodeId, conv: &Conv) -> Result<Division, PlanError> {
+    fn matmul_division(&mut self, id: NodeId, conv: &Conv) -> Result<Division, PlanError> {
         let maps = self.maps(id);
         let flat = self.flat_pixels(conv, maps);
         let out = match flat {
@@ -581,6 +605,7 @@ impl<'a> Scheduler<'a> {
         let bytes = matrix::bytes(conv, out.w(), planes).saturating_mul(u64::from(out.h()));
         if images == 1 && self.multiplies_apart(id, conv, out, bytes) {
             let plane = self.matrix_plane(id, conv, out.pixels() as u32 + BEHIND)?;
+            self.note(id, Reason::SharesPanels { matrix: bytes, caches: self.caches() });
             let rows = out.h() + matrix::gathered(conv).1 - 1;
             let gathered = self.fewest_units(1).min(rows);
             let blocks = self.shared_panel_blocks(conv, planes, plane, out);
@@ -608,12 +633,11 @@ impl<'a> Scheduler<'a> {
     /// matrix of `bytes` stays in their caches.
     fn multiplies_apart(&self, id: NodeId, conv: &Conv, out: Shape, bytes: u64) -> bool {
         let threads = u64::from(self.options.threads);
-        let caches = u64::from(self.target.cache_bytes) * threads;
         let are_few = out.pixels() < u64::from(2 * BLOCK) * threads;
         let panels = u64::from(conv.partition.oc().div_ceil(BLOCK));
         threads > 1
             && conv.partition.segments() == 1
-            && bytes <= caches
+            && bytes <= self.caches()
             && panels >= threads
             && (are_few || matrix::weigh_more(conv, self.precision(id).parts(), bytes))
     }
@@ -639,6 +663,7 @@ impl<'a> Scheduler<'a> {
         if methods.pointwise_takes_tiles(node, parts) {
             return self.matmul_pointwise(id, parts);
         }
+        self.note_matrix_limit(id, &parts.pointwise);
         let maps = self.maps(id);
         let of_maps = u32::try_from(maps.out.shape.pixels()).is_ok();
         let (pointwise, pixel) = self.pointwise_in_vectors(id, parts)?;
@@ -646,9 +671,11 @@ impl<'a> Scheduler<'a> {
         let row = u64::from(maps.out.shape.w()) * pixel;
         let bytes = row * u64::from(maps.out.shape.h());
         let needs_maps = spatial.forms().iter().any(|form| matches!(form, Form::Winograd(_)));
-        let stages = match needs_maps || self.runs_apart(parts, maps, bytes) {
+        let verdict = if needs_maps { None } else { self.stages_apart(parts, maps, bytes) };
+        verdict.into_iter().for_each(|reason| self.note(id, reason));
+        let stages = match needs_maps || verdict.is_some_and(Reason::is_apart) {
             true => Stages::Apart {
-                spatial: self.spatial_division(&parts.spatial, &spatial, maps),
+                spatial: self.spatial_division(id, &parts.spatial, &spatial, maps),
                 pointwise: self.pointwise_division(maps, pixel),
             },
             false => Stages::Together(Division::rows(self.blocks_together(parts, &pointwise, maps, row))),
@@ -690,11 +717,11 @@ impl<'a> Scheduler<'a> {
     }
 
     /// How a spatial part in vectors is cut that is a step of its own.
-    fn spatial_division(&self, conv: &Conv, algorithm: &Algorithm, maps: Maps) -> Division {
+    fn spatial_division(&mut self, id: NodeId, conv: &Conv, algorithm: &Algorithm, maps: Maps) -> Division {
         if *algorithm == Algorithm::Depthwise {
             return Division::rows(maps.out.shape.h());
         }
-        let shared = self.shared_planes(conv, algorithm.forms(), maps);
+        let shared = self.shared_planes(id, conv, algorithm.forms(), maps);
         shared.unwrap_or_else(|| self.direct_rows(conv, algorithm.forms(), algorithm.units(), maps))
     }
 
@@ -706,14 +733,23 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Whether both stages are steps of their own, because `bytes` of the map between them stay in the caches of the
-    /// threads for all images, and threads share panels of weights more evenly than rows.
-    fn runs_apart(&self, parts: &Separable, maps: Maps, bytes: u64) -> bool {
+    /// threads for all images, and threads share panels of weights more evenly than rows. None for a single thread.
+    fn stages_apart(&self, parts: &Separable, maps: Maps, bytes: u64) -> Option<Reason> {
         let PlanOptions { threads, batch, .. } = self.options;
-        let products = parts.pointwise.partition.products().saturating_mul(maps.out.shape.pixels());
-        let caches = u64::from(self.target.cache_bytes) * u64::from(threads);
-        threads > 1
-            && products >= (FEWEST_SMALLEST_UNITS * u64::from(threads)).saturating_mul(self.target.unit_macs)
-            && bytes.saturating_mul(u64::from(batch)) <= caches
+        let macs = parts.pointwise.partition.products().saturating_mul(maps.out.shape.pixels());
+        let fewest = (FEWEST_SMALLEST_UNITS * u64::from(threads)).saturating_mul(self.target.unit_macs);
+        let (bytes, caches) = (bytes.saturating_mul(u64::from(batch)), self.caches());
+        match () {
+            () if threads == 1 => None,
+            () if macs < fewest => Some(Reason::LittleWork { macs, fewest }),
+            () if bytes > caches => Some(Reason::LeavesCaches { bytes, caches }),
+            () => Some(Reason::FitsCaches { bytes, caches }),
+        }
+    }
+
+    /// Bytes of the level-2 caches of all threads.
+    fn caches(&self) -> u64 {
+        u64::from(self.target.cache_bytes) * u64::from(self.options.threads)
     }
 
     /// A separable convolution of which both parts run by matrices, as steps of their own.
@@ -726,7 +762,7 @@ impl<'a> Scheduler<'a> {
         let (spatial, division) = match self.takes_planes_of_pairs(id) {
             true => {
                 let spatial = self.spatial(id, parts, true)?;
-                let division = self.spatial_division(&parts.spatial, &spatial, maps);
+                let division = self.spatial_division(id, &parts.spatial, &spatial, maps);
                 (spatial, division)
             }
             false => {
@@ -748,10 +784,10 @@ impl<'a> Scheduler<'a> {
         self.limit(id, "a row of the intermediate map", with_between, STEP_LIMIT)?;
         let matrix_bytes = row.saturating_mul(u64::from(out.h()));
         let is_depthwise = parts.spatial.partition.is_one_to_one();
-        let is_apart = self.runs_apart(parts, maps, matrix_bytes)
-            && matrix::weigh_more(conv, planes, matrix_bytes)
-            && batch == 1
-            && is_depthwise;
+        let may_be_apart = matrix::weigh_more(conv, planes, matrix_bytes) && batch == 1 && is_depthwise;
+        let verdict = self.stages_apart(parts, maps, matrix_bytes).filter(|_| may_be_apart);
+        verdict.into_iter().for_each(|reason| self.note(id, reason));
+        let is_apart = verdict.is_some_and(Reason::is_apart);
         let stages = match is_apart {
             true => {
                 let plane = self.matrix_plane(id, conv, out.pixels() as u32 + BEHIND)?;

@@ -12,6 +12,7 @@ pub mod direct;
 pub mod matrix;
 pub mod options;
 pub mod precisions;
+pub mod reasons;
 pub mod rules;
 pub mod segments;
 mod text;
@@ -25,6 +26,7 @@ pub use build::{
     BEHIND, Facts, between, build, build_what_fits, bytes_between, pixel_between, prefetches_results,
 };
 pub use candidates::{CostModel, SegmentCandidate, packed_pixels};
+pub use text::Listing;
 
 use crate::cost::stage_macs;
 use crate::graph::{Conv, Graph, Node, NodeId, Op};
@@ -33,6 +35,7 @@ use crate::target::Target;
 use chains::{Chains, Considered};
 use options::{PlanOptions, Precision};
 use precisions::{LayerPrecisions, MoreExact};
+use reasons::Reason;
 use segments::{Choice, Form, PlaneProducts, Segment, equal_segments, sizes};
 use units::UnitGroup;
 
@@ -52,6 +55,8 @@ pub struct Schedule {
     pub prefetches_results: bool,
     /// The algorithms of segments that there were to choose from, in the order of nodes.
     pub choices: Vec<Choice>,
+    /// Why nodes are computed so, where there was a choice without times.
+    pub reasons: BTreeMap<NodeId, Vec<Reason>>,
     nodes: BTreeMap<NodeId, NodeSchedule>,
     /// Milliseconds that planes of Winograd's method take for an image beyond the instructions of kernels.
     planes_ms: BTreeMap<NodeId, f64>,

@@ -6,6 +6,7 @@
 
 use super::matrix;
 use super::options::{Precision, STEP_LIMIT};
+use super::reasons::MatrixLimit;
 use crate::cost::stage_macs;
 use crate::graph::{Conv, Graph, Node, NodeId, Op, Pads, Separable, Shape, Window};
 use crate::kernels::crossed;
@@ -65,25 +66,44 @@ impl Methods {
 
     /// Whether a convolution of `node`, which yields its value or has its pixels, runs by tiles.
     pub fn takes_tiles(self, node: &Node, conv: &Conv) -> bool {
-        let Self { precision, target } = self;
-        let Some([ic, oc]) = conv.partition.equal_sizes() else { return false };
+        self.precision.is_by_bf16(self.target) && self.matrix_limit(node, conv).is_none()
+    }
+
+    /// What keeps a convolution of `node` from running by tiles, if there are any.
+    pub fn matrix_limit(self, node: &Node, conv: &Conv) -> Option<MatrixLimit> {
+        let Some([ic, oc]) = conv.partition.equal_sizes() else { return Some(MatrixLimit::UnequalSegments) };
+        let inputs = u64::from(ic) * conv.window.taps();
+        let fewest = |found: u64, fewest: u64| (found < fewest).then_some((found, fewest));
+        if let Some((found, fewest)) = fewest(oc.into(), TILE_LANES.into()) {
+            return Some(MatrixLimit::Outputs { found, fewest });
+        }
+        if let Some((found, fewest)) = fewest(ic.into(), FEWEST_CHANNELS.into()) {
+            return Some(MatrixLimit::Channels { found, fewest });
+        }
+        if let Some((found, fewest)) = fewest(inputs, FEWEST_INPUTS) {
+            return Some(MatrixLimit::Inputs { found, fewest });
+        }
+        if !self.tiles_pay(node, conv, [ic, oc]) {
+            return Some(MatrixLimit::Gain);
+        }
+        let panel = matmul::panel_bytes(matrix::chunks(conv), 2, u64::from(self.precision.parts()));
+        let reaches = panel <= STEP_LIMIT && self.target.pixel_bytes(conv.partition.oc()) <= FARTHEST_PIXEL;
+        (!reaches).then_some(MatrixLimit::Reach)
+    }
+
+    /// Whether tiles are faster than vectors for segments of `ic` to `oc` channels.
+    fn tiles_pay(self, node: &Node, conv: &Conv, [ic, oc]: [u32; 2]) -> bool {
         let inputs = u64::from(ic) * conv.window.taps();
         let (segments, (_, rows)) = (conv.partition.segments(), matrix::gathered(conv));
-        let pays = match precision {
-            Precision::F32 => target.exact_tiles.include(segments, (oc, inputs, rows), node.shape.pixels()),
+        match self.precision {
+            Precision::F32 => {
+                self.target.exact_tiles.include(segments, (oc, inputs, rows), node.shape.pixels())
+            }
             Precision::Split => {
                 inputs / u64::from(rows) <= MOST_SPLIT_INPUTS && (segments == 1 || oc >= BLOCK)
             }
             Precision::Bf16 => true,
-        };
-        let panel = matmul::panel_bytes(matrix::chunks(conv), 2, u64::from(precision.parts()));
-        precision.is_by_bf16(target)
-            && oc >= TILE_LANES
-            && ic >= FEWEST_CHANNELS
-            && inputs >= FEWEST_INPUTS
-            && pays
-            && panel <= STEP_LIMIT
-            && target.pixel_bytes(conv.partition.oc()) <= FARTHEST_PIXEL
+        }
     }
 
     /// Whether products of so many inputs and outputs, of so many pixels of an image, are crossed where they are those of vectors: in panels
