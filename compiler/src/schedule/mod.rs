@@ -210,6 +210,11 @@ impl Algorithm {
         }
     }
 
+    /// True if all segments are computed by Winograd's method.
+    pub fn is_by_planes(&self) -> bool {
+        !self.forms().is_empty() && self.forms().iter().all(|form| matches!(form, Form::Winograd(_)))
+    }
+
     /// True if products are of bf16 values.
     pub fn is_bf16(&self) -> bool {
         let is_of_pairs = |form: &Form| matches!(form, Form::Winograd(PlaneProducts::Pairs));
