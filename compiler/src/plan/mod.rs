@@ -10,12 +10,13 @@ mod lower;
 pub mod nest;
 pub mod pack;
 mod text;
+pub mod verify;
 mod wide;
 
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::graph::verify::{Violation, verify};
+use crate::graph::verify::{Violation, verify as verify_graph};
 use crate::graph::{Graph, NodeId, entity};
 use crate::instruction_times::{Counts, KernelCounts};
 use crate::kernels::Descriptor;
@@ -264,7 +265,7 @@ pub fn plan_with(
         return Err(PlanError::Precision { precision: options.precision, isa: target.isa });
     }
     let options = checked(options)?;
-    verify(graph).map_err(|violations| PlanError::Graph {
+    verify_graph(graph).map_err(|violations| PlanError::Graph {
         violation: violations.first().map_or_else(String::new, Violation::to_string),
     })?;
     let portions = options.portions(graph);
@@ -272,7 +273,19 @@ pub fn plan_with(
     let program = lower::lower(graph, &schedule(graph, target, of_portion, choose)?)?;
     let program = Program { options, portions, ..program };
     check_memory(program.value_bytes(), options)?;
+    debug_assert!(check(&program), "lowering made a wrong program");
     Ok(program)
+}
+
+/// Whether a program verifies; prints it with what is wrong if it does not.
+fn check(program: &Program) -> bool {
+    match verify::verify(program) {
+        Ok(()) => true,
+        Err(violation) => {
+            eprintln!("{}", verify::Annotated { program, violation: &violation });
+            false
+        }
+    }
 }
 
 /// A schedule with the layout that it was made for.

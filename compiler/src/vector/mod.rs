@@ -18,6 +18,7 @@
 //! worth of values.
 
 pub mod bf16;
+pub mod extent;
 pub mod interpret;
 mod text;
 mod tiles;
