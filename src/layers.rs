@@ -164,7 +164,9 @@ fn word(kind: LayerKind, nodes: &[&Node]) -> String {
         LayerKind::AveragePool => "AveragePooling".to_owned(),
         LayerKind::GlobalAveragePool => "GlobalAveragePooling".to_owned(),
         LayerKind::GlobalMaxPool => "GlobalMaxPooling".to_owned(),
-        LayerKind::Activation => activations(nodes).next().map_or("Activation", activation_word).to_owned(),
+        LayerKind::Activation => {
+            activations(nodes).next().map_or_else(|| "Activation".to_owned(), Activation::title)
+        }
         LayerKind::Input
         | LayerKind::Softmax
         | LayerKind::Dense
@@ -187,16 +189,6 @@ fn as_activation(op: &Op) -> Option<Activation> {
     }
 }
 
-fn activation_word(activation: Activation) -> &'static str {
-    match activation {
-        Activation::Linear => "Linear",
-        Activation::Relu => "ReLU",
-        Activation::Relu6 => "ReLU6",
-        Activation::Elu => "ELU",
-        Activation::Sigmoid => "Sigmoid",
-    }
-}
-
 fn remarks(kind: LayerKind, nodes: &[&Node]) -> Vec<String> {
     if kind == LayerKind::Activation {
         return Vec::new();
@@ -209,10 +201,10 @@ fn remarks(kind: LayerKind, nodes: &[&Node]) -> Vec<String> {
             remarks.push("1x1 first".to_owned());
         }
         let between = activations(&nodes[first..second]).next();
-        remarks.extend(between.map(|function| format!("{} between", activation_word(function))));
+        remarks.extend(between.map(|function| format!("{} between", function.title())));
     }
     let last = convs.last().copied().unwrap_or(0);
-    remarks.extend(activations(&nodes[last..]).map(|function| activation_word(function).to_owned()));
+    remarks.extend(activations(&nodes[last..]).map(Activation::title));
     if kind != LayerKind::Softmax && nodes.iter().any(|node| node.op == Op::Softmax) {
         remarks.push("Softmax".to_owned());
     }

@@ -60,7 +60,16 @@ pub fn macs(graph: &Graph, id: NodeId) -> Macs {
             let inputs: u64 = inputs.first().map_or(0, |&input| graph.node(input).shape.elements());
             Macs { spatial: 0, pointwise: inputs.saturating_mul(u64::from(part.outputs)) }
         }
-        _ => Macs::default(),
+        Op::Input
+        | Op::BatchNorm(_)
+        | Op::Activation(_)
+        | Op::Pool(_)
+        | Op::GlobalPool(_)
+        | Op::Softmax
+        | Op::Add
+        | Op::Concat
+        | Op::Dropout { .. }
+        | Op::Flatten => Macs::default(),
     }
 }
 

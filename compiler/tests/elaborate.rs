@@ -63,6 +63,35 @@ fn a_separable_convolution_is_a_spatial_and_a_pointwise_node() {
 }
 
 #[test]
+fn every_activation_is_a_layer_and_an_attribute() {
+    for function in Activation::ALL.into_iter().filter(|function| *function != Activation::Linear) {
+        for word in function.words() {
+            assert_eq!(*op(&graph(word), 1), Op::Activation(function), "{word}");
+            let conv = graph(&format!("conv 4, 1x1, activation: {word}"));
+            assert_eq!(*op(&conv, 2), Op::Activation(function), "{word}");
+            let between = graph(&format!("sepconv 4, 1x1, activation_between: {word}"));
+            assert_eq!(*op(&between, 2), Op::Activation(function), "{word}");
+        }
+    }
+}
+
+#[test]
+fn slopes_are_given_or_default() {
+    let slope = |text: &str| match *op(&graph(text), 1) {
+        Op::Activation(function) => function.slope().unwrap().value(),
+        ref other => panic!("an activation, not {other:?}"),
+    };
+    assert_eq!(slope("leaky_relu"), 0.2);
+    assert_eq!(slope("leaky_relu slope: 0.01"), 0.01);
+    assert_eq!(slope("leaky_relu slope: 0"), 0.0);
+    assert_eq!(slope("leaky_relu slope: 1.0 / 4"), 0.25);
+    assert_eq!(slope("default leaky_relu { slope: 0.3 }\nleaky_relu"), 0.3);
+    assert_eq!(codes("leaky_relu slope: 1.0"), ["E0304"]);
+    assert_eq!(codes("leaky_relu slope: -0.1"), ["E0304"]);
+    assert_eq!(codes("leaky_relu slope: relu"), ["E0301"]);
+}
+
+#[test]
 fn pointwise_first_cuts_the_filters_and_puts_the_bias_last() {
     let graph = graph("sepconv 20, 3x3, strides: 2, padding: same, order: pointwise_first, segments: 5 as s");
     assert!(conv(&graph, 1).window.is_point() && conv(&graph, 1).parts[0].bias.is_none());
@@ -315,8 +344,8 @@ fn what_follows_from_a_mistake_is_not_reported() {
         ("if maybe { conv 12, 1x1 }\nsepconv 4, 3x3, segments: 12", "E0201"),
         ("if channls > 12 { sepconv 4, 3x3, segments: 12 }", "E0201"),
         // Nothing is known of a layer that no other resembles, little of one that does.
-        ("swish\ndense 3", "E0202"),
-        ("swish\nsepconv 4, 3x3, segments: 12", "E0202"),
+        ("gelu\ndense 3", "E0202"),
+        ("gelu\nsepconv 4, 3x3, segments: 12", "E0202"),
         ("sepconv2 8, 3x3\nresidual { relu } shortcut { from image }", "E0202"),
         ("residual { sepconv2 8, 3x3 }", "E0202"),
         ("unit(3) as a\nfrom a\ndense 3", "E0202"),
@@ -339,7 +368,7 @@ fn what_follows_from_a_mistake_is_not_reported() {
         // Names that the mistake kept from being given.
         ("relu as \"a{k}\"\nfrom a3", "E0201"),
         ("con 8, 3x3 as a\nfrom a", "E0202"),
-        ("swish\nfrom swish_1", "E0202"),
+        ("gelu\nfrom gelu_1", "E0202"),
         ("if maybe { relu as a } else { bn as a }\nfrom a", "E0201"),
         ("repeat many as i { relu as \"a{i}\" }\nfrom a3", "E0201"),
         // A statement that cannot be read may be anything.

@@ -5,7 +5,7 @@ mod common;
 use proptest::prelude::*;
 use xcc_compiler::graph::text::{parse, write};
 use xcc_compiler::graph::verify::{annotate, verify};
-use xcc_compiler::graph::{ChannelOrder, Graph, ImageSpec, Labels};
+use xcc_compiler::graph::{Activation, ChannelOrder, Graph, ImageSpec, Labels, Post, Shape, Slope};
 
 fn image() -> impl Strategy<Value = ImageSpec> {
     let labels = prop_oneof![
@@ -49,6 +49,22 @@ fn assert_same(a: &Graph, b: &Graph) {
     assert_eq!(a.order(), b.order());
     for &id in a.order() {
         assert_eq!(a.node(id), b.node(id), "{id}");
+    }
+}
+
+/// Functions on the way in, between parts and on the way out print with their slopes.
+#[test]
+fn activations_are_read_back_wherever_they_stand() {
+    let slope = Slope::new(0.01).unwrap();
+    for function in Activation::ALL.into_iter().map(|function| function.with_slope(slope)) {
+        let mut builder = common::Builder::new(Shape::map(4, 4, 2));
+        let active = builder.activation(builder.input(), function);
+        let result = builder.separable(active, common::window(3, 1, 1), common::cut(2, 2, 2), function, 3);
+        let mut graph = builder.finish(&[result]);
+        let conv = graph.node_mut(result);
+        conv.fusion.load = function;
+        conv.fusion.post = vec![Post::Activation(function), Post::Activation(Activation::Relu)];
+        assert_same(&parse(&write(&graph)).unwrap(), &graph);
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use common::compiled::{
     bits, constants, crossed, other_targets, precisions, read_values, targets, with_some_cache, write_input,
 };
-use common::graphs::{Builder, cut, random_graph, window};
+use common::graphs::{Builder, activations, cut, random_graph, window};
 use common::{Random, RandomWeights};
 use proptest::prelude::*;
 use xcc_compiler::codegen::jit::NativeProgram;
@@ -262,13 +262,13 @@ proptest! {
         ic in 1u32..12,
         taps in 1u32..4,
         pixels in 1u32..70,
-        (load, batch) in (0usize..5, 1u32..3),
+        (load, batch) in (activations(), 1u32..3),
         seed in any::<u64>(),
     ) {
         let mut builder = Builder::new(Shape::map(1, pixels, ic * outputs.len() as u32));
         let window = Window { kernel: [1, taps.min(pixels)], ..Window::POINT };
         let partition = Partition::new(vec![ic; outputs.len()], outputs);
-        let input = builder.activation(builder.input(), Activation::ALL[load]);
+        let input = builder.activation(builder.input(), load);
         let spatial = builder.conv(input, window, partition, true);
         let pointwise = builder.pointwise(spatial, 1 + seed as u32 % 150);
         check(&builder.finish(&[pointwise]), seed, batch);
@@ -284,7 +284,7 @@ proptest! {
         pads in [0u32..3, 0..3, 0..3, 0..3],
         (ic, oc, count, rest) in (16u32..36, 16u32..52, 1u32..4, 0u32..2),
         (h, w) in (1u32..19, 1u32..19),
-        (load, last) in (0usize..5, 0usize..5),
+        (load, last) in (activations(), activations()),
         (kind, batch) in (0u32..4, 1u32..3),
         seed in any::<u64>(),
     ) {
@@ -295,10 +295,10 @@ proptest! {
         let partition = Partition::new(sizes(ic), sizes(oc));
         let (inputs, outputs) = (partition.ic(), partition.oc());
         let mut builder = Builder::new(Shape::map(h, w, inputs));
-        let loaded = builder.activation(builder.input(), Activation::ALL[load]);
+        let loaded = builder.activation(builder.input(), load);
         let mut conv = |window, partition| builder.conv(loaded, window, partition, true);
         let result = match kind {
-            0 => builder.separable(loaded, window, partition, Activation::ALL[last], 20),
+            0 => builder.separable(loaded, window, partition, last, 20),
             1 => {
                 let operands = [conv(window, partition), conv(window, Partition::whole(inputs, outputs))];
                 builder.add(&operands)
@@ -309,7 +309,7 @@ proptest! {
             }
             _ => conv(window, partition),
         };
-        let result = builder.activation(result, Activation::ALL[last]);
+        let result = builder.activation(result, last);
         check_forms(&builder.finish(&[result]), seed, batch, Some(LAST_FORM));
     }
 }
@@ -405,7 +405,7 @@ proptest! {
         inputs in any_segments(),
         multiplier in 1u32..3,
         (h, w) in (1u32..12, 1u32..24),
-        (load, activation) in (0usize..5, 0usize..5),
+        (load, activation) in (activations(), activations()),
         (bias, batch) in (any::<bool>(), 1u32..3),
         seed in any::<u64>(),
     ) {
@@ -413,9 +413,9 @@ proptest! {
         let partition = Partition::new(inputs, outputs);
         prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
         let mut builder = Builder::new(Shape::map(h, w, partition.ic()));
-        let input = builder.activation(builder.input(), Activation::ALL[load]);
+        let input = builder.activation(builder.input(), load);
         let conv = builder.conv(input, window, partition, bias);
-        let result = builder.activation(conv, Activation::ALL[activation]);
+        let result = builder.activation(conv, activation);
         check(&builder.finish(&[result]), seed, batch);
     }
 
@@ -424,7 +424,7 @@ proptest! {
         window in any_window(),
         (ic, oc, count, rest) in (1u32..20, 1u32..20, 2u32..20, 0u32..3),
         (h, w) in (1u32..9, 1u32..24),
-        (load, last) in (0usize..5, 0usize..5),
+        (load, last) in (activations(), activations()),
         forms in any::<u64>(),
         seed in any::<u64>(),
     ) {
@@ -433,9 +433,9 @@ proptest! {
         let partition = Partition::new(sizes(ic), sizes(oc));
         prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
         let mut builder = Builder::new(Shape::map(h, w, partition.ic()));
-        let loaded = builder.activation(builder.input(), Activation::ALL[load]);
+        let loaded = builder.activation(builder.input(), load);
         let conv = builder.conv(loaded, window, partition, true);
-        let result = builder.activation(conv, Activation::ALL[last]);
+        let result = builder.activation(conv, last);
         check_forms(&builder.finish(&[result]), seed, 1, Some(forms));
     }
 
@@ -445,14 +445,14 @@ proptest! {
         inputs in any_segments(),
         outputs in 1u32..18,
         (h, w) in (4u32..12, 4u32..24),
-        (load, between) in (0usize..5, 0usize..5),
+        (load, between) in (activations(), activations()),
         seed in any::<u64>(),
     ) {
         let partition = Partition::new(inputs.clone(), inputs);
         prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
         let mut builder = Builder::new(Shape::map(h, w, partition.ic()));
-        let loaded = builder.activation(builder.input(), Activation::ALL[load]);
-        let result = builder.separable(loaded, window, partition, Activation::ALL[between], outputs);
+        let loaded = builder.activation(builder.input(), load);
+        let result = builder.separable(loaded, window, partition, between, outputs);
         let result = builder.norm(result);
         check(&builder.finish(&[result]), seed, 2);
     }
@@ -463,19 +463,19 @@ proptest! {
         window in any_window(),
         (ic, oc, pointwise) in (1u32..17, 1u32..9, 0u32..20),
         (h, w) in (1u32..9, 1u32..12),
-        (load, last) in (0usize..5, 0usize..5),
+        (load, last) in (activations(), activations()),
         forms in any::<u64>(),
         seed in any::<u64>(),
     ) {
         prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
         let mut builder = Builder::new(Shape::map(h, w, ic));
-        let loaded = builder.activation(builder.input(), Activation::ALL[load]);
+        let loaded = builder.activation(builder.input(), load);
         let whole = Partition::whole(ic, oc);
         let layer = match pointwise {
             0..10 => builder.conv(loaded, window, whole, true),
             outputs => builder.separable(loaded, window, whole, Activation::Linear, outputs),
         };
-        let result = builder.activation(layer, Activation::ALL[last]);
+        let result = builder.activation(layer, last);
         check_forms(&builder.finish(&[result]), seed, 1, Some(forms));
     }
 
@@ -484,12 +484,12 @@ proptest! {
     fn depthwise_layers_of_many_channels_agree(
         (channels, w) in (200u32..900, 5u32..34),
         stride in 1u32..3,
-        (load, last) in (0usize..5, 0usize..5),
+        (load, last) in (activations(), activations()),
         (adds, is_separable) in any::<(bool, bool)>(),
         seed in any::<u64>(),
     ) {
         let mut builder = Builder::new(Shape::map(3, w, channels));
-        let loaded = builder.activation(builder.input(), Activation::ALL[load]);
+        let loaded = builder.activation(builder.input(), load);
         let partition = Partition::new(vec![1; channels as usize], vec![1; channels as usize]);
         let layer = match is_separable {
             true => builder.separable(loaded, window(3, stride, 1), partition.clone(), Activation::Linear, 24),
@@ -502,7 +502,7 @@ proptest! {
             }
             false => layer,
         };
-        let result = builder.activation(sum, Activation::ALL[last]);
+        let result = builder.activation(sum, last);
         check(&builder.finish(&[result]), seed, 1);
     }
 
@@ -512,14 +512,14 @@ proptest! {
         window in any_window(),
         (oc, pointwise) in (1u32..9, 0u32..20),
         (h, w) in (1u32..6, 1u32..50),
-        (load, last, adds) in (0usize..5, 0usize..5, any::<bool>()),
+        (load, last, adds) in (activations(), activations(), any::<bool>()),
         (forms, batch) in (any::<u64>(), 1u32..4),
         seed in any::<u64>(),
     ) {
         let window = Window { strides: [window.strides[0], 1], ..window };
         prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
         let mut builder = Builder::new(Shape::map(h, w, 1));
-        let loaded = builder.activation(builder.input(), Activation::ALL[load]);
+        let loaded = builder.activation(builder.input(), load);
         let whole = || Partition::whole(1, oc);
         let layer = match pointwise {
             0..15 => builder.conv(loaded, window, whole(), true),
@@ -527,7 +527,7 @@ proptest! {
         };
         let other = builder.conv(loaded, window, whole(), false);
         let sum = if adds && pointwise < 15 { builder.add(&[layer, other]) } else { layer };
-        let result = builder.activation(sum, Activation::ALL[last]);
+        let result = builder.activation(sum, last);
         check_forms(&builder.finish(&[result]), seed, batch, Some(forms));
     }
 
@@ -537,7 +537,7 @@ proptest! {
         window in any_window(),
         (ic, oc) in (4u32..80, 16u32..100),
         (h, w) in (1u32..8, 1u32..14),
-        (load, between, last) in (0usize..5, 0usize..5, 0usize..5),
+        (load, between, last) in (activations(), activations(), activations()),
         (kind, segments, batch) in (0u32..7, 1u32..5, 1u32..3),
         seed in any::<u64>(),
     ) {
@@ -546,8 +546,7 @@ proptest! {
         let (ic, oc) = if kind > 4 { (ic * segments, oc * segments) } else { (ic, oc) };
         let wide = Partition::new(vec![ic / segments; segments as usize], vec![oc / segments; segments as usize]);
         let mut builder = Builder::new(Shape::map(h, w, ic));
-        let input = builder.activation(builder.input(), Activation::ALL[load]);
-        let between = Activation::ALL[between];
+        let input = builder.activation(builder.input(), load);
         let layer = match kind {
             0 => builder.conv(input, window, Partition::whole(ic, oc), true),
             1 => builder.pointwise(input, oc),
@@ -562,7 +561,7 @@ proptest! {
         };
         let next = if kind == 4 { builder.dense(layer, oc) } else { builder.pointwise(layer, oc) };
         let sum = builder.add(&[next, layer]);
-        let result = builder.activation(sum, Activation::ALL[last]);
+        let result = builder.activation(sum, last);
         check(&builder.finish(&[result]), seed, batch);
     }
 
@@ -571,14 +570,13 @@ proptest! {
     fn crossed_products_agree(
         (ic, oc) in (40u32..120, 1u32..80),
         (h, w) in (1u32..9, 1u32..14),
-        (load, between, last) in (0usize..5, 0usize..5, 0usize..5),
+        (load, between, last) in (activations(), activations(), activations()),
         (kind, stride, batch) in (0u32..5, 1u32..3, 1u32..3),
         seed in any::<u32>(),
     ) {
         let seed = u64::from(seed) / 6 * 6 + 2 + u64::from(seed) % 4;
         let mut builder = Builder::new(Shape::map(h, w, ic));
-        let input = builder.activation(builder.input(), Activation::ALL[load]);
-        let between = Activation::ALL[between];
+        let input = builder.activation(builder.input(), load);
         let layer = match kind {
             0 => builder.conv(input, window(1, stride, 1), Partition::whole(ic, oc), true),
             1 => builder.separable(input, window(3, stride, 1), cut(ic, ic, ic), between, oc),
@@ -588,7 +586,7 @@ proptest! {
         };
         let next = builder.pointwise(layer, oc);
         let sum = builder.add(&[next, layer]);
-        let result = builder.activation(sum, Activation::ALL[last]);
+        let result = builder.activation(sum, last);
         // For such seeds all products are crossed.
         check_forms(&builder.finish(&[result]), seed, batch, (kind == 3).then_some(LAST_FORM));
     }
@@ -601,7 +599,7 @@ proptest! {
         stride in 1u32..3,
         (vectors, lacking, oc) in (1u32..4, 0u32..4, 16u32..40),
         (h, w) in (1u32..12, 1u32..10),
-        (segments, load, spatial, batch) in (1u32..3, 0usize..5, any::<bool>(), 1u32..3),
+        (segments, load, spatial, batch) in (1u32..3, activations(), any::<bool>(), 1u32..3),
         seed in any::<u64>(),
     ) {
         let [above, below] = [pads[0], pads[1]].map(|pad| pad.min(kernel[0] - 1));
@@ -612,9 +610,9 @@ proptest! {
         let (ic, count) = (16 * vectors - lacking, segments as usize);
         let partition = Partition::new(vec![ic; count], vec![oc; count]);
         let mut builder = Builder::new(Shape::map(h, w, ic * segments));
-        let input = builder.activation(builder.input(), Activation::ALL[load]);
+        let input = builder.activation(builder.input(), load);
         let result = match spatial {
-            true => builder.separable(input, window, partition, Activation::ALL[load], oc),
+            true => builder.separable(input, window, partition, load, oc),
             false => builder.conv(input, window, partition, true),
         };
         check(&builder.finish(&[result]), seed, batch);
@@ -625,7 +623,7 @@ proptest! {
         kernel in [1u32..4, 1u32..22],
         channels in 1u32..9,
         multiplier in 1u32..3,
-        activation in 0usize..5,
+        activation in activations(),
         seed in any::<u64>(),
     ) {
         let [rows, columns] = kernel.map(|taps| taps - 1);
@@ -634,7 +632,7 @@ proptest! {
         let partition = Partition::new(vec![1; channels as usize], vec![multiplier; channels as usize]);
         let mut builder = Builder::new(Shape::map(4, 24, channels));
         let stem = builder.pointwise(builder.input(), channels);
-        let loaded = builder.activation(stem, Activation::ALL[activation]);
+        let loaded = builder.activation(stem, activation);
         let result = builder.conv(loaded, window, partition, true);
         check(&builder.finish(&[result]), seed, 1);
     }
@@ -688,7 +686,7 @@ proptest! {
         (window, pool) in (any_window(), any_window()),
         (h, w) in (12u32..32, 4u32..20),
         (ic, oc) in (1u32..20, 1u32..40),
-        (load, between, last) in (0usize..5, 0usize..5, 0usize..5),
+        (load, between, last) in (activations(), activations(), activations()),
         (kind, segments, batch) in (0u32..5, 1u32..5, 1u32..3),
         (front, pooled, average, residual) in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
         seed in any::<u64>(),
@@ -705,10 +703,9 @@ proptest! {
         let inner = if kind == 1 { Some((h, w)) } else { outputs(window) };
         prop_assume!(inner.is_some_and(|(h, w)| pool.output(0, h).is_some() && pool.output(1, w).is_some()));
         let mut builder = Builder::new(Shape::map(h, w, ic));
-        let input = builder.activation(builder.input(), Activation::ALL[load]);
+        let input = builder.activation(builder.input(), load);
         let mut branch = || {
-            let between = Activation::ALL[between];
-            let same = Window { pads: Pads { top: 1, bottom: 1, left: 1, right: 1 }, kernel: [3, 3], ..Window::POINT };
+                let same = Window { pads: Pads { top: 1, bottom: 1, left: 1, right: 1 }, kernel: [3, 3], ..Window::POINT };
             let input = match front {
                 true => builder.separable(input, same, cut(ic, ic, ic), between, ic),
                 false => input,
@@ -720,7 +717,7 @@ proptest! {
                 3 => builder.separable(input, window, cut(ic, ic, ic), between, oc),
                 _ => builder.separable(input, window, cut(ic, ic, segments.min(ic)), between, oc),
             };
-            let layer = builder.activation(layer, Activation::ALL[last]);
+            let layer = builder.activation(layer, last);
             let kind = if average { PoolKind::Average } else { PoolKind::Max };
             if pooled { builder.pool(layer, kind, pool) } else { layer }
         };

@@ -67,18 +67,37 @@ fn normalisation_follows_its_formula() {
 
 #[test]
 fn activations_follow_their_formulas() {
-    type Formula = fn(f64) -> f64;
-    let x = [-2.0, 0.0, 0.5, 7.0];
-    let cases: [(Activation, Formula); 5] = [
-        (Activation::Linear, |x| x),
-        (Activation::Relu, |x| x.max(0.0)),
-        (Activation::Relu6, |x| x.clamp(0.0, 6.0)),
-        (Activation::Elu, |x| if x > 0.0 { x } else { x.exp() - 1.0 }),
-        (Activation::Sigmoid, |x| 1.0 / (1.0 + (-x).exp())),
-    ];
-    for (activation, formula) in cases {
-        let graph = built(Shape::map(1, 4, 1), |b, x| b.activation(x, activation));
-        assert_close(&run(&graph, &RandomWeights::of(vec![]), &x), &x.map(formula), 1e-15);
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let hard_sigmoid = |x: f64| (x / 6.0 + 0.5).clamp(0.0, 1.0);
+    let formula = |function, x: f64| match function {
+        Activation::Linear => x,
+        Activation::Relu => x.max(0.0),
+        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::Elu => {
+            if x > 0.0 {
+                x
+            } else {
+                x.exp() - 1.0
+            }
+        }
+        Activation::Sigmoid => sigmoid(x),
+        Activation::HardSigmoid => hard_sigmoid(x),
+        Activation::Swish => x * sigmoid(x),
+        Activation::HardSwish => x * hard_sigmoid(x),
+        Activation::LeakyRelu(slope) => {
+            if x > 0.0 {
+                x
+            } else {
+                f64::from(slope.value()) * x
+            }
+        }
+        Activation::Tanh => x.sinh() / x.cosh(),
+    };
+    let x = [-4.0, -2.0, 0.0, 0.5, 7.0];
+    for function in Activation::ALL {
+        let graph = built(Shape::map(1, 5, 1), |b, x| b.activation(x, function));
+        let found = run(&graph, &RandomWeights::of(vec![]), &x);
+        assert_close(&found, &x.map(|x| formula(function, x)), 1e-15);
     }
 }
 

@@ -4,6 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use xcc_compiler::graph::Activation;
+
 use crate::harness::{Ran, TINY, assert_text, output, run};
 
 fn text(path: &Path) -> &str {
@@ -120,6 +122,18 @@ dropout 0.5
 concat { branch { globalavgpool } branch { globalmaxpool } branch { flatten } }
 dense 9, activation: softmax";
 
+/// Every activation function, side by side.
+fn functions() -> String {
+    let branch = |function: &Activation| {
+        format!("    branch {{ conv 5, 1x1, activation: {} }}\n", function.traits().word)
+    };
+    let branches: String = Activation::ALL.iter().map(branch).collect();
+    format!(
+        "model functions\ninput image 9 x 9 x 5, range: -8..8\nconcat {{\n{branches}\
+         branch {{ leaky_relu slope: 0.01 }} branch {{ silu }} }}\nconv 8, 1x1\n"
+    )
+}
+
 #[test]
 fn onnxruntime_computes_what_xcc_does() {
     if let Err(reason) = fetch_onnxruntime() {
@@ -131,8 +145,11 @@ fn onnxruntime_computes_what_xcc_does() {
     let path = |name: &str| -> PathBuf { folder.path().join(name) };
     std::fs::write(path("all.xc"), ALL).unwrap();
     let all = path("all.xc").to_str().unwrap().to_owned();
-    let cases: [(&str, &[&str]); 7] = [
+    std::fs::write(path("functions.xc"), functions()).unwrap();
+    let functions = path("functions.xc").to_str().unwrap().to_owned();
+    let cases: [(&str, &[&str]); 8] = [
         (&all, &["--seed", "1"]),
+        (&functions, &["--seed", "1"]),
         ("specs/digits.xc", &[]),
         (TINY, &["--seed", "2", "--set", "segments=3"]),
         ("specs/xception.xc", &["--seed", "3", "--set", "size=71", "--set", "segments=3"]),

@@ -60,17 +60,13 @@ pub enum Order {
 /// Attributes whose values are words, of which each has its own.
 pub const CHOICES: [&str; 4] = ["activation", "activation_between", "order", "padding"];
 
-const ACTIVATIONS: &[(&str, After)] = &[
-    ("none", After::Elementwise(Activation::Linear)),
-    ("linear", After::Elementwise(Activation::Linear)),
-    ("relu", After::Elementwise(Activation::Relu)),
-    ("relu6", After::Elementwise(Activation::Relu6)),
-    ("elu", After::Elementwise(Activation::Elu)),
-    ("sigmoid", After::Elementwise(Activation::Sigmoid)),
-    ("softmax", After::Softmax),
-];
-
 type Read<T> = Result<T, Reported>;
+
+/// The words for functions of each element, with parameters at their defaults.
+fn elementwise() -> Vec<(&'static str, Activation)> {
+    let words = |function: Activation| function.words().map(move |word| (word, function));
+    std::iter::once(("none", Activation::Linear)).chain(Activation::ALL.into_iter().flat_map(words)).collect()
+}
 
 impl Attributes {
     /// The value of an attribute and its place; `None` when it was not given.
@@ -238,9 +234,11 @@ impl Attributes {
         match choices.iter().find(|(w, _)| *w == &**word) {
             Some((_, choice)) => Ok(*choice),
             None => {
+                let words = || choices.iter().map(|(w, _)| *w);
+                let known = foreign::function(word).filter(|ours| words().any(|w| w == *ours));
                 let near = match foreign::is_absent_word(word) {
                     true => None,
-                    false => reports.nearest(word, choices.iter().map(|(w, _)| *w)),
+                    false => known.or_else(|| reports.nearest(word, words())),
                 };
                 let error =
                     Diagnostic::error("E0306", format!("`{name}` of `{}` cannot be `{word}`", self.owner))
@@ -253,16 +251,16 @@ impl Attributes {
 
     /// The function after a linear layer.
     pub fn activation(&self, reports: &mut Reports<'_>) -> Read<After> {
-        self.choice(reports, "activation", ACTIVATIONS, After::Elementwise(Activation::Linear))
+        let elementwise = elementwise().into_iter();
+        let mut choices: Vec<_> =
+            elementwise.map(|(word, function)| (word, After::Elementwise(function))).collect();
+        choices.push(("softmax", After::Softmax));
+        self.choice(reports, "activation", &choices, After::Elementwise(Activation::Linear))
     }
 
     /// The function between the parts of a separable convolution.
     pub fn activation_between(&self, reports: &mut Reports<'_>) -> Read<Activation> {
-        let elementwise = ACTIVATIONS.iter().filter_map(|(word, after)| match after {
-            After::Elementwise(activation) => Some((*word, *activation)),
-            After::Softmax => None,
-        });
-        self.choice(reports, "activation_between", &elementwise.collect::<Vec<_>>(), Activation::Linear)
+        self.choice(reports, "activation_between", &elementwise(), Activation::Linear)
     }
 
     /// The order of the parts of a separable convolution.

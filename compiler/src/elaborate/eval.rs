@@ -8,16 +8,12 @@ use super::report::{Reported, quoted};
 use super::value::Value;
 use super::{Elaborator, limits};
 use crate::diagnostic::{Diagnostic, Span};
+use crate::graph::Activation;
 use crate::syntax::ast::*;
 
-/// Words that attributes understand.
-pub const WORDS: &[&str] = &[
+/// Words that attributes understand, besides activation functions.
+const WORDS: &[&str] = &[
     "none",
-    "linear",
-    "relu",
-    "relu6",
-    "elu",
-    "sigmoid",
     "softmax",
     "same",
     "valid",
@@ -32,9 +28,19 @@ pub const WORDS: &[&str] = &[
 /// Names that speak of the value that the next layer reads.
 pub const CURRENT: &[&str] = &["channels", "rows", "columns"];
 /// Attributes that take fractions.
-const FRACTIONAL: &[&str] = &["rate", "epsilon", "mean", "range"];
+const FRACTIONAL: &[&str] = &["rate", "epsilon", "slope", "mean", "range"];
 /// Functions.
 pub const FUNCTIONS: &[&str] = &["min", "max"];
+
+/// Words that attributes understand.
+fn words() -> impl Iterator<Item = &'static str> {
+    WORDS.iter().copied().chain(Activation::ALL.into_iter().flat_map(Activation::words))
+}
+
+/// True for a word that an attribute understands.
+pub fn is_word(name: &str) -> bool {
+    words().any(|word| word == name)
+}
 
 impl Elaborator<'_> {
     /// The value of an expression.
@@ -148,7 +154,7 @@ impl Elaborator<'_> {
 
     /// Whether nobody knows a name, nor one that may have been meant.
     fn is_unknown(&self, name: &str) -> bool {
-        let is_known = CURRENT.contains(&name) || WORDS.contains(&name) || self.choices.contains(name);
+        let is_known = CURRENT.contains(&name) || is_word(name) || self.choices.contains(name);
         let is_declared = self.scopes.find(name).is_some() || self.later_params.contains_key(name);
         !is_known && !is_declared && self.reports.nearest(name, self.scopes.names()).is_none()
     }
@@ -164,7 +170,7 @@ impl Elaborator<'_> {
             let value = variable.value.as_ref().filter(|_| !self.hypothetical);
             return value.cloned().ok_or_else(|| self.reports.reported());
         }
-        if WORDS.contains(&name) || self.choices.contains(name) {
+        if is_word(name) || self.choices.contains(name) {
             return Ok(Value::word(name));
         }
         let near = self.meant_by(name).map(|n| format!("did you mean `{n}`?"));
@@ -189,9 +195,11 @@ impl Elaborator<'_> {
     fn meant_by(&self, name: &str) -> Option<&str> {
         let mut candidates: Vec<&str> = self.scopes.names();
         if !foreign::is_absent_word(name) {
-            candidates.extend(WORDS.iter().chain(CURRENT).chain(&["yes", "no", "full"]));
+            let known = words().chain(CURRENT.iter().copied()).chain(["yes", "no", "full"]);
+            known.for_each(|word| candidates.push(word));
         }
-        foreign_value(name).or_else(|| self.reports.nearest(name, candidates))
+        let foreign = foreign_value(name).or_else(|| foreign::function(name));
+        foreign.or_else(|| self.reports.nearest(name, candidates))
     }
 
     fn current_extent(&mut self, name: &str, span: Span) -> Result<Value, Reported> {

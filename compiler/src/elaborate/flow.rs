@@ -1,6 +1,6 @@
 //! Runs statements: flows, loops, conditions, variables.
 
-use super::eval::{CURRENT, FUNCTIONS, WORDS};
+use super::eval::{CURRENT, FUNCTIONS, is_word};
 use super::report::{Reported, Turn};
 use super::scope::{LayerDefault, Variable};
 use super::value::Value;
@@ -191,7 +191,7 @@ impl<'a> Elaborator<'a> {
     /// Defines a variable; an error when the name is taken in the same braces or belongs to the language.
     pub fn define(&mut self, name: &'a Name, value: Option<Value>) -> Result<(), Reported> {
         let (text, span) = (name.text.as_str(), name.at.0);
-        if WORDS.contains(&text) || CURRENT.contains(&text) || FUNCTIONS.contains(&text) {
+        if is_word(text) || CURRENT.contains(&text) || FUNCTIONS.contains(&text) {
             let error = Diagnostic::error("E0208", format!("`{text}` is a word of the language"))
                 .at(span, "choose another name");
             return Err(self.reports.report(error));

@@ -2,8 +2,10 @@
 //! that it does not have. Nothing is suggested for the latter, however like a word of ours they
 //! are: it would be another network.
 
-use super::schema;
+use super::report::quoted;
+use super::schema::{self, Makes};
 use super::suggest::Suggestions;
+use crate::graph::Activation;
 
 /// What other tools call an attribute, and what it is called here. One name can stand for several
 /// attributes, of which a layer has one.
@@ -37,6 +39,8 @@ const ATTRIBUTES: &[(&str, &str)] = &[
     ("beta", "center"),
     ("depth_multiplier", "multiplier"),
     ("p", "rate"),
+    ("negative_slope", "slope"),
+    ("alpha", "slope"),
     ("dropout_ratio", "rate"),
 ];
 
@@ -72,14 +76,20 @@ const LAYERS: &[(&str, &str)] = &[
 /// Functions that the language does not have, as [`plain`] makes of their names.
 const FUNCTIONS: &[&str] = &[
     "aconc",
+    "acosh",
     "arctan",
+    "asinh",
+    "arctanh",
     "atan",
+    "atanh",
     "celu",
     "cos",
+    "cosh",
     "crelu",
     "dyrelu",
     "dynamicrelu",
     "erf",
+    "eswish",
     "exp",
     "exponential",
     "fastgelu",
@@ -90,20 +100,14 @@ const FUNCTIONS: &[&str] = &[
     "gelutanh",
     "gumbelsoftmax",
     "hardelu",
+    "hardmish",
     "hardrelu",
     "hardshrink",
-    "hardsigmoid",
-    "hardsilu",
-    "hardswish",
     "hardtanh",
-    "hsigmoid",
-    "hswish",
     "lisht",
-    "leakyrelu",
     "log",
     "logsigmoid",
     "logsoftmax",
-    "lrelu",
     "maxout",
     "mish",
     "phish",
@@ -117,9 +121,9 @@ const FUNCTIONS: &[&str] = &[
     "selu",
     "serf",
     "shiftedrelu",
-    "silu",
     "sin",
     "sine",
+    "sinh",
     "smelu",
     "snake",
     "softmin",
@@ -136,9 +140,7 @@ const FUNCTIONS: &[&str] = &[
     "stanh",
     "starrelu",
     "swiglu",
-    "swish",
-    "swish1",
-    "tanh",
+    "swishbeta",
     "tanhshrink",
     "tanhexp",
     "threshold",
@@ -511,23 +513,39 @@ pub fn likely_layer<'b>(
     if absent(word).is_some() {
         return None;
     }
-    let words = schema::LAYERS.iter().map(|l| l.word).chain(STATEMENTS.iter().copied());
+    let words = schema::layers().iter().map(|l| l.word).chain(STATEMENTS.iter().copied());
     layer(word).or_else(|| suggestions.nearest(word, words.chain(blocks)))
 }
 
 /// The layer or statement that is called `word` elsewhere.
 pub fn layer(word: &str) -> Option<&'static str> {
-    let plain = plain(word);
-    let known = LAYERS.iter().find(|(other, _)| *other == plain).map(|(_, ours)| *ours);
-    known.or_else(|| schema::find(&plain).map(|layer| layer.word))
+    let wanted = plain(word);
+    let known = LAYERS.iter().find(|(other, _)| *other == wanted).map(|(_, ours)| *ours);
+    let ours = || schema::layers().iter().map(|layer| layer.word).find(|word| plain(word) == wanted);
+    known.or_else(ours).or_else(|| function(word))
+}
+
+/// The activation function that is called `word` elsewhere.
+pub fn function(word: &str) -> Option<&'static str> {
+    let wanted = plain(word);
+    let is_meant = |function: &Activation| function.traits().elsewhere.contains(&&*wanted);
+    let is_function = |makes| matches!(makes, Makes::Activation(_) | Makes::Softmax);
+    let mut ours = schema::layers().iter().filter(|layer| is_function(layer.makes)).map(|layer| layer.word);
+    let elsewhere = || Activation::ALL.into_iter().find(is_meant).map(|function| function.traits().word);
+    ours.find(|word| plain(word) == wanted).or_else(elsewhere)
+}
+
+/// The words for the functions that there are.
+fn functions() -> impl Iterator<Item = &'static str> {
+    let functions = Activation::ALL.into_iter().filter(|function| *function != Activation::Linear);
+    functions.map(|function| function.traits().word).chain(["softmax"])
 }
 
 /// What there is instead of a layer or function that the language does not have, if `word` is
 /// known for one.
 pub fn absent(word: &str) -> Option<String> {
     if is_absent_function(word) || is_activation(word) {
-        let words = ["relu", "relu6", "elu", "sigmoid", "softmax"];
-        return Some(format!("activations are {}", super::report::quoted(words)));
+        return Some(format!("activations are {}", quoted(functions())));
     }
     if layer(word).is_some() {
         return None;
@@ -559,8 +577,9 @@ fn sequence(plain: &str) -> Option<String> {
     let (mut rest, mut layers) = (plain, Vec::new());
     while !rest.is_empty() {
         let short = [("act", "relu"), ("batchnorm", "bn"), ("dw", "depthwise"), ("separableconv", "sepconv")];
-        let words = schema::LAYERS.iter().map(|layer| (layer.word, layer.word)).chain(short);
-        let fits = words.filter(|(word, _)| rest.starts_with(word));
+        let short = short.into_iter().map(|(word, layer)| (word.to_owned(), layer));
+        let words = schema::layers().iter().map(|layer| (self::plain(layer.word), layer.word)).chain(short);
+        let fits = words.filter(|(word, _)| rest.starts_with(&**word));
         let (word, layer) = fits.max_by_key(|(word, _)| word.len())?;
         layers.push(layer);
         rest = &rest[word.len()..];
@@ -596,6 +615,13 @@ mod tests {
             ("max_pooling2d", "maxpool"),
             ("MaxPool2d", "maxpool"),
             ("Dense", "dense"),
+            ("LeakyReLU", "leaky_relu"),
+            ("lrelu", "leaky_relu"),
+            ("SiLU", "silu"),
+            ("hard_silu", "hard_swish"),
+            ("HSwish", "hard_swish"),
+            ("HardSigmoid", "hard_sigmoid"),
+            ("Tanh", "tanh"),
         ] {
             assert_eq!(layer(word), Some(ours), "{word}");
         }
@@ -605,22 +631,13 @@ mod tests {
     #[test]
     fn nothing_is_suggested_for_what_the_language_does_not_have() {
         let listed = ABSENT_LAYERS.iter().flat_map(|(words, _)| words.iter()).chain(FUNCTIONS);
-        let others = [
-            "GELU",
-            "leaky_relu",
-            "LeakyReLU",
-            "Conv2DTranspose",
-            "relu1",
-            "relu_8",
-            "ConvBNReLU",
-            "conv_bn",
-        ];
+        let others = ["GELU", "PReLU", "Conv2DTranspose", "relu1", "relu_8", "ConvBNReLU", "conv_bn"];
         for word in listed.chain(&others) {
             let suggested = likely_layer(word, std::iter::empty(), &Suggestions::default());
             assert_eq!((suggested, layer(word)), (None, None), "{word}");
             assert!(absent(word).is_some(), "{word}");
         }
-        for layer in schema::LAYERS {
+        for layer in schema::layers() {
             assert_eq!(absent(layer.word), None, "{}", layer.word);
         }
         for (word, _) in LAYERS {

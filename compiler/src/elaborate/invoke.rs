@@ -7,12 +7,12 @@ use super::foreign;
 use super::names::{Made, Site};
 use super::outline::Outline;
 use super::report::{Reported, Turn, quoted};
-use super::schema::{self, LayerSchema};
+use super::schema::{self, LayerSchema, Makes};
 use super::scope::Applied;
 use super::value::Value;
 use super::{BlockDefinition, Elaborator, Place, limits};
 use crate::diagnostic::{Diagnostic, Span};
-use crate::graph::{LayerId, LayerKind, NodeId, Op, Shape};
+use crate::graph::{LayerId, NodeId, Op, Shape};
 use crate::syntax::ast::*;
 use crate::syntax::visit;
 
@@ -110,9 +110,7 @@ impl<'a> Elaborator<'a> {
         }
         match function_of(word, arguments) {
             Some(function) if foreign::is_absent_function(function) => None,
-            Some(function) if schema::find(function).is_some() => {
-                schema::find(function).map(|layer| layer.word)
-            }
+            Some(function) if foreign::function(function).is_some() => foreign::function(function),
             _ => foreign::likely_layer(word, self.blocks.keys().copied(), &self.reports.suggestions),
         }
     }
@@ -140,9 +138,9 @@ impl<'a> Elaborator<'a> {
         let error = Diagnostic::error("E0202", format!("unknown layer or block `{word}`"))
             .at(span, "not a layer of the language, not a block of this spec");
         self.reports.report(match near {
-            Some(near) => error.suggest(format!("did you mean `{near}`?")),
+            Some(near) => meant(error, near),
             None => error
-                .note(format!("the layers are {}", quoted(schema::LAYERS.iter().map(|layer| layer.word)))),
+                .note(format!("the layers are {}", quoted(schema::layers().iter().map(|layer| layer.word)))),
         });
         true
     }
@@ -176,12 +174,18 @@ impl<'a> Elaborator<'a> {
         arguments: &'a [Argument],
     ) -> Made {
         let attributes = self.attributes(layer, arguments, site.span);
-        match layer.kind {
-            LayerKind::Conv => self.conv(&attributes, site),
-            LayerKind::DepthwiseConv => self.depthwise(&attributes, site),
-            LayerKind::SepConv => self.sepconv(&attributes, site),
-            LayerKind::Dense => self.dense(&attributes, site),
-            _ => self.simple_layer(layer, &attributes, site),
+        match layer.makes {
+            Makes::Conv => self.conv(&attributes, site),
+            Makes::Depthwise => self.depthwise(&attributes, site),
+            Makes::SepConv => self.sepconv(&attributes, site),
+            Makes::Dense => self.dense(&attributes, site),
+            Makes::BatchNorm => self.batch_norm(&attributes, site),
+            Makes::Activation(function) => self.function(function, &attributes, site),
+            Makes::Softmax => self.softmax(site),
+            Makes::Pool(kind) => self.pool(kind, &attributes, site),
+            Makes::GlobalPool(kind) => self.global_pool(kind, site),
+            Makes::Dropout => self.dropout(&attributes, site),
+            Makes::Flatten => self.flatten(site),
         }
     }
 
@@ -511,6 +515,19 @@ fn function_of<'t>(word: &str, arguments: &'t [Argument]) -> Option<&'t str> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+/// The error with the layer or block that was probably meant. Other tools have other slopes.
+fn meant(error: Diagnostic, near: &str) -> Diagnostic {
+    let error = error.suggest(format!("did you mean `{near}`?"));
+    let slope = schema::find(near).and_then(|layer| match layer.makes {
+        Makes::Activation(function) => function.slope(),
+        _ => None,
+    });
+    match slope {
+        Some(slope) => error.note(format!("its slope is {slope} unless `slope:` says another")),
+        None => error,
     }
 }
 

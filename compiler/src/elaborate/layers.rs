@@ -4,28 +4,35 @@ use super::attributes::Attributes;
 use super::names::{Made, Site};
 use super::outline::{Extent, Outline};
 use super::report::Reported;
-use super::schema::LayerSchema;
 use super::{Elaborator, limits};
 use crate::diagnostic::Diagnostic;
-use crate::graph::{Activation, BatchNorm, LayerKind, Op, Pool, PoolKind, Role, WeightId};
+use crate::graph::{Activation, BatchNorm, LayerKind, Op, Pool, PoolKind, Role, Slope, WeightId};
 
 impl<'a> Elaborator<'a> {
-    /// A layer of one node.
-    pub fn simple_layer(&mut self, layer: &LayerSchema, attributes: &Attributes, site: &Site<'a>) -> Made {
-        match layer.kind {
-            LayerKind::BatchNorm => self.batch_norm(attributes, site),
-            LayerKind::MaxPool => self.pool(PoolKind::Max, layer.kind, attributes, site),
-            LayerKind::AveragePool => self.pool(PoolKind::Average, layer.kind, attributes, site),
-            LayerKind::GlobalAveragePool => self.global_pool(PoolKind::Average, layer.kind, site),
-            LayerKind::GlobalMaxPool => self.global_pool(PoolKind::Max, layer.kind, site),
-            LayerKind::Flatten => self.flatten(site),
-            LayerKind::Softmax => self.keep_shape(Ok(Op::Softmax), layer.kind, site),
-            LayerKind::Dropout => {
-                let rate = attributes.fraction(&mut self.reports, "rate", [0.0, 1.0], 0.0);
-                self.keep_shape(rate.map(|rate| Op::Dropout { rate }), layer.kind, site)
-            }
-            _ => self.keep_shape(Ok(Op::Activation(activation(layer.word))), layer.kind, site),
-        }
+    /// An activation function as a layer.
+    pub fn function(&mut self, function: Activation, attributes: &Attributes, site: &Site<'a>) -> Made {
+        let function = match function.slope() {
+            None => Ok(function),
+            Some(default) => self.slope(default, attributes).map(|slope| function.with_slope(slope)),
+        };
+        self.keep_shape(function.map(Op::Activation), LayerKind::Activation, site)
+    }
+
+    fn slope(&mut self, default: Slope, attributes: &Attributes) -> Result<Slope, Reported> {
+        let slope = attributes.fraction(&mut self.reports, "slope", [0.0, 1.0], default.value().into())?;
+        // A number below 1 may round to 1, which is a slope.
+        Ok(Slope::new(slope as f32).unwrap_or(default))
+    }
+
+    /// Softmax as a layer.
+    pub fn softmax(&mut self, site: &Site<'a>) -> Made {
+        self.keep_shape(Ok(Op::Softmax), LayerKind::Softmax, site)
+    }
+
+    /// A dropout.
+    pub fn dropout(&mut self, attributes: &Attributes, site: &Site<'a>) -> Made {
+        let rate = attributes.fraction(&mut self.reports, "rate", [0.0, 1.0], 0.0);
+        self.keep_shape(rate.map(|rate| Op::Dropout { rate }), LayerKind::Dropout, site)
     }
 
     /// A layer whose result has the shape of its input.
@@ -39,7 +46,8 @@ impl<'a> Elaborator<'a> {
         })
     }
 
-    fn batch_norm(&mut self, attributes: &Attributes, site: &Site<'a>) -> Made {
+    /// A batch normalisation.
+    pub fn batch_norm(&mut self, attributes: &Attributes, site: &Site<'a>) -> Made {
         // Without an epsilon a channel that never varies would be divided by zero.
         let epsilon = attributes.fraction(&mut self.reports, "epsilon", [1e-12, 1.0], 1e-3);
         let scale = attributes.boolean(&mut self.reports, "scale", true);
@@ -58,13 +66,12 @@ impl<'a> Elaborator<'a> {
         })
     }
 
-    fn pool(
-        &mut self,
-        kind: PoolKind,
-        layer_kind: LayerKind,
-        attributes: &Attributes,
-        site: &Site<'a>,
-    ) -> Made {
+    /// A pool over windows.
+    pub fn pool(&mut self, kind: PoolKind, attributes: &Attributes, site: &Site<'a>) -> Made {
+        let layer_kind = match kind {
+            PoolKind::Max => LayerKind::MaxPool,
+            PoolKind::Average => LayerKind::AveragePool,
+        };
         let wanted = self.window_attributes(attributes, "window");
         let input = self.input_map(site);
         let placed = self.place_window(&wanted, &input);
@@ -76,7 +83,12 @@ impl<'a> Elaborator<'a> {
         })
     }
 
-    fn global_pool(&mut self, kind: PoolKind, layer_kind: LayerKind, site: &Site<'a>) -> Made {
+    /// A pool over all pixels.
+    pub fn global_pool(&mut self, kind: PoolKind, site: &Site<'a>) -> Made {
+        let layer_kind = match kind {
+            PoolKind::Max => LayerKind::GlobalMaxPool,
+            PoolKind::Average => LayerKind::GlobalAveragePool,
+        };
         let input = self.input_map(site);
         let outline = Outline::vector(input.outline.channels);
         self.attempt(site, outline, |this| {
@@ -86,7 +98,8 @@ impl<'a> Elaborator<'a> {
         })
     }
 
-    fn flatten(&mut self, site: &Site<'a>) -> Made {
+    /// A map as a vector.
+    pub fn flatten(&mut self, site: &Site<'a>) -> Made {
         let input = self.input_map(site);
         let elements = input.outline.elements();
         if elements > limits::ELEMENTS {
@@ -102,14 +115,5 @@ impl<'a> Elaborator<'a> {
             let layer = this.layer(site, LayerKind::Flatten)?;
             this.push(Op::Flatten, vec![node], shape, layer, site.span)
         })
-    }
-}
-
-fn activation(word: &str) -> Activation {
-    match word {
-        "relu6" => Activation::Relu6,
-        "elu" => Activation::Elu,
-        "sigmoid" => Activation::Sigmoid,
-        _ => Activation::Relu,
     }
 }

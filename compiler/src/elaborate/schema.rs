@@ -1,15 +1,44 @@
 //! The layers of the language: their words, their kinds and the attributes they take.
 
+use std::sync::LazyLock;
+
 use super::foreign;
 use super::suggest::Suggestions;
-use crate::graph::LayerKind;
+use crate::graph::{Activation, PoolKind};
+
+/// What a layer's word makes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Makes {
+    /// A convolution.
+    Conv,
+    /// A convolution in segments without a pointwise part.
+    Depthwise,
+    /// A separable convolution.
+    SepConv,
+    /// A fully connected layer.
+    Dense,
+    /// A batch normalisation.
+    BatchNorm,
+    /// An activation function, with its parameter's default.
+    Activation(Activation),
+    /// Softmax.
+    Softmax,
+    /// A pool over windows.
+    Pool(PoolKind),
+    /// A pool over all pixels.
+    GlobalPool(PoolKind),
+    /// A dropout.
+    Dropout,
+    /// A map as a vector.
+    Flatten,
+}
 
 /// A layer of the language.
 pub struct LayerSchema {
     /// Its word.
     pub word: &'static str,
-    /// The kind of the layer that it makes.
-    pub kind: LayerKind,
+    /// What it makes.
+    pub makes: Makes,
     /// Attributes that must be given, in the order in which they may be given without their names.
     pub required: &'static [&'static str],
     /// Attributes that may be given.
@@ -42,11 +71,11 @@ impl LayerSchema {
 
 const fn layer(
     word: &'static str,
-    kind: LayerKind,
+    makes: Makes,
     required: &'static [&'static str],
     optional: &'static [&'static str],
 ) -> LayerSchema {
-    LayerSchema { word, kind, required, optional }
+    LayerSchema { word, makes, required, optional }
 }
 
 const CONV: &[&str] = &["strides", "padding", "dilation", "segments", "groups", "bias", "activation"];
@@ -64,27 +93,46 @@ const SEPCONV: &[&str] = &[
     "activation",
 ];
 
-/// Every layer.
-pub const LAYERS: &[LayerSchema] = &[
-    layer("conv", LayerKind::Conv, &["filters", "kernel"], CONV),
-    layer("depthwise", LayerKind::DepthwiseConv, &["kernel"], DEPTHWISE),
-    layer("sepconv", LayerKind::SepConv, &["filters", "kernel"], SEPCONV),
-    layer("bn", LayerKind::BatchNorm, &[], &["epsilon", "scale", "center"]),
-    layer("relu", LayerKind::Activation, &[], &[]),
-    layer("relu6", LayerKind::Activation, &[], &[]),
-    layer("elu", LayerKind::Activation, &[], &[]),
-    layer("sigmoid", LayerKind::Activation, &[], &[]),
-    layer("softmax", LayerKind::Softmax, &[], &[]),
-    layer("maxpool", LayerKind::MaxPool, &["window"], &["strides", "padding"]),
-    layer("avgpool", LayerKind::AveragePool, &["window"], &["strides", "padding"]),
-    layer("globalavgpool", LayerKind::GlobalAveragePool, &[], &[]),
-    layer("globalmaxpool", LayerKind::GlobalMaxPool, &[], &[]),
-    layer("dense", LayerKind::Dense, &["units"], &["bias", "activation"]),
-    layer("dropout", LayerKind::Dropout, &["rate"], &[]),
-    layer("flatten", LayerKind::Flatten, &[], &[]),
+/// The layers that lists have before the activation functions.
+const BEFORE_FUNCTIONS: [LayerSchema; 4] = [
+    layer("conv", Makes::Conv, &["filters", "kernel"], CONV),
+    layer("depthwise", Makes::Depthwise, &["kernel"], DEPTHWISE),
+    layer("sepconv", Makes::SepConv, &["filters", "kernel"], SEPCONV),
+    layer("bn", Makes::BatchNorm, &[], &["epsilon", "scale", "center"]),
 ];
+
+/// The layers that lists have behind the activation functions.
+const BEHIND_FUNCTIONS: [LayerSchema; 8] = [
+    layer("softmax", Makes::Softmax, &[], &[]),
+    layer("maxpool", Makes::Pool(PoolKind::Max), &["window"], &["strides", "padding"]),
+    layer("avgpool", Makes::Pool(PoolKind::Average), &["window"], &["strides", "padding"]),
+    layer("globalavgpool", Makes::GlobalPool(PoolKind::Average), &[], &[]),
+    layer("globalmaxpool", Makes::GlobalPool(PoolKind::Max), &[], &[]),
+    layer("dense", Makes::Dense, &["units"], &["bias", "activation"]),
+    layer("dropout", Makes::Dropout, &["rate"], &[]),
+    layer("flatten", Makes::Flatten, &[], &[]),
+];
+
+static LAYERS: LazyLock<Vec<LayerSchema>> =
+    LazyLock::new(|| BEFORE_FUNCTIONS.into_iter().chain(functions()).chain(BEHIND_FUNCTIONS).collect());
+
+/// The activation functions as layers, each under all of its words.
+fn functions() -> impl Iterator<Item = LayerSchema> {
+    let attributes = |function: Activation| -> &'static [&'static str] {
+        if function.slope().is_some() { &["slope"] } else { &[] }
+    };
+    let layers = move |function: Activation| {
+        function.words().map(move |word| layer(word, Makes::Activation(function), &[], attributes(function)))
+    };
+    Activation::ALL.into_iter().filter(|function| *function != Activation::Linear).flat_map(layers)
+}
+
+/// Every layer.
+pub fn layers() -> &'static [LayerSchema] {
+    &LAYERS
+}
 
 /// The layer of that word.
 pub fn find(word: &str) -> Option<&'static LayerSchema> {
-    LAYERS.iter().find(|l| l.word == word)
+    layers().iter().find(|layer| layer.word == word)
 }

@@ -11,13 +11,23 @@ pub fn infer_shape(op: &Op, operands: &[Shape]) -> Result<Shape, String> {
         Op::Input => Err("the shape of the input is declared, not inferred".to_owned()),
         Op::Add => added(operands),
         Op::Concat => concatenated(operands),
-        _ => match operands {
+        Op::Conv(_)
+        | Op::Separable(_)
+        | Op::BatchNorm(_)
+        | Op::Activation(_)
+        | Op::Pool(_)
+        | Op::GlobalPool(_)
+        | Op::Dense(_)
+        | Op::Softmax
+        | Op::Dropout { .. }
+        | Op::Flatten => match operands {
             [operand] => unary(op, *operand),
             _ => Err(format!("takes 1 operand, but has {}", operands.len())),
         },
     }
 }
 
+/// The shape of what an operation of one operand yields. The others pass theirs on.
 fn unary(op: &Op, operand: Shape) -> Result<Shape, String> {
     match op {
         Op::Conv(conv) => convolved(conv, operand),
@@ -35,7 +45,13 @@ fn unary(op: &Op, operand: Shape) -> Result<Shape, String> {
             Some(n) => Ok(Shape::vector(n)),
             None => Err(format!("{operand} has too many elements for one vector")),
         },
-        _ => Ok(operand),
+        Op::Input
+        | Op::BatchNorm(_)
+        | Op::Activation(_)
+        | Op::Softmax
+        | Op::Add
+        | Op::Concat
+        | Op::Dropout { .. } => Ok(operand),
     }
 }
 

@@ -11,6 +11,7 @@
 //! an activation, and a pointwise node); the [`Layer`] table keeps the user's view, with names and source
 //! spans.
 
+mod activation;
 mod infer;
 mod kernel;
 mod layer;
@@ -23,12 +24,11 @@ mod weight;
 
 use std::collections::HashMap;
 
+pub use activation::{Activation, Slope, Traits, UnknownActivation};
 pub use infer::infer_shape;
 pub use kernel::KernelBlock;
 pub use layer::{ChannelOrder, ImageSpec, Labels, Layer, LayerKind};
-pub use op::{
-    Activation, BatchNorm, Conv, Fusion, LinearPart, Op, Pads, Pool, PoolKind, Post, Separable, Window,
-};
+pub use op::{BatchNorm, Conv, Fusion, LinearPart, Op, Pads, Pool, PoolKind, Post, Separable, Window};
 pub use partition::{Partition, PartitionError, even_parts};
 pub use shape::Shape;
 pub use weight::{Role, Weight, WeightError, WeightSource};

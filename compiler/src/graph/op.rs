@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Partition, Shape, WeightId};
+use super::{Activation, Partition, Shape, WeightId};
 
 /// An operation of the graph.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +51,15 @@ impl Op {
             }
             Op::Dense(part) => part.weights(),
             Op::BatchNorm(norm) => norm.weights(),
-            _ => Vec::new(),
+            Op::Input
+            | Op::Activation(_)
+            | Op::Pool(_)
+            | Op::GlobalPool(_)
+            | Op::Softmax
+            | Op::Add
+            | Op::Concat
+            | Op::Dropout { .. }
+            | Op::Flatten => Vec::new(),
         }
     }
 
@@ -61,21 +69,50 @@ impl Op {
             Op::Conv(conv) => Some(&conv.window),
             Op::Separable(parts) => Some(&parts.spatial.window),
             Op::Pool(pool) => Some(&pool.window),
-            _ => None,
+            Op::Input
+            | Op::BatchNorm(_)
+            | Op::Activation(_)
+            | Op::GlobalPool(_)
+            | Op::Dense(_)
+            | Op::Softmax
+            | Op::Add
+            | Op::Concat
+            | Op::Dropout { .. }
+            | Op::Flatten => None,
         }
     }
 
-    /// Whether an activation function may be applied to the operand while it is loaded ([`Fusion::load`]).
+    /// True if an activation function may be applied to the operand while it is loaded
+    /// ([`Fusion::load`]).
     pub fn can_load(&self) -> bool {
-        matches!(self, Op::Conv(_) | Op::Separable(_))
+        match self {
+            Op::Conv(_) | Op::Separable(_) => true,
+            Op::Input
+            | Op::BatchNorm(_)
+            | Op::Activation(_)
+            | Op::Pool(_)
+            | Op::GlobalPool(_)
+            | Op::Dense(_)
+            | Op::Softmax
+            | Op::Add
+            | Op::Concat
+            | Op::Dropout { .. }
+            | Op::Flatten => false,
+        }
     }
 
-    /// Whether an epilogue may follow ([`Fusion::post`]).
+    /// True if an epilogue may follow ([`Fusion::post`]).
     pub fn has_epilogue(&self) -> bool {
-        matches!(
-            self,
-            Op::Conv(_) | Op::Separable(_) | Op::Dense(_) | Op::Pool(_) | Op::Add | Op::BatchNorm(_)
-        )
+        match self {
+            Op::Conv(_) | Op::Separable(_) | Op::Dense(_) | Op::Pool(_) | Op::Add | Op::BatchNorm(_) => true,
+            Op::Input
+            | Op::Activation(_)
+            | Op::GlobalPool(_)
+            | Op::Softmax
+            | Op::Concat
+            | Op::Dropout { .. }
+            | Op::Flatten => false,
+        }
     }
 
     /// One word for messages, such as `convolution`.
@@ -95,46 +132,6 @@ impl Op {
             Op::Dropout { .. } => "dropout",
             Op::Flatten => "flatten",
         }
-    }
-}
-
-/// An activation function.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Activation {
-    /// The identity.
-    #[default]
-    Linear,
-    /// max(x, 0)
-    Relu,
-    /// min(max(x, 0), 6)
-    Relu6,
-    /// x where x > 0, else exp(x) - 1 (Clevert et al., arXiv 1511.07289, with alpha = 1)
-    Elu,
-    /// 1 / (1 + exp(-x))
-    Sigmoid,
-}
-
-impl Activation {
-    /// Every function, with [`Activation::Linear`] first.
-    pub const ALL: [Activation; 5] =
-        [Activation::Linear, Activation::Relu, Activation::Relu6, Activation::Elu, Activation::Sigmoid];
-
-    /// Whether the function maps zero to zero, so that it may be applied before zero padding as well as after
-    /// it.
-    pub fn keeps_zero(self) -> bool {
-        self != Activation::Sigmoid
-    }
-}
-
-impl fmt::Display for Activation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Activation::Linear => "linear",
-            Activation::Relu => "relu",
-            Activation::Relu6 => "relu6",
-            Activation::Elu => "elu",
-            Activation::Sigmoid => "sigmoid",
-        })
     }
 }
 

@@ -205,7 +205,13 @@ impl Verifier<'_> {
             Op::Dropout { rate } => {
                 self.require((0.0..1.0).contains(rate), || format!("a rate of {rate} is not in 0..1"));
             }
-            _ => {}
+            Op::Input
+            | Op::Activation(_)
+            | Op::GlobalPool(_)
+            | Op::Softmax
+            | Op::Add
+            | Op::Concat
+            | Op::Flatten => {}
         }
     }
 
@@ -238,7 +244,7 @@ impl Verifier<'_> {
         if load != Activation::Linear {
             self.require(node.op.can_load(), || format!("the operation cannot apply {load} on load"));
             let padded = node.op.window().is_some_and(|w| w.pads != Default::default());
-            self.require(load.keeps_zero() || !padded, || {
+            self.require(load.traits().keeps_zero || !padded, || {
                 format!("{load} on load does not keep padding zero")
             });
         }

@@ -60,7 +60,7 @@ pub struct ConvTile {
 pub fn slots(pixels: u32, vectors: u32, load: Activation, post: &[Post]) -> usize {
     let accumulators = (pixels * vectors) as usize;
     let panel = if pixels == 1 { 1 } else { vectors as usize };
-    accumulators + (panel + 1 + epilogue::activation_slots(load)).max(epilogue::slots(post))
+    accumulators + (panel + 1 + load.traits().temporaries).max(epilogue::slots(post))
 }
 
 impl fmt::Display for ConvTile {
@@ -122,7 +122,7 @@ impl ConvTile {
         let accumulators = (0..pixels).map(|_| b.slots(self.vectors as usize)).collect();
         let panel = b.slots(if pixels == 1 { 1 } else { self.vectors as usize });
         let value = b.slot();
-        let temporaries = b.slots(epilogue::activation_slots(self.load));
+        let temporaries = b.slots(self.load.traits().temporaries);
         Registers {
             accumulators,
             panel,

@@ -43,7 +43,7 @@ pub struct DepthwiseTile {
 /// Slots that a tile of `pixels` takes with `weights` weights in slots at a time.
 pub fn slots(pixels: u32, weights: u32, load: Activation, (post, format): (&[Post], Format)) -> usize {
     let finish = epilogue::slots(post).max(format.slots());
-    pixels as usize + (weights as usize + 1 + epilogue::activation_slots(load)).max(finish)
+    pixels as usize + (weights as usize + 1 + load.traits().temporaries).max(finish)
 }
 
 impl fmt::Display for DepthwiseTile {
@@ -80,7 +80,7 @@ impl DepthwiseTile {
             accumulators: b.slots(self.clip.pixels()),
             weights: b.slots(if self.resident { self.kw as usize } else { 1 }),
             column: b.slot(),
-            temporaries: b.slots(epilogue::activation_slots(self.load)),
+            temporaries: b.slots(self.load.traits().temporaries),
             row: b.pointer(),
             taps: b.pointer(),
         };

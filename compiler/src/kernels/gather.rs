@@ -81,7 +81,7 @@ impl GatherPixels {
     /// Writes the kernel.
     pub fn generate(&self) -> Kernel {
         let mut b = Builder::new(TILE_LANES, &["in", "out"], true);
-        let temporaries = epilogue::activation_slots(self.load).max(self.format().slots());
+        let temporaries = self.load.traits().temporaries.max(self.format().slots());
         let registers = Registers {
             value: b.slot(),
             temporaries: b.slots(temporaries),

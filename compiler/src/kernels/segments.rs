@@ -53,7 +53,7 @@ pub fn slots(clip: &Clip, kw: u32, steps: &TileSteps, load: Activation, post: &[
     let columns = columns(clip, kw, steps).len();
     let inner = kw as usize + 2;
     // The pattern is written before it is used, but never by anything else, so it is no temporary.
-    let fits = epilogue::activation_slots(load) < inner;
+    let fits = load.traits().temporaries < inner;
     let extra = (epilogue::slots(post) + 1).saturating_sub(columns + inner);
     fits.then_some(clip.pixels() + columns + inner + extra)
 }

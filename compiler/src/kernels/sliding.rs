@@ -103,7 +103,7 @@ pub fn pixels_beside(lanes: u32, oc: u32) -> Option<u32> {
 /// vector.
 pub fn slots(sums: u32, (vectors, beside): (u32, Beside), kw: u32, load: Activation, post: &[Post]) -> usize {
     let pattern = usize::from(beside.lanes() > 1);
-    let inner = (kw * vectors) as usize + 1 + epilogue::activation_slots(load);
+    let inner = (kw * vectors) as usize + 1 + load.traits().temporaries;
     // Pixels beside each other leave the vector of their sums one after the other.
     let leaving = usize::from(beside.pixels() > 1);
     (sums * vectors) as usize + pattern + inner.max(leaving + epilogue::slots(post))
@@ -186,7 +186,7 @@ impl SlidingTile {
             others,
             weights: (0..self.kw).map(|_| b.slots(vectors)).collect(),
             value: b.slot(),
-            temporaries: b.slots(epilogue::activation_slots(self.load)),
+            temporaries: b.slots(self.load.traits().temporaries),
             pattern: (self.beside.lanes() > 1).then(|| b.slot()),
             channel: b.pointer(),
         };

@@ -120,7 +120,7 @@ impl InputPatches {
         let slots = InputSlots {
             row: b.slots(INPUTS as usize),
             value: b.slot(),
-            temporaries: b.slots(epilogue::activation_slots(self.load).max(self.format.slots())),
+            temporaries: b.slots(self.load.traits().temporaries.max(self.format.slots())),
         };
         let steps = [("in", b.vector_bytes()), ("out", self.vector_bytes())];
         let padding = self.padding();

@@ -56,7 +56,7 @@ fn obstacle_to_load(graph: &Graph, id: NodeId, activation: Activation) -> Option
     if graph.is_output(id) {
         return Some(format!("{id} is an output of the network"));
     }
-    if !matches!(activation, Activation::Relu | Activation::Relu6) {
+    if !activation.traits().is_cheap {
         return Some(format!("{activation} is too costly to be applied for each tap"));
     }
     graph.users(id).into_iter().find_map(|user| {

@@ -8,7 +8,8 @@ mod random;
 pub use builder::{Builder, cut, window};
 pub use random::random_graph;
 
-use xcc_compiler::graph::Graph;
+use proptest::prelude::*;
+use xcc_compiler::graph::{Activation, Graph, Slope};
 use xcc_compiler::instruction_times::InstructionTimes;
 use xcc_compiler::target::Target;
 use xcc_compiler::{elaborate::elaborate, syntax};
@@ -21,6 +22,13 @@ pub fn shipped(spec: &str, settings: &[(&str, &str)]) -> Graph {
     assert!(mistakes.is_empty(), "{mistakes:?}");
     let settings: Vec<_> = settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     elaborate(&file, &settings).unwrap_or_else(|mistakes| panic!("{spec}: {mistakes:?}"))
+}
+
+/// Every activation function, those with a slope with any.
+pub fn activations() -> impl Strategy<Value = Activation> {
+    let slopes = (0.0_f32..=1.0).prop_map(|slope| Slope::new(slope).unwrap());
+    (proptest::sample::select(&Activation::ALL[..]), slopes)
+        .prop_map(|(function, slope)| function.with_slope(slope))
 }
 
 /// The target with products of bf16 pairs that take no time, so that bf16 has them wherever they

@@ -1,6 +1,6 @@
 model m
 input image 32 x 32 x 3
-swish
+gelu
 sepconv 8, 3x3, segments: 99
 sepconv 8, 3x3, segments: 99
 convv 16, 3x3, padding: same

@@ -1,3 +1,3 @@
 model m
 input image 32 x 32 x 3
-conv 8, 3x3, activation: swish
+conv 8, 3x3, activation: mish

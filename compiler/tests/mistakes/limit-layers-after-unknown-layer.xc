@@ -1,5 +1,5 @@
 model m
 input image 32 x 32 x 3
-swish
+gelu
 for i in 1..20000 { relu }
 dense 10, biass: no

@@ -271,23 +271,44 @@ impl Export<'_> {
         &mut self,
         id: NodeId,
         activation: Activation,
-        mut inputs: Vec<String>,
+        inputs: Vec<String>,
     ) -> Result<(), OnnxError> {
-        let operator = match activation {
-            Activation::Linear => "Identity",
-            Activation::Relu => "Relu",
-            Activation::Relu6 => "Clip",
-            Activation::Elu => "Elu",
-            Activation::Sigmoid => "Sigmoid",
-        };
-        if activation == Activation::Relu6 {
-            for (what, bound) in [("lowest", 0.0), ("highest", 6.0)] {
-                let name = format!("{}/{what}", self.name(id));
-                inputs.push(self.constant(name, Vec::new(), std::iter::once(bound))?);
+        let name = self.name(id);
+        match activation {
+            Activation::Linear => self.node("Identity", inputs, name, Vec::new()),
+            Activation::Relu => self.node("Relu", inputs, name, Vec::new()),
+            Activation::Relu6 => self.clip(inputs, name, [0.0, 6.0])?,
+            Activation::Elu => self.node("Elu", inputs, name, Vec::new()),
+            Activation::Sigmoid => self.node("Sigmoid", inputs, name, Vec::new()),
+            Activation::HardSigmoid => {
+                let attributes = vec![float("alpha", 1.0 / 6.0), float("beta", 0.5)];
+                self.node("HardSigmoid", inputs, name, attributes);
             }
+            Activation::Swish => self.swish(inputs, name),
+            Activation::HardSwish => self.node("HardSwish", inputs, name, Vec::new()),
+            Activation::LeakyRelu(slope) => {
+                self.node("LeakyRelu", inputs, name, vec![float("alpha", slope.value())]);
+            }
+            Activation::Tanh => self.node("Tanh", inputs, name, Vec::new()),
         }
-        self.node(operator, inputs, self.name(id), Vec::new());
         Ok(())
+    }
+
+    fn clip(&mut self, mut inputs: Vec<String>, name: String, bounds: [f32; 2]) -> Result<(), OnnxError> {
+        for (what, bound) in ["lowest", "highest"].into_iter().zip(bounds) {
+            let name = format!("{name}/{what}");
+            inputs.push(self.constant(name, Vec::new(), std::iter::once(bound))?);
+        }
+        self.node("Clip", inputs, name, Vec::new());
+        Ok(())
+    }
+
+    /// x * sigmoid(x): operator sets before 24 have no `Swish`.
+    fn swish(&mut self, mut inputs: Vec<String>, name: String) {
+        let gate = format!("{name}/gate");
+        self.node("Sigmoid", inputs.clone(), gate.clone(), Vec::new());
+        inputs.push(gate);
+        self.node("Mul", inputs, name, Vec::new());
     }
 
     fn pool(&mut self, id: NodeId, pool: &Pool, inputs: Vec<String>) {
@@ -389,4 +410,54 @@ fn value_info(name: String, shape: xcc::Shape) -> ValueInfo {
     let dim = sizes.map(|size| Dimension { value: Some(size) }).collect();
     let tensor_type = Some(TensorType { elem_type: FLOAT, shape: Some(TensorShape { dim }) });
     ValueInfo { name, r#type: Some(Type { tensor_type }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use xcc_compiler::elaborate;
+
+    use super::*;
+    use crate::weights::Weights;
+
+    /// Operators and their float attributes between input and output.
+    fn nodes(statement: &str) -> String {
+        let source = format!("model m\ninput x 2 x 2 x 1\n{statement}");
+        let network = elaborate::read(&source, &[]).graph.unwrap();
+        let exported = graph(&network, &Weights::random(&network, 0)).unwrap();
+        let own = exported.node.iter().filter(|node| node.op_type != "Transpose");
+        own.fold(String::new(), |mut text, node| {
+            write!(text, " {}", node.op_type).unwrap();
+            let floats = node.attribute.iter().filter_map(|attribute| Some((&attribute.name, attribute.f?)));
+            floats.for_each(|(name, value)| write!(text, " {name} {value}").unwrap());
+            text
+        })
+    }
+
+    #[test]
+    fn activations_are_standard_operators() {
+        let mut text = String::new();
+        for function in Activation::ALL.into_iter().filter(|function| *function != Activation::Linear) {
+            let word = function.traits().word;
+            writeln!(text, "{word}:{}", nodes(word)).unwrap();
+        }
+        writeln!(text, "slope:{}", nodes("leaky_relu slope: 0.01")).unwrap();
+        snapbox::assert_data_eq!(
+            text,
+            snapbox::str![[r#"
+relu: Relu
+relu6: Clip
+elu: Elu
+sigmoid: Sigmoid
+hard_sigmoid: HardSigmoid alpha 0.16666667 beta 0.5
+swish: Sigmoid Mul
+hard_swish: HardSwish
+leaky_relu: LeakyRelu alpha 0.2
+tanh: Tanh
+slope: LeakyRelu alpha 0.01
+
+"#]]
+        );
+    }
 }

@@ -28,6 +28,8 @@ pub trait Float:
     fn exp(self) -> Self;
     /// e to the power of this number, less 1, exact also near zero.
     fn exp_m1(self) -> Self;
+    /// The hyperbolic tangent, exact also near zero.
+    fn tanh(self) -> Self;
     /// The square root.
     fn sqrt(self) -> Self;
 }
@@ -60,6 +62,11 @@ macro_rules! float {
             #[inline]
             fn exp_m1(self) -> Self {
                 $type::exp_m1(self)
+            }
+
+            #[inline]
+            fn tanh(self) -> Self {
+                $type::tanh(self)
             }
 
             #[inline]

@@ -19,13 +19,21 @@ pub(super) fn element_read(window: &Window, axis: usize, at: usize, tap: usize, 
 
 fn apply<F: Float>(activation: Activation, x: F) -> F {
     let (zero, one) = (F::from_f32(0.0), F::from_f32(1.0));
+    let relu6 = |x| smaller(larger(x, zero), F::from_f32(6.0));
+    let hard_sigmoid = |x| relu6(x + F::from_f32(3.0)) / F::from_f32(6.0);
     match activation {
         Activation::Linear => x,
         Activation::Relu => larger(x, zero),
-        Activation::Relu6 => smaller(larger(x, zero), F::from_f32(6.0)),
+        Activation::Relu6 => relu6(x),
         Activation::Elu if x > zero => x,
         Activation::Elu => x.exp_m1(),
         Activation::Sigmoid => one / (one + (zero - x).exp()),
+        Activation::HardSigmoid => hard_sigmoid(x),
+        Activation::Swish => x / (one + (zero - x).exp()),
+        Activation::HardSwish => x * hard_sigmoid(x),
+        Activation::LeakyRelu(_) if x > zero => x,
+        Activation::LeakyRelu(slope) => F::from_f32(slope.value()) * x,
+        Activation::Tanh => x.tanh(),
     }
 }
 

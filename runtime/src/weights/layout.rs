@@ -76,7 +76,17 @@ impl Flattened {
                 (Op::Concat, _) if node.inputs.iter().any(|input| values[input.index()].is_some()) => {
                     Some(Counted::Joined)
                 }
-                _ => None,
+                (
+                    Op::Input
+                    | Op::Conv(_)
+                    | Op::Separable(_)
+                    | Op::Pool(_)
+                    | Op::GlobalPool(_)
+                    | Op::Dense(_)
+                    | Op::Concat
+                    | Op::Flatten,
+                    _,
+                ) => None,
             };
             if let (Op::Dense(_) | Op::BatchNorm(_), Some(counted)) = (&node.op, operand) {
                 let counts = |weight: &WeightId| graph.weight(*weight).role != Role::Bias;

@@ -7,8 +7,8 @@ use super::write::channel_order;
 use crate::diagnostic::Span;
 use crate::graph::{
     Activation, BatchNorm, ChannelOrder, Conv, Fusion, Graph, ImageSpec, Labels, Layer, LayerId, LayerKind,
-    LinearPart, Node, NodeId, Op, Pads, Partition, Pool, PoolKind, Post, Role, Separable, Shape, Weight,
-    WeightId, Window,
+    LinearPart, Node, NodeId, Op, Pads, Partition, Pool, PoolKind, Post, Role, Separable, Shape,
+    UnknownActivation, Weight, WeightId, Window,
 };
 
 /// Ids of nodes, layers and weights are below this, and there are no more segments in a text, so that a few
@@ -423,15 +423,15 @@ impl Cursor<'_> {
                 self.keyword("rate")?;
                 Op::Dropout { rate: self.parsed("a rate")? }
             }
-            word => match Activation::ALL.iter().find(|a| a.to_string() == word) {
-                Some(activation) => Op::Activation(*activation),
-                None => return self.error(format!("there is no operation `{word}`")),
+            word => match word.parse() {
+                Ok(activation) => Op::Activation(activation),
+                Err(UnknownActivation) => return self.error(format!("there is no operation `{word}`")),
             },
         })
     }
 
     fn activation(&mut self) -> Result<Activation> {
-        self.one_of("an activation function", &Activation::ALL, |a| a.to_string())
+        self.parsed("an activation function")
     }
 
     fn pool_kind(&mut self) -> Result<PoolKind> {

@@ -112,7 +112,7 @@ impl Display for NodeText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Node { op, inputs, shape, layer, fusion } = self.0;
         let own = inputs.len().saturating_sub(fusion.added_inputs());
-        f.write_str(op_word(op))?;
+        write!(f, "{}", OpWord(op))?;
         inputs[..own].iter().try_for_each(|i| write!(f, " {i}"))?;
         if fusion.load != Activation::Linear {
             write!(f, " load {}", fusion.load)?;
@@ -123,25 +123,25 @@ impl Display for NodeText<'_> {
 }
 
 /// The word that names an operation.
-fn op_word(op: &Op) -> &'static str {
-    match op {
-        Op::Input => "input",
-        Op::Conv(_) => "conv",
-        Op::Separable(_) => "separable",
-        Op::BatchNorm(_) => "batch-norm",
-        Op::Activation(Activation::Linear) => "linear",
-        Op::Activation(Activation::Relu) => "relu",
-        Op::Activation(Activation::Relu6) => "relu6",
-        Op::Activation(Activation::Elu) => "elu",
-        Op::Activation(Activation::Sigmoid) => "sigmoid",
-        Op::Pool(_) => "pool",
-        Op::GlobalPool(_) => "global-pool",
-        Op::Dense(_) => "dense",
-        Op::Softmax => "softmax",
-        Op::Add => "add",
-        Op::Concat => "concat",
-        Op::Dropout { .. } => "dropout",
-        Op::Flatten => "flatten",
+struct OpWord<'a>(&'a Op);
+
+impl Display for OpWord<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Op::Input => "input",
+            Op::Conv(_) => "conv",
+            Op::Separable(_) => "separable",
+            Op::BatchNorm(_) => "batch-norm",
+            Op::Activation(function) => return write!(f, "{function}"),
+            Op::Pool(_) => "pool",
+            Op::GlobalPool(_) => "global-pool",
+            Op::Dense(_) => "dense",
+            Op::Softmax => "softmax",
+            Op::Add => "add",
+            Op::Concat => "concat",
+            Op::Dropout { .. } => "dropout",
+            Op::Flatten => "flatten",
+        })
     }
 }
 
@@ -161,7 +161,7 @@ impl Display for Attributes<'_> {
             Op::GlobalPool(kind) => write!(f, " {kind}"),
             Op::Dense(part) => write!(f, " {}", PartText(part)),
             Op::Dropout { rate } => write!(f, " rate {rate:?}"),
-            _ => Ok(()),
+            Op::Input | Op::Activation(_) | Op::Softmax | Op::Add | Op::Concat | Op::Flatten => Ok(()),
         }
     }
 }

@@ -19,6 +19,9 @@ pub(super) struct Config {
     pub inputs: Vec<String>,
     /// True if each layer reads the one before it (`Sequential`).
     pub is_chain: bool,
+    /// True if Keras 1 or 2 wrote the whole description, as the form of its references or of its
+    /// input shapes says.
+    pub is_before_three: bool,
 }
 
 /// A layer of a model.
@@ -53,8 +56,9 @@ impl Config {
     /// Reads a model's JSON. Whatever is not a description of layers yields none: files need not have one.
     pub fn from_json(json: &str) -> Self {
         let value: Option<Value> = serde_json::from_str(json).ok();
-        let mut reader = Reader { layers: 0 };
-        value.and_then(|value| reader.model(value.as_object()?, 0)).unwrap_or_default()
+        let mut reader = Reader { layers: 0, is_before_three: false };
+        let model = value.and_then(|value| reader.model(value.as_object()?, 0)).unwrap_or_default();
+        Self { is_before_three: reader.is_before_three, ..model }
     }
 
     /// The layers of this model and of all models nested in it, in order.
@@ -76,6 +80,8 @@ impl Config {
 /// Reads JSON and numbers the layers.
 struct Reader {
     layers: usize,
+    /// True if a layer has the form of Keras 1 or 2.
+    is_before_three: bool,
 }
 
 impl Reader {
@@ -96,6 +102,7 @@ impl Reader {
             outputs: ends("output_layers"),
             inputs: ends("input_layers").into_iter().map(|end| end.layer).collect(),
             is_chain: class == "Sequential",
+            is_before_three: false,
         })
     }
 
@@ -103,6 +110,8 @@ impl Reader {
         let id = self.layers;
         self.layers += 1;
         let attributes = object.get("config").and_then(Value::as_object).cloned().unwrap_or_default();
+        self.is_before_three |= attributes.contains_key("batch_input_shape")
+            || object.get("inbound_nodes").is_some_and(are_lists);
         let name = [attributes.get("name"), object.get("name")].into_iter().flatten().find_map(Value::as_str);
         let wrapped = attributes.get("layer").and_then(Value::as_object);
         let nested = match wrapped {
@@ -121,6 +130,11 @@ impl Reader {
             nested,
         })
     }
+}
+
+/// True for calls whose operands are in lists, as Keras 1 and 2 write them; Keras 3 has objects.
+fn are_lists(nodes: &Value) -> bool {
+    nodes.as_array().and_then(|calls| calls.first()).is_some_and(Value::is_array)
 }
 
 /// The operands of each call of a layer; an input layer has no call.
@@ -230,5 +244,20 @@ mod tests {
         assert_eq!(config.nth("dense", 0).map(|layer| layer.name.as_str()), Some("head"));
         assert!(config.nth("conv2d", 0).is_none());
         assert!(Config::from_json("[1, 2]").layers.is_empty());
+    }
+
+    #[test]
+    fn the_generation_shows_in_references_and_input_shapes() {
+        let is_before_three = |layer: &str| {
+            let json = format!(r#"{{"class_name": "Functional", "config": {{"layers": [{layer}]}}}}"#);
+            Config::from_json(&json).is_before_three
+        };
+        let layer = |config: &str, calls: &str| {
+            format!(r#"{{"class_name": "Dense", "config": {{{config}}}, "inbound_nodes": {calls}}}"#)
+        };
+        assert!(is_before_three(&layer("", r#"[[["a", 0, 0, {}]]]"#)));
+        assert!(is_before_three(&layer(r#""batch_input_shape": [null, 4]"#, "[]")));
+        assert!(!is_before_three(&layer(r#""batch_shape": [null, 4]"#, "[]")));
+        assert!(!is_before_three(&layer("", r#"[{"args": [], "kwargs": {}}]"#)));
     }
 }

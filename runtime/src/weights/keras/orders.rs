@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use xcc_compiler::graph::{Graph, LayerId, LayerKind, Node, Op};
+use xcc_compiler::graph::{Activation, Graph, LayerId, LayerKind, Node, Op};
 
 use super::isomorphism::{self, Problem};
 use super::order::{layer_depths, layer_inputs};
@@ -266,7 +266,7 @@ fn family(class: &str) -> &'static str {
         "depthwise_conv2d" => "depthwise_conv2d",
         "batch_normalization" | "batchnormalization" => "batch_normalization",
         "dense" => "dense",
-        "activation" | "re_lu" | "elu" | "softmax" => "activation",
+        "activation" | "softmax" => "activation",
         "max_pooling2d" | "maxpooling2d" => "max_pooling2d",
         "average_pooling2d" | "averagepooling2d" => "average_pooling2d",
         "global_average_pooling2d" | "globalaveragepooling2d" => "global_average_pooling2d",
@@ -276,8 +276,14 @@ fn family(class: &str) -> &'static str {
         "input_layer" | "input" => "input_layer",
         "add" => "add",
         "concatenate" => "concatenate",
+        class if is_function(class) => "activation",
         _ => "",
     }
+}
+
+/// True for a class of layers that apply an activation function of ours.
+fn is_function(class: &str) -> bool {
+    Activation::ALL.iter().any(|function| function.traits().keras_class == Some(class))
 }
 
 fn family_of(kind: LayerKind) -> &'static str {

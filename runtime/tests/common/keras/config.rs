@@ -102,6 +102,10 @@ fn layer_config(layer: &Layer, form: Form) -> Value {
     });
     config.insert("dtype".into(), if era == Era::Two { "float32".into() } else { policy });
     config.extend(layer.attributes.clone());
+    if era == Era::Two && layer.class == "LeakyReLU" {
+        let slope = config.remove("negative_slope");
+        config.insert("alpha".into(), slope.unwrap_or_default());
+    }
     if era == Era::Two && layer.class == "BatchNormalization" {
         config.insert("axis".into(), json!([if layer.shape.side.is_some() { 3 } else { 1 }]));
     }

@@ -1,6 +1,8 @@
 //! Draws networks in which layers are easily mistaken for each other: few numbers of channels,
 //! square windows, paths that are copies of each other but for an attribute.
 
+use xcc_compiler::graph::Activation;
+
 use super::Dice;
 use super::drawing::{
     Activated, Drawing, Function, Join, JoinKind, Layer, Naming, Nested, Op, Own, Padding, Part, Recall,
@@ -61,10 +63,29 @@ impl Drawing {
         let style = style(&mut dice);
         let habits = habits(&mut dice, style.naming);
         let mut draw = Draw { dice, habits, made: 0 };
-        let drawing = Drawing { input, parts: draw.network(input, size), style };
+        let mut parts = draw.network(input, size);
+        if matches!(seed % 4, 1 | 2) {
+            exchange_functions(&mut parts, &mut Dice::new(!seed));
+        }
+        let drawing = Drawing { input, parts, style };
         assert!(drawing.is_valid(), "seed {seed}, size {size}: {drawing:?}");
         drawing
     }
+}
+
+/// Replaces the four functions that are drawn by four of all that there are: each by the same one
+/// everywhere. Seeds of networks that were loaded wrong once keep theirs.
+fn exchange_functions(parts: &mut [Part], dice: &mut Dice) {
+    let drawn = [Function::RELU, Function::RELU6, Function::ELU, Function::SIGMOID];
+    // Keras 2 has another function of this name.
+    let others = Activation::ALL.into_iter().filter(|function| *function != Activation::HardSigmoid);
+    let others = others.filter(|function| *function != Activation::Linear);
+    let others = dice.shuffled(others.map(Function::Elementwise).collect());
+    let change = |function| match drawn.iter().position(|known| *known == function) {
+        Some(place) => others[place],
+        None => function,
+    };
+    parts.iter_mut().for_each(|part| part.exchange(&change));
 }
 
 fn style(dice: &mut Dice) -> Style {
@@ -85,9 +106,9 @@ fn habits(dice: &mut Dice, naming: Naming) -> Habits {
         bias: dice.pick(&[0, 0, 100, 50]),
         norm: dice.pick(&[0, 50, 90, 100]),
         functions: dice.pick(&[
-            vec![Function::Relu],
-            vec![Function::Relu, Function::Elu],
-            vec![Function::Relu6, Function::Relu, Function::Sigmoid],
+            vec![Function::RELU],
+            vec![Function::RELU, Function::ELU],
+            vec![Function::RELU6, Function::RELU, Function::SIGMOID],
         ]),
         attributes: dice.pick(&[[0, 0], [100, 100], [0, 100], [100, 0], [30, 30]]),
         nested,
@@ -376,7 +397,7 @@ impl Draw {
     fn vary(&mut self, op: &mut Op) {
         match op {
             Op::Activation(function) if *function != Function::Softmax => {
-                *function = self.dice.pick(&[Function::Relu, Function::Elu, Function::Sigmoid]);
+                *function = self.dice.pick(&[Function::RELU, Function::ELU, Function::SIGMOID]);
             }
             Op::Pool { max, .. } => *max = !*max,
             Op::BatchNorm { epsilon, .. } => *epsilon = 1e-2,

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use xcc_compiler::graph::Activation;
+
 use super::Dice;
 
 /// A network.
@@ -207,21 +209,29 @@ pub struct Shape {
 /// An activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Function {
-    Relu,
-    Relu6,
-    Elu,
-    Sigmoid,
+    /// Of each element.
+    Elementwise(Activation),
     Softmax,
 }
 
 impl Function {
-    /// The word of the spec and of Keras.
+    pub const RELU: Function = Function::Elementwise(Activation::Relu);
+    pub const RELU6: Function = Function::Elementwise(Activation::Relu6);
+    pub const ELU: Function = Function::Elementwise(Activation::Elu);
+    pub const SIGMOID: Function = Function::Elementwise(Activation::Sigmoid);
+
+    /// The word of the spec.
     pub fn word(self) -> &'static str {
         match self {
-            Function::Relu => "relu",
-            Function::Relu6 => "relu6",
-            Function::Elu => "elu",
-            Function::Sigmoid => "sigmoid",
+            Function::Elementwise(function) => function.traits().word,
+            Function::Softmax => "softmax",
+        }
+    }
+
+    /// Keras' name.
+    pub fn keras(self) -> &'static str {
+        match self {
+            Function::Elementwise(function) => function.traits().keras[0],
             Function::Softmax => "softmax",
         }
     }
@@ -329,6 +339,24 @@ impl Op {
         }
     }
 
+    /// Applies `change` to the activation functions of the layer.
+    pub fn exchange(&mut self, change: &dyn Fn(Function) -> Function) {
+        match self {
+            Op::Activation(function) => *function = change(*function),
+            Op::Conv { activation, .. }
+            | Op::Depthwise { activation, .. }
+            | Op::Separable { activation, .. }
+            | Op::Dense { activation, .. } => {
+                activation.iter_mut().for_each(|activated| activated.function = change(activated.function));
+            }
+            Op::BatchNorm { .. }
+            | Op::Pool { .. }
+            | Op::Dropout { .. }
+            | Op::GlobalPool { .. }
+            | Op::Flatten => {}
+        }
+    }
+
     /// The activation behind a linear layer.
     pub fn activation(&self) -> Option<Activated> {
         match self {
@@ -378,6 +406,18 @@ pub fn result_of(part: &Part, operand: Shape, marks: &mut HashMap<usize, Shape>)
 }
 
 impl Part {
+    /// Applies `change` to the activation functions of all layers.
+    pub fn exchange(&mut self, change: &dyn Fn(Function) -> Function) {
+        match self {
+            Part::Layer(layer) => layer.op.exchange(change),
+            Part::Join(join) => {
+                join.paths.iter_mut().flatten().for_each(|part| part.exchange(change));
+            }
+            Part::Nested(nested) => nested.parts.iter_mut().for_each(|part| part.exchange(change)),
+            Part::Mark(_) | Part::Recall(_) => {}
+        }
+    }
+
     /// True if Keras has a layer for it.
     pub fn is_in_file(&self) -> bool {
         !matches!(self, Part::Mark(_))

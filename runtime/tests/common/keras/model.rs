@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
+use xcc_compiler::graph::Activation;
 
 use super::drawing::{
     Drawing, Function, Join, JoinKind, Layer as DrawnLayer, NameBook, Naming, Nested, Op, Own, Padding, Part,
@@ -282,6 +283,7 @@ pub fn snake_case(class: &str) -> String {
         "Activation" => "activation",
         "ReLU" => "re_lu",
         "ELU" => "elu",
+        "LeakyReLU" => "leaky_re_lu",
         "Softmax" => "softmax",
         "MaxPooling2D" => "max_pooling2d",
         "AveragePooling2D" => "average_pooling2d",
@@ -490,21 +492,29 @@ fn linear(window: Window, op: &Op) -> Value {
 
 fn activation_attribute(op: &Op) -> &'static str {
     let attribute = op.activation().filter(|activated| activated.file_attribute);
-    attribute.map_or("linear", |activated| activated.function.word())
+    attribute.map_or("linear", |activated| activated.function.keras())
 }
 
 /// An activation as a layer: `Activation`, or a class of its own.
 fn activation_class(function: Function, own: &Own) -> (&'static str, Value) {
     let relu = |max_value: Value| json!({"max_value": max_value, "negative_slope": 0.0, "threshold": 0.0});
-    match function {
-        _ if function == Function::Sigmoid || own.dice(Purpose::Class).chance(60) => {
-            ("Activation", json!({"activation": function.word()}))
-        }
-        Function::Relu => ("ReLU", relu(Value::Null)),
-        Function::Relu6 => ("ReLU", relu(json!(6.0))),
-        Function::Elu => ("ELU", json!({"alpha": 1.0})),
-        _ => ("Softmax", json!({"axis": -1})),
-    }
+    let own_class = match function {
+        _ if own.dice(Purpose::Class).chance(60) => None,
+        Function::Elementwise(function) => match function {
+            Activation::Relu => Some(("ReLU", relu(Value::Null))),
+            Activation::Relu6 => Some(("ReLU", relu(json!(6.0)))),
+            Activation::Elu => Some(("ELU", json!({"alpha": 1.0}))),
+            Activation::LeakyRelu(slope) => Some(("LeakyReLU", json!({"negative_slope": slope.value()}))),
+            Activation::Linear
+            | Activation::Sigmoid
+            | Activation::HardSigmoid
+            | Activation::Swish
+            | Activation::HardSwish
+            | Activation::Tanh => None,
+        },
+        Function::Softmax => Some(("Softmax", json!({"axis": -1}))),
+    };
+    own_class.unwrap_or_else(|| ("Activation", json!({"activation": function.keras()})))
 }
 
 fn merged(first: Value, second: Value) -> Value {

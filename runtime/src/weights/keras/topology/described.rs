@@ -21,7 +21,8 @@ pub(in crate::weights::keras) fn described(
     tensors: &HashMap<usize, Vec<Vec<u64>>>,
     input: [u32; 2],
 ) -> Option<Topology> {
-    let mut builder = Builder { tensors, topology: Topology::default() };
+    let is_before_three = config.is_before_three;
+    let mut builder = Builder { tensors, is_before_three, topology: Topology::default() };
     let input = builder.push(Vertex::new(Kind::Input, usize::MAX, "the input"), Some(input))?;
     let results = builder.model(replicated(config, tensors).unwrap_or(config), vec![input])?;
     let results = results.into_iter().map(Tensor::settled).collect();
@@ -65,6 +66,8 @@ impl Tensor {
 /// Makes vertices of layers.
 pub(super) struct Builder<'a> {
     tensors: &'a HashMap<usize, Vec<Vec<u64>>>,
+    /// True if Keras 1 or 2 wrote the description, whose `hard_sigmoid` is another function.
+    pub is_before_three: bool,
     topology: Topology,
 }
 

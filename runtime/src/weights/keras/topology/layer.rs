@@ -1,11 +1,11 @@
 //! What one layer of a description does, in the words of [`Topology`](super::Topology).
 
 use serde_json::{Map, Value};
-use xcc_compiler::graph::{Pads, PoolKind, Window};
+use xcc_compiler::graph::{Activation, Pads, PoolKind, Slope, Window};
 
 use super::described::{Builder, Tensor};
 use super::{Attribute, Kind, Vertex, window};
-use crate::weights::keras::config::ConfigLayer;
+use crate::weights::keras::config::{ConfigLayer, snake_case};
 use crate::weights::keras::{canonical_class, normalization, signature};
 
 /// Classes that change nothing when a network is run.
@@ -40,7 +40,7 @@ impl Builder<'_> {
             "global_average_pooling2d" => Some(global_pool(PoolKind::Average, operand)),
             "global_max_pooling2d" => Some(global_pool(PoolKind::Max, operand)),
             "flatten" | "reshape" => Some(flattened(layer, class, operand)),
-            _ => Some(function(layer, class, operand)),
+            _ => Some(self.function(layer, class, operand)),
         }
     }
 
@@ -83,7 +83,7 @@ impl Builder<'_> {
             state_axis(&mut vertex, layer);
         }
         let value = self.push(vertex, extents)?;
-        Some(activated(&layer.attributes, value))
+        Some(self.activated(&layer.attributes, value))
     }
 
     /// A convolution of any kind.
@@ -103,7 +103,7 @@ impl Builder<'_> {
             vertex.attributes.push((Attribute::Order, "spatial part first".to_owned()));
         }
         let value = self.push(vertex, extents)?;
-        Some(activated(&layer.attributes, value))
+        Some(self.activated(&layer.attributes, value))
     }
 }
 
@@ -113,63 +113,114 @@ fn operation(operand: Tensor, attribute: Attribute, text: String) -> Tensor {
     Tensor { edge: operand.settled().then(attribute, text), extents, zeros: Pads::default() }
 }
 
-/// A function without weights and windows.
-fn function(layer: &ConfigLayer, class: &str, operand: Tensor) -> Tensor {
-    let attributes = &layer.attributes;
-    let number = |key: &str| attributes.get(key).and_then(Value::as_f64);
-    let with = |name: &str, key: &str, usual: Option<f64>| match number(key) {
-        value if value == usual => name.to_owned(),
-        Some(value) => format!("{name} {value}"),
-        None => name.to_owned(),
-    };
-    match class {
-        "activation" => return activated(attributes, operand),
-        "softmax" => return after_activation(operand, "softmax".to_owned()),
-        "elu" => return after_activation(operand, with("elu", "alpha", Some(1.0))),
-        "leaky_re_lu" => return after_activation(operand, "leaky_relu".to_owned()),
-        "re_lu" => return after_activation(operand, rectifier(&number)),
-        _ => {}
-    }
-    let text = match class {
-        "rescaling" => match (number("scale"), number("offset")) {
-            (Some(scale), Some(offset)) => super::rescaling(offset as f32, (scale * 255.0 + offset) as f32),
-            _ => "rescaling".to_owned(),
-        },
-        _ => class.to_owned(),
-    };
-    operation(operand, Attribute::Other, text)
+/// An activation function of a description.
+enum Function {
+    /// One of ours, but for softmax.
+    Ours(Activation),
+    /// Any other one, in words.
+    Other(String),
 }
 
-/// The word for a layer of class `ReLU`.
-fn rectifier(number: &dyn Fn(&str) -> Option<f64>) -> String {
+impl Builder<'_> {
+    /// A function without weights and windows.
+    fn function(&self, layer: &ConfigLayer, class: &str, operand: Tensor) -> Tensor {
+        let attributes = &layer.attributes;
+        if class == "activation" {
+            return self.activated(attributes, operand);
+        }
+        if let Some(function) = function_of(class, attributes) {
+            return after(operand, function);
+        }
+        let number = |key: &str| attributes.get(key).and_then(Value::as_f64);
+        let text = match (class, number("scale"), number("offset")) {
+            ("rescaling", Some(scale), Some(offset)) => {
+                super::rescaling(offset as f32, (scale * 255.0 + offset) as f32)
+            }
+            _ => class.to_owned(),
+        };
+        operation(operand, Attribute::Other, text)
+    }
+
+    /// The value after the activation function that a layer's attributes name, if any does.
+    /// Instead of a name there may be a layer.
+    fn activated(&self, attributes: &Map<String, Value>, operand: Tensor) -> Tensor {
+        let object = attributes.get("activation").and_then(Value::as_object);
+        let class = object.and_then(|object| object.get("class_name")?.as_str()).map(snake_case);
+        let config = object.and_then(|object| object.get("config")?.as_object());
+        let layer = class.zip(config).and_then(|(class, config)| function_of(&class, config));
+        match layer.or_else(|| Some(self.named(text_of(attributes, "activation")?))) {
+            Some(function) => after(operand, function),
+            None => operand,
+        }
+    }
+
+    /// The function of a name. Keras 1 and 2 have another `hard_sigmoid`.
+    fn named(&self, name: String) -> Function {
+        match Activation::of_keras(&name) {
+            Some(Activation::HardSigmoid) if self.is_before_three => {
+                Function::Other("hard_sigmoid with slope 0.2".to_owned())
+            }
+            Some(function) => Function::Ours(function),
+            None => Function::Other(name),
+        }
+    }
+}
+
+/// The function that layers of a class apply, for classes of activation functions.
+fn function_of(class: &str, attributes: &Map<String, Value>) -> Option<Function> {
+    let number = |key: &str| attributes.get(key).and_then(Value::as_f64);
+    match class {
+        "softmax" => Some(Function::Other("softmax".to_owned())),
+        "elu" => Some(match number("alpha") {
+            None | Some(1.0) => Function::Ours(Activation::Elu),
+            Some(alpha) => Function::Other(format!("elu {alpha}")),
+        }),
+        // Keras 1 and 2 call the slope `alpha`. The default is the same in all three.
+        "leaky_re_lu" => {
+            Some(leaky_relu(number("negative_slope").or_else(|| number("alpha")).unwrap_or(0.3)))
+        }
+        "re_lu" => Some(rectifier(&number)),
+        _ => None,
+    }
+}
+
+/// The function of that slope below zero; ours if it is from 0 to 1.
+fn leaky_relu(slope: f64) -> Function {
+    match Slope::new(slope as f32) {
+        Some(slope) => Function::Ours(Activation::LeakyRelu(slope)),
+        None => Function::Other(format!("leaky_relu with slope {slope}")),
+    }
+}
+
+/// The function of a layer of class `ReLU`.
+fn rectifier(number: &dyn Fn(&str) -> Option<f64>) -> Function {
     let slope = number("negative_slope").filter(|slope| *slope != 0.0);
     let threshold = number("threshold").filter(|threshold| *threshold != 0.0);
+    let name = match (number("max_value"), slope, threshold) {
+        (None, None, None) => return Function::Ours(Activation::Relu),
+        (Some(6.0), None, None) => return Function::Ours(Activation::Relu6),
+        (None, Some(slope), None) => return leaky_relu(slope),
+        (Some(6.0), ..) => "relu6".to_owned(),
+        (Some(most), ..) => format!("relu up to {most}"),
+        (None, ..) => "relu".to_owned(),
+    };
     let tail =
         |word: &str, value: Option<f64>| value.map(|value| format!(" {word} {value}")).unwrap_or_default();
-    let name = match number("max_value") {
-        Some(6.0) => "relu6".to_owned(),
-        Some(most) => format!("relu up to {most}"),
-        None => "relu".to_owned(),
-    };
-    format!("{name}{}{}", tail("with slope", slope), tail("from", threshold))
-}
-
-/// The value after the activation function that a layer's attributes name, if any does.
-fn activated(attributes: &Map<String, Value>, operand: Tensor) -> Tensor {
-    match text_of(attributes, "activation") {
-        Some(name) if name != "linear" => after_activation(operand, name),
-        _ => operand,
-    }
+    Function::Other(format!("{name}{}{}", tail("with slope", slope), tail("from", threshold)))
 }
 
 /// The value after an activation function. Functions that keep zeros leave the zeros around a map
 /// as they are.
-fn after_activation(mut operand: Tensor, name: String) -> Tensor {
-    if !["relu", "relu6", "elu"].contains(&name.as_str()) {
-        return operation(operand, Attribute::Activation, name);
+fn after(mut operand: Tensor, function: Function) -> Tensor {
+    match function {
+        Function::Ours(Activation::Linear) => operand,
+        Function::Ours(function) if function.traits().keeps_zero => {
+            operand.edge = operand.edge.then(Attribute::Activation, super::function(function));
+            operand
+        }
+        Function::Ours(function) => operation(operand, Attribute::Activation, super::function(function)),
+        Function::Other(text) => operation(operand, Attribute::Activation, text),
     }
-    operand.edge = operand.edge.then(Attribute::Activation, name);
-    operand
 }
 
 /// A name in the attributes: itself, or that of an object which Keras 3 serialised.

@@ -7,12 +7,16 @@
 mod described;
 mod layer;
 mod ours;
+#[cfg(test)]
+mod tests;
 mod window;
 
 pub(super) use described::described;
 pub(super) use ours::of_graph;
 
 use std::collections::HashMap;
+
+use xcc_compiler::graph::Activation;
 
 /// Larger descriptions are not matched: time grows with vertices times symmetries.
 const MOST_VERTICES: usize = 20_000;
@@ -97,6 +101,12 @@ pub(super) enum Attribute {
     Axis,
     /// Anything else on the way.
     Other,
+}
+
+/// The words for an activation function.
+pub(super) fn function(function: Activation) -> String {
+    let word = function.traits().word;
+    function.slope().map_or_else(|| word.to_owned(), |slope| format!("{word} with slope {slope}"))
 }
 
 /// The words for a function that maps bytes to numbers from `low` to `high`, linearly.

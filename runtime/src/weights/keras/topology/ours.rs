@@ -108,10 +108,18 @@ impl Builder<'_> {
 fn operation(op: &Op, value: Edge) -> Edge {
     match op {
         Op::Activation(Activation::Linear) => value,
-        Op::Activation(function) => value.then(Attribute::Activation, function.to_string()),
+        Op::Activation(function) => value.then(Attribute::Activation, super::function(*function)),
         Op::Softmax => value.then(Attribute::Activation, "softmax"),
         Op::Pool(pool) => value.then(Attribute::Pool, window::pool(pool.kind, &pool.window)),
         Op::GlobalPool(kind) => value.then(Attribute::Pool, window::global_pool(*kind)),
-        _ => value,
+        Op::Dropout { .. } | Op::Flatten => value,
+        // Vertices.
+        Op::Input
+        | Op::Conv(_)
+        | Op::Separable(_)
+        | Op::BatchNorm(_)
+        | Op::Dense(_)
+        | Op::Add
+        | Op::Concat => value,
     }
 }
