@@ -7,12 +7,13 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use xcc_compiler::diagnostic::{Diagnostic, render};
-use xcc_compiler::elaborate::{self, Param};
+use xcc_compiler::elaborate::{self, Elaborated, Param};
 use xcc_compiler::graph::Graph;
 use xcc_compiler::plan::{BATCH_LIMIT, Precision, THREADS_LIMIT};
 use xcc_compiler::syntax::{self, ast};
@@ -229,7 +230,7 @@ pub fn warn(message: impl Display) {
 }
 
 /// Writes to standard error; when that is closed, nobody listens.
-fn tell(text: &str) {
+pub fn tell(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
@@ -353,9 +354,33 @@ pub fn load_both(first: (&Path, &[Setting]), second: (&Path, &[Setting])) -> Res
     Ok([elaborated(source, first.1)?, elaborated(other, second.1)?])
 }
 
+/// Reads a spec as [`load_graph`] does, and gives the times of parsing and of elaboration.
+pub fn load_graph_timed(arguments: &SpecArgs) -> Result<(Loaded, [Duration; 2]), Failure> {
+    let source = Source::read(&arguments.spec)?;
+    let (parsing, (tree, errors)) = timed(|| syntax::parse(&source.text));
+    let (elaboration, elaborated) = timed(|| match errors.is_empty() {
+        true => elaborate::analyze(&tree, &arguments.set),
+        // Reports the errors of both stages together.
+        false => elaborate::read(&source.text, &arguments.set),
+    });
+    Ok((accepted(source, elaborated)?, [parsing, elaboration]))
+}
+
+/// Does `work`, and gives the time that it took.
+pub fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
+    let start = Instant::now();
+    let result = work();
+    (start.elapsed(), result)
+}
+
 fn elaborated(source: Source, settings: &[Setting]) -> Result<Loaded, Failure> {
+    let elaborated = elaborate::read(&source.text, settings);
+    accepted(source, elaborated)
+}
+
+/// A spec unless it has errors. Its errors and warnings go to standard error.
+fn accepted(source: Source, elaborated: Elaborated) -> Result<Loaded, Failure> {
     let Source { text, name, path } = source;
-    let elaborated = elaborate::read(&text, settings);
     tell_diagnostics(&name, &text, &elaborated.diagnostics);
     match elaborated.graph {
         Some(graph) => Ok(Loaded { graph, source: text, path, parameters: elaborated.params }),
@@ -363,12 +388,12 @@ fn elaborated(source: Source, settings: &[Setting]) -> Result<Loaded, Failure> {
     }
 }
 
-/// Reads the tree of a spec. Its mistakes of syntax go to standard error.
-pub fn load_tree(path: &Path) -> Result<ast::File, Failure> {
+/// Reads the tree of a spec, and gives the time of parsing. Its mistakes of syntax go to standard error.
+pub fn load_tree_timed(path: &Path) -> Result<(ast::File, Duration), Failure> {
     let Source { text, name, .. } = Source::read(path)?;
-    let (tree, diagnostics) = syntax::parse(&text);
+    let (parsing, (tree, diagnostics)) = timed(|| syntax::parse(&text));
     tell_diagnostics(&name, &text, &diagnostics);
-    if diagnostics.iter().any(Diagnostic::is_error) { Err(Failure::told()) } else { Ok(tree) }
+    if diagnostics.iter().any(Diagnostic::is_error) { Err(Failure::told()) } else { Ok((tree, parsing)) }
 }
 
 /// Shows the mistakes of a spec on standard error.

@@ -66,6 +66,13 @@ fn xception_fuses_as_blessed() {
     Assert::new().action_env("SNAPSHOTS").eq(found, Data::read_from(&path, None));
 }
 
+#[test]
+fn every_pass_has_a_time() {
+    let report = optimize(&mut common::shipped("digits.xc", &[]), &PassOptions::default());
+    let timed: Vec<&str> = report.times.iter().map(|(pass, _)| *pass).collect();
+    assert_eq!(timed, PASSES.map(|pass| pass.name));
+}
+
 /// In debug builds the graph is verified after each pass.
 #[test]
 fn every_shipped_spec_goes_through_all_passes() {

@@ -1,26 +1,34 @@
 //! `xcc emit`: the network as text, after any stage of the compiler.
 
+mod times;
+
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use xcc_compiler::codegen::jit::NativeProgram;
 use xcc_compiler::codegen::{CompiledFunction, asm};
-use xcc_compiler::graph::text;
+use xcc_compiler::graph::{Graph, text};
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanOptions, Precision, Program, plan};
 use xcc_compiler::target::Target;
+use xcc_compiler::vector::Kernel;
 
 use crate::cli::{self, Failure, SpecArgs};
 use crate::terminal::with_progress;
+use times::Times;
 
 /// Print a network as text, after any stage of the compiler
+///
+/// With `--times`, a table on standard error has the milliseconds of each stage that ran, and of each rewrite of the graph; to print
+/// text is no part of them. Code is made by a single thread.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   xcc emit --stage fused specs/xception.xc
   xcc emit --stage schedule --threads 2 specs/xception.xc
-  xcc emit --stage asm --kernel softmax specs/mini_xception.xc")]
+  xcc emit --stage asm --kernel softmax specs/mini_xception.xc
+  xcc emit --stage asm --times specs/xception.xc > xception.asm")]
 pub struct Arguments {
     #[command(flatten)]
     spec: SpecArgs,
@@ -45,6 +53,9 @@ pub struct Arguments {
     /// Precision to plan for (schedule and later): f32, bf16 or split [default: f32]
     #[arg(long, value_name = "PRECISION")]
     precision: Option<Precision>,
+    /// Print the time of each stage and rewrite on standard error, behind the text
+    #[arg(short = 'T', long)]
+    times: bool,
 }
 
 /// What the compiler makes of a spec, in this order.
@@ -71,17 +82,22 @@ enum Stage {
 /// Prints the stage.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     check_options(arguments)?;
+    let mut times = Times::default();
     let text = match arguments.stage {
-        Stage::Ast => cli::load_tree(&arguments.spec.spec)?.to_string(),
-        Stage::Graph => text::write(&cli::load_graph(&arguments.spec)?.graph),
-        _ => with_progress("compiling", || later_stage(arguments))?,
+        Stage::Ast => tree(arguments, &mut times)?,
+        Stage::Graph => text::write(&graph(arguments, &mut times)?),
+        _ => with_progress("compiling", || later_stage(arguments, &mut times))?,
     };
-    cli::print(&text)
+    cli::print(&text)?;
+    if arguments.times {
+        cli::tell(&times.table());
+    }
+    Ok(())
 }
 
 /// Refuses options that would do nothing.
 fn check_options(arguments: &Arguments) -> Result<(), Failure> {
-    let Arguments { stage, kernel, threads, batch, target, constants, precision, spec } = arguments;
+    let Arguments { stage, kernel, threads, batch, target, constants, precision, spec, times: _ } = arguments;
     let planned = threads.is_some() || batch.is_some() || target.is_some() || precision.is_some();
     let planned = planned || constants.is_some();
     if kernel.is_some() && *stage < Stage::Vir {
@@ -96,12 +112,37 @@ fn check_options(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-fn later_stage(arguments: &Arguments) -> Result<String, Failure> {
-    let mut graph = cli::load_graph(&arguments.spec)?.graph;
-    optimize(&mut graph, &PassOptions::default());
+fn tree(arguments: &Arguments, times: &mut Times) -> Result<String, Failure> {
+    let (tree, parsing) = cli::load_tree_timed(&arguments.spec.spec)?;
+    times.stage("parse", parsing);
+    Ok(tree.to_string())
+}
+
+fn graph(arguments: &Arguments, times: &mut Times) -> Result<Graph, Failure> {
+    let (loaded, [parsing, elaboration]) = cli::load_graph_timed(&arguments.spec)?;
+    times.stage("parse", parsing);
+    times.stage("elaborate", elaboration);
+    Ok(loaded.graph)
+}
+
+fn later_stage(arguments: &Arguments, times: &mut Times) -> Result<String, Failure> {
+    let mut graph = graph(arguments, times)?;
+    let report = times.measure("passes", || optimize(&mut graph, &PassOptions::default()));
+    report.times.iter().for_each(|&(pass, time)| times.part(pass, time));
     if arguments.stage == Stage::Fused {
         return Ok(text::write(&graph));
     }
+    let program = program(arguments, &graph, times)?;
+    let filter = Filter { part: arguments.kernel.as_deref().unwrap_or_default() };
+    match arguments.stage {
+        Stage::Schedule => Ok(program.schedule.listing(&graph).to_string()),
+        Stage::Plan => Ok(program.to_string()),
+        Stage::Vir => vir(&program, &filter, times),
+        stage => functions(&program, &filter, stage, times),
+    }
+}
+
+fn program(arguments: &Arguments, graph: &Graph, times: &mut Times) -> Result<Program, Failure> {
     let count = |option: Option<NonZeroU32>| option.map_or(1, NonZeroU32::get);
     let options = PlanOptions {
         batch: count(arguments.batch),
@@ -111,14 +152,7 @@ fn later_stage(arguments: &Arguments) -> Result<String, Failure> {
     };
     let target = arguments.target.unwrap_or_else(Target::native);
     let target = cli::with_constants(target, arguments.constants.as_deref())?;
-    let program = plan(&graph, target, options).map_err(Failure::input)?;
-    let filter = Filter { part: arguments.kernel.as_deref().unwrap_or_default() };
-    match arguments.stage {
-        Stage::Schedule => Ok(program.schedule.listing(&graph).to_string()),
-        Stage::Plan => Ok(program.to_string()),
-        Stage::Vir => vir(&program, &filter),
-        stage => functions(&program, &filter, stage),
-    }
+    times.measure("plan", || plan(graph, target, options)).map_err(Failure::input)
 }
 
 /// Chooses functions by a part of their names.
@@ -141,16 +175,26 @@ impl Filter<'_> {
     }
 }
 
-fn vir(program: &Program, filter: &Filter<'_>) -> Result<String, Failure> {
+fn vir(program: &Program, filter: &Filter<'_>, times: &mut Times) -> Result<String, Failure> {
     let names: Vec<String> = program.kernels.iter().map(ToString::to_string).collect();
     filter.check(names.iter().map(String::as_str))?;
-    let kernels = program.kernels.iter().zip(&names).filter(|(_, name)| filter.admits(name));
-    let texts: Vec<String> = kernels.map(|(kernel, _)| kernel.generate().to_string()).collect();
+    let chosen = program.kernels.iter().zip(&names).filter(|(_, name)| filter.admits(name));
+    let kernels: Vec<Kernel> =
+        times.measure("kernels", || chosen.map(|(kernel, _)| kernel.generate()).collect());
+    let texts: Vec<String> = kernels.iter().map(ToString::to_string).collect();
     Ok(texts.join("\n"))
 }
 
-fn functions(program: &Program, filter: &Filter<'_>, stage: Stage) -> Result<String, Failure> {
-    let native = NativeProgram::compile(program, true).map_err(Failure::input)?;
+fn functions(
+    program: &Program,
+    filter: &Filter<'_>,
+    stage: Stage,
+    times: &mut Times,
+) -> Result<String, Failure> {
+    let (time, native) = cli::timed(|| NativeProgram::compile(program, true));
+    let native = native.map_err(Failure::input)?;
+    times.stage("kernels", native.kernel_time());
+    times.stage("code", time.saturating_sub(native.kernel_time()));
     let functions = native.listing();
     filter.check(functions.iter().map(|function| function.name.as_str()))?;
     if stage == Stage::Asm {

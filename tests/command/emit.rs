@@ -1,5 +1,7 @@
 //! `xcc emit`: text where it is the same on every machine, names and counts where it is not.
 
+use xcc_compiler::passes::PASSES;
+
 use crate::harness::{Ran, TINY, assert_text, output, run};
 
 #[test]
@@ -45,6 +47,37 @@ fn one_kernel_can_be_picked() {
 fn plans_are_for_the_batch_and_threads_asked_for() {
     let plan = output(&["emit", "--stage", "plan", TINY, "--threads", "3", "--batch", "2"]);
     assert!(plan.lines().next().unwrap().ends_with("batch 2 threads 3"), "{plan}");
+}
+
+/// The first column of the table of times.
+fn timed(stage: &str) -> Vec<String> {
+    let Ran { status, stdout, stderr } = run(&["emit", "--stage", stage, TINY, "-T"]);
+    assert_eq!(status, 0, "{stderr}");
+    assert_eq!(stdout, output(&["emit", "--stage", stage, TINY]));
+    stderr.lines().map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn times_have_each_stage_that_ran_and_each_pass() {
+    assert_eq!(timed("ast"), ["stage", "parse", "total"]);
+    assert_eq!(timed("graph"), ["stage", "parse", "elaborate", "total"]);
+    let passes = PASSES.map(|pass| pass.name);
+    let fused = [&["stage", "parse", "elaborate", "passes"], &passes[..]].concat();
+    assert_eq!(timed("fused"), [&fused[..], &["total"]].concat());
+    assert_eq!(timed("plan"), [&fused[..], &["plan", "total"]].concat());
+    assert_eq!(timed("vir"), [&fused[..], &["plan", "kernels", "total"]].concat());
+    assert_eq!(timed("clif"), [&fused[..], &["plan", "kernels", "code", "total"]].concat());
+}
+
+/// The errors of syntax and of elaboration, as other commands tell them.
+#[test]
+fn errors_of_all_stages_are_told_together() {
+    let errors = |command: &[&str]| {
+        let Ran { status, stdout, stderr } = run(&[command, &["tests/command/mistakes.xc"]].concat());
+        assert_eq!((status, stdout.as_str()), (2, ""));
+        stderr
+    };
+    assert_eq!(errors(&["emit", "--times", "--stage", "plan"]), errors(&["summary"]));
 }
 
 #[test]

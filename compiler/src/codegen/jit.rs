@@ -1,5 +1,7 @@
 //! Programs as executable memory of this process.
 
+use std::time::Duration;
+
 use cranelift::codegen::isa::OwnedTargetIsa;
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{FuncId, Module};
@@ -47,6 +49,7 @@ pub struct NativeProgram {
     entry: unsafe extern "C" fn(*const Context, u64, u64),
     listing: Vec<CompiledFunction>,
     symbols: Vec<Symbol>,
+    kernel_time: Duration,
     _module: OwnedModule,
 }
 
@@ -78,14 +81,14 @@ impl NativeProgram {
     /// the same.
     pub fn compile_with(program: &Program, list: bool, for_each: ForEach<'_>) -> Result<Self, CodegenError> {
         let define = |compiler: &mut Compiler<'_, JITModule>| compiler.program(program, for_each);
-        let Finalized { module, address, symbols, listing } =
+        let Finalized { module, address, symbols, listing, kernel_time } =
             finalize(program.target, (list, CODE_BYTES), define)?;
         // SAFETY: the function was declared with the entry signature: three integer arguments, nothing
         // returned.
         let entry = unsafe {
             std::mem::transmute::<*const u8, unsafe extern "C" fn(*const Context, u64, u64)>(address)
         };
-        Ok(Self { entry, listing, symbols, _module: module })
+        Ok(Self { entry, listing, symbols, kernel_time, _module: module })
     }
 
     /// Every function's CLIF and code, if they were kept.
@@ -96,6 +99,11 @@ impl NativeProgram {
     /// Where every function lies, in the order of addresses.
     pub fn symbols(&self) -> &[Symbol] {
         &self.symbols
+    }
+
+    /// The time that writing kernels in the vector kernel IR took, which is part of compiling.
+    pub fn kernel_time(&self) -> Duration {
+        self.kernel_time
     }
 
     /// Runs the part of thread `thread` of `threads`. All threads of a run must call this with the same
@@ -120,6 +128,7 @@ struct Finalized {
     address: *const u8,
     symbols: Vec<Symbol>,
     listing: Vec<CompiledFunction>,
+    kernel_time: Duration,
 }
 
 fn finalize(
@@ -133,12 +142,13 @@ fn finalize(
     let mut compiler = Compiler::new(module, isa, target, list);
     let function = define(&mut compiler)?;
     let defined = compiler.defined().to_vec();
+    let kernel_time = compiler.kernel_time();
     let listing = compiler.into_listing();
     let finished = module.finalize_definitions();
     finished.map_err(|e| CodegenError::Machine { reason: format!("code cannot be made executable: {e}") })?;
     let address = module.get_finalized_function(function);
     let symbols = symbols(module, &defined);
-    Ok(Finalized { module: owned, address, symbols, listing })
+    Ok(Finalized { module: owned, address, symbols, listing, kernel_time })
 }
 
 /// The finalized functions by address.

@@ -12,6 +12,7 @@ pub mod jit;
 pub mod x86;
 
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use cranelift::codegen::binemit::Reloc;
 use cranelift::codegen::isa::OwnedTargetIsa;
@@ -116,13 +117,14 @@ pub struct Compiler<'m, M: Module> {
     defined: Vec<(FuncId, usize)>,
     /// The same functions as text, kept only when asked for.
     listing: Vec<CompiledFunction>,
+    kernel_time: Duration,
 }
 
 impl<'m, M: Module> Compiler<'m, M> {
     /// A compiler for `target` that fills `module`; with `list` set, every function's text is kept.
     pub fn new(module: &'m mut M, isa: OwnedTargetIsa, target: Target, list: bool) -> Self {
         let functions = FunctionCompiler { isa, target, configure: false, list };
-        Self { module, functions, defined: Vec::new(), listing: Vec::new() }
+        Self { module, functions, defined: Vec::new(), listing: Vec::new(), kernel_time: Duration::ZERO }
     }
 
     /// Has each kernel that uses tile registers configure and release them itself, so that it runs by itself.
@@ -135,6 +137,11 @@ impl<'m, M: Module> Compiler<'m, M> {
         &self.defined
     }
 
+    /// The time that writing a program's kernels in the vector kernel IR took.
+    pub fn kernel_time(&self) -> Duration {
+        self.kernel_time
+    }
+
     /// The functions defined so far, if they were kept.
     pub fn into_listing(self) -> Vec<CompiledFunction> {
         self.listing
@@ -144,7 +151,9 @@ impl<'m, M: Module> Compiler<'m, M> {
     /// side by side.
     pub fn program(&mut self, program: &Program, for_each: ForEach<'_>) -> Result<FuncId, CodegenError> {
         let descriptors = &program.kernels;
+        let start = Instant::now();
         let kernels = collect(for_each, descriptors.len(), |number| descriptors[number].generate());
+        self.kernel_time = start.elapsed();
         let mut functions = Functions::default();
         let entry = self.declare_program(program, &kernels, &mut functions)?;
         let Functions { sources, declared } = functions;

@@ -27,6 +27,8 @@ mod report;
 
 pub use report::{Outcome, Report, Row};
 
+use std::time::Instant;
+
 use crate::graph::verify::{annotate, verify};
 use crate::graph::{Graph, NodeId, Op};
 
@@ -94,7 +96,9 @@ impl Pass {
 
     fn apply_verified(&self, graph: &mut Graph, report: &mut Report) {
         report.begin(self.name);
+        let start = Instant::now();
         (self.run)(graph, report);
+        report.end(start.elapsed());
         if cfg!(debug_assertions)
             && let Err(violations) = verify(graph)
         {

@@ -1,6 +1,7 @@
 //! What passes did and refused, as data and as text.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
@@ -16,6 +17,10 @@ use crate::graph::{Graph, NodeId};
 pub struct Report {
     /// One for each rewrite made or refused.
     pub rows: Vec<Row>,
+    /// Each pass that ran and the time that it took, verification left out. Not in JSON, which is the same
+    /// for every run.
+    #[serde(skip)]
+    pub times: Vec<(&'static str, Duration)>,
     #[serde(skip)]
     pass: &'static str,
     #[serde(skip)]
@@ -78,6 +83,11 @@ impl Report {
     /// Says that the rows from now on are made by `pass`.
     pub(super) fn begin(&mut self, pass: &'static str) {
         self.pass = pass;
+    }
+
+    /// Notes the time of the pass that makes rows now.
+    pub(super) fn end(&mut self, time: Duration) {
+        self.times.push((self.pass, time));
     }
 
     /// Rewrites `graph` at `node` and notes what was done, unless no more rewrites are allowed.

@@ -1,3 +1,4 @@
+# test: plan --threads 2 --cache 2048
 # Two separable layers and the pool behind them: bands of rows of the pool, and of the rows before only those kept that
 # the next band needs. The maps between them are larger than the cache of the target that this is planned for.
 model bands

@@ -1,3 +1,4 @@
+# test: plan vir --threads 2
 # The first branch is written in place; the second ends within a vector and the third begins within one, so both are copied.
 model branches
 input map 2 x 3 x 4

@@ -1,3 +1,4 @@
+# test: plan vir clif --threads 2
 # Windows that hang over every edge, then a mean over the map, a dense layer and a softmax.
 model pools
 input map 4 x 4 x 3

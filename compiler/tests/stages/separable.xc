@@ -1,3 +1,4 @@
+# test: plan vir clif --threads 2
 # Both parts of a separable layer in one step, block of rows by block of rows; the rectifier runs on load.
 model separable
 input map 5 x 4 x 6
