@@ -283,8 +283,13 @@ fn whole_model(lines: &[Line], network: &Graph, weights: &Weights, references: R
         };
         let name = format!("{class}_{}", made_up.len());
         let inputs: Vec<String> = line.inputs.iter().map(|input| made_up[input.as_str()].clone()).collect();
+        let has = |role: &str| line.weights.iter().any(|(name, _)| name == role);
+        let mut config = json!({"name": name});
+        if class == "batch_normalization" {
+            (config["scale"], config["center"]) = (has("gamma").into(), has("beta").into());
+        }
         layers.push(json!({
-            "class_name": line.class, "config": {"name": name}, "inbound_nodes": references.to(&inputs),
+            "class_name": line.class, "config": config, "inbound_nodes": references.to(&inputs),
         }));
         let mut group = builder.create_group(&name);
         let mut names = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use xcc_compiler::graph::{Activation, Conv, Graph, LayerId, Node, Op, Role};
+use xcc_compiler::graph::{Activation, Conv, Graph, LayerId, LayerKind, Node, Op, Role};
 
 use super::{Attribute, Edge, Kind, Topology, Vertex, window};
 use crate::weights::keras::config::snake_case;
@@ -12,11 +12,16 @@ use crate::weights::keras::{normalization, signature};
 /// [`Vertex::layer`] is the position in [`Graph::layers`]. Nothing if there are too many layers.
 pub(in crate::weights::keras) fn of_graph(graph: &Graph) -> Option<Topology> {
     let mut extents = vec![Vec::new(); graph.layers.len()];
+    let mut affine = vec![[false; 2]; graph.layers.len()];
     for weight in &graph.weights {
+        let [scales, centers] = &mut affine[weight.layer.index()];
+        *scales |= weight.role == Role::Gamma;
+        *centers |= weight.role == Role::Beta;
         let shape = weight.shape.iter().map(|&extent| u64::from(extent)).collect();
         extents[weight.layer.index()].push(shape);
     }
-    let mut builder = Builder { graph, extents, topology: Topology::default(), values: HashMap::new() };
+    let mut builder =
+        Builder { graph, extents, affine, topology: Topology::default(), values: HashMap::new() };
     for &id in graph.order() {
         let value = builder.value(graph.node(id))?;
         builder.values.insert(id.index(), value);
@@ -31,6 +36,8 @@ struct Builder<'a> {
     graph: &'a Graph,
     /// The extents of the tensors of each layer.
     extents: Vec<Vec<Vec<u64>>>,
+    /// Whether each layer has a scale (gamma), and whether it has an offset (beta).
+    affine: Vec<[bool; 2]>,
     topology: Topology,
     /// The value of each node so far.
     values: HashMap<usize, Edge>,
@@ -50,9 +57,7 @@ impl Builder<'_> {
             Op::Add if operands.len() == 1 => operands.into_iter().next(),
             Op::Conv(conv) => self.convolution(node, conv, operands),
             Op::BatchNorm(norm) => {
-                let extents = self.extents[node.layer.index()].clone();
-                let kind = normalization(extents, norm.gamma.is_some(), norm.beta.is_some());
-                let mut vertex = self.vertex(kind, node.layer, operands);
+                let mut vertex = self.weights(node.layer, operands);
                 vertex.attributes.push((Attribute::Epsilon, (norm.epsilon as f32).to_string()));
                 self.push(vertex)
             }
@@ -75,8 +80,14 @@ impl Builder<'_> {
 
     /// A layer with weights.
     fn weights(&self, layer: LayerId, operands: Vec<Edge>) -> Vertex {
-        let class = snake_case(self.graph.layer(layer).kind.keras_class());
-        let kind = signature(&class, self.extents[layer.index()].clone());
+        let (class, extents) = (self.graph.layer(layer).kind, self.extents[layer.index()].clone());
+        let kind = match class {
+            LayerKind::BatchNorm => {
+                let [scales, centers] = self.affine[layer.index()];
+                normalization(extents, scales, centers)
+            }
+            _ => signature(&snake_case(class.keras_class()), extents),
+        };
         self.vertex(kind, layer, operands)
     }
 
