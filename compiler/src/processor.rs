@@ -65,12 +65,12 @@ impl Microarchitecture {
         matches!(self, Microarchitecture::Zen5 | Microarchitecture::OtherAmd)
     }
 
-    /// Which products are crossed in vectors of an instruction set, if any: Zen 5 adds in pipes of
+    /// Which products are fast inner products in vectors of an instruction set, if any: Zen 5 adds in pipes of
     /// their own, as many vectors in a cycle as it multiplies (benches/LOG.md); Golden Cove does
     /// both in the same. Tiles need many registers.
-    pub fn crossed_products(self, isa: Isa) -> Option<CrossedProducts> {
+    pub fn fast_inner_products(self, isa: Isa) -> Option<FastInnerProducts> {
         let has = self.adds_beside() && isa >= Isa::Avx512;
-        has.then_some(CrossedProducts {
+        has.then_some(FastInnerProducts {
             fewest_channels: 128,
             fewest_products: 128 * 256,
             fewest_pixels: 16,
@@ -92,10 +92,10 @@ impl Microarchitecture {
     }
 }
 
-/// Which pointwise products are crossed ([`kernels::crossed`](crate::kernels::crossed)), where a processor adds beside its
+/// Which pointwise products are fast inner products ([`kernels::fast_inner`](crate::kernels::fast_inner)), where a processor adds beside its
 /// multiply-adds. What it takes to make pixels ready, and tiles of fewer pixels, must be less than what the products save (benches/LOG.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CrossedProducts {
+pub struct FastInnerProducts {
     /// Fewest inputs, and fewest outputs.
     pub fewest_channels: u32,
     /// Fewest products of a pixel.

@@ -7,7 +7,7 @@ use crate::instruction_times::InstructionTimes;
 use crate::processor::Microarchitecture;
 
 pub use crate::isa::{Bf16Unit, Isa, permit_tiles};
-pub use crate::processor::{CrossedProducts, ExactTiles, WideTiles};
+pub use crate::processor::{ExactTiles, FastInnerProducts, WideTiles};
 
 /// Why there is no such target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,8 +54,8 @@ pub struct Target {
     pub exact_tiles: ExactTiles,
     /// What tiles of convolutions in vectors of AVX-512 are made of.
     pub wide_tiles: WideTiles,
-    /// Which pointwise products are crossed.
-    pub crossed_products: Option<CrossedProducts>,
+    /// Which pointwise products are fast inner products.
+    pub fast_inner_products: Option<FastInnerProducts>,
 }
 
 impl Target {
@@ -88,7 +88,7 @@ impl Target {
             times: processor.times(isa),
             exact_tiles: ExactTiles::default(),
             wide_tiles: processor.wide_tiles(),
-            crossed_products: processor.crossed_products(isa),
+            fast_inner_products: processor.fast_inner_products(isa),
         }
     }
 

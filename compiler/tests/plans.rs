@@ -117,17 +117,17 @@ fn winograds_method_saves_products() {
 
 /// Of three vectors of inputs two are crossed, a product for each pair; so are the products of planes.
 #[test]
-fn crossed_products_are_saved() {
+fn fast_inner_products_are_saved() {
     let target = Target::tuned(Microarchitecture::Zen5, Isa::Avx512);
-    let of = |layer: &dyn Fn(&mut Builder) -> NodeId, macs: u64, crossed: u64| {
+    let of = |layer: &dyn Fn(&mut Builder) -> NodeId, macs: u64, fast_inner: u64| {
         let mut builder = Builder::new(Shape::map(18, 18, 208));
         let result = layer(&mut builder);
         let graph = builder.finish(&[result]);
         for threads in [1, 2] {
             let program = plan(&graph, target, PlanOptions { threads, ..PlanOptions::default() }).unwrap();
             let saved: u64 = program.saved_macs.values().flatten().sum();
-            assert_eq!(macs - saved, crossed);
-            assert_eq!(program.counts().multiply_add * 16, crossed, "{threads} threads");
+            assert_eq!(macs - saved, fast_inner);
+            assert_eq!(program.counts().multiply_add * 16, fast_inner, "{threads} threads");
         }
     };
     // Four groups of 48 inputs, and 16 that are not crossed.

@@ -32,13 +32,13 @@ use xcc_compiler::codegen::{self, CompiledFunction, clif};
 use xcc_compiler::elaborate;
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanOptions, Precision, Program, plan};
-use xcc_compiler::target::{CrossedProducts, ExactTiles, Isa, Target};
+use xcc_compiler::target::{ExactTiles, FastInnerProducts, Isa, Target};
 
 /// A target by whose rules small layers take what large ones do.
 fn tuned(target: Target, tuning: &str) -> Target {
     match tuning {
         "small_tiles" => with_small_tiles(target),
-        "small_crossed_products" => with_small_crossed_products(target),
+        "small_fast_inner_products" => with_small_fast_inner_products(target),
         "fast_pairs" => with_fast_pairs(target),
         _ => panic!("there is no tuning {tuning}"),
     }
@@ -57,8 +57,8 @@ fn with_small_tiles(target: Target) -> Target {
 }
 
 /// In vectors of four lanes, of which a group has twelve channels.
-fn with_small_crossed_products(target: Target) -> Target {
-    let rule = CrossedProducts {
+fn with_small_fast_inner_products(target: Target) -> Target {
+    let rule = FastInnerProducts {
         fewest_channels: 1,
         fewest_products: 1,
         fewest_pixels: 1,
@@ -66,7 +66,7 @@ fn with_small_crossed_products(target: Target) -> Target {
         vectors: 1,
         pixels: 2,
     };
-    Target { crossed_products: Some(rule), ..target }
+    Target { fast_inner_products: Some(rule), ..target }
 }
 
 /// The texts that a line of a spec's header asks for.

@@ -5,7 +5,8 @@ mod common;
 use std::collections::HashMap;
 
 use common::compiled::{
-    bits, constants, crossed, other_targets, precisions, read_values, targets, with_some_cache, write_input,
+    bits, constants, fast_inner, other_targets, precisions, read_values, targets, with_some_cache,
+    write_input,
 };
 use common::graphs::{Builder, activations, cut, random_graph, window};
 use common::{Random, RandomWeights};
@@ -353,7 +354,7 @@ fn planes_that_threads_share_agree() {
 #[test]
 fn pixels_are_made_ready_in_steps() {
     let target = Target::of(Isa::Avx512);
-    let target = Target { crossed_products: Some(crossed(target, 9)), unit_macs: 16, ..target };
+    let target = Target { fast_inner_products: Some(fast_inner(target, 9)), unit_macs: 16, ..target };
     let parts_of = |layer: &dyn Fn(&mut Builder) -> NodeId, threads| {
         let mut builder = Builder::new(Shape::map(12, 11, 60));
         let result = layer(&mut builder);
@@ -565,9 +566,9 @@ proptest! {
         check(&builder.finish(&[result]), seed, batch);
     }
 
-    /// Groups of crossed channels and a rest, with every way that a pointwise layer can be reached.
+    /// Groups of paired channels and a rest, with every way that a pointwise layer can be reached.
     #[test]
-    fn crossed_products_agree(
+    fn fast_inner_products_agree(
         (ic, oc) in (40u32..120, 1u32..80),
         (h, w) in (1u32..9, 1u32..14),
         (load, between, last) in (activations(), activations(), activations()),
@@ -587,7 +588,7 @@ proptest! {
         let next = builder.pointwise(layer, oc);
         let sum = builder.add(&[next, layer]);
         let result = builder.activation(sum, last);
-        // For such seeds all products are crossed.
+        // For such seeds all products are fast inner products.
         check_forms(&builder.finish(&[result]), seed, batch, (kind == 3).then_some(LAST_FORM));
     }
 

@@ -38,7 +38,7 @@ JSON: an object on one line with `model`, `parameters` (of the spec), `backend`,
 sum); then `warmup` (runs before those that \
 count), `times_ms` (every run that counts, in order), `median_ms`, `p5_ms`, `p95_ms`, \
 `min_ms`, `macs` (multiply-adds of one image), `saved_macs` (those of them that \
-Winograd's method and crossed products do without), `gflops` (2 x macs x batch / median), \
+Winograd's method and fast inner products do without), `gflops` (2 x macs x batch / median), \
 `peak_gflops` (of the precision: median of one core, times the threads that have one), \
 `peak_samples_gflops` (one core; that of tiles while all threads work; every \
 measurement, in order: before, between and after the runs), `peak_share` (gflops of \

@@ -38,7 +38,7 @@ const SHORT: usize = 5;
 ///
 /// Where segments can be computed in several forms, the one whose instructions take the least time is chosen, or the
 /// first within 3 % of it: the milliseconds are those of one thread for one image, without waiting for memory. Layers that are
-/// multiplied as matrices of bf16 values have no forms, but a section of their own, as have those whose products are crossed.
+/// multiplied as matrices of bf16 values have no forms, but a section of their own, as have those by the fast inner product.
 ///
 /// A precision is a permission: layers whose f32 products take no more time have these, by the
 /// times of instructions on the processor at hand, and a section names them.
@@ -52,10 +52,10 @@ Examples:
   xcc explain specs/xception.xc
   xcc explain specs/xception.xc --all | grep refused
 
-JSON: an object with `model`, `applied` and `refused` (counts), `rows`, `target`, `precision`, `choices`, `matrices`, `crossed`, `exact`, `more_exact` and `chains`. A row has `pass`, \
+JSON: an object with `model`, `applied` and `refused` (counts), `rows`, `target`, `precision`, `choices`, `matrices`, `fast_inner`, `exact`, `more_exact` and `chains`. A row has `pass`, \
 `node`, `layer`, `line`, `span` (first byte and end in the spec), `outcome` (`applied` or `refused`) and \
 `what` or `reason`. A choice has `node`, `layer`, `line`, `segments`, `ic` and `oc` (channels of each), `forms` \
-(each with `form` and `ms`) and `chosen` (the index of one). A matrix, a layer of crossed products, or one (`exact`) of f32 products where less exact ones were asked for, has `node`, `layer`, `line` and `part`. \
+(each with `form` and `ms`) and `chosen` (the index of one). A matrix, a layer by the fast inner product, or one (`exact`) of f32 products where less exact ones were asked for, has `node`, `layer`, `line` and `part`. \
 `more_exact` is null, or has `asked`, `layers`, `of` (layers that could do with less exact products) and `reason`. A chain has `node`, `layers`, `line`, `saved_macs`, \
 `cost_macs` and `band_rows` (null where it does not pay), and `band_bytes` where a single row would need too many.")]
 pub struct Arguments {
@@ -131,7 +131,7 @@ struct Planned {
     precision: String,
     choices: Vec<ChoiceRow>,
     matrices: Vec<StageRow>,
-    crossed: Vec<StageRow>,
+    fast_inner: Vec<StageRow>,
     /// Stages that have more exact products than asked for, and why.
     exact: Vec<StageRow>,
     more_exact: Option<MoreExact>,
@@ -210,7 +210,7 @@ impl Planned {
                 .map(|choice| ChoiceRow::new(choice, graph, lines))
                 .collect(),
             matrices: by(|algorithm| *algorithm == Algorithm::Matmul),
-            crossed: by(|algorithm| matches!(algorithm, Algorithm::FastInnerProduct { .. })),
+            fast_inner: by(|algorithm| matches!(algorithm, Algorithm::FastInnerProduct { .. })),
             exact: graph.order().iter().flat_map(exact).collect(),
             more_exact: program.schedule.more_exact(),
             chains: program
@@ -226,7 +226,7 @@ impl Planned {
     fn text(&self, limit: usize) -> String {
         self.forms_text(limit)
             + &self.matrices_text(limit)
-            + &self.crossed_text(limit)
+            + &self.fast_inner_text(limit)
             + &self.exact_text(limit)
             + &self.chains_text(limit)
     }
@@ -246,15 +246,15 @@ impl Planned {
         section(("matrices", &about), [("chosen", rows)], limit)
     }
 
-    /// Which layers have crossed products.
-    fn crossed_text(&self, limit: usize) -> String {
-        if self.crossed.is_empty() {
+    /// Which layers have fast inner products.
+    fn fast_inner_text(&self, limit: usize) -> String {
+        if self.fast_inner.is_empty() {
             return String::new();
         }
-        let about = "crosses products of pointwise layers: one multiplication and two additions for two multiplications, \
+        let about = "pairs inputs of pointwise layers (Winograd's inner product of 1968): one multiplication and two additions for two multiplications, \
              since this processor adds while it multiplies";
-        let rows = distinct(self.crossed.iter().map(StageRow::cells));
-        section(("crossed", about), [("chosen", rows)], limit)
+        let rows = distinct(self.fast_inner.iter().map(StageRow::cells));
+        section(("fast inner product", about), [("chosen", rows)], limit)
     }
 
     /// Which layers have more exact products than asked for.

@@ -36,7 +36,7 @@ Examples:
 Columns: `kernels` has the kernel that executes most of the step's instructions, by its number in \
 `xcc emit --stage plan`, and how many others are called; the list below the table has its name. \
 `of peak` is the share of the peak that its products have (where both tiles and vectors multiply, of \
-the one that takes longer; Winograd's method and crossing take fewer products than `GFLOP/s` counts), `MB` 10^6 bytes, `reached` the share of the bound: how long the \
+the one that takes longer; Winograd's method and the fast inner product take fewer products than `GFLOP/s` counts), `MB` 10^6 bytes, `reached` the share of the bound: how long the \
 step must take at least, divided by how long it took.
 
 JSON: an object on one line with `model`, `parameters` (of the spec), `backend`, `batch`, \
@@ -48,7 +48,7 @@ JSON: an object on one line with `model`, `parameters` (of the spec), `backend`,
 threads) with `ms` and `share`. A step has `step` (from 0, as in the plan), `layer`, `kernels` \
 (objects with `kernel`, `name`, `calls` and `instructions`, the share of the step's; the largest \
 first), `ms` (median), `p5_ms`, `p95_ms`, `share`, `macs` (of all images of a run), `tile_macs` \
-(those of bf16 values), `saved_macs` (those that Winograd's method and crossed products do without, so that they have \
+(those of bf16 values), `saved_macs` (those that Winograd's method and fast inner products do without, so that they have \
 no part in `peak_share` and `bound_ms`), `gflops` (2 x macs / ms; null without any), `peak_share` (or null), `bytes`, `weight_bytes` (of them), `bound_ms` (the least time) and \
 `bound`: `compute`, `memory` or `overhead`. A family, the steps that call the same kinds of kernels, \
 has `family`, `steps` (how many), `ms`, `share` and `gflops` (or null). Shares are those of the sum of \

@@ -40,7 +40,7 @@ pub struct StepWork {
     pub macs: u64,
     /// Those of them that are products of bf16 values, by tiles or in pairs; the others that are computed are in vectors of f32.
     pub tile_macs: u64,
-    /// Those of them that are not computed, since Winograd's method or crossed products do with fewer.
+    /// Those of them that are not computed, since Winograd's method or fast inner products do with fewer.
     pub saved_macs: u64,
     /// Bytes that it reads and writes at least: its inputs, its result and its packed weights, each once.
     pub bytes: u64,

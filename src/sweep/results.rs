@@ -424,7 +424,7 @@ pub struct Step {
     /// that is not known.
     #[serde(default)]
     pub tile_macs: Option<u64>,
-    /// Those of them that are not computed, since Winograd's method and crossed products do with fewer.
+    /// Those of them that are not computed, since Winograd's method and fast inner products do with fewer.
     #[serde(default)]
     pub saved_macs: u64,
     /// Bytes that it reads and writes at least.

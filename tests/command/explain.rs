@@ -164,14 +164,14 @@ fn more_exact_products_are_explained() {
 
 /// Where the processor adds while it multiplies, products of wide pointwise layers are crossed, those of narrow ones are not.
 #[test]
-fn crossed_products_are_explained() {
-    if Target::native().crossed_products.is_none() {
-        eprintln!("skipped: crossed products, since this machine does not add while it multiplies");
+fn fast_inner_products_are_explained() {
+    if Target::native().fast_inner_products.is_none() {
+        eprintln!("skipped: fast inner products, since this machine does not add while it multiplies");
         return;
     }
     let explanation = json(&["explain", "specs/xception.xc", "--json"]);
-    let crossed = explanation["crossed"].as_array().unwrap();
-    let part = |layer: &str| crossed.iter().find(|row| row["layer"] == layer).map(|row| &row["part"]);
+    let fast_inner = explanation["fast_inner"].as_array().unwrap();
+    let part = |layer: &str| fast_inner.iter().find(|row| row["layer"] == layer).map(|row| &row["part"]);
     assert_eq!(part("block7_sepconv1").unwrap(), "pointwise part");
     assert_eq!(part("conv2d_1").unwrap(), "all of it");
     assert!(["block2_sepconv1", "conv2d", "predictions"].iter().all(|layer| part(layer).is_none()));

@@ -7,10 +7,10 @@
 //! Kernels see bytes and strides only: all steps in a descriptor are distances in bytes.
 
 pub mod conv;
-pub mod crossed;
 pub mod depthwise;
 pub mod elementwise;
 pub mod epilogue;
+pub mod fast_inner;
 pub mod gather;
 pub mod matmul;
 mod pairs;
@@ -34,10 +34,10 @@ use matmul::MatmulPanel;
 pub enum Descriptor {
     /// A tile of a convolution.
     Conv(conv::ConvTile),
-    /// Pixels that are made ready for crossed products.
-    CrossedPixels(crossed::CrossedPixels),
-    /// A tile of a pointwise convolution by crossed products.
-    Crossed(crossed::CrossedTile),
+    /// Pixels that are prescaled for the fast inner product.
+    PrescaledPixels(fast_inner::PrescaledPixels),
+    /// A tile of a pointwise convolution by the fast inner product.
+    FastInner(fast_inner::FastInnerTile),
     /// A tile of a convolution whose taps share their inputs.
     Sliding(sliding::SlidingTile),
     /// A tile of a depthwise convolution.
@@ -67,8 +67,8 @@ impl Descriptor {
     pub fn generate(&self) -> Kernel {
         match self {
             Descriptor::Conv(tile) => tile.generate(),
-            Descriptor::CrossedPixels(pixels) => pixels.generate(),
-            Descriptor::Crossed(tile) => tile.generate(),
+            Descriptor::PrescaledPixels(pixels) => pixels.generate(),
+            Descriptor::FastInner(tile) => tile.generate(),
             Descriptor::Sliding(tile) => tile.generate(),
             Descriptor::Depthwise(tile) => tile.generate(),
             Descriptor::Segments(tile) => tile.generate(),
@@ -99,8 +99,8 @@ impl fmt::Display for Descriptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Descriptor::Conv(tile) => tile.fmt(f),
-            Descriptor::CrossedPixels(pixels) => pixels.fmt(f),
-            Descriptor::Crossed(tile) => tile.fmt(f),
+            Descriptor::PrescaledPixels(pixels) => pixels.fmt(f),
+            Descriptor::FastInner(tile) => tile.fmt(f),
             Descriptor::Sliding(tile) => tile.fmt(f),
             Descriptor::Depthwise(tile) => tile.fmt(f),
             Descriptor::Segments(tile) => tile.fmt(f),

@@ -39,10 +39,10 @@ entity!(
     DriverId, "d"
 );
 
-/// What calls of a kernel execute. The additions of crossed products run beside the multiply-adds.
+/// What calls of a kernel execute. The additions by the fast inner product run beside the multiply-adds.
 fn kernel_counts(descriptor: &Descriptor) -> KernelCounts {
     let counts = KernelCounts::new(&descriptor.generate());
-    if let Descriptor::Crossed(_) = descriptor { counts.without_arithmetic() } else { counts }
+    if let Descriptor::FastInner(_) = descriptor { counts.without_arithmetic() } else { counts }
 }
 
 /// What all calls of a nest execute; `known` has the kernels that were counted before.
@@ -91,7 +91,7 @@ pub enum Part {
     Whole,
     /// The input of a convolution, activated.
     Activation,
-    /// The inputs of a pointwise convolution, made ready for crossed products.
+    /// The inputs of a pointwise convolution, prescaled for the fast inner product.
     Inputs,
     /// The spatial part of a separable convolution.
     Spatial,
@@ -175,7 +175,7 @@ pub struct Program {
     /// Packed constants.
     pub constants: Vec<Packed>,
     /// Multiply-adds of an image that need no multiplication, of the stages of nodes that save some: by Winograd's method, or since
-    /// products are crossed.
+    /// products are fast inner products.
     pub saved_macs: HashMap<NodeId, [u64; 2]>,
     /// Size of the packed constants in bytes.
     pub constant_bytes: u64,

@@ -1,6 +1,6 @@
 //! How parameters become the constants that kernels read: normalisations folded in, panels in reading order.
 
-mod crossed;
+mod fast_inner;
 mod planes;
 
 use std::borrow::Cow;
@@ -19,7 +19,7 @@ use crate::vector::{TILE_LANES, bf16};
 pub enum Pack {
     /// Segments of a convolution, equal ones in the form chosen for them. Panels: block by block, panel by panel
     /// ([`panel_widths`]); in each panel tap by tap, input by input, its vectors of outputs; zeros where there is no
-    /// output, or none that reads the input. Inputs of crossed products are in an [order](crate::kernels::crossed::order) of their own, and
+    /// output, or none that reads the input. Inputs by the fast inner product are in an [order](crate::kernels::fast_inner::order) of their own, and
     /// before the biases of a panel lie two other constants of each output. Side by side: vector by vector, then tap by tap, then the weights from each
     /// place in a segment, or in a share of its inputs, to all outputs. By Winograd's method: segment by segment, plane by plane,
     /// panels of transformed weights, which for products of pairs are those of [`Pack::Tiles`]; biases in one plane, zeros in the
@@ -372,10 +372,10 @@ impl<'a> Packer<'a> {
         let above =
             |block: &KernelBlock, tap| tap * inputs.len() + block.inputs.start as usize - inputs.start;
         write_panels(&self.elements, &mut panels, self.conv.window.taps() as usize, above);
-        if taps == Taps::Crossed {
+        if taps == Taps::Prescaled {
             let (_, factors) = self.take(0, inputs.len().next_multiple_of(self.lanes));
             let panels = panels.into_iter().map(|panel| (panel.values, panel.constants)).collect();
-            crossed::cross(panels, factors, self.lanes);
+            fast_inner::pair_weights(panels, factors, self.lanes);
         }
     }
 

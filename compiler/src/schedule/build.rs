@@ -21,7 +21,7 @@ use crate::cost::macs;
 use crate::graph::{
     Activation, Conv, Graph, LinearPart, Node, NodeId, Op, Pool, Post, Separable, Shape, Window,
 };
-use crate::kernels::crossed;
+use crate::kernels::fast_inner;
 use crate::kernels::matmul::BLOCK;
 use crate::kernels::winograd::{PLANES, patches};
 use crate::layout::{Layout, View};
@@ -476,9 +476,9 @@ impl<'a> Scheduler<'a> {
     /// How the planes of Winograd's method would be multiplied, for segments of `channels` inputs and outputs.
     fn plane_products(&self, pairs: bool, channels: (u32, u32), out: Shape) -> PlaneProducts {
         let [rows, columns] = patches([out.h(), out.w()]).map(u64::from);
-        match Methods::new(Precision::F32, self.target).crossed(channels, rows * columns) {
+        match Methods::new(Precision::F32, self.target).fast_inner_of(channels, rows * columns) {
             _ if pairs => PlaneProducts::Pairs,
-            Some(vectors) => PlaneProducts::Crossed(vectors),
+            Some(vectors) => PlaneProducts::FastInner(vectors),
             None => {
                 let shape = tile_shape(self.target, channels.1, LARGEST_TILE as u32);
                 PlaneProducts::Vectors(shape.vectors)
@@ -514,7 +514,7 @@ impl<'a> Scheduler<'a> {
         }
         self.note_matrix_limit(id, conv);
         let maps = self.maps(id);
-        if let Some(vectors) = self.methods(id).crosses_layer(conv, maps.out.shape) {
+        if let Some(vectors) = self.methods(id).fast_inner_layer(conv, maps.out.shape) {
             return self.fast_inner_product(id, conv, vectors);
         }
         let load = self.node(id).fusion.load;
@@ -577,7 +577,7 @@ impl<'a> Scheduler<'a> {
         self.direct(id, conv, Activation::Linear, self.node(id).kernel_post(), u32::MAX)?;
         let maps = self.maps(id);
         let shape = Shape::map(maps.out.shape.h(), maps.out.shape.w(), conv.partition.ic());
-        let pixel = self.target.pixel_bytes(crossed::room(shape.c(), self.target.lanes));
+        let pixel = self.target.pixel_bytes(fast_inner::room(shape.c(), self.target.lanes));
         let input = View { offset: 0, pixel, image: shape.pixels() * pixel, shape };
         // Of the pixels that are read, and no others.
         let conv = Conv { window: Window::POINT, ..conv.clone() };
@@ -686,7 +686,7 @@ impl<'a> Scheduler<'a> {
     /// The pointwise part in vectors, and the bytes between pixels of the map that it reads.
     fn pointwise_in_vectors(&self, id: NodeId, parts: &Separable) -> Result<(Algorithm, u64), PlanError> {
         let (target, out) = (self.target, self.view(id).shape);
-        let fast = self.methods(id).crosses(&parts.pointwise, out);
+        let fast = self.methods(id).fast_inner(&parts.pointwise, out);
         let pixel = pixel_between(target, parts, fast.is_some());
         self.limit(id, "a row of the intermediate map", u64::from(out.w()) * pixel, STEP_LIMIT)?;
         let post = self.node(id).kernel_post();
@@ -886,7 +886,7 @@ pub fn between(parts: &Separable) -> Vec<Post> {
 pub fn pixel_between(target: Target, parts: &Separable, is_prescaled: bool) -> u64 {
     let partition = &parts.spatial.partition;
     let channels = match is_prescaled {
-        true => crossed::room(partition.oc(), target.lanes),
+        true => fast_inner::room(partition.oc(), target.lanes),
         false => partition.oc(),
     };
     match partition.is_one_to_one() {

@@ -148,13 +148,13 @@ const MOST_CONVOLUTIONS: usize = 2;
 pub fn find(graph: &Graph, target: Target, options: &PlanOptions, precisions: &LayerPrecisions) -> Chains {
     let methods = |id: NodeId| Methods::new(precisions.of(id), target);
     let weigh = |id: NodeId| -> Vec<(Considered, Option<Chain>)> {
-        // A layer of two products by tiles is two steps, Winograd's method needs whole maps, and the input of crossed products
+        // A layer of two products by tiles is two steps, Winograd's method needs whole maps, and the input by the fast inner product
         // is made ready in a step.
         let is_by_rows = |id: &NodeId| {
             let (node, methods) = (graph.node(*id), methods(*id));
             !methods.takes_tiles_twice(node)
                 && !methods.may_take_winograd(node)
-                && !methods.stages_crossed(node)[0]
+                && !methods.fast_inner_stages(node)[0]
         };
         let possible = possible(graph, id).into_iter().filter(|nodes| nodes.iter().all(is_by_rows));
         let trials = possible.map(|nodes| Trial { graph, target, options, precisions, nodes });

@@ -3,7 +3,7 @@
 use super::segments::Taps;
 use crate::graph::{Activation, Conv, Pads, Post};
 use crate::kernels::sliding::Beside;
-use crate::kernels::{conv, crossed, sliding};
+use crate::kernels::{conv, fast_inner, sliding};
 use crate::target::{Isa, Target};
 
 /// A convolution with what is fused with it.
@@ -78,10 +78,10 @@ impl<'a> DirectConv<'a> {
         (1..=self.shape.row).take_while(fits).last().unwrap_or(1)
     }
 
-    /// The most pixels of tiles of crossed products.
-    fn crossed_pixels(&self, target: Target, vectors: u32) -> u32 {
-        let fits = |pixels: &u32| crossed::slots(*pixels, vectors, self.post) <= free_registers(target);
-        let most = target.crossed_products.map_or(1, |rule| rule.pixels).min(self.shape.row);
+    /// The most pixels of tiles by the fast inner product.
+    fn fast_inner_pixels(&self, target: Target, vectors: u32) -> u32 {
+        let fits = |pixels: &u32| fast_inner::slots(*pixels, vectors, self.post) <= free_registers(target);
+        let most = target.fast_inner_products.map_or(1, |rule| rule.pixels).min(self.shape.row);
         (1..=most).take_while(fits).last().unwrap_or(1)
     }
 
@@ -89,7 +89,7 @@ impl<'a> DirectConv<'a> {
     pub fn panel_pixels(&self, target: Target, panel: TilePanel) -> u32 {
         match panel.taps {
             Taps::Apart => self.tile_pixels(target, panel.vectors),
-            Taps::Crossed => self.crossed_pixels(target, panel.vectors),
+            Taps::Prescaled => self.fast_inner_pixels(target, panel.vectors),
             Taps::Together => self.sliding_pixels(target, panel.vectors, panel.beside).unwrap_or(1),
         }
     }

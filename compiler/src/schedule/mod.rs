@@ -30,7 +30,7 @@ pub use text::Listing;
 
 use crate::cost::stage_macs;
 use crate::graph::{Conv, Graph, Node, NodeId, Op};
-use crate::kernels::{crossed, winograd as winograd_kernels};
+use crate::kernels::{fast_inner, winograd as winograd_kernels};
 use crate::target::Target;
 use chains::{Chains, Considered};
 use options::{PlanOptions, Precision};
@@ -123,7 +123,7 @@ pub enum Algorithm {
         /// The units of work of a block of rows or pixels.
         units: Vec<UnitGroup>,
     },
-    /// Winograd's inner product of 1968, see [`kernels::crossed`](crate::kernels::crossed).
+    /// Winograd's inner product of 1968, see [`kernels::fast_inner`](crate::kernels::fast_inner).
     FastInnerProduct {
         /// Vectors of the widest panel of weights.
         vectors: u32,
@@ -227,7 +227,7 @@ impl Algorithm {
             Algorithm::Depthwise | Algorithm::Matmul => 0,
             Algorithm::FastInnerProduct { .. } => {
                 let [ic, oc] = [conv.partition.ic(), conv.partition.oc()];
-                let of_output = u64::from(crossed::products_saved(ic, lanes));
+                let of_output = u64::from(fast_inner::products_saved(ic, lanes));
                 (of_output * u64::from(oc)).saturating_mul(u64::from(out[0]) * u64::from(out[1]))
             }
             Algorithm::Segments { forms, .. } => {
@@ -244,10 +244,10 @@ fn saved_by(form: Form, segments: &[Segment], out: [u32; 2], lanes: u32) -> u64 
     let (count, (ic, oc)) = (segments.len() as u64, sizes(segments));
     let pairs = count * u64::from(ic) * u64::from(oc);
     let saved = pairs * winograd_kernels::products_saved(out, [1; 2]);
-    let PlaneProducts::Crossed(_) = products else { return saved };
+    let PlaneProducts::FastInner(_) = products else { return saved };
     let [rows, columns] = winograd_kernels::patches(out).map(u64::from);
     let outputs = rows * columns * u64::from(winograd_kernels::PLANES) * count * u64::from(oc);
-    saved + outputs * u64::from(crossed::products_saved(ic, lanes))
+    saved + outputs * u64::from(fast_inner::products_saved(ic, lanes))
 }
 
 impl NodeSchedule {

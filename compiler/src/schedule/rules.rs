@@ -9,7 +9,7 @@ use super::options::{Precision, STEP_LIMIT};
 use super::reasons::MatrixLimit;
 use crate::cost::stage_macs;
 use crate::graph::{Conv, Graph, Node, NodeId, Op, Pads, Separable, Shape, Window};
-use crate::kernels::crossed;
+use crate::kernels::fast_inner;
 use crate::kernels::matmul::{self, BLOCK, CHUNK};
 use crate::kernels::winograd::{self, PLANES, TAPS};
 use crate::target::{Bf16Unit, Target};
@@ -106,10 +106,10 @@ impl Methods {
         }
     }
 
-    /// Whether products of so many inputs and outputs, of so many pixels of an image, are crossed where they are those of vectors: in panels
-    /// of so many vectors.
-    pub fn crossed(self, (ic, oc): (u32, u32), pixels: u64) -> Option<u32> {
-        let rule = self.target.crossed_products?;
+    /// The vectors of a panel by the fast inner product of 1968, if `ic` to `oc` channels and `pixels` pixels of an image
+    /// suit it.
+    pub fn fast_inner_of(self, (ic, oc): (u32, u32), pixels: u64) -> Option<u32> {
+        let rule = self.target.fast_inner_products?;
         let pays = ic.min(oc) >= rule.fewest_channels
             && u64::from(ic) * u64::from(oc) >= rule.fewest_products
             && pixels >= rule.fewest_pixels;
@@ -117,32 +117,32 @@ impl Methods {
     }
 
     /// The same for a pointwise convolution with a result of this shape.
-    pub fn crosses(self, conv: &Conv, out: Shape) -> Option<u32> {
+    pub fn fast_inner(self, conv: &Conv, out: Shape) -> Option<u32> {
         let Window { kernel, pads, .. } = conv.window;
         let is_whole = conv.partition.segments() == 1 && !conv.partition.is_one_to_one();
         let is_pointwise = kernel == [1; 2] && pads == Pads::default() && is_whole;
-        let reached = self.target.pixel_bytes(crossed::room(conv.partition.ic(), self.target.lanes));
+        let reached = self.target.pixel_bytes(fast_inner::room(conv.partition.ic(), self.target.lanes));
         let is_near = reached <= FARTHEST_PIXEL;
-        self.crossed((conv.partition.ic(), conv.partition.oc()), out.pixels())
+        self.fast_inner_of((conv.partition.ic(), conv.partition.oc()), out.pixels())
             .filter(|_| is_pointwise && is_near)
     }
 
     /// The same for one whose input no other part of a layer makes, so that a step makes its pixels ready.
-    pub fn crosses_layer(self, conv: &Conv, out: Shape) -> Option<u32> {
-        let most = self.target.crossed_products?.most_bytes;
-        let pixel = self.target.pixel_bytes(crossed::room(conv.partition.ic(), self.target.lanes));
-        self.crosses(conv, out).filter(|_| out.pixels().saturating_mul(pixel) <= most)
+    pub fn fast_inner_layer(self, conv: &Conv, out: Shape) -> Option<u32> {
+        let most = self.target.fast_inner_products?.most_bytes;
+        let pixel = self.target.pixel_bytes(fast_inner::room(conv.partition.ic(), self.target.lanes));
+        self.fast_inner(conv, out).filter(|_| out.pixels().saturating_mul(pixel) <= most)
     }
 
-    /// Which stages of a node have crossed products.
-    pub fn stages_crossed(self, node: &Node) -> [bool; 2] {
-        let crosses = |conv: &Conv| self.crosses(conv, node.shape).is_some();
+    /// Which stages of a node have fast inner products.
+    pub fn fast_inner_stages(self, node: &Node) -> [bool; 2] {
+        let suits = |conv: &Conv| self.fast_inner(conv, node.shape).is_some();
         match &node.op {
             Op::Conv(conv) => {
-                [!self.takes_tiles(node, conv) && self.crosses_layer(conv, node.shape).is_some(), false]
+                [!self.takes_tiles(node, conv) && self.fast_inner_layer(conv, node.shape).is_some(), false]
             }
             Op::Separable(parts) => {
-                [false, !self.pointwise_takes_tiles(node, parts) && crosses(&parts.pointwise)]
+                [false, !self.pointwise_takes_tiles(node, parts) && suits(&parts.pointwise)]
             }
             _ => [false; 2],
         }

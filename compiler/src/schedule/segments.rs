@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::graph::{Conv, NodeId, Partition, Window};
-use crate::kernels::crossed;
+use crate::kernels::fast_inner;
 use crate::kernels::matmul::CHUNK;
 use crate::kernels::winograd::PLANES;
 
@@ -40,8 +40,8 @@ pub enum Form {
 pub enum PlaneProducts {
     /// In vectors of f32 values, with panels of so many, as for [`Panels::vectors`].
     Vectors(u32),
-    /// The same by crossed products (kernel `crossed`).
-    Crossed(u32),
+    /// The same by the fast inner product (kernel `fast_inner`).
+    FastInner(u32),
     /// In vectors of pairs of bf16 values.
     Pairs,
 }
@@ -50,7 +50,7 @@ impl PlaneProducts {
     /// Words of the packed weights of an output in a plane, from so many inputs.
     pub fn words(self, inputs: u32) -> u32 {
         match self {
-            PlaneProducts::Vectors(_) | PlaneProducts::Crossed(_) => inputs,
+            PlaneProducts::Vectors(_) | PlaneProducts::FastInner(_) => inputs,
             PlaneProducts::Pairs => inputs.next_multiple_of(CHUNK) / 2,
         }
     }
@@ -58,7 +58,7 @@ impl PlaneProducts {
     /// Packed constants of an output in a plane beside its weights.
     pub fn constants_of_output(self) -> u32 {
         match self {
-            PlaneProducts::Crossed(_) => crossed::CONSTANTS,
+            PlaneProducts::FastInner(_) => fast_inner::CONSTANTS,
             PlaneProducts::Vectors(_) | PlaneProducts::Pairs => 1,
         }
     }
@@ -66,7 +66,7 @@ impl PlaneProducts {
     /// Words of the packed constants of a plane, but for weights, of so many inputs and outputs.
     pub fn constants(self, channels: (u32, u32), lanes: u32) -> u64 {
         match self {
-            PlaneProducts::Crossed(_) => crossed::constants(channels, lanes),
+            PlaneProducts::FastInner(_) => fast_inner::constants(channels, lanes),
             PlaneProducts::Vectors(_) | PlaneProducts::Pairs => u64::from(channels.1.next_multiple_of(lanes)),
         }
     }
@@ -108,14 +108,14 @@ pub enum Taps {
     Apart,
     /// All taps of a row together, so that each input is read once (kernel `sliding`).
     Together,
-    /// There is one tap, whose inputs were made ready for crossed products (kernel `crossed`).
-    Crossed,
+    /// There is one tap, whose inputs were prescaled for the fast inner product (kernel `fast_inner`).
+    Prescaled,
 }
 
 impl Taps {
     /// Packed constants of an output beside its weights.
     pub fn constants_of_output(self) -> u32 {
-        if self == Taps::Crossed { crossed::CONSTANTS } else { 1 }
+        if self == Taps::Prescaled { fast_inner::CONSTANTS } else { 1 }
     }
 }
 
@@ -127,7 +127,7 @@ impl Form {
 
     /// Panels of `vectors` vectors whose inputs are prescaled.
     pub fn fast_inner_product(vectors: u32) -> Self {
-        Form::Panels(Panels { merged: 1, vectors, taps: Taps::Crossed })
+        Form::Panels(Panels { merged: 1, vectors, taps: Taps::Prescaled })
     }
 }
 
@@ -146,7 +146,7 @@ impl fmt::Display for Form {
                 f.write_str("patches of 2x2 results by Winograd's method")?;
                 return f.write_str(match products {
                     PlaneProducts::Vectors(_) => "",
-                    PlaneProducts::Crossed(_) => ", products crossed",
+                    PlaneProducts::FastInner(_) => ", fast inner product",
                     PlaneProducts::Pairs => ", in bf16",
                 });
             }
@@ -157,7 +157,7 @@ impl fmt::Display for Form {
         f.write_str(match taps {
             Taps::Apart => "taps apart",
             Taps::Together => "taps together",
-            Taps::Crossed => "products crossed",
+            Taps::Prescaled => "fast inner product",
         })?;
         if merged > 1 { write!(f, ", {merged} segments merged") } else { Ok(()) }
     }
@@ -261,8 +261,8 @@ impl FormRun {
                 let biases = segments * products.constants((self.ic, self.oc), lanes);
                 [outputs * u64::from(products.words(self.ic)), biases].map(|words| words * u64::from(PLANES))
             }
-            Form::Panels(Panels { taps: Taps::Crossed, .. }) => {
-                [outputs * u64::from(self.ic), crossed::constants((self.ic, self.oc), lanes)]
+            Form::Panels(Panels { taps: Taps::Prescaled, .. }) => {
+                [outputs * u64::from(self.ic), fast_inner::constants((self.ic, self.oc), lanes)]
             }
             _ => [outputs * u64::from(self.ic) * window.taps(), outputs],
         }

@@ -5,7 +5,7 @@ use super::rules::{FEWEST_PATCHES, ROW_LIMIT};
 use super::segments::{FormRun, PlaneProducts, sizes};
 use super::tiling::block_count;
 use crate::kernels::conv::CACHE_LINE;
-use crate::kernels::crossed;
+use crate::kernels::fast_inner;
 use crate::kernels::matmul::CHUNK;
 use crate::kernels::winograd::{PLANES, patches};
 use crate::target::Target;
@@ -50,7 +50,7 @@ impl PlaneSegments {
     pub fn patch_bytes(&self, target: Target) -> [u64; 2] {
         let inputs = match self.products {
             PlaneProducts::Vectors(_) => target.pixel_bytes(self.ic),
-            PlaneProducts::Crossed(_) => target.pixel_bytes(crossed::room(self.ic, target.lanes)),
+            PlaneProducts::FastInner(_) => target.pixel_bytes(fast_inner::room(self.ic, target.lanes)),
             PlaneProducts::Pairs => row_step(u64::from(self.ic.div_ceil(CHUNK))),
         };
         [inputs, target.pixel_bytes(self.oc)]

@@ -6,7 +6,7 @@ use xcc_compiler::graph::{NodeId, WeightSource};
 use xcc_compiler::instruction_times::InstructionTimes;
 use xcc_compiler::plan::{Precision, Program, View};
 use xcc_compiler::processor::Microarchitecture;
-use xcc_compiler::target::{CrossedProducts, ExactTiles, Isa, Target};
+use xcc_compiler::target::{ExactTiles, FastInnerProducts, Isa, Target};
 use xcc_runtime::machine::permit_tiles;
 
 /// The targets that this machine can run; those that it cannot are named.
@@ -37,7 +37,7 @@ pub fn precisions(target: Target) -> impl Iterator<Item = Precision> {
 /// of tests do not fit: layers then run in blocks, and chains of them in bands. In f32, layers run
 /// by tiles, or only those with some outputs. Wide tiles are those of any processor. For two of
 /// three seeds products of bf16 pairs are taken wherever they fit. For two of three seeds
-/// pointwise products are crossed, in all vectors.
+/// pointwise products are fast inner products, in all vectors.
 pub fn with_some_cache(target: Target, seed: u64) -> Target {
     let cache_bytes = [target.cache_bytes, 1 << 10, 4 << 10, 16 << 10][seed as usize % 4];
     let unit_macs = [target.unit_macs, 16, 1000][(seed / 4) as usize % 3];
@@ -50,18 +50,18 @@ pub fn with_some_cache(target: Target, seed: u64) -> Target {
         fewest_pixels: 1,
     };
     let wide_tiles = Microarchitecture::MEASURED[(seed / 3) as usize % 2].wide_tiles();
-    let crossed_products =
-        [None, Some(crossed(target, 3)), Some(crossed(target, 9))][(seed / 2) as usize % 3];
+    let fast_inner_products =
+        [None, Some(fast_inner(target, 3)), Some(fast_inner(target, 9))][(seed / 2) as usize % 3];
     // Where products of pairs take no time, all layers that could have them do.
     let pair = [target.times.pair, 0, 0][(seed / 5) as usize % 3];
     let times = InstructionTimes { pair, ..target.times };
-    Target { cache_bytes, unit_macs, times, exact_tiles, wide_tiles, crossed_products, ..target }
+    Target { cache_bytes, unit_macs, times, exact_tiles, wide_tiles, fast_inner_products, ..target }
 }
 
 /// All pointwise products, in tiles of so many pixels. Tiles of several vectors need more than 16 registers.
-pub fn crossed(target: Target, pixels: u32) -> CrossedProducts {
+pub fn fast_inner(target: Target, pixels: u32) -> FastInnerProducts {
     let vectors = if target.registers > 16 { 2 } else { 1 };
-    CrossedProducts {
+    FastInnerProducts {
         fewest_channels: 1,
         fewest_products: 1,
         fewest_pixels: 1,

@@ -55,7 +55,7 @@ fn caption(point: &Point) -> String {
     };
     let saving = match point.steps.iter().any(|step| step.saved_macs > 0) {
         true => {
-            " Above the peak can be convolutions by Winograd's method or with crossed products, which take fewer products than \
+            " Above the peak can be convolutions by Winograd's method or with the fast inner product, which take fewer products than \
              their speed counts."
         }
         false => "",

@@ -8,7 +8,7 @@ use super::runs::Run;
 use super::{Lowering, argument};
 use crate::graph::{Activation, Conv, LinearPart, NodeId, Post, Window};
 use crate::kernels::conv::{CACHE_LINE, ConvTile};
-use crate::kernels::crossed::CrossedTile;
+use crate::kernels::fast_inner::FastInnerTile;
 use crate::kernels::sliding::SlidingTile;
 use crate::kernels::{Clip, Descriptor, TileSteps};
 use crate::layout::View;
@@ -65,7 +65,7 @@ impl Job<'_> {
                 Taps::Apart => {
                     Descriptor::Conv(ConvTile { ahead, far, ..self.tile(target, run, steps, tile.clip) })
                 }
-                Taps::Crossed => Descriptor::Crossed(CrossedTile {
+                Taps::Prescaled => Descriptor::FastInner(FastInnerTile {
                     lanes: target.lanes,
                     pixels: tile.clip.pixels() as u32,
                     vectors: run.vectors,
@@ -310,7 +310,7 @@ impl<'a> Lowering<'a> {
         let (load, maps) = (self.graph.node(id).fusion.load, self.maps(id));
         match &schedule.algorithm {
             Algorithm::Matmul => self.matmul_conv(id, conv, &schedule.division),
-            Algorithm::FastInnerProduct { .. } => self.crossed_conv(id, conv, schedule),
+            Algorithm::FastInnerProduct { .. } => self.fast_inner_conv(id, conv, schedule),
             Algorithm::Depthwise => {
                 let mut b = NestBuilder::new();
                 let blocks = schedule.division.blocks();

@@ -17,7 +17,7 @@ pub(super) struct Job<'a> {
     pub forms: Vec<Form>,
     /// The units of work of a block of rows.
     pub units: Vec<UnitGroup>,
-    /// The factors by which pixels of the result are made ready for crossed products, if they are.
+    /// The factors by which pixels of the result are prescaled for the fast inner product, if they are.
     pub ready: Option<Argument>,
 }
 

@@ -1,7 +1,7 @@
 //! Separable convolutions in two stages: the spatial part of a block of rows into scratch memory, the pointwise part
 //! from there while it is in the cache; or each as a step of its own.
 
-use super::crossed::factors;
+use super::fast_inner::factors;
 use super::job::Job;
 use super::maps::{Fusion, Maps, one_row, set};
 use super::place::{Surface, Surfaces, Widths};

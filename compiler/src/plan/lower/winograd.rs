@@ -13,8 +13,8 @@ use super::runs::{Run, WinogradRun};
 use super::{Lowering, Operands, argument};
 use crate::graph::{Activation, Conv, NodeId, Pads, Partition, Post, Window};
 use crate::kernels::Descriptor;
-use crate::kernels::crossed;
 use crate::kernels::epilogue::{self, Format};
+use crate::kernels::fast_inner;
 use crate::kernels::matmul::{CHUNK, SUMS_BYTES};
 use crate::kernels::winograd::{self, INPUTS, InputPatches, OutputPatches, PATCH, PLANES};
 use crate::plan::emit::Emitter;
@@ -33,7 +33,7 @@ impl WinogradRun {
     /// How inputs are stored.
     fn format(&self) -> Format {
         match self.planes.products {
-            PlaneProducts::Vectors(_) | PlaneProducts::Crossed(_) => Format::F32,
+            PlaneProducts::Vectors(_) | PlaneProducts::FastInner(_) => Format::F32,
             PlaneProducts::Pairs => Format::Bf16(epilogue::Planes::SINGLE),
         }
     }
@@ -346,7 +346,7 @@ impl Emitter {
                 b.call(kernel, vec![from, to], Some(tiles.count));
             });
         }
-        if let PlaneProducts::Crossed(_) = run.planes.products {
+        if let PlaneProducts::FastInner(_) = run.planes.products {
             let count = block.rows * patches.columns;
             b.repeat(0..PLANES, |b, plane| {
                 let made =
@@ -367,7 +367,7 @@ impl Emitter {
         let lanes = self.target.lanes;
         let [[_, of_segment], [_, of_plane]] =
             [run.planes.constants(lanes), run.planes.constants_of_plane(lanes)];
-        let first = run.at.bias + crossed::factors(run.planes.oc, lanes) as i64;
+        let first = run.at.bias + fast_inner::factors(run.planes.oc, lanes) as i64;
         let word = i64::from(F32);
         let offset =
             Offset::bytes(word * first).along(segment, word * of_segment).along(plane, word * of_plane);
@@ -388,8 +388,8 @@ impl Emitter {
                 let panels = run.panels((vectors, Taps::Apart), lanes, (patches, segment));
                 self.multiply_vectors(b, (job, run), (&panels, plane), (count, [inputs, sums]));
             }
-            PlaneProducts::Crossed(vectors) => {
-                let panels = run.panels((vectors, Taps::Crossed), lanes, (patches, segment));
+            PlaneProducts::FastInner(vectors) => {
+                let panels = run.panels((vectors, Taps::Prescaled), lanes, (patches, segment));
                 self.multiply_vectors(b, (job, run), (&panels, plane), (count, [inputs, sums]));
             }
             PlaneProducts::Pairs => {
@@ -519,7 +519,7 @@ impl Lowering<'_> {
         let (inputs, sums) = (Some(inputs), Some(sums));
         let nest = self.emit.nest_of_inputs((job, &run), patches, surfaces);
         let mut of_inputs = with(&[(Operand::Out, inputs), (Operand::Add, inputs)]);
-        if let PlaneProducts::Crossed(_) = run.planes.products {
+        if let PlaneProducts::FastInner(_) = run.planes.products {
             of_inputs[bias.0.index()] = bias.1;
         }
         self.step_of(id, Part::Patches, nest, of_inputs);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{LANES, Packer, Rows, TilePanel, WeightPanel, copy, crossed, write_panels};
+use super::{LANES, Packer, Rows, TilePanel, WeightPanel, copy, fast_inner, write_panels};
 use crate::graph::KernelBlock;
 use crate::kernels::matmul;
 use crate::kernels::winograd::{self, BIAS_PLANE};
@@ -24,10 +24,10 @@ impl<'a> Packer<'a> {
                 let (mut panels, _) = self.plane_panels((inputs.len(), outputs), (vectors, products));
                 write_panels(&self.elements, &mut panels, 1, above);
             }
-            PlaneProducts::Crossed(vectors) => {
+            PlaneProducts::FastInner(vectors) => {
                 let (mut panels, factors) = self.plane_panels((inputs.len(), outputs), (vectors, products));
                 write_panels(&self.elements, &mut panels, 1, above);
-                self.cross_planes(panels, factors);
+                self.pair_planes(panels, factors);
             }
             PlaneProducts::Pairs => {
                 let mut panels = self.pair_panels((inputs.len(), outputs));
@@ -36,15 +36,15 @@ impl<'a> Packer<'a> {
         }
     }
 
-    /// Makes panels of all planes ones for crossed products.
-    fn cross_planes(&self, panels: Vec<PlanesPanel<'a>>, factors: Vec<&mut [f32]>) {
+    /// Makes the panels of all planes ready for the fast inner product.
+    fn pair_planes(&self, panels: Vec<PlanesPanel<'a>>, factors: Vec<&mut [f32]>) {
         let mut of_planes: Vec<Vec<_>> = factors.iter().map(|_| Vec::new()).collect();
         for PlanesPanel { planes, constants, .. } in panels {
             let pairs = planes.into_iter().zip(constants);
             of_planes.iter_mut().zip(pairs).for_each(|(plane, pair)| plane.push(pair));
         }
         let planes = of_planes.into_iter().zip(factors);
-        planes.for_each(|(panels, factors)| crossed::cross(panels, factors, self.lanes));
+        planes.for_each(|(panels, factors)| fast_inner::pair_weights(panels, factors, self.lanes));
     }
 
     /// The next planes for so many inputs: of their weights, and of other constants.

@@ -1,4 +1,4 @@
-//! Crossed products: pixels made ready for them, where they are computed or in a step of its own, and pointwise layers of such pixels.
+//! Fast inner products: pixels made ready for them, where they are computed or in a step of its own, and pointwise layers of such pixels.
 
 use super::job::Job;
 use super::maps::{Maps, set};
@@ -6,7 +6,7 @@ use super::place::Surface;
 use super::{Lowering, Operands, argument};
 use crate::graph::{Activation, Conv, NodeId, Shape, Window};
 use crate::kernels::Descriptor;
-use crate::kernels::crossed::{self, CrossedPixels};
+use crate::kernels::fast_inner::{self, PrescaledPixels};
 use crate::layout::View;
 use crate::plan::emit::Emitter;
 use crate::plan::nest::{Argument, NestBuilder, Offset, Operand};
@@ -17,8 +17,8 @@ use crate::target::Target;
 use crate::vector::F32;
 
 impl Lowering<'_> {
-    /// A pointwise convolution of crossed products: a step that makes pixels ready, and one that multiplies.
-    pub(super) fn crossed_conv(&mut self, id: NodeId, conv: &Conv, schedule: &ConvSchedule) {
+    /// A pointwise convolution by the fast inner product: a step that makes pixels ready, and one that multiplies.
+    pub(super) fn fast_inner_conv(&mut self, id: NodeId, conv: &Conv, schedule: &ConvSchedule) {
         let (load, maps) = (self.graph.node(id).fusion.load, self.maps(id));
         let (target, lanes) = (self.target, self.target.lanes);
         let of_inputs = DirectConv::new(target, conv, Activation::Linear, self.post(id), u32::MAX);
@@ -45,7 +45,7 @@ impl Lowering<'_> {
     ) -> (Place, View) {
         let [rows, columns] = conv.window.strides.map(u64::from);
         let shape = Shape::map(maps.out.shape.h(), maps.out.shape.w(), conv.partition.ic());
-        let pixel = self.target.pixel_bytes(crossed::room(shape.c(), self.target.lanes));
+        let pixel = self.target.pixel_bytes(fast_inner::room(shape.c(), self.target.lanes));
         let image = shape.pixels() * pixel;
         let memory = self.emit.between_steps(u64::from(self.batch) * image);
         let ready = View { offset: memory.offset, pixel, image, shape };
@@ -101,9 +101,9 @@ impl Lowering<'_> {
     }
 }
 
-/// Where the factors of inputs lie among the packed biases of a pointwise convolution of crossed products.
+/// Where the factors of inputs lie among the packed biases of a pointwise convolution by the fast inner product.
 pub(super) fn factors(target: Target, conv: &Conv, biases: Operand) -> Argument {
-    let words = crossed::factors(conv.partition.oc(), target.lanes);
+    let words = fast_inner::factors(conv.partition.oc(), target.lanes);
     argument(biases, Offset::bytes(words as i64 * i64::from(F32)))
 }
 
@@ -116,14 +116,14 @@ impl Emitter {
         [from, to]: [&Surface; 2],
         pixels: u32,
     ) {
-        let descriptor = CrossedPixels {
+        let descriptor = PrescaledPixels {
             lanes: self.target.lanes,
             channels,
             in_step: from.pixel as i32,
             out_step: to.pixel as i32,
             load,
         };
-        let kernel = self.kernel(Descriptor::CrossedPixels(descriptor));
+        let kernel = self.kernel(Descriptor::PrescaledPixels(descriptor));
         let [from, to] = [from, to].map(|surface| surface.at(|origin| origin));
         b.call(kernel, vec![from, factors, to], Some(pixels));
     }

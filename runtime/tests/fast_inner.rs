@@ -1,10 +1,10 @@
-//! How exact crossed products are: for pixels, inputs and weights of any size.
+//! How exact fast inner products are: for pixels, inputs and weights of any size.
 
 mod common;
 
 use std::borrow::Cow;
 
-use common::compiled::{bits, crossed, targets};
+use common::compiled::{bits, fast_inner, targets};
 use common::graphs::{Builder, window};
 use common::{Random, RandomWeights};
 use xcc_compiler::graph::{Partition, Shape, WeightError, WeightId, WeightSource, Window};
@@ -13,10 +13,10 @@ use xcc_compiler::schedule::segments::Candidate;
 use xcc_compiler::target::Target;
 use xcc_runtime::Model;
 
-/// Crossed products scale each pixel by itself: where all its inputs are multiplied by a power of two, so are its results, to the
+/// Fast inner products scale each pixel by itself: where all its inputs are multiplied by a power of two, so are its results, to the
 /// last bit.
 #[test]
-fn crossed_products_are_as_exact_for_pixels_of_any_size() {
+fn fast_inner_products_are_as_exact_for_pixels_of_any_size() {
     let (pixels, ic) = (40, 100);
     let mut builder = Builder::new(Shape::map(1, pixels, ic));
     let result = builder.conv(builder.input(), Window::POINT, Partition::whole(ic, 50), false);
@@ -25,7 +25,7 @@ fn crossed_products_are_as_exact_for_pixels_of_any_size() {
     let values = Random::new(2).vector((pixels * ic) as usize);
     let scale = |pixel: usize| 2f64.powi(5 * pixel as i32 - 90);
     for target in targets() {
-        let target = Target { crossed_products: Some(crossed(target, 9)), ..target };
+        let target = Target { fast_inner_products: Some(fast_inner(target, 9)), ..target };
         let model = Model::compile(&graph, &weights, target, PlanOptions::default()).unwrap();
         let results = |scale: &dyn Fn(usize) -> f64| {
             let scaled = values.iter().enumerate().map(|(at, x)| (x * scale(at / ic as usize)) as f32);
@@ -63,9 +63,9 @@ impl WeightSource for Scaled<'_> {
     }
 }
 
-/// Crossed products do not depend on how a product is shared between an input and its weight, to the last bit; zeros are zeros.
+/// Fast inner products do not depend on how a product is shared between an input and its weight, to the last bit; zeros are zeros.
 #[test]
-fn crossed_products_balance_inputs_and_weights() {
+fn fast_inner_products_balance_inputs_and_weights() {
     let (pixels, ic, oc) = (40, 100, 50);
     for kernel in [1, 3] {
         let mut builder = Builder::new(Shape::map(4, pixels / 4, ic));
@@ -75,7 +75,7 @@ fn crossed_products_balance_inputs_and_weights() {
         let values = Random::new(2).vector((pixels * ic) as usize);
         let scale = |input: usize| 2f64.powi(input as i32 % 41 - 20);
         for target in targets() {
-            let target = Target { crossed_products: Some(crossed(target, 9)), ..target };
+            let target = Target { fast_inner_products: Some(fast_inner(target, 9)), ..target };
             let results = |of_input: &dyn Fn(usize) -> f64, factor: &(dyn Fn(usize, usize) -> f64 + Sync)| {
                 let weights = Scaled { weights: &weights, factor, outputs: oc as usize };
                 let choose = |candidates: &[Candidate]| candidates.len() - 1;

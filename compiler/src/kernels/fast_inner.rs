@@ -1,7 +1,7 @@
-//! Pointwise convolutions by crossed products: of two products of an input and a weight, one is computed, and sums stand for the
+//! Pointwise convolutions by the fast inner product: of two products of an input and a weight, one is computed, and sums stand for the
 //! other.
 //!
-//! S. Winograd ("A New Algorithm for Inner Product", IEEE Transactions on Computers, 1968) crosses two inputs x, x' and their
+//! S. Winograd ("A New Algorithm for Inner Product", IEEE Transactions on Computers, 1968) pairs two inputs x, x' and their
 //! weights w, w':
 //!
 //! ```text
@@ -11,7 +11,7 @@
 //!
 //! The sums of x x' belong to a pixel and those of w w' to an output, so they are computed once. What is left are one
 //! multiplication and two additions for two multiplications. That pays where a processor adds beside its multiply-adds: of three
-//! inputs, two are crossed and one is multiplied as ever, so that there are as many additions as multiply-adds, in two thirds of the
+//! inputs, two are paired and one is multiplied as ever, so that there are as many additions as multiply-adds, in two thirds of the
 //! time of three multiply-adds.
 //!
 //! Inputs and weights that differ in size would lose digits in their sums. So each input is multiplied by a power of two that its weights
@@ -19,8 +19,8 @@
 //! inputs of a pixel are divided by the largest of them (R. P. Brent, "Algorithms for Matrix Multiplication", 1970). Neighbouring lanes take the two forms in turn, so that the sums of x x' stay small even where all inputs
 //! are positive. Errors are then about those of plain sums.
 //!
-//! Channels are taken in groups of three vectors: lane by lane, those of the first two are crossed, that of the third is not.
-//! Channels behind the last whole group are not crossed, either. A [`CrossedPixels`] makes pixels ready, a [`CrossedTile`] multiplies them.
+//! Channels are taken in groups of three vectors: lane by lane, the first two are paired, the third is not.
+//! Channels behind the last whole group are not paired, either. A [`PrescaledPixels`] prescales pixels, a [`FastInnerTile`] multiplies them.
 
 use std::fmt;
 
@@ -58,25 +58,25 @@ fn groups(channels: u32, lanes: u32) -> u32 {
 
 /// The channels, in the order in which tiles multiply them.
 pub fn order(channels: u32, lanes: u32) -> impl Iterator<Item = u32> {
-    let crossed = groups(channels, lanes) * GROUP * lanes;
+    let fast_inner = groups(channels, lanes) * GROUP * lanes;
     let of_group = move |place: u32| place % GROUP * lanes + place / GROUP;
-    let in_groups = (0..crossed).map(move |at| at - at % (GROUP * lanes) + of_group(at % (GROUP * lanes)));
-    in_groups.chain(crossed..channels)
+    let in_groups = (0..fast_inner).map(move |at| at - at % (GROUP * lanes) + of_group(at % (GROUP * lanes)));
+    in_groups.chain(fast_inner..channels)
 }
 
-/// What the product of the two weights of a crossed pair is multiplied by in what a sum begins with, for each pair of rows in
+/// Sign of the correction w w' in what a sum begins with, for each pair of rows in
 /// [`order`]: the number of the first row and -1 or 1.
 pub fn pairs(channels: u32, lanes: u32) -> impl Iterator<Item = (u32, f64)> {
     let pair = |lane: u32| (GROUP * lane, if is_by_sums(lane) { -1.0 } else { 1.0 });
     (0..groups(channels, lanes) * lanes).map(pair)
 }
 
-/// Whether the pair of a lane is crossed by sums, or else by differences.
+/// True if the pair of a lane is multiplied as sums, false if as differences.
 fn is_by_sums(lane: u32) -> bool {
     lane.is_multiple_of(2)
 }
 
-/// Multiplications that crossing saves of those of an output of a pixel.
+/// Multiplications that an output of a pixel saves.
 pub fn products_saved(channels: u32, lanes: u32) -> u32 {
     groups(channels, lanes) * lanes
 }
@@ -95,7 +95,7 @@ fn numbers(channels: u32, lanes: u32) -> [i32; 2] {
 /// Pixels that are made ready; input and output may be the same. The `rows` count is the number of pixels, `factors` points at those of
 /// inputs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CrossedPixels {
+pub struct PrescaledPixels {
     /// f32 values in a vector.
     pub lanes: u32,
     /// Channels.
@@ -108,9 +108,9 @@ pub struct CrossedPixels {
     pub load: Activation,
 }
 
-impl fmt::Display for CrossedPixels {
+impl fmt::Display for PrescaledPixels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cross_c{}_v{}_i{}_o{}", self.channels, self.lanes, self.in_step, self.out_step)?;
+        write!(f, "prescale_c{}_v{}_i{}_o{}", self.channels, self.lanes, self.in_step, self.out_step)?;
         name_fusion(self.load, &[], f)
     }
 }
@@ -134,7 +134,7 @@ struct PixelRegisters {
     factors: Pointer,
 }
 
-impl CrossedPixels {
+impl PrescaledPixels {
     /// Writes the kernel.
     pub fn generate(&self) -> Kernel {
         let mut b = Builder::new(self.lanes, &["in", "factors", "out"], true);
@@ -239,7 +239,7 @@ impl CrossedPixels {
         b.store_lanes(r.high[0], b.parameter("out"), factor, 1);
     }
 
-    /// A group, whose products of crossed values are taken from what sums begin with.
+    /// A group, whose products of pairs are taken from what sums begin with.
     fn group(&self, b: &mut Builder, r: &PixelRegisters) {
         self.values(b, r, (GROUP, self.lanes));
         b.binary(BinaryOp::Mul, r.product, r.values[0], r.values[1]);
@@ -271,7 +271,7 @@ impl CrossedPixels {
 /// A tile of pixels that are ready by some vectors of outputs. `weights` points at rows of a panel in [`order`], `bias` at its rows of
 /// [`CONSTANTS`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CrossedTile {
+pub struct FastInnerTile {
     /// f32 values in a vector.
     pub lanes: u32,
     /// Pixels.
@@ -296,7 +296,7 @@ pub struct CrossedTile {
 /// (benches/LOG.md).
 const LANES_AT_ONCE: u32 = 2;
 
-/// Inputs that are not crossed, of a trip of their loop.
+/// Inputs without a pair in a trip of their loop.
 const PLAIN_AT_ONCE: u32 = 4;
 
 /// Slots that a tile of `pixels` x `vectors` takes.
@@ -305,9 +305,9 @@ pub fn slots(pixels: u32, vectors: u32, post: &[Post]) -> usize {
     (pixels * vectors) as usize + (factors as usize).max(epilogue::slots(post))
 }
 
-impl fmt::Display for CrossedTile {
+impl fmt::Display for FastInnerTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "crossed_c{}_v{}_{}x{}", self.ic, self.lanes, self.pixels, self.vectors)?;
+        write!(f, "fast_inner_c{}_v{}_{}x{}", self.ic, self.lanes, self.pixels, self.vectors)?;
         if self.last_lanes != self.lanes {
             write!(f, "_l{}", self.last_lanes)?;
         }
@@ -328,14 +328,14 @@ struct TileRegisters {
     weights: [Vec<Slot>; GROUP as usize],
     /// Their inputs.
     inputs: Vec<Slot>,
-    /// The two sums of a crossed pair.
-    crossed: [Slot; 2],
+    /// The two sums of a pair.
+    fast_inner: [Slot; 2],
     /// Where the next inputs are read.
     input: Pointer,
     panel: Pointer,
 }
 
-impl CrossedTile {
+impl FastInnerTile {
     /// Writes the kernel.
     pub fn generate(&self) -> Kernel {
         let all = ["in", "weights", "bias", "out", "add", "ahead"];
@@ -346,7 +346,7 @@ impl CrossedTile {
             sums: (0..self.pixels).map(|_| b.slots(vectors)).collect(),
             weights: std::array::from_fn(|_| b.slots(vectors)),
             inputs: b.slots(GROUP as usize),
-            crossed: [b.slot(), b.slot()],
+            fast_inner: [b.slot(), b.slot()],
             input: b.pointer(),
             panel: b.parameter("weights"),
         };
@@ -426,18 +426,18 @@ impl CrossedTile {
             }
             for (vector, &sum) in sums.iter().enumerate() {
                 let [first, second, third] = std::array::from_fn(|channel| r.weights[channel][vector]);
-                self.cross(b, r, [first, second], lane);
-                b.fma(sum, r.crossed[0], r.crossed[1]);
+                self.pair(b, r, [first, second], lane);
+                b.fma(sum, r.fast_inner[0], r.fast_inner[1]);
                 b.fma(sum, third, r.inputs[2]);
             }
         }
     }
 
-    /// The factors of the product of a crossed pair.
-    fn cross(&self, b: &mut Builder, r: &TileRegisters, weights: [Slot; 2], lane: u32) {
+    /// The factors of the product of a pair.
+    fn pair(&self, b: &mut Builder, r: &TileRegisters, weights: [Slot; 2], lane: u32) {
         let op = if is_by_sums(lane) { BinaryOp::Add } else { BinaryOp::Sub };
-        b.binary(op, r.crossed[0], r.inputs[0], weights[1]);
-        b.binary(op, r.crossed[1], weights[0], r.inputs[1]);
+        b.binary(op, r.fast_inner[0], r.inputs[0], weights[1]);
+        b.binary(op, r.fast_inner[1], weights[0], r.inputs[1]);
     }
 
     fn load_weights(&self, b: &mut Builder, r: &TileRegisters, slots: &[Slot], row: u32) {
@@ -446,7 +446,7 @@ impl CrossedTile {
         }
     }
 
-    /// Some channels that are not crossed.
+    /// Some channels without a pair.
     fn plain_channels(&self, b: &mut Builder, r: &TileRegisters, count: u32) {
         for channel in 0..count {
             self.load_weights(b, r, &r.weights[0], channel);
@@ -476,7 +476,7 @@ impl CrossedTile {
                 b.binary(BinaryOp::Add, sum, sum, r.weights[1][vector]);
             }
         }
-        let inner = r.weights.iter().flatten().chain(&r.inputs).chain(&r.crossed).copied().collect();
+        let inner = r.weights.iter().flatten().chain(&r.inputs).chain(&r.fast_inner).copied().collect();
         finish_panel(b, (&self.post, self.last_lanes, &self.steps), &r.sums, inner);
     }
 }

@@ -1,6 +1,6 @@
-//! Panels for crossed products: weights scaled and in order, and what sums begin and end with.
+//! Panels for the fast inner product: weights scaled and in order, and what sums begin and end with.
 
-use crate::kernels::crossed::{CONSTANTS, order, pairs};
+use crate::kernels::fast_inner::{CONSTANTS, order, pairs};
 use crate::plan::wide::{Work, widest};
 
 /// The root of the mean square that scaled weights of an output have, but for a factor of up to the root of two: inputs, whose largest
@@ -10,13 +10,17 @@ const TYPICAL: f64 = 0.25;
 /// Largest exponent of a scale.
 const MOST: f64 = 120.0;
 
-/// Makes the panels of a layer, of weights with a row for each input and of constants, ones for crossed products. The last row of the constants
+/// Makes the panels of a layer, of weights with a row for each input and of constants, ones for the fast inner product. The last row of the constants
 /// of a panel are biases, which stay; those before them become what sums begin with, and what undoes the scaling. The factors of inputs
 /// are written.
-pub(super) fn cross<'p>(mut panels: Vec<(&'p mut [f32], &'p mut [f32])>, factors: &mut [f32], lanes: usize) {
+pub(super) fn pair_weights<'p>(
+    mut panels: Vec<(&'p mut [f32], &'p mut [f32])>,
+    factors: &mut [f32],
+    lanes: usize,
+) {
     widest(Balance { panels: &mut panels, factors });
     for (values, constants) in panels {
-        widest(Cross { values, constants, factors, lanes });
+        widest(PairWeights { values, constants, factors, lanes });
     }
 }
 
@@ -66,14 +70,14 @@ fn power_of_two(number: f64) -> Option<f32> {
     (number > 0.0).then(|| number.log2().round().clamp(-MOST, MOST).exp2() as f32)
 }
 
-struct Cross<'a> {
+struct PairWeights<'a> {
     values: &'a mut [f32],
     constants: &'a mut [f32],
     factors: &'a [f32],
     lanes: usize,
 }
 
-impl Work for Cross<'_> {
+impl Work for PairWeights<'_> {
     #[inline(always)]
     fn run(self) {
         let width = width(self.constants);

@@ -1,4 +1,4 @@
-# test: plan vir --tuning small_crossed_products
+# test: plan vir --tuning small_fast_inner_products
 model crossed
 input image 4 x 3 x 14, range: 0..1
 flow all {
