@@ -221,7 +221,7 @@ impl Case {
     }
 }
 
-/// Whether some layers of a network run band by band where [`check`] plans it for this machine.
+/// Whether some layers of a network run strip by strip where [`check`] plans it for this machine.
 fn has_chain(graph: &Graph, seed: u64) -> bool {
     let mut graph = graph.clone();
     optimize(&mut graph, &PassOptions::default());
@@ -681,7 +681,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, max_global_rejects: 4000, ..ProptestConfig::default() })]
 
-    /// Maps that are taller than a band, so that rows are kept from one to the next and computed twice between threads.
+    /// Maps that are taller than a strip, so that rows are kept from one to the next and computed twice between threads.
     #[test]
     fn chains_of_layers_agree(
         (window, pool) in (any_window(), any_window()),

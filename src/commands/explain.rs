@@ -1,7 +1,7 @@
-//! `xcc explain`: every rewrite of the graph that was made or refused, every form of segments and chain of layers, and why.
+//! `xcc explain`: every rewrite of the graph that was made or refused, every form of segments and fused group of layers, and why.
 
-mod chains;
 mod forms;
+mod fusion;
 mod stages;
 
 use std::collections::HashMap;
@@ -22,8 +22,8 @@ use crate::cli::{self, Failure, Loaded, SpecArgs};
 use crate::numbers::counted;
 use crate::table::{Layout, Table, wrap};
 use crate::terminal;
-use chains::ChainRow;
 use forms::ChoiceRow;
+use fusion::FusionRow;
 use stages::StageRow;
 
 /// Rows of one pass and outcome that are shown without `--all`.
@@ -52,12 +52,12 @@ Examples:
   xcc explain specs/xception.xc
   xcc explain specs/xception.xc --all | grep refused
 
-JSON: an object with `model`, `applied` and `refused` (counts), `rows`, `target`, `precision`, `choices`, `matrices`, `fast_inner`, `exact`, `more_exact` and `chains`. A row has `pass`, \
+JSON: an object with `model`, `applied` and `refused` (counts), `rows`, `target`, `precision`, `choices`, `matrices`, `fast_inner`, `exact`, `more_exact` and `fused_groups`. A row has `pass`, \
 `node`, `layer`, `line`, `span` (first byte and end in the spec), `outcome` (`applied` or `refused`) and \
 `what` or `reason`. A choice has `node`, `layer`, `line`, `segments`, `ic` and `oc` (channels of each), `forms` \
 (each with `form` and `ms`) and `chosen` (the index of one). A matrix, a layer by the fast inner product, or one (`exact`) of f32 products where less exact ones were asked for, has `node`, `layer`, `line` and `part`. \
-`more_exact` is null, or has `asked`, `layers`, `of` (layers that could do with less exact products) and `reason`. A chain has `node`, `layers`, `line`, `saved_macs`, \
-`cost_macs` and `band_rows` (null where it does not pay), and `band_bytes` where a single row would need too many.")]
+`more_exact` is null, or has `asked`, `layers`, `of` (layers that could do with less exact products) and `reason`. A group has `node`, `layers`, `line`, `saved_macs`, \
+`cost_macs` and `strip_rows` (null where it does not pay), and `strip_bytes` where a single row would need too many.")]
 pub struct Arguments {
     #[command(flatten)]
     spec: SpecArgs,
@@ -135,7 +135,7 @@ struct Planned {
     /// Stages that have more exact products than asked for, and why.
     exact: Vec<StageRow>,
     more_exact: Option<MoreExact>,
-    chains: Vec<ChainRow>,
+    fused_groups: Vec<FusionRow>,
     /// What multiplies matrices.
     #[serde(skip)]
     unit: Option<Bf16Unit>,
@@ -213,11 +213,11 @@ impl Planned {
             fast_inner: by(|algorithm| matches!(algorithm, Algorithm::FastInnerProduct { .. })),
             exact: graph.order().iter().flat_map(exact).collect(),
             more_exact: program.schedule.more_exact(),
-            chains: program
+            fused_groups: program
                 .schedule
-                .considered_chains()
+                .considered_groups()
                 .iter()
-                .map(|chain| ChainRow::new(chain, graph, lines))
+                .map(|group| FusionRow::new(group, graph, lines))
                 .collect(),
             unit: program.target.bf16_unit(),
         }
@@ -228,7 +228,7 @@ impl Planned {
             + &self.matrices_text(limit)
             + &self.fast_inner_text(limit)
             + &self.exact_text(limit)
-            + &self.chains_text(limit)
+            + &self.fusion_text(limit)
     }
 
     /// Which layers are multiplied as matrices.
@@ -278,15 +278,16 @@ impl Planned {
     }
 
     /// Which layers are computed together, where maps are larger than a cache.
-    fn chains_text(&self, limit: usize) -> String {
-        if self.chains.is_empty() {
+    fn fusion_text(&self, limit: usize) -> String {
+        if self.fused_groups.is_empty() {
             return String::new();
         }
         let about = "computes layers together, some rows at a time, where that saves more multiply-adds' time than it costs";
-        let with =
-            |chosen| self.chains.iter().filter(move |row| row.is_chosen() == chosen).map(ChainRow::cells);
+        let with = |chosen| {
+            self.fused_groups.iter().filter(move |row| row.is_chosen() == chosen).map(FusionRow::cells)
+        };
         section(
-            ("chains", about),
+            ("fused layers", about),
             [("chosen", distinct(with(true))), ("refused", distinct(with(false)))],
             limit,
         )

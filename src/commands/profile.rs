@@ -18,7 +18,7 @@ use report::Report;
 
 /// Show where the time of a run goes, step by step
 ///
-/// A step computes a layer, with what was fused into it, or several layers (`a + b`) band by band of rows, so that the
+/// A step computes a layer, with what was fused into it, or several layers (`a + b`) strip by strip, so that the
 /// maps between them are never in memory whole. It calls one or more kernels. The time that a step must take at least
 /// is the longer of its operations at the machine's peak and its bytes (inputs, outputs and weights,
 /// each once) at the bandwidth that threads have beyond their level-2 caches, both measured in the same

@@ -32,7 +32,7 @@ pub const CHAIN: &str = " + ";
 /// What a step has to do, whatever time it takes.
 #[derive(Clone, Debug)]
 pub struct StepWork {
-    /// The layer that it computes, see [`layer`]; of a chain all of them, with [`CHAIN`] between them.
+    /// The layer that it computes, see [`layer`]; of a fused group all of them, with [`CHAIN`] between them.
     pub layer: String,
     /// The class in Keras of that layer.
     pub class: &'static str,
@@ -73,7 +73,7 @@ pub fn of_steps(program: &Program, graph: &Graph) -> Vec<StepWork> {
             Part::Activation | Part::Inputs | Part::Windows | Part::Patches | Part::Results => [0; 3],
             Part::Products => [macs(graph, step.node).total(), by_tiles(step.node), saved_of(step.node)],
         };
-        // A chain begins with a convolution, which is most of its work.
+        // A fused group begins with a convolution, which is most of its work.
         let first = match step.before.first() {
             Some(&first) => layer(graph, first),
             None => layers(graph, step.node, step.part)[0],

@@ -70,20 +70,20 @@ fn explain_as_json_places_every_row() {
     }
 }
 
-/// Chains have what they save and cost; those that do not pay have no rows of bands.
+/// Fused groups have what they save and cost; those that do not pay have no rows of strips.
 #[test]
-fn chains_are_explained() {
+fn fused_groups_are_explained() {
     let explanation = json(&["explain", "specs/xception.xc", "--json", "--target", "avx512"]);
-    let chains = explanation["chains"].as_array().unwrap();
-    let pays = |chain: &&serde_json::Value| chain["saved_macs"].as_u64() > chain["cost_macs"].as_u64();
-    let chosen: Vec<_> = chains.iter().filter(pays).collect();
+    let groups = explanation["fused_groups"].as_array().unwrap();
+    let pays = |group: &&serde_json::Value| group["saved_macs"].as_u64() > group["cost_macs"].as_u64();
+    let chosen: Vec<_> = groups.iter().filter(pays).collect();
     let layers = ["block2", "block3"].map(|block| [1, 2].map(|layer| format!("{block}_sepconv{layer}")));
     assert_eq!(chosen.len(), layers.len());
-    for (chain, layers) in chosen.iter().zip(layers) {
-        assert_eq!(chain["layers"].as_array().unwrap()[..2], layers);
-        assert_eq!(chain["band_rows"], 1);
+    for (group, layers) in chosen.iter().zip(layers) {
+        assert_eq!(group["layers"].as_array().unwrap()[..2], layers);
+        assert_eq!(group["strip_rows"], 1);
     }
-    assert!(chains.iter().all(|chain| chain["band_rows"].is_null() != pays(&chain)));
+    assert!(groups.iter().all(|group| group["strip_rows"].is_null() != pays(&group)));
 }
 
 /// In bf16, pointwise parts are matrices, and 3x3 taps are, too, unless they have planes of Winograd's method.

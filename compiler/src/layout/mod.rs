@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use arena::Lifetime;
 
 use crate::graph::{Graph, Node, NodeId, Op, Shape};
-use crate::schedule::chains::Chains;
+use crate::schedule::fusion::FusedGroups;
 use crate::schedule::options::{PlanError, PlanOptions, check_memory};
 use crate::target::Target;
 
@@ -48,7 +48,7 @@ impl View {
 
 /// The view of every live value, and the size of the arena in bytes.
 pub struct Layout {
-    /// By node. Values within chains have views as if their maps began where scratch memory does.
+    /// By node. Values within fused groups have views as if their maps began where scratch memory does.
     pub views: HashMap<NodeId, View>,
     /// Concatenation operands that their producers write in place, with where that is.
     pub in_place: HashMap<NodeId, ConcatPlace>,
@@ -98,7 +98,7 @@ struct Home {
 
 struct Builder<'a> {
     graph: &'a Graph,
-    chains: &'a Chains,
+    fused_groups: &'a FusedGroups,
     target: Target,
     batch: u64,
     in_place: HashMap<NodeId, ConcatPlace>,
@@ -106,16 +106,16 @@ struct Builder<'a> {
     buffers: Vec<Lifetime>,
 }
 
-/// Lays out all live values of `graph` but those within chains. Fails if there is no such memory.
+/// Lays out all live values of `graph` but those within fused groups. Fails if there is no such memory.
 pub fn lay_out(
     graph: &Graph,
-    chains: &Chains,
+    fused_groups: &FusedGroups,
     target: Target,
     options: &PlanOptions,
 ) -> Result<Layout, PlanError> {
     let mut layout = Builder {
         graph,
-        chains,
+        fused_groups,
         target,
         batch: u64::from(options.batch),
         in_place: in_place_operands(graph, target),
@@ -123,7 +123,7 @@ pub fn lay_out(
         buffers: Vec::new(),
     };
     let (within, others): (Vec<NodeId>, Vec<NodeId>) =
-        graph.order().iter().partition(|&&node| chains.after(node).is_some());
+        graph.order().iter().partition(|&&node| fused_groups.after(node).is_some());
     for &node in others.iter().rev() {
         layout.settle(node);
     }
@@ -148,7 +148,7 @@ fn reads_vectors(node: &Node) -> bool {
     }
 }
 
-/// A value of which only bands of rows exist at a time.
+/// A value of which only strips of rows exist at a time.
 fn scratch_view(graph: &Graph, node: NodeId, target: Target) -> View {
     View { offset: 0, pixel: padded_pixel(graph, node, target), image: 0, shape: graph.node(node).shape }
 }
@@ -261,7 +261,7 @@ impl Builder<'_> {
         Home { view: View { offset, shape, ..home.view }, ..home }
     }
 
-    /// A buffer lives from the first node that writes it to the last that reads it. The layers of a chain run when its
+    /// A buffer lives from the first node that writes it to the last that reads it. The layers of a fused group run when its
     /// last one does.
     fn lifetimes(&mut self, keep_all: bool) {
         let last = self.graph.order().len();
@@ -272,7 +272,7 @@ impl Builder<'_> {
             spans[buffer] = Some((first.min(step), end.max(step)));
         };
         for &node in self.graph.order() {
-            let step = steps[&self.chains.after(node).unwrap_or(node)];
+            let step = steps[&self.fused_groups.after(node).unwrap_or(node)];
             for value in self.graph.node(node).inputs.iter().chain([&node]) {
                 if let Some(home) = self.homes.get(value) {
                     touch(home.buffer, step);

@@ -24,7 +24,7 @@ use crate::layout::{Layout, lay_out};
 use crate::schedule::options::{check_memory, checked};
 use crate::schedule::precisions::LayerPrecisions;
 use crate::schedule::segments::{Candidate, cheapest};
-use crate::schedule::{Facts, Schedule, chains};
+use crate::schedule::{Facts, Schedule, fusion};
 use crate::target::{Bf16Unit, Target};
 use nest::{KernelId, Nest, Operand, for_each_count};
 use pack::Pack;
@@ -131,7 +131,7 @@ impl fmt::Display for Part {
 pub struct Step {
     /// The node whose value it computes (or a part of it).
     pub node: NodeId,
-    /// The nodes before it that the step computes, too, band by band of rows: their values never exist whole.
+    /// The nodes before it that the step computes, too, strip by strip: their values never exist whole.
     pub before: Vec<NodeId>,
     /// What of the node it computes.
     pub part: Part,
@@ -303,10 +303,10 @@ fn schedule(
 ) -> Result<Scheduled, PlanError> {
     let times = |precision| lower::layer_times(graph, target, precision);
     let precisions = LayerPrecisions::find(graph, target, options.precision, &times);
-    let chains = chains::find(graph, target, &options, &precisions);
-    let layout = lay_out(graph, &chains, target, &options)?;
+    let fused_groups = fusion::find(graph, target, &options, &precisions);
+    let layout = lay_out(graph, &fused_groups, target, &options)?;
     let facts = Facts { graph, target, options, layout: &layout };
     let costs = lower::Costs::new(facts);
-    let schedule = crate::schedule::build(facts, precisions, chains, &costs, choose)?;
+    let schedule = crate::schedule::build(facts, precisions, fused_groups, &costs, choose)?;
     Ok(Scheduled { schedule, layout })
 }

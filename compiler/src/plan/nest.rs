@@ -37,13 +37,13 @@ pub enum Operand {
     PointwiseWeights,
     /// Packed biases of the pointwise part of a fused separable convolution.
     PointwiseBias,
-    /// Packed weights of the second convolution of a chain.
+    /// Packed weights of the second convolution of a fused group.
     NextWeights,
-    /// Packed biases of the second convolution of a chain.
+    /// Packed biases of the second convolution of a fused group.
     NextBias,
-    /// Packed weights of the pointwise part of a chain's second convolution.
+    /// Packed weights of the pointwise part of a fused group's second convolution.
     NextPointwiseWeights,
-    /// Packed biases of the pointwise part of a chain's second convolution.
+    /// Packed biases of the pointwise part of a fused group's second convolution.
     NextPointwiseBias,
     /// Memory of the executing thread, for intermediate results.
     Scratch,

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::candidates::{Choosing, CostModel, Question, timed};
-use super::chains::{self, Chain, Chains, Windowed};
 use super::direct::{DirectConv, tile_shape};
+use super::fusion::{self, FusedGroup, FusedGroups, Windowed};
 use super::options::{MEMORY_LIMIT, PlanError, PlanOptions, Precision, STEP_LIMIT};
 use super::precisions::LayerPrecisions;
 use super::reasons::Reason;
@@ -15,7 +15,7 @@ use super::units::{UnitGroup, unit_groups};
 use super::winograd::{PlaneSegments, plane_bytes};
 use super::{
     Algorithm, ConvSchedule, Division, InputActivation, NodeSchedule, Schedule, SeparableSchedule, Stages,
-    bands, matrix,
+    matrix, strips,
 };
 use crate::cost::macs;
 use crate::graph::{
@@ -81,11 +81,11 @@ pub fn prefetches_results(Facts { target, layout, .. }: Facts<'_>) -> bool {
 pub fn build(
     facts: Facts<'_>,
     precisions: LayerPrecisions,
-    chains: Chains,
+    fused_groups: FusedGroups,
     costs: &dyn CostModel,
     choose: &dyn Fn(&[Candidate]) -> usize,
 ) -> Result<Schedule, PlanError> {
-    let mut scheduler = Scheduler::new(facts, precisions, chains, costs, choose);
+    let mut scheduler = Scheduler::new(facts, precisions, fused_groups, costs, choose);
     for &id in facts.graph.order() {
         scheduler.add(id)?;
     }
@@ -99,7 +99,7 @@ pub fn build_what_fits(
     costs: &dyn CostModel,
     choose: &dyn Fn(&[Candidate]) -> usize,
 ) -> Schedule {
-    let mut scheduler = Scheduler::new(facts, precisions, Chains::default(), costs, choose);
+    let mut scheduler = Scheduler::new(facts, precisions, FusedGroups::default(), costs, choose);
     for &id in facts.graph.order() {
         // What the error says is said when the network is planned.
         _ = scheduler.add(id);
@@ -146,7 +146,7 @@ impl<'a> Scheduler<'a> {
     fn new(
         facts: Facts<'a>,
         precisions: LayerPrecisions,
-        chains: Chains,
+        fused_groups: FusedGroups,
         costs: &'a dyn CostModel,
         choose: &'a dyn Fn(&[Candidate]) -> usize,
     ) -> Self {
@@ -155,7 +155,7 @@ impl<'a> Scheduler<'a> {
             target,
             options,
             precisions,
-            chains,
+            fused_groups,
             prefetches_results: prefetches_results(facts),
             choices: Vec::new(),
             reasons: BTreeMap::new(),
@@ -166,15 +166,15 @@ impl<'a> Scheduler<'a> {
         Self { graph, target, options, layout, costs, choose, known, work: 0, schedule }
     }
 
-    /// Decides about a node; about the layers of a chain when its last one comes.
+    /// Decides about a node; about the layers of a fused group when its last one comes.
     fn add(&mut self, id: NodeId) -> Result<(), PlanError> {
         self.check_steps(id)?;
         self.work = self.work(id);
-        if self.schedule.chains.after(id).is_some() {
+        if self.schedule.fused_groups.after(id).is_some() {
             return Ok(());
         }
-        if let Some(chain) = self.schedule.chains.ending_with(id).cloned() {
-            return self.chain(&chain);
+        if let Some(group) = self.schedule.fused_groups.ending_with(id).cloned() {
+            return self.chain(&group);
         }
         let graph = self.graph;
         let schedule = match &graph.node(id).op {
@@ -802,18 +802,18 @@ impl<'a> Scheduler<'a> {
         Ok(SeparableSchedule { spatial, pointwise: Algorithm::Matmul, stages })
     }
 
-    // Layers that run together, band by band of rows.
+    // Layers that run together, strip by strip.
 
-    fn chain(&mut self, chain: &Chain) -> Result<(), PlanError> {
-        let rows = chains::layer_rows(self.graph, &chain.nodes).unwrap_or_default();
-        let runs = bands::section_runs(&rows, &chain.sections, chain.height);
-        let capacities = bands::buffer_rows(&runs, chain.nodes.len());
-        for (&id, &rows) in chain.nodes.iter().zip(&capacities) {
+    fn chain(&mut self, group: &FusedGroup) -> Result<(), PlanError> {
+        let rows = fusion::layer_rows(self.graph, &group.nodes).unwrap_or_default();
+        let runs = strips::section_runs(&rows, &group.sections, group.height);
+        let capacities = strips::buffer_rows(&runs, group.nodes.len());
+        for (&id, &rows) in group.nodes.iter().zip(&capacities) {
             let schedule = match Windowed::of(&self.node(id).op) {
-                Some(Windowed::Pool(_)) => NodeSchedule::Pool(Division::Bands),
-                Some(Windowed::Conv(conv)) => NodeSchedule::Conv(self.conv_in_bands(id, conv, rows)?),
+                Some(Windowed::Pool(_)) => NodeSchedule::Pool(Division::Strips),
+                Some(Windowed::Conv(conv)) => NodeSchedule::Conv(self.conv_in_strips(id, conv, rows)?),
                 Some(Windowed::Separable(parts)) => {
-                    NodeSchedule::Separable(self.separable_in_bands(id, parts, rows)?)
+                    NodeSchedule::Separable(self.separable_in_strips(id, parts, rows)?)
                 }
                 None => NodeSchedule::Other,
             };
@@ -822,8 +822,8 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
-    fn conv_in_bands(&mut self, id: NodeId, conv: &Conv, rows: u32) -> Result<ConvSchedule, PlanError> {
-        let (activation, division) = (InputActivation::OnLoad, Division::Bands);
+    fn conv_in_strips(&mut self, id: NodeId, conv: &Conv, rows: u32) -> Result<ConvSchedule, PlanError> {
+        let (activation, division) = (InputActivation::OnLoad, Division::Strips);
         let width = self.view(id).shape.w();
         if self.methods(id).takes_tiles(self.node(id), conv) {
             self.matrix_plane(id, conv, rows.saturating_mul(width))?;
@@ -842,13 +842,13 @@ impl<'a> Scheduler<'a> {
         Ok(ConvSchedule { algorithm, activation, division })
     }
 
-    fn separable_in_bands(
+    fn separable_in_strips(
         &mut self,
         id: NodeId,
         parts: &Separable,
         rows: u32,
     ) -> Result<SeparableSchedule, PlanError> {
-        let stages = Stages::Together(Division::Bands);
+        let stages = Stages::Together(Division::Strips);
         if self.methods(id).pointwise_takes_tiles(self.node(id), parts) {
             let pixels = rows.saturating_mul(self.view(id).shape.w());
             self.matrix_plane(id, &parts.pointwise, pixels)?;

@@ -4,17 +4,17 @@
 //! multiply-adds follow from it. [`build`] makes it from a graph, a target and a layout; what candidates cost
 //! it asks a [`CostModel`], which lowers them and weighs the instructions.
 
-pub mod bands;
 mod build;
 mod candidates;
-pub mod chains;
 pub mod direct;
+pub mod fusion;
 pub mod matrix;
 pub mod options;
 pub mod precisions;
 pub mod reasons;
 pub mod rules;
 pub mod segments;
+pub mod strips;
 mod text;
 pub mod tiling;
 pub mod units;
@@ -32,7 +32,7 @@ use crate::cost::stage_macs;
 use crate::graph::{Conv, Graph, Node, NodeId, Op};
 use crate::kernels::{fast_inner, winograd as winograd_kernels};
 use crate::target::Target;
-use chains::{Chains, Considered};
+use fusion::{ConsideredGroup, FusedGroups};
 use options::{PlanOptions, Precision};
 use precisions::{LayerPrecisions, MoreExact};
 use reasons::Reason;
@@ -48,8 +48,8 @@ pub struct Schedule {
     pub options: PlanOptions,
     /// The precision of each layer, which may be more exact than that of the options.
     pub precisions: LayerPrecisions,
-    /// The layers that are computed band by band of rows, and those for which that did not pay.
-    pub chains: Chains,
+    /// The layers that are computed strip by strip, and those for which that did not pay.
+    pub fused_groups: FusedGroups,
     /// Whether kernels ask for cache lines of results before they write them: the network's values are more than a cache
     /// holds.
     pub prefetches_results: bool,
@@ -144,8 +144,8 @@ pub enum InputActivation {
 /// How the work of a step is cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Division {
-    /// By the bands of the layers that run together.
-    Bands,
+    /// By the strips of the layers that run together.
+    Strips,
     /// The rows of each image.
     Rows {
         /// Blocks of rows.
@@ -184,7 +184,7 @@ impl Division {
     /// Blocks of rows or pixels of the step that computes results.
     pub fn blocks(&self) -> u32 {
         match self {
-            Division::Bands => 1,
+            Division::Strips => 1,
             Division::Rows { blocks, .. }
             | Division::Pixels { blocks }
             | Division::SharedPlanes { blocks }
@@ -277,9 +277,9 @@ impl Schedule {
         self.precisions.more_exact(self.target)
     }
 
-    /// Layers that run band by band of rows, and layers for which that did not pay.
-    pub fn considered_chains(&self) -> &[Considered] {
-        &self.chains.considered
+    /// Layers that run strip by strip, and layers for which that did not pay.
+    pub fn considered_groups(&self) -> &[ConsideredGroup] {
+        &self.fused_groups.considered
     }
 
     /// Which stages of a node have an algorithm for which `is_such` holds.

@@ -52,11 +52,11 @@ impl Listing<'_> {
         }
         let layer = &self.graph.layer(self.graph.node(id).layer).name;
         write!(f, "{id} = {node}  ; {layer}")?;
-        if let Some(last) = self.schedule.chains.after(id) {
+        if let Some(last) = self.schedule.fused_groups.after(id) {
             write!(f, ", with {last}")?;
         }
-        if let Some(chain) = self.schedule.chains.ending_with(id) {
-            write!(f, ", bands of {} rows", chain.height)?;
+        if let Some(group) = self.schedule.fused_groups.ending_with(id) {
+            write!(f, ", strips of {} rows", group.height)?;
         }
         f.write_str("\n")?;
         for choice in self.schedule.choices.iter().filter(|choice| choice.node == id) {
@@ -133,7 +133,7 @@ impl Display for Division {
         let blocks =
             |blocks: u32| if blocks == 1 { "1 block".to_owned() } else { format!("{blocks} blocks") };
         match self {
-            Division::Bands => f.write_str("bands"),
+            Division::Strips => f.write_str("strips"),
             Division::Rows { blocks: rows, patches } => {
                 write!(f, "{} of rows", blocks(*rows))?;
                 patches.iter().try_for_each(|&patches| write!(f, ", {} of patches", blocks(patches)))

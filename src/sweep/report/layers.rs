@@ -66,7 +66,7 @@ fn rows(point: &Point) -> Vec<Vec<String>> {
     let total: f64 = point.steps.iter().map(|step| step.ms).sum();
     let row = |step: &Step| {
         let form = form_of_step(step, &layers);
-        // Lines break before each further layer of a chain.
+        // Lines break before each further layer of a fused group.
         let name = step.layer.replace(CHAIN, " +\u{a0}");
         let cells = [name, step.class.clone()].into_iter().chain(form);
         cells.chain(work(step)).chain(times(step, total)).collect()
@@ -80,7 +80,7 @@ fn unmeasured(layer: &Layer) -> Vec<String> {
     cells.chain([format!("{macs:.2}")]).chain(std::iter::repeat_n(String::new(), 6)).collect()
 }
 
-/// Result, window, segments and cut of a step: of a chain of layers the last result, and the rest of each layer where
+/// Result, window, segments and cut of a step: of a fused group of layers the last result, and the rest of each layer where
 /// they differ.
 fn form_of_step(step: &Step, layers: &HashMap<&str, &Layer>) -> [String; 4] {
     let (name, part) = layers_and_part(&step.layer);

@@ -12,7 +12,7 @@ use crate::layout::lay_out;
 use crate::plan::emit::Emitter;
 use crate::plan::nest::{NestBuilder, Offset, Operand};
 use crate::plan::{PlanOptions, Precision, Scheduled, counts_of};
-use crate::schedule::chains::Chains;
+use crate::schedule::fusion::FusedGroups;
 use crate::schedule::precisions::{LayerPrecisions, LayerTimes};
 use crate::schedule::segments::{cheapest, form_runs};
 use crate::schedule::tiling::block_runs;
@@ -76,7 +76,7 @@ fn surfaces(target: Target, candidate: &SegmentCandidate<'_>) -> Surfaces {
 /// the values of all layers have no place in memory.
 pub fn layer_times(graph: &Graph, target: Target, precision: Precision) -> Option<LayerTimes> {
     let options = PlanOptions { precision, ..PlanOptions::default() };
-    let layout = lay_out(graph, &Chains::default(), target, &options).ok()?;
+    let layout = lay_out(graph, &FusedGroups::default(), target, &options).ok()?;
     let facts = Facts { graph, target, options, layout: &layout };
     let precisions = LayerPrecisions::all(precision);
     let schedule = build_what_fits(facts, precisions, &Costs::new(facts), &cheapest);

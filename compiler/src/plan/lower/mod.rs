@@ -1,6 +1,5 @@
 //! From a schedule to steps, one file a family of nodes: carries out what was decided, and decides nothing.
 
-mod chain;
 mod channelwise;
 mod conv;
 mod cost;
@@ -14,6 +13,7 @@ mod place;
 mod runs;
 mod segments;
 mod separable;
+mod strips;
 mod winograd;
 
 use std::collections::HashMap;
@@ -59,7 +59,7 @@ impl<'a> Lowering<'a> {
         let Self { graph, layout, schedule, emit, .. } = self;
         let largest = emit.constant_bytes.max(emit.scratch_bytes).max(emit.arena_bytes);
         check_memory(largest, schedule.options)?;
-        let whole = layout.views.iter().filter(|(node, _)| schedule.chains.after(**node).is_none());
+        let whole = layout.views.iter().filter(|(node, _)| schedule.fused_groups.after(**node).is_none());
         let values: HashMap<NodeId, View> = whole.map(|(&node, &view)| (node, view)).collect();
         Ok(Program {
             target: schedule.target,
@@ -83,12 +83,12 @@ impl<'a> Lowering<'a> {
     /// Lowers a node that is not computed with a later one; a node without a schedule is left out.
     fn node(&mut self, id: NodeId) {
         let schedule = self.schedule;
-        if schedule.chains.after(id).is_some() {
+        if schedule.fused_groups.after(id).is_some() {
             return;
         }
         let Some(decided) = schedule.node(id) else { return };
-        match schedule.chains.ending_with(id) {
-            Some(chain) => self.bands(id, chain),
+        match schedule.fused_groups.ending_with(id) {
+            Some(group) => self.strips(id, group),
             None => self.operation(id, self.graph.node(id), decided),
         }
         self.rest_of_epilogue(id);

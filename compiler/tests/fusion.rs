@@ -1,4 +1,4 @@
-//! Which layers run together, band by band of rows, and which do not.
+//! Which layers run together, strip by strip, and which do not.
 
 mod common;
 
@@ -8,10 +8,10 @@ use common::{Builder, cut, shipped, window};
 use xcc_compiler::graph::{Activation, Graph, NodeId, Partition, PoolKind, Shape};
 use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::{PlanOptions, plan};
-use xcc_compiler::schedule::chains::Verdict;
+use xcc_compiler::schedule::fusion::Verdict;
 use xcc_compiler::target::{Isa, Target};
 
-/// The layers of each chain, by the names of the layers that the nodes end with.
+/// The layers of each fused group, by the names of the layers that the nodes end with.
 fn chains(graph: &Graph, cache_bytes: u32, threads: u32) -> Vec<Vec<String>> {
     let mut graph = graph.clone();
     optimize(&mut graph, &PassOptions::default());
@@ -36,14 +36,14 @@ fn the_first_blocks_of_xception_are_chains() {
     assert!(chains(&xception, 1 << 30, 1).is_empty(), "maps that fit into the cache cost nothing");
 }
 
-/// A plan says what it weighed: chains, and layers that come closest where maps are larger than a cache.
+/// A plan says what it weighed: fused groups, and layers that come closest where maps are larger than a cache.
 #[test]
 fn what_was_weighed_is_told() {
     let mut xception = shipped("xception.xc", &[]);
     optimize(&mut xception, &PassOptions::default());
     let weighed = |cache_bytes| {
         let target = Target { cache_bytes, ..Target::of(Isa::Avx512) };
-        plan(&xception, target, PlanOptions::default()).unwrap().schedule.chains.considered
+        plan(&xception, target, PlanOptions::default()).unwrap().schedule.fused_groups.considered
     };
     let considered = weighed(1 << 20);
     let chosen: Vec<_> =

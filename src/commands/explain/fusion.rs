@@ -1,33 +1,33 @@
-//! Which layers are computed together, band by band of rows, and which are not, and why.
+//! Which layers are computed together, strip by strip, and which are not, and why.
 
 use serde::Serialize;
 use xcc_compiler::graph::{Graph, NodeId};
 use xcc_compiler::plan::Part;
-use xcc_compiler::schedule::chains::{Considered, Verdict};
+use xcc_compiler::schedule::fusion::{ConsideredGroup, Verdict};
 
 use super::LineTable;
 use crate::measure::work::{layer, layers};
 use crate::numbers;
 
-/// What `--json` has of layers that are or could be a chain.
+/// What `--json` has of layers that are or could be a fused group.
 #[derive(Serialize)]
-pub struct ChainRow {
+pub struct FusionRow {
     node: String,
     layers: Vec<String>,
     line: usize,
     saved_macs: u64,
     cost_macs: u64,
-    /// Rows of a band, if the layers are a chain.
-    band_rows: Option<u32>,
+    /// Rows of a strip, if the layers are a fused group.
+    strip_rows: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    band_bytes: Option<u64>,
+    strip_bytes: Option<u64>,
 }
 
-impl ChainRow {
+impl FusionRow {
     /// Layers with the line of the first one.
-    pub fn new(considered: &Considered, graph: &Graph, lines: &LineTable) -> Self {
+    pub fn new(considered: &ConsideredGroup, graph: &Graph, lines: &LineTable) -> Self {
         let first = considered.nodes.first().copied().unwrap_or(NodeId::new(0));
-        let (band_rows, band_bytes) = match considered.verdict {
+        let (strip_rows, strip_bytes) = match considered.verdict {
             Verdict::Chosen { height } => (Some(height), None),
             Verdict::Costly => (None, None),
             Verdict::TooLarge { bytes } => (None, Some(bytes)),
@@ -43,14 +43,14 @@ impl ChainRow {
             line: lines.line(layer(graph, first).span.start),
             saved_macs: considered.saved,
             cost_macs: considered.cost,
-            band_rows,
-            band_bytes,
+            strip_rows,
+            strip_bytes,
         }
     }
 
-    /// Whether the layers are a chain.
+    /// Whether the layers are a fused group.
     pub fn is_chosen(&self) -> bool {
-        self.band_rows.is_some()
+        self.strip_rows.is_some()
     }
 
     /// Layer, line, value, and with which others for what reason.
@@ -59,7 +59,7 @@ impl ChainRow {
             self.layers.split_first().map_or(("", &[][..]), |(first, others)| (first, others));
         let others = others.join(" and ");
         let [saved, cost] = [self.saved_macs, self.cost_macs].map(numbers::macs);
-        let why = match (self.band_rows, self.band_bytes) {
+        let why = match (self.strip_rows, self.strip_bytes) {
             (Some(rows), _) => {
                 let rows = numbers::counted(rows as usize, "row");
                 format!("with {others}, {rows} at a time: saves {saved}, costs {cost}")

@@ -1,9 +1,9 @@
-//! Chains of windowed layers by bands of rows: which rows of every layer a band adds, and which it keeps of the band
+//! Fused groups of windowed layers by strips of rows: which rows of every layer a strip adds, and which it keeps of the strip
 //! before.
 //!
-//! A band is some rows of the last layer's result. The rows that it needs of the layers before lie in buffers, one
-//! for each layer but the last: first those that the band before has left and that are needed again, then those that
-//! the band adds. Sections are what threads share: each begins with empty buffers, so the rows at a cut between two
+//! A strip is some rows of the last layer's result. The rows that it needs of the layers before lie in buffers, one
+//! for each layer but the last: first those that the strip before has left and that are needed again, then those that
+//! the strip adds. Sections are what threads share: each begins with empty buffers, so the rows at a cut between two
 //! are computed twice.
 
 use std::ops::Range;
@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::tiling::{RowRun, row_runs};
 use crate::graph::{Partition, Window};
 
-/// How a layer of a chain moves over rows.
+/// How a layer of a fused group moves over rows.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerRows {
     /// Its window.
@@ -36,16 +36,16 @@ impl LayerRows {
     }
 }
 
-/// What a band does to one layer's rows.
+/// What a strip does to one layer's rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BandRows {
+pub struct StripRows {
     /// The first row that is computed, counted from the top of the map.
     pub first: u32,
     /// How many are computed.
     pub count: u32,
     /// Those rows, by their taps.
     pub runs: Vec<RowRun>,
-    /// Rows before the first one that the band before has left: they are to lie at the start of the buffer.
+    /// Rows before the first one that the strip before has left: they are to lie at the start of the buffer.
     pub kept: u32,
     /// Where they lie in the buffer as it was left, in rows.
     pub kept_at: u32,
@@ -54,21 +54,21 @@ pub struct BandRows {
     pub input: i64,
 }
 
-impl BandRows {
+impl StripRows {
     /// Whether both are the same but for where they are in their maps.
     fn is_like(&self, other: &Self) -> bool {
         Self { first: other.first, ..self.clone() } == *other
     }
 }
 
-/// Bands behind each other that do the same work.
+/// Strips behind each other that do the same work.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BandRun {
-    /// Number of bands.
+pub struct StripRun {
+    /// Number of strips.
     pub count: u32,
     /// What the first of them does to each layer.
-    pub layers: Vec<BandRows>,
-    /// Rows from one band to the next, for each layer.
+    pub layers: Vec<StripRows>,
+    /// Rows from one strip to the next, for each layer.
     pub advance: Vec<u32>,
 }
 
@@ -77,14 +77,14 @@ pub struct BandRun {
 pub struct SectionRun {
     /// The sections.
     pub sections: Range<u32>,
-    /// The bands of the first of them.
-    pub bands: Vec<BandRun>,
+    /// The strips of the first of them.
+    pub strips: Vec<StripRun>,
     /// Rows from one section to the next, for each layer.
     pub advance: Vec<u32>,
 }
 
-/// The rows from each layer's first row in `from` to that in `to`, if both bands are alike otherwise.
-fn distance(from: &[BandRows], to: &[BandRows]) -> Option<Vec<u32>> {
+/// The rows from each layer's first row in `from` to that in `to`, if both strips are alike otherwise.
+fn distance(from: &[StripRows], to: &[StripRows]) -> Option<Vec<u32>> {
     let pairs = from.iter().zip(to);
     pairs.map(|(a, b)| b.first.checked_sub(a.first).filter(|_| a.is_like(b))).collect()
 }
@@ -99,8 +99,8 @@ fn continued(advance: &[u32], count: u32, distance: Vec<u32>) -> Option<Vec<u32>
     (next == distance).then(|| advance.to_vec())
 }
 
-/// What a band that needs `needed` rows of a layer does to its buffer, which holds the rows `held`.
-fn extend(held: &mut Range<u32>, needed: Range<u32>) -> BandRows {
+/// What a strip that needs `needed` rows of a layer does to its buffer, which holds the rows `held`.
+fn extend(held: &mut Range<u32>, needed: Range<u32>) -> StripRows {
     let (kept, kept_at, first) = match () {
         () if needed.is_empty() => (held.len() as u32, 0, held.end),
         () if needed.start >= held.end => (0, 0, needed.start),
@@ -108,11 +108,11 @@ fn extend(held: &mut Range<u32>, needed: Range<u32>) -> BandRows {
     };
     let count = needed.end.saturating_sub(first);
     *held = first - kept..first + count;
-    BandRows { first, count, runs: Vec::new(), kept, kept_at, input: 0 }
+    StripRows { first, count, runs: Vec::new(), kept, kept_at, input: 0 }
 }
 
-/// The next band: `rows` of the last layer.
-fn band(layers: &[LayerRows], buffers: &mut [Range<u32>], rows: Range<u32>) -> Vec<BandRows> {
+/// The next strip: `rows` of the last layer.
+fn strip(layers: &[LayerRows], buffers: &mut [Range<u32>], rows: Range<u32>) -> Vec<StripRows> {
     let mut needed = rows;
     let mut found = Vec::with_capacity(layers.len());
     for (layer, held) in layers.iter().zip(buffers).rev() {
@@ -130,24 +130,24 @@ fn band(layers: &[LayerRows], buffers: &mut [Range<u32>], rows: Range<u32>) -> V
     found
 }
 
-/// The bands of the section `rows` of the last layer's result, `height` rows each but for the last one.
-pub fn band_runs(layers: &[LayerRows], rows: Range<u32>, height: u32) -> Vec<BandRun> {
+/// The strips of the section `rows` of the last layer's result, `height` rows each but for the last one.
+pub fn strip_runs(layers: &[LayerRows], rows: Range<u32>, height: u32) -> Vec<StripRun> {
     let mut buffers = vec![0..0; layers.len()];
-    let mut runs: Vec<BandRun> = Vec::new();
+    let mut runs: Vec<StripRun> = Vec::new();
     for first in rows.clone().step_by(height.max(1) as usize) {
         let end = rows.end.min(first.saturating_add(height.max(1)));
-        let next = band(layers, &mut buffers, first..end);
+        let next = strip(layers, &mut buffers, first..end);
         match runs.last_mut().and_then(|run| Some((run.advance_to(&next)?, run))) {
             Some((advance, run)) => (run.advance, run.count) = (advance, run.count + 1),
-            None => runs.push(BandRun { count: 1, advance: vec![0; next.len()], layers: next }),
+            None => runs.push(StripRun { count: 1, advance: vec![0; next.len()], layers: next }),
         }
     }
     runs
 }
 
-impl BandRun {
-    /// How far apart bands are, if `next` continues this run.
-    fn advance_to(&self, next: &[BandRows]) -> Option<Vec<u32>> {
+impl StripRun {
+    /// How far apart strips are, if `next` continues this run.
+    fn advance_to(&self, next: &[StripRows]) -> Option<Vec<u32>> {
         continued(&self.advance, self.count, distance(&self.layers, next)?)
     }
 
@@ -158,16 +158,16 @@ impl BandRun {
     }
 }
 
-/// The sections `cuts`, in bands of `height` rows.
+/// The sections `cuts`, in strips of `height` rows.
 pub fn section_runs(layers: &[LayerRows], cuts: &[Range<u32>], height: u32) -> Vec<SectionRun> {
     let mut runs: Vec<SectionRun> = Vec::new();
     for (section, rows) in (0..).zip(cuts) {
-        let bands = band_runs(layers, rows.clone(), height);
-        match runs.last_mut().and_then(|run| Some((run.advance_to(&bands)?, run))) {
+        let strips = strip_runs(layers, rows.clone(), height);
+        match runs.last_mut().and_then(|run| Some((run.advance_to(&strips)?, run))) {
             Some((advance, run)) => (run.advance, run.sections.end) = (advance, section + 1),
             None => runs.push(SectionRun {
                 sections: section..section + 1,
-                bands,
+                strips,
                 advance: vec![0; layers.len()],
             }),
         }
@@ -176,11 +176,12 @@ pub fn section_runs(layers: &[LayerRows], cuts: &[Range<u32>], height: u32) -> V
 }
 
 impl SectionRun {
-    /// How far apart sections are, if one of these bands continues this run.
-    fn advance_to(&self, bands: &[BandRun]) -> Option<Vec<u32>> {
-        let mut distances = self.bands.iter().zip(bands).map(|(a, b)| a.distance(b));
+    /// How far apart sections are, if one of these strips continues this run.
+    fn advance_to(&self, strips: &[StripRun]) -> Option<Vec<u32>> {
+        let mut distances = self.strips.iter().zip(strips).map(|(a, b)| a.distance(b));
         let first = distances.next()??;
-        let alike = self.bands.len() == bands.len() && distances.all(|other| other.as_ref() == Some(&first));
+        let alike =
+            self.strips.len() == strips.len() && distances.all(|other| other.as_ref() == Some(&first));
         continued(&self.advance, self.sections.len() as u32, first).filter(|_| alike)
     }
 }
@@ -188,8 +189,8 @@ impl SectionRun {
 /// Rows that the buffer of each layer must hold.
 pub fn buffer_rows(runs: &[SectionRun], layers: usize) -> Vec<u32> {
     let mut most = vec![0; layers];
-    for band in runs.iter().flat_map(|run| &run.bands) {
-        for (most, rows) in most.iter_mut().zip(&band.layers) {
+    for strip in runs.iter().flat_map(|run| &run.strips) {
+        for (most, rows) in most.iter_mut().zip(&strip.layers) {
             *most = rows.count.saturating_add(rows.kept).max(*most);
         }
     }
@@ -255,20 +256,20 @@ mod tests {
         (layers, h)
     }
 
-    /// Every band of a section, as it is run.
-    fn expanded(run: &SectionRun, section: u32) -> Vec<Vec<BandRows>> {
-        let mut bands = Vec::new();
-        for band_run in &run.bands {
-            for band in 0..band_run.count {
-                let moved = |(layer, rows): (usize, &BandRows)| {
+    /// Every strip of a section, as it is run.
+    fn expanded(run: &SectionRun, section: u32) -> Vec<Vec<StripRows>> {
+        let mut strips = Vec::new();
+        for strip_run in &run.strips {
+            for strip in 0..strip_run.count {
+                let moved = |(layer, rows): (usize, &StripRows)| {
                     let by_section = section * run.advance[layer];
-                    let first = rows.first + by_section + band * band_run.advance[layer];
-                    BandRows { first, ..rows.clone() }
+                    let first = rows.first + by_section + strip * strip_run.advance[layer];
+                    StripRows { first, ..rows.clone() }
                 };
-                bands.push(band_run.layers.iter().enumerate().map(moved).collect());
+                strips.push(strip_run.layers.iter().enumerate().map(moved).collect());
             }
         }
-        bands
+        strips
     }
 
     /// Checks that a row's taps are the rows of the input that they should be: `input` tells which row of the map lies in
@@ -283,12 +284,12 @@ mod tests {
     }
 
     /// Runs a section on buffers that hold the numbers of rows, and returns the rows of the result.
-    fn simulate(layers: &[LayerRows], bands: &[Vec<BandRows>], capacities: &[u32]) -> Vec<u32> {
+    fn simulate(layers: &[LayerRows], strips: &[Vec<StripRows>], capacities: &[u32]) -> Vec<u32> {
         let mut buffers: Vec<Vec<Option<u32>>> =
             capacities.iter().map(|&rows| vec![None; rows as usize]).collect();
         let mut result = Vec::new();
-        for band in bands {
-            for (at, (layer, rows)) in layers.iter().zip(band).enumerate() {
+        for strip in strips {
+            for (at, (layer, rows)) in layers.iter().zip(strip).enumerate() {
                 let kept = rows.kept_at as usize..(rows.kept_at + rows.kept) as usize;
                 buffers[at].copy_within(kept, 0);
                 for run in &rows.runs {
@@ -306,7 +307,7 @@ mod tests {
                     }
                 }
             }
-            result.extend(band.last().into_iter().flat_map(|rows| rows.first..rows.first + rows.count));
+            result.extend(strip.last().into_iter().flat_map(|rows| rows.first..rows.first + rows.count));
         }
         result
     }
@@ -343,10 +344,10 @@ mod tests {
             let (layers, rows) = chain(&windows, h);
             prop_assume!(!layers.is_empty());
             let mut next = vec![0; layers.len()];
-            for run in band_runs(&layers, 0..rows, height) {
-                for band in 0..run.count {
+            for run in strip_runs(&layers, 0..rows, height) {
+                for strip in 0..run.count {
                     for (layer, next) in next.iter_mut().enumerate() {
-                        let first = run.layers[layer].first + band * run.advance[layer];
+                        let first = run.layers[layer].first + strip * run.advance[layer];
                         prop_assert!(first >= *next);
                         *next = first + run.layers[layer].count;
                     }
@@ -355,16 +356,16 @@ mod tests {
         }
     }
 
-    /// The pool of Xception's second block. The first band has no row above it, so the second finds the kept one at
+    /// The pool of Xception's second block. The first strip has no row above it, so the second finds the kept one at
     /// another place.
     #[test]
     fn most_bands_of_a_tall_map_are_one_run() {
         let pool = Window { kernel: [3, 3], strides: [2, 2], ..Window::POINT };
         let pool = Window { pads: Pads { top: 1, bottom: 1, left: 1, right: 1 }, ..pool };
         let (layers, rows) = chain(&[Window::POINT, pool], 147);
-        let runs = band_runs(&layers, 0..rows, 3);
+        let runs = strip_runs(&layers, 0..rows, 3);
         assert_eq!(runs.iter().map(|run| run.count).collect::<Vec<_>>(), [1, 1, 22, 1]);
-        let BandRun { layers, advance, .. } = &runs[2];
+        let StripRun { layers, advance, .. } = &runs[2];
         assert_eq!((layers[0].first, layers[0].count, layers[0].kept, layers[0].kept_at), (12, 6, 1, 6));
         assert_eq!(*advance, [6, 3]);
     }

@@ -1,4 +1,4 @@
-//! Chains of layers: each band of rows of the last one's result is computed from the input on, with the rows between
+//! Fused groups of layers: each strip of rows of the last one's result is computed from the input on, with the rows between
 //! layers in scratch memory.
 
 use super::job::Job;
@@ -14,9 +14,9 @@ use crate::kernels::epilogue::Format;
 use crate::layout::arena;
 use crate::plan::Place;
 use crate::plan::nest::{Index, NestBuilder, Offset, Operand};
-use crate::schedule::bands::{self, BandRows, BandRun, SectionRun};
-use crate::schedule::chains::{self, Chain, Windowed};
 use crate::schedule::direct::DirectConv;
+use crate::schedule::fusion::{self, FusedGroup, Windowed};
+use crate::schedule::strips::{self, SectionRun, StripRows, StripRun};
 use crate::schedule::tiling::BlockRun;
 use crate::schedule::{Algorithm, NodeSchedule, between};
 
@@ -29,7 +29,7 @@ enum Body<'a> {
     Pool(&'a Pool),
 }
 
-/// Weights and biases of the first and the second convolution of a chain: those of the spatial part or of the whole, and
+/// Weights and biases of the first and the second convolution of a fused group: those of the spatial part or of the whole, and
 /// those of the pointwise part.
 const CONSTANTS: [[[Operand; 2]; 2]; 2] = [
     [[Operand::Weights, Operand::Bias], [Operand::PointwiseWeights, Operand::PointwiseBias]],
@@ -57,7 +57,7 @@ impl Body<'_> {
     }
 }
 
-/// A layer of a chain.
+/// A layer of a fused group.
 struct Link<'a> {
     id: NodeId,
     body: Body<'a>,
@@ -70,26 +70,26 @@ struct Link<'a> {
     rows: Surface,
 }
 
-/// Where in its map a band stands: the bands before it in the run, and the sections before its own.
+/// Where in its map a strip stands: the strips before it in the run, and the sections before its own.
 #[derive(Clone, Copy)]
 struct Standing<'a> {
     image: Index,
     section: Index,
     run: &'a SectionRun,
-    band: Index,
-    bands: &'a BandRun,
+    strip: Index,
+    strips: &'a StripRun,
 }
 
 impl Standing<'_> {
-    /// A whole map of layer `layer`, moved to the first row of the band, or to the row of its input.
+    /// A whole map of layer `layer`, moved to the first row of the strip, or to the row of its input.
     fn moved(&self, map: &Surface, image_bytes: u64, layer: usize, stride: u32) -> Surface {
         let row = map.row * i64::from(stride);
         let by_section = i64::from(self.run.advance[layer]) * row;
-        let start =
-            i64::from(self.bands.layers[layer].first) * row - i64::from(self.run.sections.start) * by_section;
+        let start = i64::from(self.strips.layers[layer].first) * row
+            - i64::from(self.run.sections.start) * by_section;
         let moved = map.image(self.image, image_bytes);
         let origin = moved.origin.plus(start).along(self.section, by_section);
-        Surface { origin: origin.along(self.band, i64::from(self.bands.advance[layer]) * row), ..moved }
+        Surface { origin: origin.along(self.strip, i64::from(self.strips.advance[layer]) * row), ..moved }
     }
 }
 
@@ -99,31 +99,31 @@ fn from_row(surface: &Surface, row: i64) -> Surface {
 }
 
 impl Lowering<'_> {
-    /// The layers of a chain that ends with `id`.
-    pub(super) fn bands(&mut self, id: NodeId, chain: &Chain) {
-        let rows = chains::layer_rows(self.graph, &chain.nodes).unwrap_or_default();
-        let runs = bands::section_runs(&rows, &chain.sections, chain.height);
-        let betweens: Vec<Vec<Post>> = chain.nodes.iter().map(|&id| self.between(id)).collect();
-        let (links, scratch) = self.links(chain, &runs, &betweens);
+    /// The layers of a fused group that ends with `id`.
+    pub(super) fn strips(&mut self, id: NodeId, group: &FusedGroup) {
+        let rows = fusion::layer_rows(self.graph, &group.nodes).unwrap_or_default();
+        let runs = strips::section_runs(&rows, &group.sections, group.height);
+        let betweens: Vec<Vec<Post>> = group.nodes.iter().map(|&id| self.between(id)).collect();
+        let (links, scratch) = self.links(group, &runs, &betweens);
         let mut b = NestBuilder::new();
         b.divide(self.batch, |b, image| {
             for run in &runs {
                 b.units(run.sections.clone(), 1, |b, [section, _]| {
-                    for bands in &run.bands {
-                        b.repeat(0..bands.count, |b, band| {
-                            self.band(b, &links, Standing { image, section, run, band, bands });
+                    for strips in &run.strips {
+                        b.repeat(0..strips.count, |b, strip| {
+                            self.strip(b, &links, Standing { image, section, run, strip, strips });
                         });
                     }
                 });
             }
         });
         let mut operands = self.operands(id, self.added(id));
-        operands[Operand::In.index()] = Some(self.value_place(self.graph.node(chain.nodes[0]).inputs[0]));
+        operands[Operand::In.index()] = Some(self.value_place(self.graph.node(group.nodes[0]).inputs[0]));
         operands[Operand::Scratch.index()] = Some(scratch);
         links.iter().for_each(|link| self.constants(link, &mut operands));
         self.step(id, b, operands);
         if let Some(step) = self.emit.steps.last_mut() {
-            step.before = chain.nodes[..chain.nodes.len() - 1].to_vec();
+            step.before = group.nodes[..group.nodes.len() - 1].to_vec();
         }
     }
 
@@ -135,21 +135,21 @@ impl Lowering<'_> {
         }
     }
 
-    /// The layers of a chain, and their scratch memory: what the layers use themselves, one after the other, and behind
+    /// The layers of a fused group, and their scratch memory: what the layers use themselves, one after the other, and behind
     /// that the buffers between them.
     fn links<'p>(
         &mut self,
-        chain: &Chain,
+        group: &FusedGroup,
         runs: &[SectionRun],
         betweens: &'p [Vec<Post>],
     ) -> (Vec<Link<'p>>, Place)
     where
         Self: 'p,
     {
-        let capacities = bands::buffer_rows(runs, chain.nodes.len());
-        let mut links = Vec::with_capacity(chain.nodes.len());
+        let capacities = strips::buffer_rows(runs, group.nodes.len());
+        let mut links = Vec::with_capacity(group.nodes.len());
         let (mut own, mut convolutions) = (0, CONSTANTS.into_iter());
-        for ((&id, between), &rows) in chain.nodes.iter().zip(betweens).zip(&capacities) {
+        for ((&id, between), &rows) in group.nodes.iter().zip(betweens).zip(&capacities) {
             let Some(layer) = Windowed::of(&self.graph.node(id).op) else { continue };
             let Some((mut body, bytes)) = self.body(id, layer, between, rows) else { continue };
             own = bytes.max(own);
@@ -233,9 +233,9 @@ impl Lowering<'_> {
         }
     }
 
-    /// One band of all layers.
-    fn band(&mut self, b: &mut NestBuilder, links: &[Link<'_>], at: Standing<'_>) {
-        for (number, (link, rows)) in links.iter().zip(&at.bands.layers).enumerate() {
+    /// One strip of all layers.
+    fn strip(&mut self, b: &mut NestBuilder, links: &[Link<'_>], at: Standing<'_>) {
+        for (number, (link, rows)) in links.iter().zip(&at.strips.layers).enumerate() {
             let is_last = number + 1 == links.len();
             let add = at.moved(&link.maps.surfaces().add, link.maps.add.image, number, 1);
             let out = match is_last {
@@ -254,8 +254,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// Moves rows that the band before has left to the start of their buffer.
-    fn keep(&mut self, b: &mut NestBuilder, buffer: &Surface, rows: &BandRows) {
+    /// Moves rows that the strip before has left to the start of their buffer.
+    fn keep(&mut self, b: &mut NestBuilder, buffer: &Surface, rows: &StripRows) {
         if rows.kept == 0 || rows.kept_at == 0 {
             return;
         }
@@ -276,7 +276,7 @@ impl Lowering<'_> {
     }
 
     /// Some rows of one layer, which `surfaces` are moved to.
-    fn rows(&mut self, b: &mut NestBuilder, link: &Link<'_>, rows: &BandRows, surfaces: &Surfaces) {
+    fn rows(&mut self, b: &mut NestBuilder, link: &Link<'_>, rows: &StripRows, surfaces: &Surfaces) {
         if rows.count == 0 {
             return;
         }

@@ -1,28 +1,28 @@
-//! Which layers are computed band by band of rows, so that the maps between them never lie in memory whole.
+//! Which layers are computed strip by strip, so that the maps between them never lie in memory whole.
 //!
-//! A layer and the only one that reads its result may be a chain. Whether it pays depends on what the map between
-//! them costs to write and to read again, and on what bands cost: rows that two threads both compute, and weights
-//! that are read for every band.
+//! A layer and the only one that reads its result may be a fused group. Whether it pays depends on what the map between
+//! them costs to write and to read again, and on what strips cost: rows that two threads both compute, and weights
+//! that are read for every strip.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::bands::{self, LayerRows};
 use super::options::PlanOptions;
 use super::precisions::LayerPrecisions;
 use super::rules::Methods;
+use super::strips::{self, LayerRows};
 use crate::cost::macs;
 use crate::graph::{Conv, Graph, NodeId, Op, Pool, Post, Separable, Window};
 use crate::target::Target;
 
-/// Layers that are computed band by band.
+/// Layers that are computed strip by strip.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chain {
+pub struct FusedGroup {
     /// The layers; each but the last is read by the next one only.
     pub nodes: Vec<NodeId>,
     /// The rows of the last layer's result, by the section that computes them.
     pub sections: Vec<Range<u32>>,
-    /// Rows of a band.
+    /// Rows of a strip.
     pub height: u32,
 }
 
@@ -69,12 +69,12 @@ impl<'a> Windowed<'a> {
     }
 }
 
-/// Layers that could be a chain, and what came of it.
+/// Layers that could be a fused group, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Considered {
+pub struct ConsideredGroup {
     /// The layers.
     pub nodes: Vec<NodeId>,
-    /// What bands save a thread, for an image: as much time as so many multiply-adds take.
+    /// What strips save a thread, for an image: as much time as so many multiply-adds take.
     pub saved: u64,
     /// What they cost it, in the same unit.
     pub cost: u64,
@@ -82,49 +82,49 @@ pub struct Considered {
     pub verdict: Verdict,
 }
 
-/// Whether layers are a chain.
+/// Whether layers are a fused group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// They are, in bands of some rows of the last one's result.
+    /// They are, in strips of some rows of the last one's result.
     Chosen {
-        /// Rows of a band.
+        /// Rows of a strip.
         height: u32,
     },
-    /// Bands would cost at least what they save.
+    /// Strips would cost at least what they save.
     Costly,
-    /// What a band of one row must keep near is more than any cache holds.
+    /// What a strip of one row must keep near is more than any cache holds.
     TooLarge {
         /// Bytes of it.
         bytes: u64,
     },
 }
 
-/// All chains of a graph.
+/// All fused groups of a graph.
 #[derive(Clone, Debug, Default)]
-pub struct Chains {
-    /// What there was to choose from: the chains, and where layers begin none although the maps between them are larger than
+pub struct FusedGroups {
+    /// What there was to choose from: the fused groups, and where layers begin none although the maps between them are larger than
     /// a cache, what came closest.
-    pub considered: Vec<Considered>,
+    pub considered: Vec<ConsideredGroup>,
     /// By the last layer.
-    by_last: HashMap<NodeId, Chain>,
-    /// The last layer of the chain that a layer belongs to, unless it is itself the last.
+    by_last: HashMap<NodeId, FusedGroup>,
+    /// The last layer of the fused group that a layer belongs to, unless it is itself the last.
     last_of: HashMap<NodeId, NodeId>,
 }
 
-impl Chains {
-    /// The chain that ends with `node`.
-    pub fn ending_with(&self, node: NodeId) -> Option<&Chain> {
+impl FusedGroups {
+    /// The fused group that ends with `node`.
+    pub fn ending_with(&self, node: NodeId) -> Option<&FusedGroup> {
         self.by_last.get(&node)
     }
 
-    fn add(&mut self, chain: Chain, considered: Considered) {
-        let Some((&last, before)) = chain.nodes.split_last() else { return };
+    fn add(&mut self, group: FusedGroup, considered: ConsideredGroup) {
+        let Some((&last, before)) = group.nodes.split_last() else { return };
         self.last_of.extend(before.iter().map(|&node| (node, last)));
-        self.by_last.insert(last, chain);
+        self.by_last.insert(last, group);
         self.considered.push(considered);
     }
 
-    /// The last layer of the chain in which `node` stands before others: its value is never in memory whole.
+    /// The last layer of the fused group in which `node` stands before others: its value is never in memory whole.
     pub fn after(&self, node: NodeId) -> Option<NodeId> {
         self.last_of.get(&node).copied()
     }
@@ -134,20 +134,25 @@ impl Chains {
 /// in a nanosecond, and 10 bytes.
 const MACS_OF_BYTE: u64 = 5;
 
-/// Most bytes of a band of one row: what a single layer takes for a row of its own is far less.
-const BAND_LIMIT: u64 = 1 << 24;
+/// Most bytes of a strip of one row: what a single layer takes for a row of its own is far less.
+const STRIP_LIMIT: u64 = 1 << 24;
 
 /// Multiply-adds that a thread computes while it copies a byte within its cache.
 const MACS_OF_COPIED_BYTE: u64 = 2;
 
-/// Most convolutions of a chain: drivers take the constants of as many.
+/// Most convolutions of a fused group: drivers take the constants of as many.
 const MOST_CONVOLUTIONS: usize = 2;
 
-/// Finds the chains of `graph` that pay. Where a layer could begin a chain or leave the ones behind it to another that
+/// Finds the fused groups of `graph` that pay. Where a layer could begin a fused group or leave the ones behind it to another that
 /// saves more, it leaves them.
-pub fn find(graph: &Graph, target: Target, options: &PlanOptions, precisions: &LayerPrecisions) -> Chains {
+pub fn find(
+    graph: &Graph,
+    target: Target,
+    options: &PlanOptions,
+    precisions: &LayerPrecisions,
+) -> FusedGroups {
     let methods = |id: NodeId| Methods::new(precisions.of(id), target);
-    let weigh = |id: NodeId| -> Vec<(Considered, Option<Chain>)> {
+    let weigh = |id: NodeId| -> Vec<(ConsideredGroup, Option<FusedGroup>)> {
         // A layer of two products by tiles is two steps, Winograd's method needs whole maps, and the input by the fast inner product
         // is made ready in a step.
         let is_by_rows = |id: &NodeId| {
@@ -160,35 +165,35 @@ pub fn find(graph: &Graph, target: Target, options: &PlanOptions, precisions: &L
         let trials = possible.map(|nodes| Trial { graph, target, options, precisions, nodes });
         trials.filter_map(|trial| trial.weigh()).collect()
     };
-    let balance = |considered: &Considered| i128::from(considered.saved) - i128::from(considered.cost);
+    let balance = |considered: &ConsideredGroup| i128::from(considered.saved) - i128::from(considered.cost);
     let best =
-        |id| weigh(id).into_iter().max_by_key(|(considered, chain)| (chain.is_some(), balance(considered)));
-    let mut chains = Chains::default();
+        |id| weigh(id).into_iter().max_by_key(|(considered, group)| (group.is_some(), balance(considered)));
+    let mut fused_groups = FusedGroups::default();
     for &id in graph.order() {
-        if chains.last_of.contains_key(&id) || chains.by_last.contains_key(&id) {
+        if fused_groups.last_of.contains_key(&id) || fused_groups.by_last.contains_key(&id) {
             continue;
         }
-        let Some((considered, chain)) = best(id) else { continue };
+        let Some((considered, group)) = best(id) else { continue };
         let later = || {
             let next = considered.nodes.get(1).and_then(|&next| best(next));
-            next.filter(|(_, chain)| chain.is_some()).map(|(later, _)| balance(&later))
+            next.filter(|(_, group)| group.is_some()).map(|(later, _)| balance(&later))
         };
-        match chain {
+        match group {
             Some(_) if later().is_some_and(|later| later > balance(&considered)) => {}
-            Some(chain) => chains.add(chain, considered),
-            None if considered.saved > 0 => chains.considered.push(considered),
+            Some(group) => fused_groups.add(group, considered),
+            None if considered.saved > 0 => fused_groups.considered.push(considered),
             None => {}
         }
     }
-    chains
+    fused_groups
 }
 
-/// The chains that begin with the convolution `id`, without regard to what they cost.
+/// The fused groups that begin with the convolution `id`, without regard to what they cost.
 fn possible(graph: &Graph, id: NodeId) -> Vec<Vec<NodeId>> {
     let is_conv = |id: &NodeId| matches!(graph.node(*id).op, Op::Conv(_) | Op::Separable(_));
     let mut nodes: Vec<NodeId> = [id].into_iter().filter(is_conv).collect();
     let mut found = Vec::new();
-    while let Some(next) = nodes.last().and_then(|&last| next_in_chain(graph, last)) {
+    while let Some(next) = nodes.last().and_then(|&last| next_in_group(graph, last)) {
         nodes.push(next);
         if nodes.iter().filter(|id| is_conv(id)).count() > MOST_CONVOLUTIONS {
             break;
@@ -198,9 +203,9 @@ fn possible(graph: &Graph, id: NodeId) -> Vec<Vec<NodeId>> {
     found
 }
 
-/// The layer that `id` can be computed for band by band: the only one that reads its result. Other convolutions than
+/// The layer that `id` can be computed for strip by strip: the only one that reads its result. Other convolutions than
 /// separable ones compute so long with each value that it does not matter where they read it.
-fn next_in_chain(graph: &Graph, id: NodeId) -> Option<NodeId> {
+fn next_in_group(graph: &Graph, id: NodeId) -> Option<NodeId> {
     let node = graph.node(id);
     let [next] = graph.users(id)[..] else { return None };
     let inputs = &graph.node(next).inputs;
@@ -209,7 +214,7 @@ fn next_in_chain(graph: &Graph, id: NodeId) -> Option<NodeId> {
     (follows && !graph.is_output(id) && !node.fusion.post.contains(&Post::Add)).then_some(next)
 }
 
-/// Layers that could be a chain.
+/// Layers that could be a fused group.
 struct Trial<'a> {
     graph: &'a Graph,
     target: Target,
@@ -219,24 +224,24 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// What bands save and cost, and the chain if that pays.
-    fn weigh(&self) -> Option<(Considered, Option<Chain>)> {
+    /// What strips save and cost, and the fused group if that pays.
+    fn weigh(&self) -> Option<(ConsideredGroup, Option<FusedGroup>)> {
         let layers = self.layers()?;
         let last = self.graph.node(*self.nodes.last()?);
-        let sections = bands::cut_evenly(&layers, last.shape.h(), self.sections());
+        let sections = strips::cut_evenly(&layers, last.shape.h(), self.sections());
         let longest = sections.iter().map(|rows| rows.len() as u32).max()?;
         let height = self.height(&layers, longest);
         let (saved, cost) = (self.gain(), self.cost(&layers, &sections, height));
         let bytes = self.cached_bytes(&layers, 1);
-        let (verdict, pays) = if bytes > BAND_LIMIT {
+        let (verdict, pays) = if bytes > STRIP_LIMIT {
             (Verdict::TooLarge { bytes }, false)
         } else if cost >= saved {
             (Verdict::Costly, false)
         } else {
             (Verdict::Chosen { height }, true)
         };
-        let chain = pays.then(|| Chain { nodes: self.nodes.clone(), sections, height });
-        Some((Considered { nodes: self.nodes.clone(), saved, cost, verdict }, chain))
+        let group = pays.then(|| FusedGroup { nodes: self.nodes.clone(), sections, height });
+        Some((ConsideredGroup { nodes: self.nodes.clone(), saved, cost, verdict }, group))
     }
 
     /// How many sections each image is cut into: threads share images first.
@@ -263,24 +268,24 @@ impl Trial<'_> {
         bytes.saturating_mul(2 * MACS_OF_BYTE)
     }
 
-    /// What bands cost a thread for an image, in multiply-adds: more work than its share of what all compute
+    /// What strips cost a thread for an image, in multiply-adds: more work than its share of what all compute
     /// without, and weights that do not stay in the cache and are read more often.
     fn cost(&self, layers: &[LayerRows], sections: &[Range<u32>], height: u32) -> u64 {
         let whole = |&id: &NodeId| macs(self.graph, id).total();
         let share = self.nodes.iter().map(whole).fold(0, u64::saturating_add) / sections.len().max(1) as u64;
-        let most = sections.iter().map(|rows| bands::section_macs(layers, rows)).max().unwrap_or(0);
+        let most = sections.iter().map(|rows| strips::section_macs(layers, rows)).max().unwrap_or(0);
         let layers_of = self.nodes.iter().filter_map(|&id| Windowed::of(&self.graph.node(id).op));
         let weights = layers_of.map(Windowed::weight_bytes).fold(0, u64::saturating_add);
         let longest = sections.iter().map(|rows| rows.len() as u64).max().unwrap_or(0);
-        let bands = longest.div_ceil(u64::from(height));
+        let strips = longest.div_ceil(u64::from(height));
         let read = if weights > u64::from(self.target.cache_bytes) / 2 { weights } else { 0 };
         let each = read
             .saturating_mul(MACS_OF_BYTE)
             .saturating_add(self.kept_bytes(layers).saturating_mul(MACS_OF_COPIED_BYTE));
-        most.saturating_sub(share).saturating_add(bands.saturating_mul(each))
+        most.saturating_sub(share).saturating_add(strips.saturating_mul(each))
     }
 
-    /// Bytes of the rows that most bands keep of the one before.
+    /// Bytes of the rows that most strips keep of the one before.
     fn kept_bytes(&self, layers: &[LayerRows]) -> u64 {
         let kept = |(&id, layer): (&NodeId, &LayerRows)| {
             let rows = layer.window.extent()[0].saturating_sub(layer.window.strides[0]);
@@ -289,7 +294,7 @@ impl Trial<'_> {
         self.nodes.iter().zip(layers).skip(1).map(kept).fold(0, u64::saturating_add)
     }
 
-    /// The most rows of a band with which all that must stay in the cache fits into it; at least one.
+    /// The most rows of a strip with which all that must stay in the cache fits into it; at least one.
     fn height(&self, layers: &[LayerRows], longest: u32) -> u32 {
         let fits = |&height: &u32| self.cached_bytes(layers, height) <= u64::from(self.target.cache_bytes);
         (1..=longest).take_while(fits).last().unwrap_or(1)
@@ -322,7 +327,7 @@ impl Trial<'_> {
         u64::from(shape.w()).saturating_mul(self.target.pixel_bytes(shape.c()))
     }
 
-    /// About what must stay in the cache for bands of `height` rows: the buffers between layers, and what the layers read
+    /// About what must stay in the cache for strips of `height` rows: the buffers between layers, and what the layers read
     /// again and again one after the other.
     fn cached_bytes(&self, layers: &[LayerRows], height: u32) -> u64 {
         let mut rows = u64::from(height);
@@ -341,7 +346,7 @@ impl Trial<'_> {
     }
 }
 
-/// The layers of a chain as bands see them; none where one has no window.
+/// The layers of a fused group as strips see them; none where one has no window.
 pub fn layer_rows(graph: &Graph, nodes: &[NodeId]) -> Option<Vec<LayerRows>> {
     let layer = |&id: &NodeId| {
         let node = graph.node(id);
