@@ -1,18 +1,18 @@
-//! Prints hashes of the programs that the compiler makes of the specs: a change of the compiler that should
-//! change no program prints the same lines before and after.
+//! Prints hashes of the programs that the compiler makes of the specs: a change of the compiler
+//! that should change no program prints the same lines before and after.
 //!
 //!     cargo xtask fingerprint [PART]
 //!
-//! takes the specs in `specs/` with PART in their names. Each line is a spec, target, precision, number of
-//! threads and batch, and hashes
+//! takes the specs in `specs/` with PART in their names. Each line is a spec, target, precision,
+//! number of threads and batch, and hashes
 //!
-//! - `code`: of the machine code of all functions and what it refers to. Functions are numbered, so that
-//!   their names do not count;
+//! - `code`: of the machine code of all functions and what it refers to. Functions are numbered,
+//!   so that their names do not count;
 //! - `steps`: of the steps' nodes, drivers and operands, and the sizes of all memory;
 //! - `constants`: of the packed constants, with random weights.
 //!
-//! Hashes depend neither on the machine nor on the release of Rust, but for code of the baseline: it is of
-//! the machine's architecture, and fused where the machine multiplies and adds at once.
+//! Hashes depend neither on the machine nor on the release of Rust, but for code of the baseline:
+//! it is of the machine's architecture, and fused where the machine multiplies and adds at once.
 
 use std::collections::HashMap;
 use std::error::Error;
