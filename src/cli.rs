@@ -388,7 +388,8 @@ fn accepted(source: Source, elaborated: Elaborated) -> Result<Loaded, Failure> {
     }
 }
 
-/// Reads the tree of a spec, and gives the time of parsing. Its mistakes of syntax go to standard error.
+/// Reads the tree of a spec, and gives the time of parsing. Its mistakes of syntax go to standard
+/// error.
 pub fn load_tree_timed(path: &Path) -> Result<(ast::File, Duration), Failure> {
     let Source { text, name, .. } = Source::read(path)?;
     let (parsing, (tree, diagnostics)) = timed(|| syntax::parse(&text));

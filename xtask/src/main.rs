@@ -1,7 +1,7 @@
 //! Tasks of developers: `cargo xtask TASK`.
 //!
-//! The standard library is its only dependency, so that it builds in a second and changes the features of
-//! no other crate.
+//! The standard library is its only dependency, so that it builds in a second and changes the
+//! features of no other crate.
 
 mod bless;
 mod check;

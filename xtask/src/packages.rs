@@ -1,7 +1,7 @@
 //! Tests against Python packages: the only ones that need a network.
 //!
-//! `cargo test` leaves them out. This task downloads the packages with pip into `target/packages`, where
-//! they are kept, and tells the tests of that folder by [`VARIABLE`].
+//! `cargo test` leaves them out. This task downloads the packages with pip into `target/packages`,
+//! where they are kept, and tells the tests of that folder by [`VARIABLE`].
 
 use std::path::Path;
 use std::process::Command;
@@ -42,7 +42,8 @@ const PACKAGES: [Package; 2] = [
     },
 ];
 
-/// Runs the test of each package. A package that cannot be downloaded is no failure, but is told of.
+/// Runs the test of each package. A package that cannot be downloaded is no failure, but is told
+/// of.
 pub fn run() -> Result<(), String> {
     let folder = tool::root().join("target/packages");
     PACKAGES.iter().try_for_each(|package| package.check(&folder))
@@ -59,7 +60,8 @@ impl Package {
         tool::run(test.env(VARIABLE, packages))
     }
 
-    /// Makes sure that `folder` has the package, or Python has it by itself; the error is pip's last line.
+    /// Makes sure that `folder` has the package, or Python has it by itself; the error is pip's
+    /// last line.
     fn fetch(&self, folder: &Path) -> Result<(), String> {
         std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         if self.probe(folder).is_ok() {

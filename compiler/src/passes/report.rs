@@ -17,8 +17,8 @@ use crate::graph::{Graph, NodeId};
 pub struct Report {
     /// One for each rewrite made or refused.
     pub rows: Vec<Row>,
-    /// Each pass that ran and the time that it took, verification left out. Not in JSON, which is the same
-    /// for every run.
+    /// Each pass that ran and the time that it took, verification left out. Not in JSON, which is
+    /// the same for every run.
     #[serde(skip)]
     pub times: Vec<(&'static str, Duration)>,
     #[serde(skip)]
