@@ -146,7 +146,7 @@ fn steps(program: &Program) -> u64 {
     }
     let sizes = [program.arena_bytes, program.scratch_bytes, program.constant_bytes];
     sizes.into_iter().for_each(|bytes| hash.number(bytes));
-    hash.number(u64::from(program.portions));
+    hash.number(u64::from(program.shards));
     hash.0
 }
 

@@ -12,7 +12,7 @@ use xcc_compiler::passes::{PassOptions, optimize};
 use xcc_compiler::plan::pack::Pack;
 use xcc_compiler::plan::{Part, PlanError, PlanOptions, Precision, Program, plan};
 use xcc_compiler::processor::Microarchitecture;
-use xcc_compiler::schedule::segments::{Form, Panels, PlaneProducts};
+use xcc_compiler::schedule::segments::{Panels, PlaneProducts, SegmentAlgorithm};
 use xcc_compiler::target::{Isa, Target};
 
 /// A pointwise layer from 8 to some channels over a row of pixels.
@@ -29,11 +29,11 @@ fn images_are_portions_where_every_thread_has_as_many() {
     {
         let options = PlanOptions { batch, threads, ..PlanOptions::default() };
         let program = planned((40, 32), options).unwrap();
-        assert_eq!(program.portions, expected, "{batch} images, {threads} threads");
+        assert_eq!(program.shards, expected, "{batch} images, {threads} threads");
         assert_eq!((program.images() * expected, program.options), (batch, options));
-        assert_eq!(program.crews(), if expected == 1 { 1 } else { threads });
+        assert_eq!(program.worker_groups(), if expected == 1 { 1 } else { threads });
         let kept = planned((40, 32), PlanOptions { keep_all: true, ..options }).unwrap();
-        assert_eq!(kept.portions, 1);
+        assert_eq!(kept.shards, 1);
     }
 }
 
@@ -49,7 +49,7 @@ fn weights_that_images_use_once_are_read_once_for_all() {
         )
     };
     // Weights are 64 for an output; values are 64, and one for an output.
-    assert_eq!([1, 2].map(|outputs| dense(outputs).unwrap().portions), [8, 1]);
+    assert_eq!([1, 2].map(|outputs| dense(outputs).unwrap().shards), [8, 1]);
 }
 
 #[test]
@@ -172,14 +172,16 @@ fn threads_share_planes_of_small_maps() {
 /// Of packed weights, what tells how sums are rounded: all but the number of outputs that are summed at a time.
 fn rounding(pack: &Pack) -> Pack {
     let vectors = 1;
-    let of_form = |form: &Form| match *form {
-        Form::Panels(panels) => Form::Panels(Panels { vectors, ..panels }),
-        Form::Winograd(PlaneProducts::Vectors(_)) => Form::Winograd(PlaneProducts::Vectors(vectors)),
-        form => form,
+    let of_form = |algorithm: &SegmentAlgorithm| match *algorithm {
+        SegmentAlgorithm::Panels(panels) => SegmentAlgorithm::Panels(Panels { vectors, ..panels }),
+        SegmentAlgorithm::Winograd(PlaneProducts::Vectors(_)) => {
+            SegmentAlgorithm::Winograd(PlaneProducts::Vectors(vectors))
+        }
+        algorithm => algorithm,
     };
     match pack.clone() {
-        Pack::Panels { conv, lanes, forms } => {
-            Pack::Panels { conv, lanes, forms: forms.iter().map(of_form).collect() }
+        Pack::Panels { conv, lanes, algorithms } => {
+            Pack::Panels { conv, lanes, algorithms: algorithms.iter().map(of_form).collect() }
         }
         pack => pack,
     }

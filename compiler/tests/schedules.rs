@@ -78,7 +78,7 @@ fn every_layer_has_a_schedule_of_its_kind() {
                     };
                     assert!(is_of_kind, "{case}: {node}");
                     let has_units = |algorithm: &Algorithm| {
-                        algorithm.forms().is_empty()
+                        algorithm.segments().is_empty()
                             || !algorithm.units().is_empty()
                             || algorithm.is_by_planes()
                     };
@@ -98,11 +98,11 @@ fn algorithms_do_not_depend_on_threads() {
             for &precision in precisions {
                 let of_threads = |threads| {
                     let schedule = program(&graph, isa, threads, precision).schedule;
-                    let forms = |&id| {
+                    let algorithms = |&id| {
                         let algorithms = schedule.node(id).unwrap().algorithms();
                         algorithms.map(|algorithm| algorithm.map(ToString::to_string))
                     };
-                    graph.order().iter().map(forms).collect::<Vec<_>>()
+                    graph.order().iter().map(algorithms).collect::<Vec<_>>()
                 };
                 assert_eq!(of_threads(1), of_threads(2), "{spec} {isa} {precision}");
             }

@@ -246,7 +246,7 @@ impl Fitted {
     }
 }
 
-/// A layer in one of its forms.
+/// A layer by one of its algorithms.
 struct Candidate {
     name: String,
     model: Model,
@@ -255,23 +255,25 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// A layer in all its forms.
+    /// A layer by all its algorithms.
     fn all(target: Target, segments: Segments, setting: Setting) -> Result<Vec<Self>, ModelError> {
         let graph = layer(segments, setting);
         let weights = Weights::random(&graph, 0);
         let mut all = Vec::new();
-        for form in 0.. {
-            let program = plan_with(&graph, target, PlanOptions::default(), &|_| form)?;
-            let forms = program.schedule.choices.first().map_or(1, |choice| choice.candidates.len());
-            if form >= forms {
+        for algorithm in 0.. {
+            let program = plan_with(&graph, target, PlanOptions::default(), &|_| algorithm)?;
+            let algorithms = program.schedule.choices.first().map_or(1, |choice| choice.candidates.len());
+            if algorithm >= algorithms {
                 break;
             }
-            let only = || "the only form".to_owned();
-            let form = program.schedule.choices.first().map_or_else(only, |choice| choice.form().to_string());
+            let only = || "the only algorithm".to_owned();
+            let algorithm =
+                program.schedule.choices.first().map_or_else(only, |choice| choice.algorithm().to_string());
             let ((ic, oc, count), Setting { kernel, size, relu_first }) = (segments, setting);
             let first = if relu_first { "relu and " } else { "" };
-            let name =
-                format!("{first}{kernel}x{kernel} on {size}x{size}, {count} segments {ic}->{oc}, {form}");
+            let name = format!(
+                "{first}{kernel}x{kernel} on {size}x{size}, {count} segments {ic}->{oc}, {algorithm}"
+            );
             let input = vec![0.5; graph.node(graph.input).shape.elements() as usize];
             let model = Model::of_program(program, &weights)?;
             all.push(Self { name, model, input, fastest: Duration::MAX });
@@ -317,9 +319,9 @@ mod tests {
 
     #[test]
     fn layers_have_several_forms() {
-        let forms = |segments| Candidate::all(Target::baseline(), segments, SETTINGS[2]).unwrap().len();
+        let algorithms = |segments| Candidate::all(Target::baseline(), segments, SETTINGS[2]).unwrap().len();
         let narrow = LAYERS.into_iter().filter(|&(ic, oc, _)| ic.max(oc) <= 2);
-        assert!(narrow.map(forms).all(|forms| forms > 2));
+        assert!(narrow.map(algorithms).all(|algorithms| algorithms > 2));
     }
 
     #[test]

@@ -84,23 +84,23 @@ struct Compiled {
 
 /// What one run needs.
 struct Slot {
-    /// One for each crew.
+    /// One for each group.
     arenas: AlignedBuffer,
     scratch: AlignedBuffer,
     team: Team,
-    /// For each crew, step and thread of a crew.
+    /// For each group, step and thread of a group.
     taken: Arc<[Taken]>,
-    /// For each crew: threads that run portions together. All are one, or each is its own.
+    /// For each group: threads that run shards together. All are one, or each is its own.
     waiters: Arc<[Waiter]>,
 }
 
-/// What the threads of a crew meet at between steps, and, if that is asked for, when they did.
+/// What the threads of a group meet at between steps, and, if that is asked for, when they did.
 struct Waiter {
     barrier: Barrier,
     is_timed: AtomicBool,
-    /// When the portion began and when each step ended, in nanoseconds since `epoch`.
+    /// When the shard began and when each step ended, in nanoseconds since `epoch`.
     times: Vec<AtomicU64>,
-    /// Nanoseconds that each step took in all portions of the run.
+    /// Nanoseconds that each step took in all shards of the run.
     sums: Vec<AtomicU64>,
     epoch: Instant,
 }
@@ -135,7 +135,7 @@ impl Waiter {
         self.is_timed.load(Ordering::Relaxed)
     }
 
-    /// Lets the first thread that comes say when the portion begins.
+    /// Lets the first thread that comes say when the shard begins.
     fn begin_portion(&self) {
         if self.is_timed() {
             self.times[0].fetch_min(self.now(), Ordering::Relaxed);
@@ -155,7 +155,7 @@ impl Waiter {
         self.epoch.elapsed().as_nanos() as u64
     }
 
-    /// Adds the times of a portion's steps to those of the run, and prepares for another one.
+    /// Adds the times of a shard's steps to those of the run, and prepares for another one.
     fn end_portion(&self) {
         if !self.is_timed() {
             return;
@@ -208,7 +208,7 @@ impl Model {
         Self::of_program(program, weights)
     }
 
-    /// The same, with forms of segments that `choose` picks, as for [`plan_with`].
+    /// The same, with algorithms of segments that `choose` picks, as for [`plan_with`].
     pub fn compile_choosing(
         graph: &Graph,
         weights: &(dyn WeightSource + Sync),
@@ -260,14 +260,14 @@ impl Model {
 
     /// Runs the network as [`Model::run`] does and returns the outputs and how long each step took. The steps'
     /// sum is less than the whole run by the copying of input and output and the waking of threads. Where threads run
-    /// portions of the batch, a step's time is the sum over these divided by the threads.
+    /// shards of the batch, a step's time is the sum over these divided by the threads.
     pub fn run_timed(&self, input: &[f32]) -> Result<(Vec<Vec<f32>>, Vec<Duration>), ModelError> {
         self.with_slot((input, true), |slot, outputs| (outputs, slot.durations()))
     }
 
     /// Runs the network and gives `visit` each value that the plan keeps to the end, in compact NHWC order.
     ///
-    /// Meant for plans that keep all values, whose batch is one portion; others have overwritten most of them.
+    /// Meant for plans that keep all values, whose batch is one shard; others have overwritten most of them.
     pub fn run_and_visit(
         &self,
         input: &[f32],
@@ -331,21 +331,22 @@ impl Model {
 
     fn new_slot(&self) -> Result<Slot, ModelError> {
         let program = self.program();
-        let (threads, steps, crews) = (program.options.threads, program.steps.len(), program.crews());
-        let arenas = program.arena_bytes.saturating_mul(u64::from(crews));
+        let (threads, steps, groups) =
+            (program.options.threads, program.steps.len(), program.worker_groups());
+        let arenas = program.arena_bytes.saturating_mul(u64::from(groups));
         Ok(Slot {
             arenas: AlignedBuffer::zeroed(arenas)?,
             scratch: AlignedBuffer::zeroed(program.scratch_bytes.saturating_mul(u64::from(threads)))?,
             team: Team::new(threads)?,
             taken: (0..steps * threads as usize).map(|_| Taken::default()).collect(),
-            waiters: (0..crews).map(|_| Waiter::new(threads / crews, steps)).collect(),
+            waiters: (0..groups).map(|_| Waiter::new(threads / groups, steps)).collect(),
         })
     }
 
     fn run_slot(&self, slot: &mut Slot, input: &[f32], outputs: &mut [Vec<f32>]) {
         slot.taken.iter().for_each(|taken| taken.0.store(0, Ordering::Relaxed));
         let program = self.program();
-        let together = program.portions == 1;
+        let together = program.shards == 1;
         if together {
             write_input(&program.input, input, slot.arenas.values_mut());
         }
@@ -361,7 +362,7 @@ impl Model {
         };
         let job: Job = match together {
             true => Arc::new(move |thread| run.together(thread)),
-            false => Arc::new(move |thread| run.portions(thread)),
+            false => Arc::new(move |thread| run.shards(thread)),
         };
         slot.team.run(&job);
         if together {
@@ -374,12 +375,12 @@ impl Model {
 impl Slot {
     /// How long each step of the last run took, all threads having been busy.
     fn durations(&self) -> Vec<Duration> {
-        let crews = self.waiters.len() as u64;
+        let groups = self.waiters.len() as u64;
         let steps = self.waiters.first().map_or(0, |waiter| waiter.sums.len());
         let sum = |step: usize| -> u64 {
             self.waiters.iter().map(|waiter| waiter.sums[step].load(Ordering::Relaxed)).sum()
         };
-        (0..steps).map(|step| Duration::from_nanos(sum(step) / crews)).collect()
+        (0..steps).map(|step| Duration::from_nanos(sum(step) / groups)).collect()
     }
 }
 
@@ -393,12 +394,12 @@ struct SharedRun {
     scratch: *mut f32,
     taken: Arc<[Taken]>,
     waiters: Arc<[Waiter]>,
-    /// Portions that threads have begun.
+    /// Shards that threads have begun.
     begun: AtomicU32,
 }
 
 // SAFETY: the pointers are to memory of the slot and of the caller, which outlives the run; generated code lets no two threads write
-// the same bytes of an arena within a step, crews have arenas of their own, portions inputs and outputs, and threads scratch memory.
+// the same bytes of an arena within a step, groups have arenas of their own, shards inputs and outputs, and threads scratch memory.
 unsafe impl Send for SharedRun {}
 // SAFETY: as above; all else is only read, or atomic.
 unsafe impl Sync for SharedRun {}
@@ -416,95 +417,95 @@ impl SharedRun {
         }
     }
 
-    /// Portions as long as there are any that no thread has begun; `thread` is a crew of its own.
-    fn portions(&self, thread: u32) {
+    /// Shards as long as there are any that no thread has begun; `thread` is a group of its own.
+    fn shards(&self, thread: u32) {
         let program = &self.compiled.program;
         let steps = program.steps.len();
         let (waiter, at) = (&self.waiters[thread as usize], thread as usize * steps);
         let taken = &self.taken[at..at + steps];
         loop {
-            let portion = self.begun.fetch_add(1, Ordering::Relaxed);
-            if portion >= program.portions {
+            let shard = self.begun.fetch_add(1, Ordering::Relaxed);
+            if shard >= program.shards {
                 return;
             }
             taken.iter().for_each(|taken| taken.0.store(0, Ordering::Relaxed));
-            // SAFETY: the crew is this thread, and nobody else begins this portion.
-            unsafe { self.write_portion(thread, portion) };
+            // SAFETY: the group is this thread, and nobody else begins this shard.
+            unsafe { self.write_shard(thread, shard) };
             waiter.begin_portion();
             // SAFETY: the waiter and the counts are this thread's own.
             unsafe { self.run(thread, waiter, taken, (0, 1)) };
             waiter.end_portion();
             // SAFETY: as before.
-            unsafe { self.read_portion(thread, portion) };
+            unsafe { self.read_shard(thread, shard) };
         }
     }
 
-    /// The arena of a crew.
+    /// The arena of a group.
     ///
     /// # Safety
     ///
-    /// The crew is there, and nobody else uses its arena meanwhile.
+    /// The group is there, and nobody else uses its arena meanwhile.
     #[expect(clippy::mut_from_ref, reason = "the memory is not that of `self`, and the caller's alone")]
-    unsafe fn arena(&self, crew: u32) -> &mut [f32] {
+    unsafe fn arena(&self, group: u32) -> &mut [f32] {
         let length = (self.compiled.program.arena_bytes / 4) as usize;
-        let start = self.arenas.wrapping_add(crew as usize * length);
-        // SAFETY: arenas of this length lie behind each other, one for each crew; the rest is the caller's promise.
+        let start = self.arenas.wrapping_add(group as usize * length);
+        // SAFETY: arenas of this length lie behind each other, one for each group; the rest is the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(start, length) }
     }
 
-    /// How many elements a value has for all images before those of a portion, and for those of the portion.
-    fn elements(&self, view: &View, portion: u32) -> (usize, usize) {
+    /// How many elements a value has for all images before those of a shard, and for those of the shard.
+    fn elements(&self, view: &View, shard: u32) -> (usize, usize) {
         let length = self.compiled.program.images() as usize * view.shape.elements() as usize;
-        (portion as usize * length, length)
+        (shard as usize * length, length)
     }
 
-    /// Puts the input of a portion into the arena of a crew.
+    /// Puts the input of a shard into the arena of a group.
     ///
     /// # Safety
     ///
-    /// Crew and portion are there, and nobody else uses the crew's arena meanwhile.
-    unsafe fn write_portion(&self, crew: u32, portion: u32) {
+    /// Group and shard are there, and nobody else uses the group's arena meanwhile.
+    unsafe fn write_shard(&self, group: u32, shard: u32) {
         let view = &self.compiled.program.input;
-        let (start, length) = self.elements(view, portion);
+        let (start, length) = self.elements(view, shard);
         // SAFETY: the input was found to have as many elements for each image, and is only read in a run.
         let input = unsafe { std::slice::from_raw_parts(self.input.wrapping_add(start), length) };
         // SAFETY: the caller's promise.
-        write_input(view, input, unsafe { self.arena(crew) });
+        write_input(view, input, unsafe { self.arena(group) });
     }
 
-    /// Takes the outputs of a portion from the arena of a crew.
+    /// Takes the outputs of a shard from the arena of a group.
     ///
     /// # Safety
     ///
-    /// Crew and portion are there, and nobody else uses the crew's arena or reads these outputs meanwhile.
-    unsafe fn read_portion(&self, crew: u32, portion: u32) {
+    /// Group and shard are there, and nobody else uses the group's arena or reads these outputs meanwhile.
+    unsafe fn read_shard(&self, group: u32, shard: u32) {
         for (view, &output) in self.compiled.program.outputs.iter().zip(&self.outputs) {
-            let (start, length) = self.elements(view, portion);
+            let (start, length) = self.elements(view, shard);
             // SAFETY: outputs were made with as many elements for each image; the rest is the caller's promise.
             let output = unsafe { std::slice::from_raw_parts_mut(output.wrapping_add(start), length) };
             // SAFETY: the caller's promise.
-            read(view, unsafe { self.arena(crew) }, output);
+            read(view, unsafe { self.arena(group) }, output);
         }
     }
 
-    /// Runs the share of a thread of a crew, of so many threads, in the crew's arena, with the first of its scratch memories.
+    /// Runs the share of a thread of a group, of so many threads, in the group's arena, with the first of its scratch memories.
     ///
     /// # Safety
     ///
-    /// The crew is there; all its threads call this with the same `waiter`, whose barrier is for as many, and the same `taken`, which
+    /// The group is there; all its threads call this with the same `waiter`, whose barrier is for as many, and the same `taken`, which
     /// has an entry of 0 for each step and thread, and nobody else uses its arena and scratch memory meanwhile.
-    unsafe fn run(&self, crew: u32, waiter: &Waiter, taken: &[Taken], (thread, threads): (u32, u32)) {
+    unsafe fn run(&self, group: u32, waiter: &Waiter, taken: &[Taken], (thread, threads): (u32, u32)) {
         let Compiled { program, native, constants } = &*self.compiled;
         let context = Context {
             taken: taken.as_ptr(),
-            arena: self.arenas.wrapping_add(crew as usize * (program.arena_bytes / 4) as usize),
+            arena: self.arenas.wrapping_add(group as usize * (program.arena_bytes / 4) as usize),
             constants: constants.values().as_ptr(),
-            scratch: self.scratch.wrapping_add(crew as usize * (program.scratch_bytes / 4) as usize),
+            scratch: self.scratch.wrapping_add(group as usize * (program.scratch_bytes / 4) as usize),
             wait,
             waiter: std::ptr::from_ref(waiter).cast(),
         };
         // SAFETY: arena, constants and scratch have the sizes that the program states, in cache lines, and belong to
-        // this crew until it has run the portion; the rest is the caller's promise.
+        // this group until it has run the shard; the rest is the caller's promise.
         unsafe { native.run(&context, u64::from(thread), u64::from(threads)) };
     }
 }

@@ -89,7 +89,7 @@ const LAST_FORM: u64 = u64::MAX;
 /// A network with all that its runs depend on.
 struct Case {
     /// Picks forms of segments.
-    forms: Option<u64>,
+    algorithms: Option<u64>,
     graph: Graph,
     weights: RandomWeights,
     input: Vec<f32>,
@@ -102,7 +102,7 @@ fn check(graph: &Graph, seed: u64, batch: u32) {
 }
 
 /// Compares all executions with the forms of segments that a number stands for, if it is given.
-fn check_forms(graph: &Graph, seed: u64, batch: u32, forms: Option<u64>) {
+fn check_forms(graph: &Graph, seed: u64, batch: u32, algorithms: Option<u64>) {
     let mut graph = graph.clone();
     optimize(&mut graph, &PassOptions::default());
     let weights = RandomWeights::new(&graph, seed);
@@ -110,7 +110,7 @@ fn check_forms(graph: &Graph, seed: u64, batch: u32, forms: Option<u64>) {
     let exact: Vec<f64> = Random::new(seed).vector(length).iter().map(|&x| f64::from(x as f32)).collect();
     let input = exact.iter().map(|&x| x as f32).collect();
     let reference = evaluate(&graph, &weights, &exact, batch as usize).unwrap();
-    let case = Case { forms, graph, weights, input, batch };
+    let case = Case { algorithms, graph, weights, input, batch };
     for target in targets() {
         for precision in precisions(target) {
             case.check((with_some_cache(target, seed), precision), &reference);
@@ -134,10 +134,10 @@ impl Case {
 
     /// Picks one of several forms.
     fn choose(&self, candidates: &[Candidate]) -> usize {
-        match self.forms {
+        match self.algorithms {
             None => cheapest(candidates),
             Some(LAST_FORM) => candidates.len() - 1,
-            Some(forms) => forms as usize % candidates.len(),
+            Some(algorithms) => algorithms as usize % candidates.len(),
         }
     }
 
@@ -426,7 +426,7 @@ proptest! {
         (ic, oc, count, rest) in (1u32..20, 1u32..20, 2u32..20, 0u32..3),
         (h, w) in (1u32..9, 1u32..24),
         (load, last) in (activations(), activations()),
-        forms in any::<u64>(),
+        algorithms in any::<u64>(),
         seed in any::<u64>(),
     ) {
         // Another run of equal segments behind the first, unless there is no rest.
@@ -437,7 +437,7 @@ proptest! {
         let loaded = builder.activation(builder.input(), load);
         let conv = builder.conv(loaded, window, partition, true);
         let result = builder.activation(conv, last);
-        check_forms(&builder.finish(&[result]), seed, 1, Some(forms));
+        check_forms(&builder.finish(&[result]), seed, 1, Some(algorithms));
     }
 
     #[test]
@@ -465,7 +465,7 @@ proptest! {
         (ic, oc, pointwise) in (1u32..17, 1u32..9, 0u32..20),
         (h, w) in (1u32..9, 1u32..12),
         (load, last) in (activations(), activations()),
-        forms in any::<u64>(),
+        algorithms in any::<u64>(),
         seed in any::<u64>(),
     ) {
         prop_assume!(window.output(0, h).is_some() && window.output(1, w).is_some());
@@ -477,7 +477,7 @@ proptest! {
             outputs => builder.separable(loaded, window, whole, Activation::Linear, outputs),
         };
         let result = builder.activation(layer, last);
-        check_forms(&builder.finish(&[result]), seed, 1, Some(forms));
+        check_forms(&builder.finish(&[result]), seed, 1, Some(algorithms));
     }
 
     /// So many channels that tiles have groups of them, for results of every format.
@@ -514,7 +514,7 @@ proptest! {
         (oc, pointwise) in (1u32..9, 0u32..20),
         (h, w) in (1u32..6, 1u32..50),
         (load, last, adds) in (activations(), activations(), any::<bool>()),
-        (forms, batch) in (any::<u64>(), 1u32..4),
+        (algorithms, batch) in (any::<u64>(), 1u32..4),
         seed in any::<u64>(),
     ) {
         let window = Window { strides: [window.strides[0], 1], ..window };
@@ -529,7 +529,7 @@ proptest! {
         let other = builder.conv(loaded, window, whole(), false);
         let sum = if adds && pointwise < 15 { builder.add(&[layer, other]) } else { layer };
         let result = builder.activation(sum, last);
-        check_forms(&builder.finish(&[result]), seed, batch, Some(forms));
+        check_forms(&builder.finish(&[result]), seed, batch, Some(algorithms));
     }
 
     /// Wide enough for tiles, with every way that a layer can reach them.

@@ -1,7 +1,7 @@
-//! `xcc explain`: every rewrite of the graph that was made or refused, every form of segments and fused group of layers, and why.
+//! `xcc explain`: every rewrite of the graph that was made or refused, every algorithm of segments and fused group of layers, and why.
 
-mod forms;
 mod fusion;
+mod segments;
 mod stages;
 
 use std::collections::HashMap;
@@ -22,8 +22,8 @@ use crate::cli::{self, Failure, Loaded, SpecArgs};
 use crate::numbers::counted;
 use crate::table::{Layout, Table, wrap};
 use crate::terminal;
-use forms::ChoiceRow;
 use fusion::FusionRow;
+use segments::ChoiceRow;
 use stages::StageRow;
 
 /// Rows of one pass and outcome that are shown without `--all`.
@@ -31,14 +31,14 @@ const SHORT: usize = 5;
 
 /// Show which rewrites and kernels were chosen, which were not, and why
 ///
-/// These are the rewrites of the graph, the forms in which segments are computed, and the layers that run together.
+/// These are the rewrites of the graph, the algorithms that compute segments, and the layers that are fused.
 ///
 /// Rows are rewrites that were made, unless they say `refused`. Lines are those of the spec. Values are named
 /// as `xcc emit --stage graph` and `--stage fused` name them.
 ///
-/// Where segments can be computed in several forms, the one whose instructions take the least time is chosen, or the
+/// Where several algorithms can compute segments, the one whose instructions take the least time is chosen, or the
 /// first within 3 % of it: the milliseconds are those of one thread for one image, without waiting for memory. Layers that are
-/// multiplied as matrices of bf16 values have no forms, but a section of their own, as have those by the fast inner product.
+/// multiplied as matrices of bf16 values have a section of their own, as have those by the fast inner product.
 ///
 /// A precision is a permission: layers whose f32 products take no more time have these, by the
 /// times of instructions on the processor at hand, and a section names them.
@@ -54,8 +54,8 @@ Examples:
 
 JSON: an object with `model`, `applied` and `refused` (counts), `rows`, `target`, `precision`, `choices`, `matrices`, `fast_inner`, `exact`, `more_exact` and `fused_groups`. A row has `pass`, \
 `node`, `layer`, `line`, `span` (first byte and end in the spec), `outcome` (`applied` or `refused`) and \
-`what` or `reason`. A choice has `node`, `layer`, `line`, `segments`, `ic` and `oc` (channels of each), `forms` \
-(each with `form` and `ms`) and `chosen` (the index of one). A matrix, a layer by the fast inner product, or one (`exact`) of f32 products where less exact ones were asked for, has `node`, `layer`, `line` and `part`. \
+`what` or `reason`. A choice has `node`, `layer`, `line`, `segments`, `ic` and `oc` (channels of each), `algorithms` \
+(each with `algorithm` and `ms`) and `chosen` (the index of one). A matrix, a layer by the fast inner product, or one (`exact`) of f32 products where less exact ones were asked for, has `node`, `layer`, `line` and `part`. \
 `more_exact` is null, or has `asked`, `layers`, `of` (layers that could do with less exact products) and `reason`. A group has `node`, `layers`, `line`, `saved_macs`, \
 `cost_macs` and `strip_rows` (null where it does not pay), and `strip_bytes` where a single row would need too many.")]
 pub struct Arguments {
@@ -64,13 +64,13 @@ pub struct Arguments {
     /// Show every row, however many there are
     #[arg(long)]
     all: bool,
-    /// Choose forms for an instruction set: baseline, avx2, avx512, avx512bf16, amx or native
+    /// Choose algorithms for an instruction set: baseline, avx2, avx512, avx512bf16, amx or native
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>, default_value = "native")]
     target: Target,
     /// How exact products are at least: f32; split, with AMX; bf16, with AMX or AVX512-BF16
     #[arg(long, value_name = "PRECISION", default_value_t = Precision::F32)]
     precision: Precision,
-    /// Choose forms by the times of instructions in this file, as `xcc calibrate --output FILE` writes them
+    /// Choose algorithms by the times of instructions in this file, as `xcc calibrate --output FILE` writes them
     #[arg(long, value_name = "FILE")]
     constants: Option<PathBuf>,
     /// Print one JSON object instead of tables; has every row
@@ -202,7 +202,7 @@ impl Planned {
         Self {
             target: program.target.to_string(),
             precision: program.options.precision.to_string(),
-            parts: program.options.precision.parts(),
+            parts: program.options.precision.limbs(),
             choices: program
                 .schedule
                 .choices
@@ -224,7 +224,7 @@ impl Planned {
     }
 
     fn text(&self, limit: usize) -> String {
-        self.forms_text(limit)
+        self.segments_text(limit)
             + &self.matrices_text(limit)
             + &self.fast_inner_text(limit)
             + &self.exact_text(limit)
@@ -265,16 +265,20 @@ impl Planned {
     }
 
     /// How segments are computed, where there is a choice.
-    fn forms_text(&self, limit: usize) -> String {
+    fn segments_text(&self, limit: usize) -> String {
         if self.choices.is_empty() {
             return String::new();
         }
         let percent = 100.0 * TOLERANCE;
         let about = format!(
-            "computes segments for {} in the form whose instructions take the least time, or the first within {percent} % of it",
+            "computes segments for {} in the algorithm whose instructions take the least time, or the first within {percent} % of it",
             self.target
         );
-        section(("forms", &about), [("chosen", distinct(self.choices.iter().map(ChoiceRow::cells)))], limit)
+        section(
+            ("algorithms", &about),
+            [("chosen", distinct(self.choices.iter().map(ChoiceRow::cells)))],
+            limit,
+        )
     }
 
     /// Which layers are computed together, where maps are larger than a cache.

@@ -157,7 +157,7 @@ fn value_bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
     let inputs: Vec<NodeId> = nodes(step).flat_map(|node| graph.node(node).inputs.iter().copied()).collect();
     let read = |operand: Operand| inputs.iter().copied().find(|&input| lies_at(input, operand));
     // A step that continues its node's epilogue, or its second part, reads what the step before left.
-    let left = |operand: Operand| place(operand).map_or(0, |place| place.bytes * u64::from(program.portions));
+    let left = |operand: Operand| place(operand).map_or(0, |place| place.bytes * u64::from(program.shards));
     let input = read(Operand::In).map_or_else(|| left(Operand::In), size);
     let output = match step.part {
         _ if node.op == Op::Concat => input,
@@ -200,7 +200,7 @@ pub fn layers(graph: &Graph, id: NodeId, part: Part) -> Vec<&Layer> {
 /// The kernels of every driver of a program, the one that executes most instructions first.
 fn of_drivers(program: &Program) -> Vec<Vec<Called>> {
     let kernels: Vec<Kernel> = program.kernels.iter().map(|descriptor| descriptor.generate()).collect();
-    program.drivers.iter().map(|driver| of_driver(&kernels, driver, program.portions)).collect()
+    program.drivers.iter().map(|driver| of_driver(&kernels, driver, program.shards)).collect()
 }
 
 /// The kernels of a driver that is run so many times.
@@ -300,7 +300,7 @@ mod tests {
         let mut dots = 0;
         for_each_count(
             &program.drivers[step.driver.index()].nest,
-            u64::from(program.portions),
+            u64::from(program.shards),
             &mut |kernel, _, calls| {
                 if let Descriptor::Matmul(panel) = &program.kernels[kernel.index()] {
                     let rows = u64::from(

@@ -179,16 +179,19 @@ fn fast_inner_products_are_explained() {
 
 /// Constants that were measured take the place of those that are built in; a file that lacks them says so.
 #[test]
-fn forms_are_chosen_by_the_constants_that_are_given() {
+fn algorithms_are_chosen_by_the_constants_that_are_given() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("times.json");
     let file = path.to_str().unwrap();
     let spec = ["explain", "specs/xception.xc", "--set", "segments=182", "--target", "baseline", "--json"];
-    let form = |arguments: &[&str]| {
+    let algorithm = |arguments: &[&str]| {
         let explanation = json(arguments);
         let choices = explanation["choices"].as_array().unwrap();
         let choice = choices.iter().find(|choice| choice["segments"].as_u64() > Some(1)).unwrap();
-        choice["forms"][choice["chosen"].as_u64().unwrap() as usize]["form"].as_str().unwrap().to_owned()
+        choice["algorithms"][choice["chosen"].as_u64().unwrap() as usize]["algorithm"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     };
     let mut kinds: serde_json::Map<_, _> =
         ["call", "multiply_add", "multiply_add_memory", "load", "broadcast"]
@@ -203,8 +206,8 @@ fn forms_are_chosen_by_the_constants_that_are_given() {
     });
     std::fs::write(&path, text.to_string()).unwrap();
     let given = [&spec[..], &["--constants", file]].concat();
-    assert_eq!(form(&spec), "2 segments side by side in a vector");
-    assert!(form(&given).starts_with("panels of "), "{}", form(&given));
+    assert_eq!(algorithm(&spec), "2 segments side by side in a vector");
+    assert!(algorithm(&given).starts_with("panels of "), "{}", algorithm(&given));
     std::fs::write(&path, text.to_string().replace("baseline", "avx2")).unwrap();
     let refused = run(&given);
     assert_eq!(refused.status, 2);

@@ -199,7 +199,7 @@ pub enum Format {
     /// As they are.
     #[default]
     F32,
-    /// As one to three bf16 values, see [`bf16::parts`](crate::vector::bf16::parts).
+    /// As one to three bf16 values, see [`bf16::limbs`](crate::vector::bf16::limbs).
     Bf16(Planes),
 }
 

@@ -137,7 +137,7 @@ mod tests {
             chunks: 3,
             step: 192,
             taps: Taps { count: rows_of_taps, distance: 1920 },
-            planes: Planes { count: precision.parts(), distance: 9600 },
+            planes: Planes { count: precision.limbs(), distance: 9600 },
             out: 128,
             add: 0,
             post: Vec::new(),

@@ -7,11 +7,11 @@
 mod emit;
 pub mod interpret;
 mod lower;
+mod multiversion;
 pub mod nest;
 pub mod pack;
 mod text;
 pub mod verify;
-mod wide;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -58,7 +58,7 @@ fn counts_of(kernels: &[Descriptor], nest: &[Nest], known: &mut HashMap<KernelId
 /// Memory that steps work on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Region {
-    /// Values of a portion while it runs.
+    /// Values of a shard while it runs.
     Arena,
     /// Packed constants, shared by all runs.
     Constants,
@@ -163,9 +163,9 @@ pub struct Program {
     pub options: PlanOptions,
     /// How each layer is computed, and why.
     pub schedule: Schedule,
-    /// Portions that a batch consists of. If there are several, each is run by one thread, in the thread's arena; else all
+    /// Shards that a batch consists of. If there are several, each is run by one thread, in the thread's arena; else all
     /// threads run the batch together.
-    pub portions: u32,
+    pub shards: u32,
     /// Kernels, by [`nest::KernelId`].
     pub kernels: Vec<Descriptor>,
     /// Drivers, by [`DriverId`].
@@ -179,7 +179,7 @@ pub struct Program {
     pub saved_macs: HashMap<NodeId, [u64; 2]>,
     /// Size of the packed constants in bytes.
     pub constant_bytes: u64,
-    /// Size of an arena, which holds the values of a portion, in bytes.
+    /// Size of an arena, which holds the values of a shard, in bytes.
     pub arena_bytes: u64,
     /// Size of each thread's scratch memory in bytes.
     pub scratch_bytes: u64,
@@ -193,14 +193,14 @@ pub struct Program {
 }
 
 impl Program {
-    /// Images of a portion.
+    /// Images of a shard.
     pub fn images(&self) -> u32 {
-        self.options.batch / self.portions
+        self.options.batch / self.shards
     }
 
-    /// Crews, which are threads that run a portion together: one of all threads, or each thread by itself. Each crew has an arena.
-    pub fn crews(&self) -> u32 {
-        if self.portions == 1 { 1 } else { self.options.threads }
+    /// Worker groups: threads that run a shard together: one of all threads, or each thread by itself. Each group has an arena.
+    pub fn worker_groups(&self) -> u32 {
+        if self.shards == 1 { 1 } else { self.options.threads }
     }
 
     /// Bytes of all values in a run: of all arenas, and of inputs and outputs as they are given and returned.
@@ -208,7 +208,7 @@ impl Program {
         let given =
             self.outputs.iter().chain([&self.input]).map(|view| view.shape.elements().saturating_mul(4));
         let given = given.fold(0, u64::saturating_add).saturating_mul(u64::from(self.options.batch));
-        self.arena_bytes.saturating_mul(u64::from(self.crews())).saturating_add(given)
+        self.arena_bytes.saturating_mul(u64::from(self.worker_groups())).saturating_add(given)
     }
 
     /// Bytes of all values in a run, and of the scratch memory of all threads.
@@ -220,7 +220,7 @@ impl Program {
     /// What all threads together execute in a run.
     pub fn counts(&self) -> Counts {
         let nests = self.steps.iter().map(|step| &self.drivers[step.driver.index()].nest);
-        let times = u64::from(self.portions);
+        let times = u64::from(self.shards);
         nests.fold(Counts::default(), |counts, nest| {
             counts.plus(times, &counts_of(&self.kernels, nest, &mut HashMap::new()))
         })
@@ -246,14 +246,14 @@ impl Program {
     }
 }
 
-/// Plans `graph` for `target`, with the forms of segments that take the least time.
+/// Plans `graph` for `target`, with the algorithms of segments that take the least time.
 ///
 /// A graph that does not verify is refused; a batch or a number of threads of 0 counts as 1.
 pub fn plan(graph: &Graph, target: Target, options: PlanOptions) -> Result<Program, PlanError> {
     plan_with(graph, target, options, &cheapest)
 }
 
-/// Plans `graph` as [`plan`] does, but for the forms of segments, of which `choose` picks one by its index. One that
+/// Plans `graph` as [`plan`] does, but for the algorithms of segments, of which `choose` picks one by its index. One that
 /// there is not counts as the last. Any choice gives the same results, to rounding.
 pub fn plan_with(
     graph: &Graph,
@@ -268,10 +268,10 @@ pub fn plan_with(
     verify_graph(graph).map_err(|violations| PlanError::Graph {
         violation: violations.first().map_or_else(String::new, Violation::to_string),
     })?;
-    let portions = options.portions(graph);
-    let of_portion = options.of_portion(portions);
-    let program = lower::lower(graph, &schedule(graph, target, of_portion, choose)?)?;
-    let program = Program { options, portions, ..program };
+    let shards = options.shards(graph);
+    let of_shard = options.of_shard(shards);
+    let program = lower::lower(graph, &schedule(graph, target, of_shard, choose)?)?;
+    let program = Program { options, shards, ..program };
     check_memory(program.value_bytes(), options)?;
     debug_assert!(check(&program), "lowering made a wrong program");
     Ok(program)

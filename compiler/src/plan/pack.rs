@@ -6,18 +6,20 @@ mod planes;
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::wide::{Work, widest};
+use super::multiversion::{Work, widest};
 use crate::graph::{BatchNorm, Conv, KernelBlock, LinearPart, WeightError, WeightId, WeightSource};
 use crate::kernels::matmul;
 use crate::kernels::sliding::Beside;
 use crate::schedule::matrix::{chunks, gathered, row_chunks, segment_sizes, tile_words};
-use crate::schedule::segments::{Form, FormRun, Panels, Segment, Taps, all_runs, panel_widths};
+use crate::schedule::segments::{
+    Panels, Segment, SegmentAlgorithm, SegmentRun, Taps, all_runs, panel_widths,
+};
 use crate::vector::{TILE_LANES, bf16};
 
 /// A recipe for the packed constants of one step: `weights` (or scales) and `bias` (or shifts).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Pack {
-    /// Segments of a convolution, equal ones in the form chosen for them. Panels: block by block, panel by panel
+    /// Segments of a convolution, equal ones by the algorithm chosen for them. Panels: block by block, panel by panel
     /// ([`panel_widths`]); in each panel tap by tap, input by input, its vectors of outputs; zeros where there is no
     /// output, or none that reads the input. Inputs by the fast inner product are in an [order](crate::kernels::fast_inner::order) of their own, and
     /// before the biases of a panel lie two other constants of each output. Side by side: vector by vector, then tap by tap, then the weights from each
@@ -29,8 +31,8 @@ pub enum Pack {
         conv: Conv,
         /// f32 values in a vector.
         lanes: u32,
-        /// The form of each run of equal segments, in order.
-        forms: Vec<Form>,
+        /// The algorithm of each run of equal segments, in order.
+        algorithms: Vec<SegmentAlgorithm>,
     },
     /// A depthwise convolution: vector of channels by vector, then tap by tap.
     Depthwise {
@@ -69,8 +71,8 @@ impl Pack {
     /// f32 values of weights and of biases.
     pub fn sizes(&self) -> (u64, u64) {
         match self {
-            Pack::Panels { conv, lanes, forms } => {
-                let runs = all_runs(conv, forms, *lanes);
+            Pack::Panels { conv, lanes, algorithms } => {
+                let runs = all_runs(conv, algorithms, *lanes);
                 let constants = runs.iter().map(|run| run.constants(&conv.window, *lanes));
                 constants.fold((0, 0), |sum, [weights, biases]| (sum.0 + weights, sum.1 + biases))
             }
@@ -107,10 +109,10 @@ impl Pack {
         bias: &mut [f32],
     ) -> Result<(), WeightError> {
         match self {
-            Pack::Panels { conv, lanes, forms } => {
+            Pack::Panels { conv, lanes, algorithms } => {
                 let elements = Elements::new(conv, source)?;
                 let mut packer = Packer { elements, conv, lanes: *lanes as usize, weights, bias };
-                all_runs(conv, forms, *lanes).iter().for_each(|run| packer.run(run));
+                all_runs(conv, algorithms, *lanes).iter().for_each(|run| packer.run(run));
             }
             Pack::Depthwise { conv, lanes } => {
                 depthwise(&Elements::new(conv, source)?, conv, *lanes as usize, weights, bias);
@@ -342,22 +344,22 @@ impl<'a> Packer<'a> {
     }
 
     /// All segments of a run.
-    fn run(&mut self, run: &FormRun) {
-        match run.form {
-            Form::SideBySide { packed } => self.side_by_side(&run.segments, packed as usize),
-            Form::InputsSideBySide { shares } => {
+    fn run(&mut self, run: &SegmentRun) {
+        match run.algorithm {
+            SegmentAlgorithm::SideBySide { packed } => self.side_by_side(&run.segments, packed as usize),
+            SegmentAlgorithm::InputsSideBySide { shares } => {
                 let beside = Beside::Inputs(shares);
                 run.segments.iter().for_each(|segment| self.several_lanes(segment, beside));
             }
-            Form::PixelsSideBySide { pixels } => {
+            SegmentAlgorithm::PixelsSideBySide { pixels } => {
                 let beside = Beside::Pixels(pixels);
                 run.segments.iter().for_each(|segment| self.several_lanes(segment, beside));
             }
-            Form::Panels(panels) => {
+            SegmentAlgorithm::Panels(panels) => {
                 let blocks = run.segments.chunks(panels.merged as usize);
                 blocks.for_each(|block| self.panels(block, panels));
             }
-            Form::Winograd(products) => {
+            SegmentAlgorithm::Winograd(products) => {
                 run.segments.iter().for_each(|segment| self.planes(segment, products));
             }
         }
@@ -556,7 +558,7 @@ impl TilePanel<'_> {
 fn pair_parts(even: &[f32; LANES], odd: &[f32; LANES]) -> [[f32; LANES]; 3] {
     let mut words = [[0.0; LANES]; 3];
     for lane in 0..LANES {
-        let (even, odd) = (bf16::parts(even[lane]), bf16::parts(odd[lane]));
+        let (even, odd) = (bf16::limbs(even[lane]), bf16::limbs(odd[lane]));
         for (plane, words) in words.iter_mut().enumerate() {
             words[lane] = f32::from_bits(even[plane] >> 16 | odd[plane]);
         }

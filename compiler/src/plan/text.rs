@@ -29,8 +29,8 @@ impl Display for Program {
             "program for {} batch {} threads {}",
             self.target, self.options.batch, self.options.threads
         )?;
-        if self.portions > 1 {
-            write!(f, " in {} portions", self.portions)?;
+        if self.shards > 1 {
+            write!(f, " in {} shards", self.shards)?;
         }
         match self.options.precision {
             Precision::F32 => {}

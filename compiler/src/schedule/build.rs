@@ -8,8 +8,10 @@ use super::fusion::{self, FusedGroup, FusedGroups, Windowed};
 use super::options::{MEMORY_LIMIT, PlanError, PlanOptions, Precision, STEP_LIMIT};
 use super::precisions::LayerPrecisions;
 use super::reasons::Reason;
-use super::rules::{CLASS_LIMIT, CLASSES_OF_RUNS_LIMIT, LARGEST_TILE, Methods, TAP_LIMIT};
-use super::segments::{Candidate, Choice, Form, PlaneProducts, Segment, all_runs, equal_segments, sizes};
+use super::rules::{CLASS_LIMIT, CLASSES_OF_RUNS_LIMIT, LARGEST_TILE, Rules, TAP_LIMIT};
+use super::segments::{
+    Candidate, Choice, PlaneProducts, Segment, SegmentAlgorithm, all_runs, equal_segments, sizes,
+};
 use super::tiling::{block_count, fewest_units};
 use super::units::{UnitGroup, unit_groups};
 use super::winograd::{PlaneSegments, plane_bytes};
@@ -206,8 +208,8 @@ impl<'a> Scheduler<'a> {
         Maps { input: self.layout.input_of(self.graph, id), out, add }
     }
 
-    fn methods(&self, id: NodeId) -> Methods {
-        Methods::new(self.precision(id), self.target)
+    fn rules(&self, id: NodeId) -> Rules {
+        Rules::new(self.precision(id), self.target)
     }
 
     fn precision(&self, id: NodeId) -> Precision {
@@ -331,20 +333,26 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Blocks of the rows of each image of a convolution in vectors, and of its patches.
-    fn direct_rows(&self, conv: &Conv, forms: &[Form], units: &[UnitGroup], maps: Maps) -> Division {
+    fn direct_rows(
+        &self,
+        conv: &Conv,
+        algorithms: &[SegmentAlgorithm],
+        units: &[UnitGroup],
+        maps: Maps,
+    ) -> Division {
         let row = maps.input.row() * u64::from(conv.window.strides[0]);
         let (cache_bytes, batch) = (self.target.cache_bytes, self.options.batch);
         let fewest = self.fewest_blocks(conv, units, batch);
         let blocks = block_count(maps.out.shape.h(), row, cache_bytes / 2, fewest);
-        let patches = self.plane_runs(conv, forms).into_iter().map(|run| self.patch_blocks(&run, maps));
+        let patches = self.plane_runs(conv, algorithms).into_iter().map(|run| self.patch_blocks(&run, maps));
         Division::Rows { blocks, patches: patches.collect() }
     }
 
     /// The runs by Winograd's method.
-    fn plane_runs(&self, conv: &Conv, forms: &[Form]) -> Vec<PlaneSegments> {
-        let runs = all_runs(conv, forms, self.target.lanes);
-        let planes = runs.iter().filter_map(|run| match run.form {
-            Form::Winograd(products) => Some(PlaneSegments::of(run, products)),
+    fn plane_runs(&self, conv: &Conv, algorithms: &[SegmentAlgorithm]) -> Vec<PlaneSegments> {
+        let runs = all_runs(conv, algorithms, self.target.lanes);
+        let planes = runs.iter().filter_map(|run| match run.algorithm {
+            SegmentAlgorithm::Winograd(products) => Some(PlaneSegments::of(run, products)),
             _ => None,
         });
         planes.collect()
@@ -357,9 +365,15 @@ impl<'a> Scheduler<'a> {
 
     /// The division of a convolution whose only run is by Winograd's method, if threads should share its planes:
     /// if each thread had patches of its own, all would read the same weights, which takes longer than to pass planes on.
-    fn shared_planes(&mut self, id: NodeId, conv: &Conv, forms: &[Form], maps: Maps) -> Option<Division> {
-        let is_only = all_runs(conv, forms, self.target.lanes).len() == 1;
-        let run = self.plane_runs(conv, forms).pop().filter(|_| is_only)?;
+    fn shared_planes(
+        &mut self,
+        id: NodeId,
+        conv: &Conv,
+        algorithms: &[SegmentAlgorithm],
+        maps: Maps,
+    ) -> Option<Division> {
+        let is_only = all_runs(conv, algorithms, self.target.lanes).len() == 1;
+        let run = self.plane_runs(conv, algorithms).pop().filter(|_| is_only)?;
         let [rows, columns] = patches(maps.extents());
         let planes = run.patch_bytes(self.target).map(|patch| plane_bytes(patch, rows, columns));
         let passed = u64::from(PLANES) * planes.iter().sum::<u64>();
@@ -384,13 +398,13 @@ impl<'a> Scheduler<'a> {
 
     /// How a convolution in vectors of whole maps is cut.
     fn direct_division(&self, conv: &Conv, algorithm: &Algorithm, maps: Maps) -> Division {
-        let (forms, units) = (algorithm.forms(), algorithm.units());
+        let (algorithms, units) = (algorithm.segments(), algorithm.units());
         if let Some(pixels) = self.flat_pixels(conv, maps) {
             let fewest = self.fewest_blocks(conv, units, 1);
             let blocks = block_count(pixels, maps.input.pixel, self.target.cache_bytes / 2, fewest);
             return Division::Pixels { blocks };
         }
-        self.direct_rows(conv, forms, units, maps)
+        self.direct_rows(conv, algorithms, units, maps)
     }
 
     // Algorithms.
@@ -403,11 +417,11 @@ impl<'a> Scheduler<'a> {
 
     /// Whether planes of pairs of bf16 values take the place of a layer's windows.
     fn takes_planes_of_pairs(&self, id: NodeId) -> bool {
-        self.methods(id).takes_planes_of_pairs(self.node(id)) && self.rows_are_near(id)
+        self.rules(id).takes_planes_of_pairs(self.node(id)) && self.rows_are_near(id)
     }
 
     /// Chooses the algorithm of each run of equal segments of a convolution; Winograd's method needs whole maps.
-    fn choose_forms(
+    fn choose_algorithms(
         &mut self,
         id: NodeId,
         direct: DirectConv<'_>,
@@ -418,36 +432,37 @@ impl<'a> Scheduler<'a> {
         let pairs = has_whole_maps && self.takes_planes_of_pairs(id);
         let suits_winograd = has_whole_maps
             && self.rows_are_near(id)
-            && self.methods(id).suits_winograd(direct.conv, shapes[1], pairs);
+            && self.rules(id).suits_winograd(direct.conv, shapes[1], pairs);
         let choosing = Choosing { direct, shapes, input_pixel, target: self.target };
-        let mut forms = Vec::new();
+        let mut algorithms = Vec::new();
         for segments in equal_segments(&direct.conv.partition) {
             let winograd = suits_winograd.then(|| self.plane_products(pairs, sizes(&segments), shapes[1]));
-            let form = self.choose_form(id, &choosing, &segments, winograd);
-            *self.schedule.planes_ms.entry(id).or_default() += self.planes_ms(form, &segments, shapes[1]);
-            forms.push(form);
+            let algorithm = self.choose_algorithm(id, &choosing, &segments, winograd);
+            *self.schedule.planes_ms.entry(id).or_default() +=
+                self.planes_ms(algorithm, &segments, shapes[1]);
+            algorithms.push(algorithm);
         }
-        let units = unit_groups(direct.conv, &forms, self.target.lanes);
-        Algorithm::Segments { forms, units }
+        let units = unit_groups(direct.conv, &algorithms, self.target.lanes);
+        Algorithm::Segments { algorithms, units }
     }
 
     /// Chooses the algorithm of equal segments. Where products are those of pairs, there is one.
-    fn choose_form(
+    fn choose_algorithm(
         &mut self,
         id: NodeId,
         choosing: &Choosing<'_>,
         segments: &[Segment],
         winograd: Option<PlaneProducts>,
-    ) -> Form {
+    ) -> SegmentAlgorithm {
         let candidates = self.candidates(choosing, segments, winograd);
         if candidates.len() == 1 && winograd != Some(PlaneProducts::Pairs) {
-            return candidates[0].form;
+            return candidates[0].algorithm;
         }
         let chosen = (self.choose)(&candidates).min(candidates.len() - 1);
-        let form = candidates[chosen].form;
+        let algorithm = candidates[chosen].algorithm;
         let ((ic, oc), count) = (sizes(segments), segments.len() as u32);
         self.schedule.choices.push(Choice { node: id, segments: count, ic, oc, candidates, chosen });
-        form
+        algorithm
     }
 
     /// The algorithms of equal segments with their times.
@@ -462,12 +477,12 @@ impl<'a> Scheduler<'a> {
             return known.clone();
         }
         let is_of_pairs = winograd == Some(PlaneProducts::Pairs);
-        let mut forms = if is_of_pairs { Vec::new() } else { choosing.forms(segments) };
-        forms.extend(winograd.map(Form::Winograd));
-        let is_told = forms.len() > 1 || is_of_pairs;
-        let candidates = timed(forms, is_told, |form| {
-            let instructions = self.costs.segments_ms(&choosing.candidate(segments, form));
-            instructions + self.planes_ms(form, segments, choosing.shapes[1])
+        let mut algorithms = if is_of_pairs { Vec::new() } else { choosing.algorithms(segments) };
+        algorithms.extend(winograd.map(SegmentAlgorithm::Winograd));
+        let is_told = algorithms.len() > 1 || is_of_pairs;
+        let candidates = timed(algorithms, is_told, |algorithm| {
+            let instructions = self.costs.segments_ms(&choosing.candidate(segments, algorithm));
+            instructions + self.planes_ms(algorithm, segments, choosing.shapes[1])
         });
         self.known.insert(question, candidates.clone());
         candidates
@@ -476,7 +491,7 @@ impl<'a> Scheduler<'a> {
     /// How the planes of Winograd's method would be multiplied, for segments of `channels` inputs and outputs.
     fn plane_products(&self, pairs: bool, channels: (u32, u32), out: Shape) -> PlaneProducts {
         let [rows, columns] = patches([out.h(), out.w()]).map(u64::from);
-        match Methods::new(Precision::F32, self.target).fast_inner_of(channels, rows * columns) {
+        match Rules::new(Precision::F32, self.target).fast_inner_of(channels, rows * columns) {
             _ if pairs => PlaneProducts::Pairs,
             Some(vectors) => PlaneProducts::FastInner(vectors),
             None => {
@@ -487,8 +502,8 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Milliseconds that planes take beyond the instructions of kernels.
-    fn planes_ms(&self, form: Form, segments: &[Segment], out: Shape) -> f64 {
-        let Form::Winograd(products) = form else { return 0.0 };
+    fn planes_ms(&self, algorithm: SegmentAlgorithm, segments: &[Segment], out: Shape) -> f64 {
+        let SegmentAlgorithm::Winograd(products) = algorithm else { return 0.0 };
         let (ic, oc) = sizes(segments);
         let planes = PlaneSegments { segments: segments.len() as u32, ic, oc, products };
         planes.planes_ms(self.target, [out.h(), out.w()])
@@ -504,7 +519,7 @@ impl<'a> Scheduler<'a> {
     /// A convolution that runs by itself.
     fn conv(&mut self, id: NodeId, conv: &Conv) -> Result<ConvSchedule, PlanError> {
         let of_pairs = self.takes_planes_of_pairs(id);
-        if self.methods(id).takes_tiles(self.node(id), conv) && !of_pairs {
+        if self.rules(id).takes_matmul(self.node(id), conv) && !of_pairs {
             let division = self.matmul_division(id, conv)?;
             return Ok(ConvSchedule {
                 algorithm: Algorithm::Matmul,
@@ -514,7 +529,7 @@ impl<'a> Scheduler<'a> {
         }
         self.note_matrix_limit(id, conv);
         let maps = self.maps(id);
-        if let Some(vectors) = self.methods(id).fast_inner_layer(conv, maps.out.shape) {
+        if let Some(vectors) = self.rules(id).fast_inner_layer(conv, maps.out.shape) {
             return self.fast_inner_product(id, conv, vectors);
         }
         let load = self.node(id).fusion.load;
@@ -532,8 +547,8 @@ impl<'a> Scheduler<'a> {
         }
         let row = self.flat_pixels(conv, maps).unwrap_or(maps.out.shape.w());
         let direct = self.direct(id, conv, load, self.node(id).kernel_post(), row)?;
-        let algorithm = self.choose_forms(id, direct, [maps.input.shape, maps.out.shape], true);
-        let shared = self.shared_planes(id, conv, algorithm.forms(), maps);
+        let algorithm = self.choose_algorithms(id, direct, [maps.input.shape, maps.out.shape], true);
+        let shared = self.shared_planes(id, conv, algorithm.segments(), maps);
         let division = shared.unwrap_or_else(|| self.direct_division(conv, &algorithm, maps));
         Ok(ConvSchedule { algorithm, activation, division })
     }
@@ -541,7 +556,7 @@ impl<'a> Scheduler<'a> {
     /// Notes why a convolution has no matrices although the target has them in the layer's precision.
     fn note_matrix_limit(&mut self, id: NodeId, conv: &Conv) {
         if self.precision(id).is_by_bf16(self.target)
-            && let Some(limit) = self.methods(id).matrix_limit(self.node(id), conv)
+            && let Some(limit) = self.rules(id).matrix_limit(self.node(id), conv)
         {
             self.note(id, Reason::NoMatrix(limit));
         }
@@ -581,10 +596,10 @@ impl<'a> Scheduler<'a> {
         let input = View { offset: 0, pixel, image: shape.pixels() * pixel, shape };
         // Of the pixels that are read, and no others.
         let conv = Conv { window: Window::POINT, ..conv.clone() };
-        let units = unit_groups(&conv, &[Form::fast_inner_product(vectors)], self.target.lanes);
-        let forms = vec![Form::fast_inner_product(vectors)];
+        let units = unit_groups(&conv, &[SegmentAlgorithm::fast_inner_product(vectors)], self.target.lanes);
+        let algorithms = vec![SegmentAlgorithm::fast_inner_product(vectors)];
         let division =
-            self.direct_division(&conv, &Algorithm::Segments { forms, units }, Maps { input, ..maps });
+            self.direct_division(&conv, &Algorithm::Segments { algorithms, units }, Maps { input, ..maps });
         let algorithm = Algorithm::FastInnerProduct { vectors };
         Ok(ConvSchedule { algorithm, activation: InputActivation::OnLoad, division })
     }
@@ -601,7 +616,7 @@ impl<'a> Scheduler<'a> {
             None => maps.out.shape,
         };
         let images = if flat.is_some() { 1 } else { self.options.batch };
-        let planes = self.precision(id).parts();
+        let planes = self.precision(id).limbs();
         let bytes = matrix::bytes(conv, out.w(), planes).saturating_mul(u64::from(out.h()));
         if images == 1 && self.multiplies_apart(id, conv, out, bytes) {
             let plane = self.matrix_plane(id, conv, out.pixels() as u32 + BEHIND)?;
@@ -623,7 +638,7 @@ impl<'a> Scheduler<'a> {
         out: Shape,
         images: u32,
     ) -> Result<u32, PlanError> {
-        let row_bytes = matrix::bytes(conv, out.w(), self.precision(id).parts());
+        let row_bytes = matrix::bytes(conv, out.w(), self.precision(id).limbs());
         let blocks = self.matrix_blocks(out, images, row_bytes);
         self.matrix_plane(id, conv, out.h().div_ceil(blocks).saturating_mul(out.w()))?;
         Ok(blocks)
@@ -639,7 +654,7 @@ impl<'a> Scheduler<'a> {
             && conv.partition.segments() == 1
             && bytes <= self.caches()
             && panels >= threads
-            && (are_few || matrix::weigh_more(conv, self.precision(id).parts(), bytes))
+            && (are_few || matrix::weigh_more(conv, self.precision(id).limbs(), bytes))
     }
 
     /// Blocks of pixels of a matrix that threads share, of planes of `plane` bytes: one, or one for each thread if the
@@ -656,11 +671,11 @@ impl<'a> Scheduler<'a> {
 
     /// A fused separable convolution that runs by itself.
     fn separable(&mut self, id: NodeId, parts: &Separable) -> Result<SeparableSchedule, PlanError> {
-        let (node, methods) = (self.node(id), self.methods(id));
-        if methods.takes_tiles_twice(node) {
+        let (node, rules) = (self.node(id), self.rules(id));
+        if rules.takes_matmul_twice(node) {
             return self.matmul_twice(id, parts);
         }
-        if methods.pointwise_takes_tiles(node, parts) {
+        if rules.pointwise_takes_matmul(node, parts) {
             return self.matmul_pointwise(id, parts);
         }
         self.note_matrix_limit(id, &parts.pointwise);
@@ -670,7 +685,8 @@ impl<'a> Scheduler<'a> {
         let spatial = self.spatial(id, parts, of_maps)?;
         let row = u64::from(maps.out.shape.w()) * pixel;
         let bytes = row * u64::from(maps.out.shape.h());
-        let needs_maps = spatial.forms().iter().any(|form| matches!(form, Form::Winograd(_)));
+        let needs_maps =
+            spatial.segments().iter().any(|algorithm| matches!(algorithm, SegmentAlgorithm::Winograd(_)));
         let verdict = if needs_maps { None } else { self.stages_apart(parts, maps, bytes) };
         verdict.into_iter().for_each(|reason| self.note(id, reason));
         let stages = match needs_maps || verdict.is_some_and(Reason::is_apart) {
@@ -686,7 +702,7 @@ impl<'a> Scheduler<'a> {
     /// The pointwise part in vectors, and the bytes between pixels of the map that it reads.
     fn pointwise_in_vectors(&self, id: NodeId, parts: &Separable) -> Result<(Algorithm, u64), PlanError> {
         let (target, out) = (self.target, self.view(id).shape);
-        let fast = self.methods(id).fast_inner(&parts.pointwise, out);
+        let fast = self.rules(id).fast_inner(&parts.pointwise, out);
         let pixel = pixel_between(target, parts, fast.is_some());
         self.limit(id, "a row of the intermediate map", u64::from(out.w()) * pixel, STEP_LIMIT)?;
         let post = self.node(id).kernel_post();
@@ -713,7 +729,7 @@ impl<'a> Scheduler<'a> {
         if parts.spatial.partition.is_one_to_one() {
             return Ok(Algorithm::Depthwise);
         }
-        Ok(self.choose_forms(id, direct, [input, out], of_maps))
+        Ok(self.choose_algorithms(id, direct, [input, out], of_maps))
     }
 
     /// How a spatial part in vectors is cut that is a step of its own.
@@ -721,8 +737,8 @@ impl<'a> Scheduler<'a> {
         if *algorithm == Algorithm::Depthwise {
             return Division::rows(maps.out.shape.h());
         }
-        let shared = self.shared_planes(id, conv, algorithm.forms(), maps);
-        shared.unwrap_or_else(|| self.direct_rows(conv, algorithm.forms(), algorithm.units(), maps))
+        let shared = self.shared_planes(id, conv, algorithm.segments(), maps);
+        shared.unwrap_or_else(|| self.direct_rows(conv, algorithm.segments(), algorithm.units(), maps))
     }
 
     /// How a pointwise part in vectors is cut that is a step of its own, with `pixel` bytes between pixels of its input.
@@ -778,7 +794,7 @@ impl<'a> Scheduler<'a> {
     /// A separable convolution whose pointwise part runs by matrices.
     fn matmul_pointwise(&mut self, id: NodeId, parts: &Separable) -> Result<SeparableSchedule, PlanError> {
         let (maps, batch, conv) = (self.maps(id), self.options.batch, &parts.pointwise);
-        let (out, planes) = (maps.out.shape, self.precision(id).parts());
+        let (out, planes) = (maps.out.shape, self.precision(id).limbs());
         let row = matrix::bytes(conv, out.w(), planes);
         let with_between = row.saturating_add(bytes_between(self.target, parts, out));
         self.limit(id, "a row of the intermediate map", with_between, STEP_LIMIT)?;
@@ -825,7 +841,7 @@ impl<'a> Scheduler<'a> {
     fn conv_in_strips(&mut self, id: NodeId, conv: &Conv, rows: u32) -> Result<ConvSchedule, PlanError> {
         let (activation, division) = (InputActivation::OnLoad, Division::Strips);
         let width = self.view(id).shape.w();
-        if self.methods(id).takes_tiles(self.node(id), conv) {
+        if self.rules(id).takes_matmul(self.node(id), conv) {
             self.matrix_plane(id, conv, rows.saturating_mul(width))?;
             return Ok(ConvSchedule { algorithm: Algorithm::Matmul, activation, division });
         }
@@ -836,7 +852,7 @@ impl<'a> Scheduler<'a> {
             true => Algorithm::Depthwise,
             false => {
                 let maps = self.maps(id);
-                self.choose_forms(id, direct, [maps.input.shape, maps.out.shape], false)
+                self.choose_algorithms(id, direct, [maps.input.shape, maps.out.shape], false)
             }
         };
         Ok(ConvSchedule { algorithm, activation, division })
@@ -849,7 +865,7 @@ impl<'a> Scheduler<'a> {
         rows: u32,
     ) -> Result<SeparableSchedule, PlanError> {
         let stages = Stages::Together(Division::Strips);
-        if self.methods(id).pointwise_takes_tiles(self.node(id), parts) {
+        if self.rules(id).pointwise_takes_matmul(self.node(id), parts) {
             let pixels = rows.saturating_mul(self.view(id).shape.w());
             self.matrix_plane(id, &parts.pointwise, pixels)?;
             let spatial = self.spatial(id, parts, false)?;
@@ -867,9 +883,9 @@ fn pointwise_algorithm(target: Target, direct: &DirectConv<'_>, fast: Option<u32
         Some(vectors) => Algorithm::FastInnerProduct { vectors },
         None => {
             let runs = equal_segments(&direct.conv.partition).len();
-            let forms = vec![Form::plain(direct.shape.vectors); runs];
-            let units = unit_groups(direct.conv, &forms, target.lanes);
-            Algorithm::Segments { forms, units }
+            let algorithms = vec![SegmentAlgorithm::plain(direct.shape.vectors); runs];
+            let units = unit_groups(direct.conv, &algorithms, target.lanes);
+            Algorithm::Segments { algorithms, units }
         }
     }
 }

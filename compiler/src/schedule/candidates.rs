@@ -2,7 +2,9 @@
 
 use super::direct::DirectConv;
 use super::rules::LARGEST_TILE;
-use super::segments::{Candidate, Form, Panels, PlaneProducts, Segment, Taps, panel_widths, sizes};
+use super::segments::{
+    Candidate, Panels, PlaneProducts, Segment, SegmentAlgorithm, Taps, panel_widths, sizes,
+};
 use crate::graph::{Activation, Post, Shape, Window};
 use crate::kernels::sliding::Beside;
 use crate::kernels::{segments as segments_kernel, sliding};
@@ -26,7 +28,7 @@ pub struct SegmentCandidate<'a> {
     /// The segments.
     pub segments: &'a [Segment],
     /// The algorithm.
-    pub form: Form,
+    pub algorithm: SegmentAlgorithm,
     /// The shape of the input.
     pub input: Shape,
     /// Bytes between pixels of the input.
@@ -81,9 +83,20 @@ impl<'a> Choosing<'a> {
     }
 
     /// The candidate for `segments`.
-    pub fn candidate<'c>(&'c self, segments: &'c [Segment], form: Form) -> SegmentCandidate<'c> {
+    pub fn candidate<'c>(
+        &'c self,
+        segments: &'c [Segment],
+        algorithm: SegmentAlgorithm,
+    ) -> SegmentCandidate<'c> {
         let [input, out] = self.shapes;
-        SegmentCandidate { direct: &self.direct, segments, form, input, input_pixel: self.input_pixel, out }
+        SegmentCandidate {
+            direct: &self.direct,
+            segments,
+            algorithm,
+            input,
+            input_pixel: self.input_pixel,
+            out,
+        }
     }
 
     /// The panels that always fit.
@@ -92,44 +105,44 @@ impl<'a> Choosing<'a> {
     }
 
     /// The algorithms in vectors of f32 that `segments` can take, the one that always fits first.
-    pub fn forms(&self, segments: &[Segment]) -> Vec<Form> {
+    pub fn algorithms(&self, segments: &[Segment]) -> Vec<SegmentAlgorithm> {
         let (plain, target) = (self.plain(), self.target);
         let ((ic, oc), count) = (sizes(segments), segments.len() as u32);
-        let mut forms = vec![Form::Panels(plain)];
+        let mut algorithms = vec![SegmentAlgorithm::Panels(plain)];
         if !self.tile_spans_32_bits() {
-            return forms;
+            return algorithms;
         }
-        forms.extend(self.packed(segments));
-        forms.extend(self.beside(ic, oc));
-        forms.extend(self.shared_taps(plain, ic, oc));
+        algorithms.extend(self.packed(segments));
+        algorithms.extend(self.beside(ic, oc));
+        algorithms.extend(self.shared_taps(plain, ic, oc));
         // A block multiplies as often for each vector of outputs as it has inputs, so blocks of more than a vector
         // would take more multiply-adds than segments by themselves.
         let merged = (target.lanes / oc).min(count);
         if merged > 1 {
             let block = Panels { merged, vectors: 1, ..plain };
-            forms.push(Form::Panels(block));
-            forms.extend(self.shared_taps(block, merged * ic, merged * oc));
+            algorithms.push(SegmentAlgorithm::Panels(block));
+            algorithms.extend(self.shared_taps(block, merged * ic, merged * oc));
         }
-        forms
+        algorithms
     }
 
     /// Segments side by side in vectors.
-    fn packed(&self, segments: &[Segment]) -> Option<Form> {
+    fn packed(&self, segments: &[Segment]) -> Option<SegmentAlgorithm> {
         let DirectConv { conv, load, post, shape } = self.direct;
         let packed = segments_kernel::packed(self.target.lanes, sizes(segments), segments.len() as u32)?;
         packed_pixels(self.target, &conv.window, shape.row, load, post)?;
-        Some(Form::SideBySide { packed })
+        Some(SegmentAlgorithm::SideBySide { packed })
     }
 
     /// Inputs, or pixels, of the only segment side by side in vectors.
-    fn beside(&self, ic: u32, oc: u32) -> Vec<Form> {
+    fn beside(&self, ic: u32, oc: u32) -> Vec<SegmentAlgorithm> {
         let (target, is_only) = (self.target, self.direct.conv.partition.segments() == 1);
         let fits = |beside: Beside| is_only && self.direct.sliding_pixels(target, 1, beside).is_some();
         let shares = sliding::shares(target.lanes, (ic, oc)).filter(|&shares| fits(Beside::Inputs(shares)));
         let pixels = sliding::pixels_beside(target.lanes, oc)
             .filter(|&pixels| self.has_one_value_a_pixel() && fits(Beside::Pixels(pixels)));
-        let shares = shares.map(|shares| Form::InputsSideBySide { shares });
-        shares.into_iter().chain(pixels.map(|pixels| Form::PixelsSideBySide { pixels })).collect()
+        let shares = shares.map(|shares| SegmentAlgorithm::InputsSideBySide { shares });
+        shares.into_iter().chain(pixels.map(|pixels| SegmentAlgorithm::PixelsSideBySide { pixels })).collect()
     }
 
     /// Whether windows of neighbouring pixels begin at neighbouring values.
@@ -138,7 +151,7 @@ impl<'a> Choosing<'a> {
     }
 
     /// Panels like these, but with taps that share inputs, for blocks of `ic` to `oc` channels.
-    fn shared_taps(&self, panels: Panels, ic: u32, oc: u32) -> Vec<Form> {
+    fn shared_taps(&self, panels: Panels, ic: u32, oc: u32) -> Vec<SegmentAlgorithm> {
         let target = self.target;
         let (taps, all) = (u64::from(self.direct.conv.window.kernel[1]), oc.div_ceil(target.lanes));
         // Cranelift's code broadcasts the factor of every multiply-add anew, and a vector alone shares a value only
@@ -154,8 +167,9 @@ impl<'a> Choosing<'a> {
             })
         };
         let widths = all.min(2)..=all.min(MOST_VECTORS);
-        let forms = widths.filter(fits).map(|vectors| Panels { vectors, taps: Taps::Together, ..panels });
-        forms.map(Form::Panels).collect()
+        let algorithms =
+            widths.filter(fits).map(|vectors| Panels { vectors, taps: Taps::Together, ..panels });
+        algorithms.map(SegmentAlgorithm::Panels).collect()
     }
 
     /// Whether all distances in a tile are numbers of 32 bits.
@@ -194,8 +208,12 @@ pub fn packed_pixels(
     Some(most).filter(|&most| most >= row.min(2))
 }
 
-/// The candidates with their times, for the algorithms `forms`. Without an alternative the time is not computed.
-pub(super) fn timed(forms: Vec<Form>, is_told: bool, ms: impl Fn(Form) -> f64) -> Vec<Candidate> {
-    let ms = |form| if is_told { ms(form) } else { 0.0 };
-    forms.into_iter().map(|form| Candidate { form, ms: ms(form) }).collect()
+/// The candidates with their times, for the algorithms `algorithms`. Without an alternative the time is not computed.
+pub(super) fn timed(
+    algorithms: Vec<SegmentAlgorithm>,
+    is_told: bool,
+    ms: impl Fn(SegmentAlgorithm) -> f64,
+) -> Vec<Candidate> {
+    let ms = |algorithm| if is_told { ms(algorithm) } else { 0.0 };
+    algorithms.into_iter().map(|algorithm| Candidate { algorithm, ms: ms(algorithm) }).collect()
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::options::PlanOptions;
 use super::precisions::LayerPrecisions;
-use super::rules::Methods;
+use super::rules::Rules;
 use super::strips::{self, LayerRows};
 use crate::cost::macs;
 use crate::graph::{Conv, Graph, NodeId, Op, Pool, Post, Separable, Window};
@@ -151,15 +151,15 @@ pub fn find(
     options: &PlanOptions,
     precisions: &LayerPrecisions,
 ) -> FusedGroups {
-    let methods = |id: NodeId| Methods::new(precisions.of(id), target);
+    let rules = |id: NodeId| Rules::new(precisions.of(id), target);
     let weigh = |id: NodeId| -> Vec<(ConsideredGroup, Option<FusedGroup>)> {
         // A layer of two products by tiles is two steps, Winograd's method needs whole maps, and the input by the fast inner product
         // is made ready in a step.
         let is_by_rows = |id: &NodeId| {
-            let (node, methods) = (graph.node(*id), methods(*id));
-            !methods.takes_tiles_twice(node)
-                && !methods.may_take_winograd(node)
-                && !methods.fast_inner_stages(node)[0]
+            let (node, rules) = (graph.node(*id), rules(*id));
+            !rules.takes_matmul_twice(node)
+                && !rules.may_take_winograd(node)
+                && !rules.fast_inner_stages(node)[0]
         };
         let possible = possible(graph, id).into_iter().filter(|nodes| nodes.iter().all(is_by_rows));
         let trials = possible.map(|nodes| Trial { graph, target, options, precisions, nodes });
@@ -300,8 +300,8 @@ impl Trial<'_> {
         (1..=longest).take_while(fits).last().unwrap_or(1)
     }
 
-    fn methods(&self, id: NodeId) -> Methods {
-        Methods::new(self.precisions.of(id), self.target)
+    fn rules(&self, id: NodeId) -> Rules {
+        Rules::new(self.precisions.of(id), self.target)
     }
 
     /// Bytes that a layer reads again and again while it computes a row of its result, besides weights: its matrix or
@@ -313,7 +313,7 @@ impl Trial<'_> {
             |channels: u32, taps: u64| pixels.saturating_mul(u64::from(channels)).saturating_mul(taps * 4);
         match Windowed::of(&node.op) {
             Some(Windowed::Separable(parts)) => values(parts.pointwise.partition.ic(), 1),
-            Some(Windowed::Conv(conv)) if !self.methods(id).takes_tiles(node, conv) => {
+            Some(Windowed::Conv(conv)) if !self.rules(id).takes_matmul(node, conv) => {
                 self.row_bytes(node.inputs[0]).saturating_mul(u64::from(conv.window.strides[0]))
             }
             Some(Windowed::Conv(conv)) => values(conv.partition.ic(), conv.window.taps()),

@@ -36,7 +36,7 @@ use fusion::{ConsideredGroup, FusedGroups};
 use options::{PlanOptions, Precision};
 use precisions::{LayerPrecisions, MoreExact};
 use reasons::Reason;
-use segments::{Choice, Form, PlaneProducts, Segment, equal_segments, sizes};
+use segments::{Choice, PlaneProducts, Segment, SegmentAlgorithm, equal_segments, sizes};
 use units::UnitGroup;
 
 /// All decisions about a network.
@@ -119,7 +119,7 @@ pub enum Algorithm {
     /// Segments in vectors of f32 values, or by Winograd's method.
     Segments {
         /// The algorithm of each run of equal segments.
-        forms: Vec<Form>,
+        algorithms: Vec<SegmentAlgorithm>,
         /// The units of work of a block of rows or pixels.
         units: Vec<UnitGroup>,
     },
@@ -195,9 +195,9 @@ impl Division {
 
 impl Algorithm {
     /// The algorithms of the runs of equal segments.
-    pub fn forms(&self) -> &[Form] {
+    pub fn segments(&self) -> &[SegmentAlgorithm] {
         match self {
-            Algorithm::Segments { forms, .. } => forms,
+            Algorithm::Segments { algorithms, .. } => algorithms,
             Algorithm::Depthwise | Algorithm::FastInnerProduct { .. } | Algorithm::Matmul => &[],
         }
     }
@@ -212,13 +212,16 @@ impl Algorithm {
 
     /// True if all segments are computed by Winograd's method.
     pub fn is_by_planes(&self) -> bool {
-        !self.forms().is_empty() && self.forms().iter().all(|form| matches!(form, Form::Winograd(_)))
+        !self.segments().is_empty()
+            && self.segments().iter().all(|algorithm| matches!(algorithm, SegmentAlgorithm::Winograd(_)))
     }
 
     /// True if products are of bf16 values.
     pub fn is_bf16(&self) -> bool {
-        let is_of_pairs = |form: &Form| matches!(form, Form::Winograd(PlaneProducts::Pairs));
-        *self == Algorithm::Matmul || self.forms().iter().any(is_of_pairs)
+        let is_of_pairs = |algorithm: &SegmentAlgorithm| {
+            matches!(algorithm, SegmentAlgorithm::Winograd(PlaneProducts::Pairs))
+        };
+        *self == Algorithm::Matmul || self.segments().iter().any(is_of_pairs)
     }
 
     /// Multiply-adds of an image that need no multiplication, of a convolution with a result of `out` rows and columns.
@@ -230,17 +233,20 @@ impl Algorithm {
                 let of_output = u64::from(fast_inner::products_saved(ic, lanes));
                 (of_output * u64::from(oc)).saturating_mul(u64::from(out[0]) * u64::from(out[1]))
             }
-            Algorithm::Segments { forms, .. } => {
+            Algorithm::Segments { algorithms, .. } => {
                 let runs = equal_segments(&conv.partition);
-                runs.iter().zip(forms).map(|(segments, form)| saved_by(*form, segments, out, lanes)).sum()
+                runs.iter()
+                    .zip(algorithms)
+                    .map(|(segments, algorithm)| saved_by(*algorithm, segments, out, lanes))
+                    .sum()
             }
         }
     }
 }
 
 /// Multiply-adds of an image that equal segments save by Winograd's method.
-fn saved_by(form: Form, segments: &[Segment], out: [u32; 2], lanes: u32) -> u64 {
-    let Form::Winograd(products) = form else { return 0 };
+fn saved_by(algorithm: SegmentAlgorithm, segments: &[Segment], out: [u32; 2], lanes: u32) -> u64 {
+    let SegmentAlgorithm::Winograd(products) = algorithm else { return 0 };
     let (count, (ic, oc)) = (segments.len() as u64, sizes(segments));
     let pairs = count * u64::from(ic) * u64::from(oc);
     let saved = pairs * winograd_kernels::products_saved(out, [1; 2]);

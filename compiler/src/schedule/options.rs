@@ -28,8 +28,8 @@ impl Precision {
     /// All of them, the most exact first.
     pub const ALL: [Precision; 3] = [Precision::F32, Precision::Split, Precision::Bf16];
 
-    /// bf16 values that a factor is taken as where tiles multiply, see [`bf16::parts`](crate::vector::bf16::parts).
-    pub fn parts(self) -> u32 {
+    /// bf16 values that a factor is taken as where tiles multiply, see [`bf16::limbs`](crate::vector::bf16::limbs).
+    pub fn limbs(self) -> u32 {
         match self {
             Precision::F32 => 3,
             Precision::Split => 2,
@@ -39,7 +39,7 @@ impl Precision {
 
     /// Products of tiles that a multiply-add takes: those of parts that together reach as far as the last part.
     pub fn products(self) -> u32 {
-        self.parts() * (self.parts() + 1) / 2
+        self.limbs() * (self.limbs() + 1) / 2
     }
 
     /// The first instruction set that has it. Products of pairs are twice as fast as those of f32 values, so only with tiles
@@ -114,22 +114,22 @@ impl Default for PlanOptions {
 }
 
 impl PlanOptions {
-    /// How many portions of whole images a batch is divided into: one for each image where there are as many for every
+    /// How many shards of whole images a batch is divided into: one for each image where there are as many for every
     /// thread, since threads that run images of their own need not meet between steps, and values of a single image are sooner in a
-    /// cache than those of all. Otherwise the batch is one portion, which all threads run together; and where a network has
+    /// cache than those of all. Otherwise the batch is one shard, which all threads run together; and where a network has
     /// more weights that an image uses once than values, since these weights are then read once for all images.
     ///
-    /// Plans that keep all values are for a look at one portion.
-    pub fn portions(self, graph: &Graph) -> u32 {
+    /// Plans that keep all values are for a look at one shard.
+    pub fn shards(self, graph: &Graph) -> u32 {
         let apart = self.batch.is_multiple_of(self.threads) && !self.keep_all && !reads_weights_once(graph);
         if apart { self.batch } else { 1 }
     }
 
-    /// The options of a portion, of which a batch has `portions`.
-    pub fn of_portion(self, portions: u32) -> Self {
-        match portions {
+    /// The options of a shard, of which a batch has `shards`.
+    pub fn of_shard(self, shards: u32) -> Self {
+        match shards {
             1 => self,
-            _ => Self { batch: self.batch / portions, threads: 1, ..self },
+            _ => Self { batch: self.batch / shards, threads: 1, ..self },
         }
     }
 }

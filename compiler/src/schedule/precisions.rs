@@ -11,7 +11,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::options::Precision;
-use super::rules::Methods;
+use super::rules::Rules;
 use crate::graph::{Graph, NodeId};
 use crate::instruction_times::InstructionTimes;
 use crate::target::{Bf16Unit, Target};
@@ -78,8 +78,8 @@ impl LayerPrecisions {
         asked: Precision,
         times: &dyn Fn(Precision) -> Option<LayerTimes>,
     ) -> Self {
-        let methods = Methods::new(asked, target);
-        let stages = |&id: &NodeId| (id, methods.stages_by_tiles(graph, id));
+        let rules = Rules::new(asked, target);
+        let stages = |&id: &NodeId| (id, rules.matmul_stages(graph, id));
         let permitted: BTreeMap<NodeId, [bool; 2]> = match asked {
             Precision::F32 => BTreeMap::new(),
             _ => graph.order().iter().map(stages).filter(|(_, stages)| *stages != [false; 2]).collect(),

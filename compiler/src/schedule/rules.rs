@@ -1,4 +1,4 @@
-//! What multiplies the weights of a convolution: vectors of f32 values, in some form, matrices of bf16 values, or the planes of
+//! What multiplies the weights of a convolution: vectors of f32 values, by some algorithm, matrices of bf16 values, or the planes of
 //! Winograd's method.
 //!
 //! The answers decide how results are rounded. So they depend on the layer, the precision and the target, but neither on threads nor
@@ -53,19 +53,19 @@ const TRANSFORMATIONS: u64 = 200;
 
 /// The methods of a precision on a target. Vectors of pairs of bf16 values are called tiles here, too.
 #[derive(Clone, Copy, Debug)]
-pub struct Methods {
+pub struct Rules {
     precision: Precision,
     target: Target,
 }
 
-impl Methods {
+impl Rules {
     /// Those of a precision on a target, which [has](Precision::is_for) it.
     pub fn new(precision: Precision, target: Target) -> Self {
         Self { precision, target }
     }
 
     /// Whether a convolution of `node`, which yields its value or has its pixels, runs by tiles.
-    pub fn takes_tiles(self, node: &Node, conv: &Conv) -> bool {
+    pub fn takes_matmul(self, node: &Node, conv: &Conv) -> bool {
         self.precision.is_by_bf16(self.target) && self.matrix_limit(node, conv).is_none()
     }
 
@@ -86,7 +86,7 @@ impl Methods {
         if !self.tiles_pay(node, conv, [ic, oc]) {
             return Some(MatrixLimit::Gain);
         }
-        let panel = matmul::panel_bytes(matrix::chunks(conv), 2, u64::from(self.precision.parts()));
+        let panel = matmul::panel_bytes(matrix::chunks(conv), 2, u64::from(self.precision.limbs()));
         let reaches = panel <= STEP_LIMIT && self.target.pixel_bytes(conv.partition.oc()) <= FARTHEST_PIXEL;
         (!reaches).then_some(MatrixLimit::Reach)
     }
@@ -139,29 +139,29 @@ impl Methods {
         let suits = |conv: &Conv| self.fast_inner(conv, node.shape).is_some();
         match &node.op {
             Op::Conv(conv) => {
-                [!self.takes_tiles(node, conv) && self.fast_inner_layer(conv, node.shape).is_some(), false]
+                [!self.takes_matmul(node, conv) && self.fast_inner_layer(conv, node.shape).is_some(), false]
             }
             Op::Separable(parts) => {
-                [false, !self.pointwise_takes_tiles(node, parts) && suits(&parts.pointwise)]
+                [false, !self.pointwise_takes_matmul(node, parts) && suits(&parts.pointwise)]
             }
             _ => [false; 2],
         }
     }
 
     /// Whether both parts of a separable layer run by tiles.
-    pub fn takes_tiles_twice(self, node: &Node) -> bool {
+    pub fn takes_matmul_twice(self, node: &Node) -> bool {
         match &node.op {
             Op::Separable(parts) => {
-                [&parts.spatial, &parts.pointwise].into_iter().all(|conv| self.takes_tiles(node, conv))
+                [&parts.spatial, &parts.pointwise].into_iter().all(|conv| self.takes_matmul(node, conv))
             }
             _ => false,
         }
     }
 
     /// Whether the pointwise part of a separable convolution runs by tiles: it has one segment, or the spatial part does, too.
-    pub fn pointwise_takes_tiles(self, node: &Node, parts: &Separable) -> bool {
+    pub fn pointwise_takes_matmul(self, node: &Node, parts: &Separable) -> bool {
         let is_whole = parts.pointwise.partition.segments() == 1;
-        is_whole && self.takes_tiles(node, &parts.pointwise) || self.takes_tiles_twice(node)
+        is_whole && self.takes_matmul(node, &parts.pointwise) || self.takes_matmul_twice(node)
     }
 
     /// Whether a convolution, or the spatial part of a separable one, that would run by tiles runs by planes of pairs of bf16 values
@@ -169,8 +169,8 @@ impl Methods {
     /// they save.
     pub fn takes_planes_of_pairs(self, node: &Node) -> bool {
         let conv = match &node.op {
-            Op::Conv(conv) if self.takes_tiles(node, conv) => conv,
-            Op::Separable(parts) if self.takes_tiles_twice(node) => &parts.spatial,
+            Op::Conv(conv) if self.takes_matmul(node, conv) => conv,
+            Op::Separable(parts) if self.takes_matmul_twice(node) => &parts.spatial,
             _ => return false,
         };
         self.target.bf16_unit() == Some(Bf16Unit::Pairs) && self.suits_winograd(conv, node.shape, true)
@@ -179,8 +179,8 @@ impl Methods {
     /// Whether segments of a node may be computed by Winograd's method, so that whole maps must be.
     pub fn may_take_winograd(self, node: &Node) -> bool {
         let in_vectors = match &node.op {
-            Op::Conv(conv) if !self.takes_tiles(node, conv) => conv,
-            Op::Separable(parts) if !self.pointwise_takes_tiles(node, parts) => &parts.spatial,
+            Op::Conv(conv) if !self.takes_matmul(node, conv) => conv,
+            Op::Separable(parts) if !self.pointwise_takes_matmul(node, parts) => &parts.spatial,
             _ => return self.takes_planes_of_pairs(node),
         };
         self.suits_winograd(in_vectors, node.shape, false)
@@ -209,15 +209,15 @@ impl Methods {
     }
 
     /// Which stages of a node, of which all but separable convolutions have one, run by tiles.
-    pub fn stages_by_tiles(self, graph: &Graph, id: NodeId) -> [bool; 2] {
+    pub fn matmul_stages(self, graph: &Graph, id: NodeId) -> [bool; 2] {
         let node = graph.node(id);
         match &node.op {
-            Op::Conv(conv) => [self.takes_tiles(node, conv), false],
+            Op::Conv(conv) => [self.takes_matmul(node, conv), false],
             Op::Dense(part) => {
                 let conv = Conv::of_dense(graph.node(node.inputs[0]).shape, part);
-                [self.takes_tiles(node, &conv), false]
+                [self.takes_matmul(node, &conv), false]
             }
-            Op::Separable(parts) => [self.takes_tiles_twice(node), self.pointwise_takes_tiles(node, parts)],
+            Op::Separable(parts) => [self.takes_matmul_twice(node), self.pointwise_takes_matmul(node, parts)],
             _ => [false; 2],
         }
     }
@@ -226,7 +226,7 @@ impl Methods {
     /// included.
     pub fn tile_macs(self, graph: &Graph, id: NodeId) -> [u64; 2] {
         let [first, second] = stage_macs(graph, id);
-        let by_tiles = self.stages_by_tiles(graph, id);
+        let by_tiles = self.matmul_stages(graph, id);
         [(first, by_tiles[0]), (second, by_tiles[1])].map(|(macs, by_tiles)| if by_tiles { macs } else { 0 })
     }
 }

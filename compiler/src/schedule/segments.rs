@@ -1,4 +1,4 @@
-//! The forms in which the segments of a convolution are computed, and how one is chosen: by the time that its
+//! The algorithms by which the segments of a convolution are computed, and how one is chosen: by the time that its
 //! instructions take.
 
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::kernels::winograd::PLANES;
 
 /// How equal segments next to each other are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Form {
+pub enum SegmentAlgorithm {
     /// Side by side in vectors: channels are spread over the lanes of their segment by permutations.
     SideBySide {
         /// Segments in a vector.
@@ -119,30 +119,32 @@ impl Taps {
     }
 }
 
-impl Form {
+impl SegmentAlgorithm {
     /// Panels of `vectors` vectors, which any segments can have.
     pub fn plain(vectors: u32) -> Self {
-        Form::Panels(Panels { merged: 1, vectors, taps: Taps::Apart })
+        SegmentAlgorithm::Panels(Panels { merged: 1, vectors, taps: Taps::Apart })
     }
 
     /// Panels of `vectors` vectors whose inputs are prescaled.
     pub fn fast_inner_product(vectors: u32) -> Self {
-        Form::Panels(Panels { merged: 1, vectors, taps: Taps::Prescaled })
+        SegmentAlgorithm::Panels(Panels { merged: 1, vectors, taps: Taps::Prescaled })
     }
 }
 
-/// What the form is in a few words.
-impl fmt::Display for Form {
+/// What the algorithm is in a few words.
+impl fmt::Display for SegmentAlgorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Panels { merged, vectors, taps } = match self {
-            Form::SideBySide { packed } => return write!(f, "{packed} segments side by side in a vector"),
-            Form::InputsSideBySide { shares } => {
+            SegmentAlgorithm::SideBySide { packed } => {
+                return write!(f, "{packed} segments side by side in a vector");
+            }
+            SegmentAlgorithm::InputsSideBySide { shares } => {
                 return write!(f, "inputs in {shares} shares side by side in a vector");
             }
-            Form::PixelsSideBySide { pixels } => {
+            SegmentAlgorithm::PixelsSideBySide { pixels } => {
                 return write!(f, "{pixels} pixels side by side in a vector");
             }
-            Form::Winograd(products) => {
+            SegmentAlgorithm::Winograd(products) => {
                 f.write_str("patches of 2x2 results by Winograd's method")?;
                 return f.write_str(match products {
                     PlaneProducts::Vectors(_) => "",
@@ -150,7 +152,7 @@ impl fmt::Display for Form {
                     PlaneProducts::Pairs => ", in bf16",
                 });
             }
-            Form::Panels(panels) => *panels,
+            SegmentAlgorithm::Panels(panels) => *panels,
         };
         let plural = if vectors == 1 { "" } else { "s" };
         write!(f, "panels of {vectors} vector{plural}, ")?;
@@ -163,27 +165,27 @@ impl fmt::Display for Form {
     }
 }
 
-/// A form that a run of equal segments can take.
+/// An algorithm that a run of equal segments can take.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
-    /// The form.
-    pub form: Form,
+    /// The algorithm.
+    pub algorithm: SegmentAlgorithm,
     /// Milliseconds of one thread that the instructions take on all pixels of one image, by the target's
     /// [times](crate::target::Target::times).
     pub ms: f64,
 }
 
-/// Relative difference of two forms' times that is not told from none: forms of one layer are wrong alike, but for
+/// Relative difference of two algorithms' times that is not told from none: algorithms of one layer are wrong alike, but for
 /// about this much (benches/LOG.md).
 pub const TOLERANCE: f64 = 0.03;
 
-/// The first of the candidates that take the least time, up to [`TOLERANCE`]. Simpler forms come first.
+/// The first of the candidates that take the least time, up to [`TOLERANCE`]. Simpler algorithms come first.
 pub fn cheapest(candidates: &[Candidate]) -> usize {
     let least = candidates.iter().fold(f64::INFINITY, |least, candidate| least.min(candidate.ms));
     candidates.iter().position(|candidate| candidate.ms <= least * (1.0 + TOLERANCE)).unwrap_or(0)
 }
 
-/// A choice between several forms that was made for some equal segments.
+/// A choice between several algorithms that was made for some equal segments.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
     /// The convolution, or the separable layer whose spatial part it is.
@@ -194,16 +196,16 @@ pub struct Choice {
     pub ic: u32,
     /// Output channels of each.
     pub oc: u32,
-    /// The forms that there were to choose from.
+    /// The algorithms that there were to choose from.
     pub candidates: Vec<Candidate>,
     /// Which of them was chosen.
     pub chosen: usize,
 }
 
 impl Choice {
-    /// The form that was chosen.
-    pub fn form(&self) -> Form {
-        self.candidates[self.chosen].form
+    /// The algorithm that was chosen.
+    pub fn algorithm(&self) -> SegmentAlgorithm {
+        self.candidates[self.chosen].algorithm
     }
 }
 
@@ -222,12 +224,12 @@ pub fn equal_segments(partition: &Partition) -> Vec<Vec<Segment>> {
     segments.chunk_by(|a, b| size(a) == size(b)).map(<[Segment]>::to_vec).collect()
 }
 
-/// Equal segments next to each other in a form that fits them without a rest.
-pub struct FormRun {
+/// Equal segments next to each other by an algorithm that fits them without a rest.
+pub struct SegmentRun {
     /// The segments.
     pub segments: Vec<Segment>,
-    /// Their form.
-    pub form: Form,
+    /// Their algorithm.
+    pub algorithm: SegmentAlgorithm,
     /// Dense blocks that they make; segments side by side count each for itself.
     pub blocks: u32,
     /// Input channels of a block, or of a share of the inputs.
@@ -238,30 +240,34 @@ pub struct FormRun {
     pub vectors: u32,
 }
 
-impl FormRun {
-    fn new(segments: &[Segment], form: Form, lanes: u32) -> Self {
+impl SegmentRun {
+    fn new(segments: &[Segment], algorithm: SegmentAlgorithm, lanes: u32) -> Self {
         let ((ic, oc), count) = (sizes(segments), segments.len() as u32);
-        let (merged, vectors) = match form {
-            Form::SideBySide { packed } => (1, count.div_ceil(packed)),
-            Form::InputsSideBySide { .. } | Form::PixelsSideBySide { .. } => (1, count),
-            Form::Winograd(_) => (1, count * oc.div_ceil(lanes)),
-            Form::Panels(Panels { merged, .. }) => (merged, count / merged * (merged * oc).div_ceil(lanes)),
+        let (merged, vectors) = match algorithm {
+            SegmentAlgorithm::SideBySide { packed } => (1, count.div_ceil(packed)),
+            SegmentAlgorithm::InputsSideBySide { .. } | SegmentAlgorithm::PixelsSideBySide { .. } => {
+                (1, count)
+            }
+            SegmentAlgorithm::Winograd(_) => (1, count * oc.div_ceil(lanes)),
+            SegmentAlgorithm::Panels(Panels { merged, .. }) => {
+                (merged, count / merged * (merged * oc).div_ceil(lanes))
+            }
         };
-        let shares = if let Form::InputsSideBySide { shares } = form { shares } else { 1 };
+        let shares = if let SegmentAlgorithm::InputsSideBySide { shares } = algorithm { shares } else { 1 };
         let (ic, oc) = (merged * ic / shares, merged * oc);
-        Self { segments: segments.to_vec(), form, blocks: count / merged, ic, oc, vectors }
+        Self { segments: segments.to_vec(), algorithm, blocks: count / merged, ic, oc, vectors }
     }
 
     /// Words of packed weights and biases.
     pub fn constants(&self, window: &Window, lanes: u32) -> [u64; 2] {
         let outputs = u64::from(self.vectors) * u64::from(lanes);
-        match self.form {
-            Form::Winograd(products) => {
+        match self.algorithm {
+            SegmentAlgorithm::Winograd(products) => {
                 let segments = self.segments.len() as u64;
                 let biases = segments * products.constants((self.ic, self.oc), lanes);
                 [outputs * u64::from(products.words(self.ic)), biases].map(|words| words * u64::from(PLANES))
             }
-            Form::Panels(Panels { taps: Taps::Prescaled, .. }) => {
+            SegmentAlgorithm::Panels(Panels { taps: Taps::Prescaled, .. }) => {
                 [outputs * u64::from(self.ic), fast_inner::constants((self.ic, self.oc), lanes)]
             }
             _ => [outputs * u64::from(self.ic) * window.taps(), outputs],
@@ -269,20 +275,22 @@ impl FormRun {
     }
 }
 
-/// Equal segments in a form; those that are too few for another merged block are a smaller block of their own.
-pub fn form_runs(segments: &[Segment], form: Form, lanes: u32) -> Vec<FormRun> {
-    let Form::Panels(panels) = form else { return vec![FormRun::new(segments, form, lanes)] };
+/// Equal segments by an algorithm; those that are too few for another merged block are a smaller block of their own.
+pub fn segment_runs(segments: &[Segment], algorithm: SegmentAlgorithm, lanes: u32) -> Vec<SegmentRun> {
+    let SegmentAlgorithm::Panels(panels) = algorithm else {
+        return vec![SegmentRun::new(segments, algorithm, lanes)];
+    };
     let rest = segments.len() % panels.merged as usize;
     let (whole, rest) = segments.split_at(segments.len() - rest);
-    let last = Form::Panels(Panels { merged: rest.len() as u32, ..panels });
-    let runs = [(whole, form), (rest, last)].into_iter().filter(|(segments, _)| !segments.is_empty());
-    runs.map(|(segments, form)| FormRun::new(segments, form, lanes)).collect()
+    let last = SegmentAlgorithm::Panels(Panels { merged: rest.len() as u32, ..panels });
+    let runs = [(whole, algorithm), (rest, last)].into_iter().filter(|(segments, _)| !segments.is_empty());
+    runs.map(|(segments, algorithm)| SegmentRun::new(segments, algorithm, lanes)).collect()
 }
 
-/// All segments of a convolution, whose equal ones take the `forms` in order.
-pub fn all_runs(conv: &Conv, forms: &[Form], lanes: u32) -> Vec<FormRun> {
-    let runs = equal_segments(&conv.partition).into_iter().zip(forms);
-    runs.flat_map(|(segments, &form)| form_runs(&segments, form, lanes)).collect()
+/// All segments of a convolution, whose equal ones take the `algorithms` in order.
+pub fn all_runs(conv: &Conv, algorithms: &[SegmentAlgorithm], lanes: u32) -> Vec<SegmentRun> {
+    let runs = equal_segments(&conv.partition).into_iter().zip(algorithms);
+    runs.flat_map(|(segments, &algorithm)| segment_runs(&segments, algorithm, lanes)).collect()
 }
 
 #[cfg(test)]
@@ -293,8 +301,8 @@ mod tests {
     fn runs_hold_all_segments_in_order() {
         let segments = &equal_segments(&Partition::new(vec![3; 7], vec![2; 7]))[0];
         for merged in 1..=7 {
-            let form = Form::Panels(Panels { merged, vectors: 2, taps: Taps::Apart });
-            let runs = form_runs(segments, form, 4);
+            let algorithm = SegmentAlgorithm::Panels(Panels { merged, vectors: 2, taps: Taps::Apart });
+            let runs = segment_runs(segments, algorithm, 4);
             let held: Vec<Segment> = runs.iter().flat_map(|run| run.segments.clone()).collect();
             assert_eq!(held, *segments);
             for run in runs {
@@ -312,7 +320,7 @@ mod tests {
     #[test]
     fn of_times_that_are_about_equal_the_first_is_chosen() {
         let choice = |times: [f64; 3]| {
-            cheapest(&times.map(|ms| Candidate { form: Form::SideBySide { packed: 2 }, ms }))
+            cheapest(&times.map(|ms| Candidate { algorithm: SegmentAlgorithm::SideBySide { packed: 2 }, ms }))
         };
         assert_eq!(choice([2.0, 1.0, 1.0]), 1);
         assert_eq!(choice([2.0, 1.02, 1.0]), 1);

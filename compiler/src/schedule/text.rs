@@ -71,9 +71,9 @@ impl Listing<'_> {
 fn write_choice(f: &mut Formatter<'_>, choice: &Choice) -> fmt::Result {
     let Choice { segments, ic, oc, candidates, chosen, .. } = choice;
     writeln!(f, "    {segments} x {ic}->{oc}:")?;
-    for (number, Candidate { form, ms }) in candidates.iter().enumerate() {
+    for (number, Candidate { algorithm, ms }) in candidates.iter().enumerate() {
         let mark = if number == *chosen { '>' } else { ' ' };
-        writeln!(f, "    {mark} {ms:.4} ms  {form}")?;
+        writeln!(f, "    {mark} {ms:.4} ms  {algorithm}")?;
     }
     Ok(())
 }
@@ -117,10 +117,10 @@ impl Display for Algorithm {
             Algorithm::Depthwise => f.write_str("depthwise"),
             Algorithm::Matmul => f.write_str("matmul"),
             Algorithm::FastInnerProduct { vectors } => write!(f, "fast inner product[{vectors} vectors]"),
-            Algorithm::Segments { forms, .. } => {
+            Algorithm::Segments { algorithms, .. } => {
                 f.write_str("direct[")?;
-                for (number, form) in forms.iter().enumerate() {
-                    write!(f, "{}{form}", if number > 0 { "; " } else { "" })?;
+                for (number, algorithm) in algorithms.iter().enumerate() {
+                    write!(f, "{}{algorithm}", if number > 0 { "; " } else { "" })?;
                 }
                 f.write_str("]")
             }

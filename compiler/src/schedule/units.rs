@@ -1,6 +1,6 @@
 //! Units of work: how threads share the segments of a convolution in vectors.
 
-use super::segments::{Form, FormRun, Panels, all_runs, panel_widths};
+use super::segments::{Panels, SegmentAlgorithm, SegmentRun, all_runs, panel_widths};
 use crate::graph::Conv;
 
 /// The most groups that have units of their own: threads look for theirs among all of a step.
@@ -17,7 +17,7 @@ pub struct PanelShape {
     pub last_lanes: u32,
 }
 
-impl FormRun {
+impl SegmentRun {
     /// The panels of a block, in panels of `vectors` vectors where possible.
     ///
     /// The only block may write whole vectors, since every value has room for them behind its channels; one
@@ -48,11 +48,13 @@ impl FormRun {
             let multiply_adds = u64::from(vectors * self.ic);
             vec![Piece { run, blocks: 1, panels: 1, multiply_adds, kind }]
         };
-        match self.form {
-            Form::SideBySide { packed } => single(Kind::Packed, self.blocks.div_ceil(packed)),
-            Form::InputsSideBySide { .. } | Form::PixelsSideBySide { .. } => panels(1),
-            Form::Panels(Panels { vectors, .. }) => panels(vectors),
-            Form::Winograd(_) => single(Kind::Planes, 0),
+        match self.algorithm {
+            SegmentAlgorithm::SideBySide { packed } => single(Kind::Packed, self.blocks.div_ceil(packed)),
+            SegmentAlgorithm::InputsSideBySide { .. } | SegmentAlgorithm::PixelsSideBySide { .. } => {
+                panels(1)
+            }
+            SegmentAlgorithm::Panels(Panels { vectors, .. }) => panels(vectors),
+            SegmentAlgorithm::Winograd(_) => single(Kind::Planes, 0),
         }
     }
 }
@@ -104,8 +106,8 @@ pub struct UnitGroup {
 
 /// The units of a convolution's segments: all panels of equal segments together; or, where these are many, as many
 /// neighbours as make [`MOST_GROUPS`] groups of about equal work.
-pub fn unit_groups(conv: &Conv, forms: &[Form], lanes: u32) -> Vec<UnitGroup> {
-    let runs = all_runs(conv, forms, lanes);
+pub fn unit_groups(conv: &Conv, algorithms: &[SegmentAlgorithm], lanes: u32) -> Vec<UnitGroup> {
+    let runs = all_runs(conv, algorithms, lanes);
     let pieces: Vec<Piece> =
         runs.iter().enumerate().flat_map(|(number, run)| run.pieces(number, conv, lanes)).collect();
     let groups = groups_of_equal(&pieces);

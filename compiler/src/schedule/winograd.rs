@@ -2,7 +2,7 @@
 
 use super::matrix::row_step;
 use super::rules::{FEWEST_PATCHES, ROW_LIMIT};
-use super::segments::{FormRun, PlaneProducts, sizes};
+use super::segments::{PlaneProducts, SegmentRun, sizes};
 use super::tiling::block_count;
 use crate::kernels::conv::CACHE_LINE;
 use crate::kernels::fast_inner;
@@ -29,7 +29,7 @@ pub struct PlaneSegments {
 
 impl PlaneSegments {
     /// The segments of a run.
-    pub fn of(run: &FormRun, products: PlaneProducts) -> Self {
+    pub fn of(run: &SegmentRun, products: PlaneProducts) -> Self {
         let (ic, oc) = sizes(&run.segments);
         Self { segments: run.segments.len() as u32, ic, oc, products }
     }

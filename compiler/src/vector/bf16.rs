@@ -28,7 +28,7 @@ pub fn widen(value: u16) -> f32 {
 ///
 /// Infinities, and values above 3.39e38, which round to them, have no such parts: theirs are not all numbers.
 #[inline(always)]
-pub fn parts(value: f32) -> [u32; 3] {
+pub fn limbs(value: f32) -> [u32; 3] {
     let high = nearest(value);
     let rest = value - f32::from_bits(high);
     let middle = nearest(rest);
@@ -92,7 +92,7 @@ mod tests {
     fn two_parts_hold_16_bits_and_three_hold_all() {
         for step in 1..10_000 {
             let value = (step as f32 * 0.37).sin() * 1.5f32.powi(step % 60 - 30);
-            let [high, middle, low] = parts(value).map(|part| f64::from(f32::from_bits(part)));
+            let [high, middle, low] = limbs(value).map(|part| f64::from(f32::from_bits(part)));
             let error = (high + middle - f64::from(value)).abs() / f64::from(value).abs();
             assert!(error <= 2f64.powi(-17), "{value:e}: {error:e}");
             assert_eq!(high + middle + low, f64::from(value));

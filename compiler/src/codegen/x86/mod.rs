@@ -6,7 +6,7 @@
 mod assembler;
 mod check;
 mod forms;
-mod held;
+mod known;
 mod tiles;
 
 pub use tiles::{configure_tiles, release_tiles};
@@ -15,7 +15,7 @@ use iced_x86::{Code, IcedError, Instruction, MemoryOperand, Register};
 
 use self::assembler::Assembler;
 use self::forms::Forms;
-use self::held::{Held, Value};
+use self::known::{Known, Value};
 use crate::target::{Isa, Target};
 use crate::vector::{self, Address, CacheLevel, Inst, Kernel, Pointer, Slot, Times};
 
@@ -44,10 +44,10 @@ fn translate(
         registers.push(assembler.take().ok_or("there are not enough registers for its pointers")?);
     }
     let forms = if isa == Isa::Avx2 { &forms::YMM } else { &forms::ZMM };
-    let held = Held::nothing(vector::slot_count(kernel));
+    let known = Known::nothing(vector::slot_count(kernel));
     let (lanes, pointers) = (kernel.lanes, registers);
     let mut translator =
-        Translator { assembler, forms, lanes, pointers, rows, held, mask: None, steps: Vec::new() };
+        Translator { assembler, forms, lanes, pointers, rows, known, mask: None, steps: Vec::new() };
     let written = translator.kernel(kernel, configure);
     match written {
         Err(Failure::Registers) => Err("there are not enough registers for its loops".to_owned()),
@@ -75,7 +75,7 @@ struct Translator {
     pointers: Vec<Register>,
     /// The register of the count.
     rows: Option<Register>,
-    held: Held,
+    known: Known,
     /// How many lanes the mask register K1 admits, where it is known.
     mask: Option<u32>,
     /// Registers that hold distances between rows of tiles.
@@ -102,15 +102,15 @@ impl Translator {
     }
 
     fn inst(&mut self, inst: &Inst) -> Done {
-        let held = self.held.change(inst);
+        let known = self.known.change(inst);
         match *inst {
-            Inst::Load { dst, from, lanes } if lanes == self.lanes => self.load_whole(dst, from, held),
+            Inst::Load { dst, from, lanes } if lanes == self.lanes => self.load_whole(dst, from, known),
             Inst::Load { dst, from, lanes } => self.load_some(dst, from, lanes),
             Inst::Broadcast { dst, from, values } => {
                 let (code, from) = (self.forms.broadcast(values), self.memory(from, 0));
                 self.push(Instruction::with2(code, self.vector(dst), from))
             }
-            Inst::Constant { dst, value } => self.constant(dst, value.to_bits(), held),
+            Inst::Constant { dst, value } => self.constant(dst, value.to_bits(), known),
             Inst::Store { src, to, lanes } => self.store(src, to, lanes),
             Inst::Fma { acc, a, b } => self.three(self.forms.fma, acc, a, b),
             Inst::FmaBroadcast { acc, a, from } => self.three_of_memory(self.forms.fma, acc, a, from),
@@ -176,13 +176,13 @@ impl Translator {
         MemoryOperand::with_base_displ(self.pointers[address.base.index()], offset)
     }
 
-    /// Puts a constant into all lanes of a slot that held a value.
-    fn constant(&mut self, dst: Slot, bits: u32, held: Option<Value>) -> Done {
+    /// Puts a constant into all lanes of a slot that known a value.
+    fn constant(&mut self, dst: Slot, bits: u32, known: Option<Value>) -> Done {
         let value = Value::Constant(bits);
-        if held != Some(value) {
+        if known != Some(value) {
             self.write_constant(dst, bits)?;
         }
-        self.held.set(dst, value);
+        self.known.set(dst, value);
         Ok(())
     }
 
@@ -200,18 +200,18 @@ impl Translator {
         self.push(Instruction::with2(Code::VEX_Vpbroadcastd_ymm_xmmm32, vector, quarter))
     }
 
-    /// Reads a whole vector into a slot that held a value. Moves between registers take no part of the processor that
+    /// Reads a whole vector into a slot that known a value. Moves between registers take no part of the processor that
     /// products take; loads do.
-    fn load_whole(&mut self, dst: Slot, from: Address, held: Option<Value>) -> Done {
+    fn load_whole(&mut self, dst: Slot, from: Address, known: Option<Value>) -> Done {
         let value = Value::Memory(from);
-        if held != Some(value) {
+        if known != Some(value) {
             let to = self.vector(dst);
-            self.push(match self.held.slot_with(value) {
+            self.push(match self.known.slot_with(value) {
                 Some(same) => Instruction::with2(self.forms.load, to, self.vector(same)),
                 None => Instruction::with2(self.forms.load, to, self.memory(from, 0)),
             })?;
         }
-        self.held.set(dst, value);
+        self.known.set(dst, value);
         Ok(())
     }
 
@@ -359,7 +359,7 @@ impl Translator {
 
     /// Where control flow joins, nothing is known of registers.
     fn forget(&mut self) {
-        self.held.forget();
+        self.known.forget();
         self.mask = None;
     }
 }

@@ -109,7 +109,7 @@ impl Translator {
 
     /// Rounds into a register that no slot takes, and writes its lower half.
     pub(super) fn store_bf16(&mut self, src: Slot, to: Address) -> Done {
-        let spare = self.held.slots();
+        let spare = self.known.slots();
         if spare >= 32 {
             return Err(Failure::Registers);
         }

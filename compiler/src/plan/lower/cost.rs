@@ -14,7 +14,7 @@ use crate::plan::nest::{NestBuilder, Offset, Operand};
 use crate::plan::{PlanOptions, Precision, Scheduled, counts_of};
 use crate::schedule::fusion::FusedGroups;
 use crate::schedule::precisions::{LayerPrecisions, LayerTimes};
-use crate::schedule::segments::{cheapest, form_runs};
+use crate::schedule::segments::{cheapest, segment_runs};
 use crate::schedule::tiling::block_runs;
 use crate::schedule::{Algorithm, CostModel, Facts, SegmentCandidate, build_what_fits, prefetches_results};
 use crate::target::Target;
@@ -34,15 +34,15 @@ impl Costs {
 
 impl CostModel for Costs {
     fn segments_ms(&self, candidate: &SegmentCandidate<'_>) -> f64 {
-        let SegmentCandidate { direct, segments, form, input, out, .. } = *candidate;
+        let SegmentCandidate { direct, segments, algorithm, input, out, .. } = *candidate;
         let lanes = self.target.lanes;
         let mut emit = Emitter::new(self.target, 1, self.prefetches_results, 0);
         let mut b = NestBuilder::new();
         let widths = Widths { input: input.w(), output: out.w(), tile: out.w() };
         let surfaces = surfaces(self.target, candidate);
-        let (forms, units) = (vec![form], Vec::new());
-        let job = Job::new(*direct, &Algorithm::Segments { forms, units }, lanes);
-        for run in job.runs(&form_runs(segments, form, lanes), lanes) {
+        let (algorithms, units) = (vec![algorithm], Vec::new());
+        let job = Job::new(*direct, &Algorithm::Segments { algorithms, units }, lanes);
+        for run in job.runs(&segment_runs(segments, algorithm, lanes), lanes) {
             if let Run::Winograd(run) = &run {
                 let sizes = [input, out].map(|shape| [shape.h(), shape.w()]);
                 let blocks = run.planes.fewest_blocks(self.target, sizes[1]);

@@ -135,7 +135,7 @@ impl Lowering<'_> {
     fn matrix(&self, id: NodeId, conv: &Conv, pixels: u32) -> Matrix {
         let chunks = matrix::row_chunks(conv);
         let plane = matrix::plane_bytes(conv, pixels, self.view(id).shape.w());
-        let count = self.schedule.precision(id).parts();
+        let count = self.schedule.precision(id).limbs();
         let planes = Planes { count, distance: if count > 1 { plane as i32 } else { 0 } };
         let (operand, step) = (Operand::Scratch, row_step(chunks));
         Matrix { operand, origin: SUMS_BYTES, step, plane, planes, chunks }

@@ -64,7 +64,7 @@ impl<'a> Lowering<'a> {
         Ok(Program {
             target: schedule.target,
             options: schedule.options,
-            portions: 1,
+            shards: 1,
             kernels: emit.kernels,
             drivers: emit.drivers,
             steps: emit.steps,

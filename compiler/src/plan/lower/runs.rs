@@ -1,10 +1,10 @@
-//! Equal segments in the form that was chosen for them.
+//! Equal segments by the algorithm that was chosen for them.
 
 use super::job::Job;
 use super::panels::{PanelRun, Start, of_constants};
 use crate::kernels::sliding::Beside;
 use crate::plan::nest::Index;
-use crate::schedule::segments::{self, Form, FormRun, Panels, PlaneProducts, Taps};
+use crate::schedule::segments::{self, Panels, PlaneProducts, SegmentAlgorithm, SegmentRun, Taps};
 use crate::schedule::units::PanelShape;
 use crate::schedule::winograd::PlaneSegments;
 
@@ -30,7 +30,7 @@ pub(super) struct PackedRun {
 
 impl PackedRun {
     /// Segments that begin at some place, `packed` of them in a vector.
-    pub fn new(run: &FormRun, packed: u32, at: Start) -> Self {
+    pub fn new(run: &SegmentRun, packed: u32, at: Start) -> Self {
         Self { count: run.blocks, packed, channels: (run.ic, run.oc), at }
     }
 }
@@ -45,7 +45,11 @@ pub(super) struct WinogradRun {
 
 impl WinogradRun {
     /// Segments that begin at some place; `is_only` tells that there are no others beside them.
-    pub fn new(run: &FormRun, (products, lanes): (PlaneProducts, u32), (at, is_only): (Start, bool)) -> Self {
+    pub fn new(
+        run: &SegmentRun,
+        (products, lanes): (PlaneProducts, u32),
+        (at, is_only): (Start, bool),
+    ) -> Self {
         let planes = PlaneSegments::of(run, products);
         let last_lanes = if is_only { lanes } else { (planes.oc - 1) % lanes + 1 };
         Self { planes, last_lanes, at }
@@ -54,22 +58,24 @@ impl WinogradRun {
 
 impl Job<'_> {
     /// Segments in the order in which [`Pack::Panels`] writes them.
-    pub(super) fn runs(&self, runs: &[FormRun], lanes: u32) -> Vec<Run> {
+    pub(super) fn runs(&self, runs: &[SegmentRun], lanes: u32) -> Vec<Run> {
         let mut at = Start::default();
         let mut found = Vec::new();
         for run in runs {
-            match run.form {
-                Form::SideBySide { packed } => found.push(Run::Packed(PackedRun::new(run, packed, at))),
-                Form::InputsSideBySide { shares } => {
+            match run.algorithm {
+                SegmentAlgorithm::SideBySide { packed } => {
+                    found.push(Run::Packed(PackedRun::new(run, packed, at)))
+                }
+                SegmentAlgorithm::InputsSideBySide { shares } => {
                     found.extend(self.runs_beside(run, Beside::Inputs(shares), at, lanes));
                 }
-                Form::PixelsSideBySide { pixels } => {
+                SegmentAlgorithm::PixelsSideBySide { pixels } => {
                     found.extend(self.runs_beside(run, Beside::Pixels(pixels), at, lanes));
                 }
-                Form::Panels(panels) => {
+                SegmentAlgorithm::Panels(panels) => {
                     found.extend(self.panel_runs((run, panels), at, lanes).into_iter().map(Run::Panels));
                 }
-                Form::Winograd(products) => {
+                SegmentAlgorithm::Winograd(products) => {
                     let is_only = self.direct.conv.partition.segments() == 1;
                     found.push(Run::Winograd(WinogradRun::new(run, (products, lanes), (at, is_only))));
                 }
@@ -84,15 +90,15 @@ impl Job<'_> {
         found
     }
 
-    /// All segments in the forms chosen for them.
+    /// All segments by the algorithms chosen for them.
     pub(super) fn all_runs(&self, lanes: u32) -> Vec<Run> {
-        self.runs(&segments::all_runs(self.direct.conv, &self.forms, lanes), lanes)
+        self.runs(&segments::all_runs(self.direct.conv, &self.algorithms, lanes), lanes)
     }
 
     /// The panel of a segment whose outputs have several lanes.
     fn runs_beside(
         &self,
-        run: &FormRun,
+        run: &SegmentRun,
         beside: Beside,
         at: Start,
         lanes: u32,
@@ -105,7 +111,7 @@ impl Job<'_> {
     /// The panels of equal segments.
     fn panel_runs(
         &self,
-        (run, Panels { vectors, taps, .. }): (&FormRun, Panels),
+        (run, Panels { vectors, taps, .. }): (&SegmentRun, Panels),
         at: Start,
         lanes: u32,
     ) -> Vec<PanelRun> {

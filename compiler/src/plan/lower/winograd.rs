@@ -414,8 +414,8 @@ impl Emitter {
         let conv = Conv { window: Window::POINT, partition, parts: Vec::new() };
         let shape = TileShape { row: LARGEST_TILE as u32, ..job.direct.shape };
         let direct = DirectConv { conv: &conv, load: Activation::Linear, post: &[], shape };
-        let (forms, units) = (Vec::new(), Vec::new());
-        let products = Job { direct, weights: job.weights, bias: job.bias, forms, units, ready: None };
+        let (algorithms, units) = (Vec::new(), Vec::new());
+        let products = Job { direct, weights: job.weights, bias: job.bias, algorithms, units, ready: None };
         let (widths, column) = one_row(count);
         let surfaces = Surfaces { input: inputs.clone(), out: sums.clone(), add: sums.clone() };
         for panels in panels {

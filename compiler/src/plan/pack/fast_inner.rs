@@ -1,7 +1,7 @@
 //! Panels for the fast inner product: weights scaled and in order, and what sums begin and end with.
 
 use crate::kernels::fast_inner::{CONSTANTS, order, pairs};
-use crate::plan::wide::{Work, widest};
+use crate::plan::multiversion::{Work, widest};
 
 /// The root of the mean square that scaled weights of an output have, but for a factor of up to the root of two: inputs, whose largest
 /// is 1, are about as large.

@@ -1,4 +1,4 @@
-//! How segments are computed, and why so: the forms that a plan chose, and those that it did not.
+//! How segments are computed, and why so: the algorithms that a schedule chose, and those that it did not.
 
 use serde::Serialize;
 use xcc_compiler::graph::Graph;
@@ -17,13 +17,13 @@ pub struct ChoiceRow {
     ic: u32,
     oc: u32,
     chosen: usize,
-    forms: Vec<FormRow>,
+    algorithms: Vec<FormRow>,
 }
 
 /// A form and its time.
 #[derive(Clone, Serialize)]
 struct FormRow {
-    form: String,
+    algorithm: String,
     ms: f64,
 }
 
@@ -31,7 +31,8 @@ impl ChoiceRow {
     /// A choice with the line of its layer.
     pub fn new(choice: &Choice, graph: &Graph, lines: &LineTable) -> Self {
         let layer = layer(graph, choice.node);
-        let form = |candidate: &Candidate| FormRow { form: candidate.form.to_string(), ms: candidate.ms };
+        let algorithm =
+            |candidate: &Candidate| FormRow { algorithm: candidate.algorithm.to_string(), ms: candidate.ms };
         Self {
             node: choice.node.to_string(),
             layer: layer.name.clone(),
@@ -40,14 +41,14 @@ impl ChoiceRow {
             ic: choice.ic,
             oc: choice.oc,
             chosen: choice.chosen,
-            forms: choice.candidates.iter().map(form).collect(),
+            algorithms: choice.candidates.iter().map(algorithm).collect(),
         }
     }
 
     /// Layer, line, value, and what was chosen for what reason.
     pub fn cells(&self) -> [String; 4] {
-        let text = |row: &FormRow| format!("{} {:.3} ms", row.form, row.ms);
-        let mut others = self.forms.clone();
+        let text = |row: &FormRow| format!("{} {:.3} ms", row.algorithm, row.ms);
+        let mut others = self.algorithms.clone();
         let chosen = others.remove(self.chosen);
         others.sort_by(|a, b| a.ms.total_cmp(&b.ms));
         let others: Vec<String> = others.iter().map(text).collect();

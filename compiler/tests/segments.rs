@@ -14,7 +14,7 @@ use snapbox::{Assert, Data};
 use xcc_compiler::graph::{Graph, Shape};
 use xcc_compiler::instruction_times::InstructionTimes;
 use xcc_compiler::plan::{PlanOptions, plan, plan_with};
-use xcc_compiler::schedule::segments::{Candidate, Choice, Form, cheapest};
+use xcc_compiler::schedule::segments::{Candidate, Choice, SegmentAlgorithm, cheapest};
 use xcc_compiler::target::{Isa, Target};
 
 /// A 3x3 layer of 728 channels in so many segments.
@@ -43,11 +43,11 @@ fn forms_of_all_widths() {
         for segments in [1, 2, 3, 4, 7, 8, 13, 14, 26, 28, 52, 56, 91, 104, 182, 364] {
             for choice in choices(&layer(segments), Target::of(isa)) {
                 let Choice { segments, ic, oc, .. } = choice;
-                let _ = writeln!(text, "  {segments:3} x {ic:3} -> {oc:3}  {}", choice.form());
+                let _ = writeln!(text, "  {segments:3} x {ic:3} -> {oc:3}  {}", choice.algorithm());
             }
         }
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/forms.out");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/algorithms.out");
     let expected = Data::read_from(&path, Some(DataFormat::Text)).raw();
     Assert::new().action_env("SNAPSHOTS").eq(text, expected);
 }
@@ -58,10 +58,12 @@ fn the_choice_follows_the_times() {
     for isa in [Isa::Baseline, Isa::Avx2, Isa::Avx512] {
         let target = Target::of(isa);
         let times = InstructionTimes { permute: 1_000_000, ..target.times };
-        let forms = |target| choices(&layer(364), target).iter().map(Choice::form).collect::<Vec<_>>();
-        let is_spread = |form: &Form| matches!(form, Form::SideBySide { .. });
-        assert!(forms(target).iter().all(is_spread), "{isa}");
-        assert!(!forms(Target { times, ..target }).iter().any(is_spread), "{isa}");
+        let algorithms =
+            |target| choices(&layer(364), target).iter().map(Choice::algorithm).collect::<Vec<_>>();
+        let is_spread =
+            |algorithm: &SegmentAlgorithm| matches!(algorithm, SegmentAlgorithm::SideBySide { .. });
+        assert!(algorithms(target).iter().all(is_spread), "{isa}");
+        assert!(!algorithms(Target { times, ..target }).iter().any(is_spread), "{isa}");
     }
 }
 
@@ -71,12 +73,14 @@ fn all_forms_are_candidates_at_every_target() {
     for isa in [Isa::Baseline, Isa::Avx2, Isa::Avx512] {
         let seen = std::cell::RefCell::new(HashSet::new());
         let note = |candidates: &[Candidate]| {
-            let kind = |candidate: &Candidate| match candidate.form {
-                Form::SideBySide { .. } => "side by side".to_owned(),
-                Form::InputsSideBySide { .. } => "inputs side by side".to_owned(),
-                Form::PixelsSideBySide { .. } => "pixels side by side".to_owned(),
-                Form::Winograd(_) => "winograd".to_owned(),
-                Form::Panels(panels) => format!("{:?}, merged {}", panels.taps, panels.merged > 1),
+            let kind = |candidate: &Candidate| match candidate.algorithm {
+                SegmentAlgorithm::SideBySide { .. } => "side by side".to_owned(),
+                SegmentAlgorithm::InputsSideBySide { .. } => "inputs side by side".to_owned(),
+                SegmentAlgorithm::PixelsSideBySide { .. } => "pixels side by side".to_owned(),
+                SegmentAlgorithm::Winograd(_) => "winograd".to_owned(),
+                SegmentAlgorithm::Panels(panels) => {
+                    format!("{:?}, merged {}", panels.taps, panels.merged > 1)
+                }
             };
             seen.borrow_mut().extend(candidates.iter().map(kind));
             cheapest(candidates)

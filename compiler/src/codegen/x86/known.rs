@@ -12,9 +12,9 @@ pub enum Value {
 }
 
 /// What each slot of a kernel holds, where that is known.
-pub struct Held(Vec<Option<Value>>);
+pub struct Known(Vec<Option<Value>>);
 
-impl Held {
+impl Known {
     /// Nothing is known of so many slots.
     pub fn nothing(slots: usize) -> Self {
         Self(vec![None; slots])
@@ -27,10 +27,10 @@ impl Held {
 
     /// A slot with this value.
     pub fn slot_with(&self, value: Value) -> Option<Slot> {
-        self.0.iter().position(|held| *held == Some(value)).map(Slot::new)
+        self.0.iter().position(|known| *known == Some(value)).map(Slot::new)
     }
 
-    /// Forgets what an instruction will change; gives what the slot held that it writes.
+    /// Forgets what an instruction will change; gives what the slot known that it writes.
     pub fn change(&mut self, inst: &Inst) -> Option<Value> {
         match *inst {
             // It may be any memory.
@@ -55,7 +55,7 @@ impl Held {
     }
 
     fn forget_if(&mut self, is_stale: impl Fn(Value) -> bool) {
-        self.0.iter_mut().for_each(|held| *held = held.filter(|value| !is_stale(*value)));
+        self.0.iter_mut().for_each(|known| *known = known.filter(|value| !is_stale(*value)));
     }
 }
 
@@ -105,7 +105,7 @@ mod tests {
                 let ([input, out], slots) = (["in", "out"].map(|name| b.parameter(name)), b.slots(3));
                 let load = |b: &mut Builder, slot: usize| b.load(slots[slot], input, 0);
                 load(b, 0);
-                // The register that held it, memory, the pointer, what a loop goes round with.
+                // The register that known it, memory, the pointer, what a loop goes round with.
                 b.binary(crate::vector::BinaryOp::Add, slots[0], slots[0], slots[0]);
                 load(b, 0);
                 b.store_lanes(slots[0], out, 0, 16);
