@@ -9,6 +9,7 @@
 //! 7. A step divides its work once, and its units are numbered without gaps.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::ops::Range;
 
@@ -137,12 +138,14 @@ impl Checker<'_> {
             return Err(format!("{id} {takes} count of rows"));
         }
         let key = (id, rows.unwrap_or(0));
-        if !self.touched.contains_key(&key) {
-            let found = touched(kernel, key.1).ok_or_else(|| format!("{id} mixes its pointers"))?;
-            self.touched.insert(key, found);
-        }
-        let names = &self.kernels[id.index()].pointers;
-        for ((argument, touched), name) in arguments.iter().zip(&self.touched[&key]).zip(names) {
+        let of_call = match self.touched.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let found = touched(kernel, key.1).ok_or_else(|| format!("{id} mixes its pointers"))?;
+                unknown.insert(found)
+            }
+        };
+        for ((argument, touched), name) in arguments.iter().zip(&*of_call).zip(&kernel.pointers) {
             let place = step.operands[argument.operand.index()];
             check_access(argument, touched, place, ranges)
                 .map_err(|what| format!("{id}, pointer {name}: {what}"))?;

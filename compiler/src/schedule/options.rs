@@ -7,7 +7,7 @@ use crate::graph::{Graph, Node};
 use crate::target::{Bf16Unit, Isa, Target};
 
 /// The least exact products that a network may have: a layer has f32 products wherever these take
-/// no more time ([`precisions`]). Sums, biases, activations and all values between layers are f32
+/// no more time ([`precisions`](super::precisions)). Sums, biases, activations and all values between layers are f32
 /// in every case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
@@ -163,7 +163,7 @@ pub const BATCH_LIMIT: u32 = 4096;
 /// Why a graph cannot be planned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// The graph breaks an invariant, see [`verify`].
+    /// The graph breaks an invariant, see [`verify`](fn@crate::graph::verify::verify).
     #[error("the graph is broken: {violation}")]
     Graph {
         /// The first broken invariant.

@@ -105,7 +105,7 @@ pub struct UnitGroup {
 }
 
 /// The units of a convolution's segments: all panels of equal segments together; or, where these are many, as many
-/// neighbours as make [`MOST_GROUPS`] groups of about equal work.
+/// neighbours as make 32 groups of about equal work.
 pub fn unit_groups(conv: &Conv, algorithms: &[SegmentAlgorithm], lanes: u32) -> Vec<UnitGroup> {
     let runs = all_runs(conv, algorithms, lanes);
     let pieces: Vec<Piece> =
