@@ -36,7 +36,7 @@ fn choices(graph: &Graph, target: Target) -> Vec<Choice> {
 }
 
 #[test]
-fn forms_of_all_widths() {
+fn algorithms_of_all_widths() {
     let mut text = String::new();
     for isa in [Isa::Baseline, Isa::Avx2, Isa::Avx512] {
         let _ = writeln!(text, "{isa}");
@@ -47,7 +47,7 @@ fn forms_of_all_widths() {
             }
         }
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/algorithms.out");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/segments.out");
     let expected = Data::read_from(&path, Some(DataFormat::Text)).raw();
     Assert::new().action_env("SNAPSHOTS").eq(text, expected);
 }
