@@ -63,8 +63,8 @@ fn depthwise(target: Target, channels: u32, pixels: u32) -> Case {
 
 fn kernels(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("kernels");
-    // Shapes of Xception: the pointwise part of the middle flow, block1_conv2, the spatial part of the middle
-    // flow.
+    // Shapes of Xception: the pointwise part of the middle flow, block1_conv2, the spatial part of
+    // the middle flow.
     let cases = |target| [conv(target, 736, 1, 1), conv(target, 32, 3, 3), depthwise(target, 736, 10)];
     let cases = Target::available().into_iter().flat_map(|target| cases(target).map(|case| (target, case)));
     for (target, (descriptor, rows, macs)) in cases {
@@ -74,7 +74,8 @@ fn kernels(criterion: &mut Criterion) {
         let pointers: Vec<*mut u8> = operands.iter_mut().map(|o| o.as_mut_ptr().cast()).collect();
         group.throughput(Throughput::Elements(macs));
         group.bench_function(format!("{target} {descriptor}"), |bench| {
-            // SAFETY: the tiles reach less than 300 kB beyond each pointer, and every operand has a megabyte.
+            // SAFETY: the tiles reach less than 300 kB beyond each pointer, and every operand has
+            // a megabyte.
             bench.iter(|| unsafe { native.call(&pointers, rows) });
         });
     }

@@ -1,6 +1,8 @@
-//! One separable layer of Xception's middle flow at several points between regular and depthwise convolution.
+//! One separable layer of Xception's middle flow at several points between regular and depthwise
+//! convolution.
 //!
-//! Throughput is in multiply-adds a second: a fast implementation keeps it level over the whole spectrum.
+//! Throughput is in multiply-adds a second: a fast implementation keeps it level over the whole
+//! spectrum.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use xcc_compiler::cost::total_macs;

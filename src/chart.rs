@@ -12,7 +12,8 @@ pub fn bar(share: f64, width: usize) -> String {
     bar
 }
 
-/// A bar of `share` (0 to 1) of `width` columns, dark as far as `part` of the width goes, light behind; to a column.
+/// A bar of `share` (0 to 1) of `width` columns, dark as far as `part` of the width goes, light
+/// behind; to a column.
 pub fn split_bar(part: f64, share: f64, width: usize) -> String {
     let columns = |share: f64| (share.clamp(0.0, 1.0) * width as f64).round() as usize;
     let (all, dark) = (columns(share), columns(part).min(columns(share)));
@@ -28,8 +29,8 @@ pub struct Bin {
     pub count: usize,
 }
 
-/// Counts numbers in at most `bins` bins of equal width from the smallest to the largest; one bin when all
-/// are equal.
+/// Counts numbers in at most `bins` bins of equal width from the smallest to the largest; one bin
+/// when all are equal.
 pub fn histogram(numbers: &[f64], bins: usize) -> Vec<Bin> {
     let low = numbers.iter().copied().fold(f64::INFINITY, f64::min);
     let high = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -52,8 +52,8 @@ pub struct WeightsArgs {
     /// Names that the file of weights uses, as YAML
     #[arg(long, value_name = "MAP.yaml", requires = "weights")]
     pub map: Option<PathBuf>,
-    /// Random weights from this seed; without it, those in SPEC with the ending .safetensors, if that file
-    /// exists
+    /// Random weights from this seed; without it, those in SPEC with the ending .safetensors, if
+    /// that file exists
     #[arg(long, value_name = "N", conflicts_with = "weights", value_parser = whole_number::<u64>(0..=u64::MAX))]
     pub seed: Option<u64>,
     #[command(flatten)]
@@ -97,10 +97,12 @@ pub struct NetworkArgs {
     /// Images in a run
     #[arg(long, value_name = "N", value_parser = batch_size, default_value_t = NonZeroU32::MIN)]
     pub batch: NonZeroU32,
-    /// Code for an instruction set: baseline, avx2, avx512, avx512bf16, amx, or native, the widest of this machine
+    /// Code for an instruction set: baseline, avx2, avx512, avx512bf16, amx, or native, the widest
+    /// of this machine
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>, default_value = "native")]
     pub target: Target,
-    /// Choose kernels by the times of instructions in this file, as `xcc calibrate --output FILE` writes them
+    /// Choose kernels by the times of instructions in this file, as `xcc calibrate --output FILE`
+    /// writes them
     #[arg(long, value_name = "FILE")]
     pub constants: Option<PathBuf>,
     /// How exact products are at least: f32 (with AMX, large layers take each factor as three bf16
@@ -156,7 +158,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Exit status 2: a spec, a file or an argument is bad. `message` becomes a line behind `error: `.
+    /// Exit status 2: a spec, a file or an argument is bad. `message` becomes a line behind
+    /// `error: `.
     pub fn input(message: impl Display) -> Self {
         Self { status: 2, message: Some(message.to_string()) }
     }
@@ -196,8 +199,8 @@ pub fn print(text: &str) -> Result<(), Failure> {
     print_bytes(text.as_bytes())
 }
 
-/// Writes results that need not be text to standard output. That a reader went away (`xcc ... | head`) is no failure: the command goes
-/// on to its verdict.
+/// Writes results that need not be text to standard output. That a reader went away (`xcc ... |
+/// head`) is no failure: the command goes on to its verdict.
 pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     written(out.write_all(bytes).and_then(|()| out.flush()))
@@ -296,7 +299,8 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
     a == b || place(a).is_some_and(|a| place(b).is_some_and(|b| a == b))
 }
 
-/// Where a file is, or will be when it is written: without links and detours, if there is a folder for it.
+/// Where a file is, or will be when it is written: without links and detours, if there is a folder
+/// for it.
 fn place(file: &Path) -> Option<PathBuf> {
     file.canonicalize().ok().or_else(|| {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -305,8 +309,8 @@ fn place(file: &Path) -> Option<PathBuf> {
     })
 }
 
-/// Finds out before anything takes time whether a file can be written: there is a folder for it, it is none itself, and it is none of
-/// `others`, which are read or written, too.
+/// Finds out before anything takes time whether a file can be written: there is a folder for it,
+/// it is none itself, and it is none of `others`, which are read or written, too.
 pub fn check_output<'a>(file: &Path, others: impl IntoIterator<Item = &'a Path>) -> Result<(), Failure> {
     if file.is_dir() {
         return Err(Failure::input(format!("{}: is a folder; name a file in it", file.display())));

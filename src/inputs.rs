@@ -16,8 +16,8 @@ pub struct InputArgs {
     /// Images, PNG or JPEG; they are resized and scaled as the spec says
     #[arg(value_name = "IMAGE")]
     pub images: Vec<PathBuf>,
-    /// Inputs as an array of f4, f8 or u1, (images, rows, columns, channels) or one without the first axis;
-    /// taken as they are
+    /// Inputs as an array of f4, f8 or u1, (images, rows, columns, channels) or one without the
+    /// first axis; taken as they are
     #[arg(long, value_name = "X.npy", conflicts_with = "images")]
     pub input: Option<PathBuf>,
 }
@@ -66,7 +66,8 @@ fn note_on_bytes(array: &npy::Inputs, spec: &ImageSpec, path: &Path) -> Option<S
 }
 
 impl Inputs {
-    /// `count` inputs of random numbers in the range of the spec's images, the same on every machine.
+    /// `count` inputs of random numbers in the range of the spec's images, the same on every
+    /// machine.
     pub fn random(graph: &Graph, count: u32, seed: u64) -> Result<Self, Failure> {
         let (spec, shape) = (graph.image.clone(), graph.node(graph.input).shape);
         let elements = u64::from(count).saturating_mul(shape.elements());
@@ -102,8 +103,8 @@ impl Inputs {
         matches!(self.source, Source::Images(_))
     }
 
-    /// Some of the inputs, one behind the other in NHWC order, and zeros behind them if they are fewer than
-    /// `fill`.
+    /// Some of the inputs, one behind the other in NHWC order, and zeros behind them if they are
+    /// fewer than `fill`.
     pub fn read(&self, range: Range<usize>, fill: usize) -> Result<Vec<f32>, Failure> {
         let length = fill.max(range.len()) as u64 * self.elements() as u64;
         let mut values = reserved(length)?;
@@ -143,7 +144,8 @@ fn all(errors: &[image::ImageError]) -> Failure {
     Failure::input(lines.join("\n  and: "))
 }
 
-/// Number `index` of the stream `seed`, from 0 up to 1: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+/// Number `index` of the stream `seed`, from 0 up to 1: SplitMix64 (Steele, Lea and Flood, OOPSLA
+/// 2014).
 fn uniform(seed: u64, index: u64) -> f64 {
     let mut z = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

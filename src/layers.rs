@@ -1,11 +1,13 @@
-//! A layer in words: what kind it is, its filters, window and segments. Pictures and comparisons speak of layers so.
+//! A layer in words: what kind it is, its filters, window and segments. Pictures and comparisons
+//! speak of layers so.
 
 use serde::Serialize;
 use xcc_compiler::graph::{
     Activation, Conv, Graph, LayerId, LayerKind, Node, NodeId, Op, Partition, Pool, Shape, Window,
 };
 
-/// Where a layer stands in the spectrum between regular and depthwise separable convolution, or beside it.
+/// Where a layer stands in the spectrum between regular and depthwise separable convolution, or
+/// beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
@@ -212,8 +214,8 @@ fn remarks(kind: LayerKind, nodes: &[&Node]) -> Vec<String> {
 }
 
 impl Description {
-    /// How the channels are cut, in words: `728 segments`, `28 segments of 26`, `3 segments of 243, 243, 242`; `None`
-    /// for layers without a spatial part.
+    /// How the channels are cut, in words: `728 segments`, `28 segments of 26`, `3 segments of
+    /// 243, 243, 242`; `None` for layers without a spatial part.
     pub fn segments(&self) -> Option<String> {
         /// Sizes of this many segments are listed.
         const LISTED: usize = 4;

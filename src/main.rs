@@ -1,8 +1,8 @@
 //! The `xcc` command: reads arguments, runs a subcommand, turns failures into exit statuses.
 //!
-//! Results go to standard output, everything else (mistakes, notes, progress) to standard error. The
-//! exit status is 0 when all went well, 1 when a check failed, 2 when a spec, a file or an argument is
-//! bad.
+//! Results go to standard output, everything else (mistakes, notes, progress) to standard error.
+//! The exit status is 0 when all went well, 1 when a check failed, 2 when a spec, a file or an
+//! argument is bad.
 
 mod chart;
 mod cli;
@@ -26,7 +26,8 @@ use xcc_runtime::exhaustion::Allocator;
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
-/// Compiles Xception-family networks, from regular to depthwise separable convolution, and runs them.
+/// Compiles Xception-family networks, from regular to depthwise separable convolution, and runs
+/// them.
 #[derive(Parser)]
 #[command(version, max_term_width = 100, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Arguments {

@@ -41,7 +41,8 @@ pub struct MeasureArgs {
     /// Runs that are timed [default: as many as fit into 2 seconds, from 10 to 1000]
     #[arg(long, value_name = "N", value_parser = cli::whole_number::<u32>(1..=1_000_000))]
     iters: Option<u32>,
-    /// Runs before those, after the first one of all [default: as many as fit into 0.3 seconds, at least 2]
+    /// Runs before those, after the first one of all [default: as many as fit into 0.3 seconds, at
+    /// least 2]
     #[arg(long, value_name = "N", value_parser = cli::whole_number::<u32>(0..=1_000_000))]
     warmup: Option<u32>,
 }
@@ -53,7 +54,8 @@ impl MeasureArgs {
     }
 }
 
-/// What `xcc run` does with results: taken here, too, so that its command lines can be timed as they are.
+/// What `xcc run` does with results: taken here, too, so that its command lines can be timed as
+/// they are.
 #[derive(Args)]
 struct Results {
     #[arg(long, hide = true)]

@@ -41,7 +41,8 @@ pub struct EngineArgs {
     /// Run the network up to this layer, whose value is the result
     #[arg(long, value_name = "LAYER")]
     pub tap: Option<String>,
-    /// Write the names of generated functions to /tmp/perf-PID.map, where profilers such as Linux perf look
+    /// Write the names of generated functions to /tmp/perf-PID.map, where profilers such as Linux
+    /// perf look
     #[arg(long)]
     pub perf_map: bool,
 }
@@ -104,8 +105,8 @@ impl Origin {
         Self { weights: Some(path.to_owned()), seed: None, chosen }
     }
 
-    /// Notes on standard error where weights are from that nobody asked for. Commands do so once all went
-    /// well, so that a failure is all they say.
+    /// Notes on standard error where weights are from that nobody asked for. Commands do so once
+    /// all went well, so that a failure is all they say.
     pub fn tell(&self) {
         match (&self.weights, self.seed) {
             _ if self.chosen => {}
@@ -118,8 +119,8 @@ impl Origin {
     }
 }
 
-/// The weights of `--weights`; else random ones of `--seed`; else those in the file beside the spec that has
-/// its name and ends in `.safetensors`; else random ones of seed 0.
+/// The weights of `--weights`; else random ones of `--seed`; else those in the file beside the
+/// spec that has its name and ends in `.safetensors`; else random ones of seed 0.
 pub fn bind(loaded: &Loaded, arguments: &WeightsArgs) -> Result<Bound, Failure> {
     if let Some(path) = &arguments.weights {
         let map = cli::load_map(arguments.map.as_deref())?;
@@ -233,8 +234,8 @@ pub fn compile(
     model.map_err(|error| failure(error, options.batch))
 }
 
-/// What keeps a network from being compiled for runs of `batch` images, or from running; where memory is
-/// short, with the way out.
+/// What keeps a network from being compiled for runs of `batch` images, or from running; where
+/// memory is short, with the way out.
 pub fn failure(error: ModelError, batch: u32) -> Failure {
     // A plan may fail for a single image already.
     let (asked, images) = match &error {

@@ -19,8 +19,8 @@ pub fn counted(number: usize, noun: &str) -> String {
     format!("{} {noun}{ending}", thousands(number as u64))
 }
 
-/// As a multiple of `unit`, a power of ten from 100, with two digits behind the point: `1,721.90`; a
-/// dash for zero.
+/// As a multiple of `unit`, a power of ten from 100, with two digits behind the point: `1,721.90`;
+/// a dash for zero.
 pub fn in_units(number: u64, unit: u64) -> String {
     if number == 0 {
         return "-".to_owned();

@@ -18,7 +18,8 @@ pub enum Layout {
     Right,
     /// Text that is wrapped where the table would be too wide otherwise.
     Wrapped,
-    /// Text of the last column that goes under its row, wrapped, where it does not fit behind the others.
+    /// Text of the last column that goes under its row, wrapped, where it does not fit behind the
+    /// others.
     Below,
 }
 
@@ -79,8 +80,8 @@ impl Table {
         text
     }
 
-    /// The width of each column: that of its widest cell, less where the table has to be narrower. Text that
-    /// goes below has none.
+    /// The width of each column: that of its widest cell, less where the table has to be narrower.
+    /// Text that goes below has none.
     fn widths(&self, width: usize) -> Vec<usize> {
         let mut widths = vec![0; self.layouts.iter().filter(|layout| **layout != Layout::Below).count()];
         for row in &self.rows {
@@ -149,8 +150,8 @@ fn rule(title: &str, width: usize) -> String {
     format!("─ {title} {}", "─".repeat(rest))
 }
 
-/// Breaks a line at spaces, and words that are wider than a line behind a `_`, or anywhere. Lines after the first hang by
-/// [`INDENT`] more than the first.
+/// Breaks a line at spaces, and words that are wider than a line behind a `_`, or anywhere. Lines
+/// after the first hang by [`INDENT`] more than the first.
 pub fn wrap(line: &str, width: usize) -> Vec<String> {
     if measure_text_width(line) <= width {
         return vec![line.to_owned()];

@@ -12,7 +12,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Time between two pictures of a spinner.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Whether text on `stream` may have colour: a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
+/// Whether text on `stream` may have colour: a terminal, unless `NO_COLOR` is set
+/// (<https://no-color.org>).
 pub fn color(stream: &impl IsTerminal) -> bool {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     stream.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
@@ -23,13 +24,15 @@ pub fn width() -> usize {
     known_width().unwrap_or(80)
 }
 
-/// Columns of the terminal that standard output is, or, where that goes elsewhere, such as through a pager, standard error.
+/// Columns of the terminal that standard output is, or, where that goes elsewhere, such as through
+/// a pager, standard error.
 pub fn known_width() -> Option<usize> {
     let size = console::Term::stdout().size_checked().or_else(|| console::Term::stderr().size_checked());
     size.map(|(_, columns)| usize::from(columns))
 }
 
-/// A bar for work of `length` parts, with the time that is left; hidden unless standard error is a terminal.
+/// A bar for work of `length` parts, with the time that is left; hidden unless standard error is a
+/// terminal.
 pub fn progress(length: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {eta} left  {wide_msg}");
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -40,8 +43,8 @@ pub fn progress(length: u64) -> ProgressBar {
     ProgressBar::with_draw_target(Some(length), target).with_style(style)
 }
 
-/// Does `work`. When it takes longer than a second and standard error is a terminal, that says `what` is
-/// being done.
+/// Does `work`. When it takes longer than a second and standard error is a terminal, that says
+/// `what` is being done.
 pub fn with_progress<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
     if !io::stderr().is_terminal() {
         return work();

@@ -1,17 +1,18 @@
 //! What a network costs: multiply-adds, parameters, bytes; and the summary of its layers as data.
 //!
-//! A MAC is one multiplication and one addition. Convolutions and dense layers have them, nothing else
-//! counts. Padding counts like real elements (every window has all its taps), as is usual: Xception has 8.357
-//! billion.
+//! A MAC is one multiplication and one addition. Convolutions and dense layers have them, nothing
+//! else counts. Padding counts like real elements (every window has all its taps), as is usual:
+//! Xception has 8.357 billion.
 //!
 //! # JSON
 //!
-//! [`Summary`] serialises as an object with `model`, `input_shape`, `flows` and `totals`. A flow has `name`
-//! (null for layers outside flows), `layers` and `totals`. A layer has `name`, `class` (as Keras names it),
-//! `output_shape`, `parameters`, `trainable_parameters`, `spatial_macs`, `pointwise_macs`, `activation_bytes`
-//! and `connected_to` (names of layers). Totals have `parameters`, `trainable_parameters`,
-//! `non_trainable_parameters`, `weight_bytes`, `spatial_macs`, `pointwise_macs`, `macs` and
-//! `activation_bytes`. All numbers are for one image; bytes are those of 32-bit floats.
+//! [`Summary`] serialises as an object with `model`, `input_shape`, `flows` and `totals`. A flow
+//! has `name` (null for layers outside flows), `layers` and `totals`. A layer has `name`, `class`
+//! (as Keras names it), `output_shape`, `parameters`, `trainable_parameters`, `spatial_macs`,
+//! `pointwise_macs`, `activation_bytes` and `connected_to` (names of layers). Totals have
+//! `parameters`, `trainable_parameters`, `non_trainable_parameters`, `weight_bytes`,
+//! `spatial_macs`, `pointwise_macs`, `macs` and `activation_bytes`. All numbers are for one image;
+//! bytes are those of 32-bit floats.
 
 use serde::Serialize;
 
@@ -184,8 +185,8 @@ impl Totals {
     }
 }
 
-/// Summarises a graph as it was elaborated. After passes, layers that became part of others have no row, and
-/// neither have their parameters.
+/// Summarises a graph as it was elaborated. After passes, layers that became part of others have
+/// no row, and neither have their parameters.
 ///
 /// # Panics
 ///

@@ -183,8 +183,8 @@ impl Diagnostic {
     }
 }
 
-/// The text shown to the user: each diagnostic with the source lines it points at, one blank line between
-/// two.
+/// The text shown to the user: each diagnostic with the source lines it points at, one blank line
+/// between two.
 ///
 /// `source_name` is shown as the place's file; `color` adds ANSI colours.
 pub fn render(source_name: &str, source: &str, diagnostics: &[Diagnostic], color: bool) -> String {

@@ -1,8 +1,10 @@
-//! What the instructions of a kernel cost: how many of each kind a call executes, and the time of each kind.
+//! What the instructions of a kernel cost: how many of each kind a call executes, and the time of
+//! each kind.
 //!
-//! A kernel's time is taken to be the sum of the times of its instructions. Processors execute several at once, so that
-//! the time of a kind is what one more of them adds to kernels as they are, not what it takes by itself. The constants
-//! of each target are in `processor.rs`, the measurements that they are fitted to in `instruction_times_*.json`.
+//! A kernel's time is taken to be the sum of the times of its instructions. Processors execute
+//! several at once, so that the time of a kind is what one more of them adds to kernels as they
+//! are, not what it takes by itself. The constants of each target are in `processor.rs`, the
+//! measurements that they are fitted to in `instruction_times_*.json`.
 
 use serde::{Deserialize, Serialize};
 
@@ -148,7 +150,8 @@ impl KernelCounts {
     }
 }
 
-/// An instruction that is not a loop. What moves pointers and asks for cache lines is done beside the rest.
+/// An instruction that is not a loop. What moves pointers and asks for cache lines is done beside
+/// the rest.
 fn of_inst(inst: &Inst) -> Counts {
     let none = Counts::default();
     match inst {
@@ -184,10 +187,11 @@ const TURNS: usize = 2000;
 
 /// The times that fit measurements best: least squares of the relative errors, no time below zero.
 ///
-/// Coordinate descent, which finds the minimum since the error is convex (V. Franc et al., "Sequential Coordinate-wise
-/// Algorithm for the Non-negative Least Squares Problem", 2005).
+/// Coordinate descent, which finds the minimum since the error is convex (V. Franc et al.,
+/// "Sequential Coordinate-wise Algorithm for the Non-negative Least Squares Problem", 2005).
 pub fn fit(samples: &[Sample]) -> InstructionTimes {
-    // Each sample is one row of a system of equations: what each kind adds to the sample's time, as a share of it.
+    // Each sample is one row of a system of equations: what each kind adds to the sample's time,
+    // as a share of it.
     let row = |sample: &Sample| sample.counts.array().map(|count| count as f64 * 1e-9 / sample.ms.max(1e-9));
     let rows: Vec<[f64; KINDS]> = samples.iter().map(row).collect();
     let mut times = [0.0f64; KINDS];
@@ -204,8 +208,8 @@ pub fn fit(samples: &[Sample]) -> InstructionTimes {
     InstructionTimes::of(times.map(|time| time.round() as u32))
 }
 
-/// By how much the times that constants give differ from the measured ones: the root of the mean square and the largest
-/// of the relative errors.
+/// By how much the times that constants give differ from the measured ones: the root of the mean
+/// square and the largest of the relative errors.
 pub fn errors(times: &InstructionTimes, samples: &[Sample]) -> [f64; 2] {
     let relative: Vec<f64> =
         samples.iter().map(|sample| (times.ms(&sample.counts) / sample.ms - 1.0).abs()).collect();

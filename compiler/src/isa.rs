@@ -11,7 +11,8 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512 (F, BW, DQ, VL): 512-bit vectors.
     Avx512,
-    /// x86-64 with AVX-512 and its BF16 extension: 512-bit vectors, and products of pairs of bf16 values.
+    /// x86-64 with AVX-512 and its BF16 extension: 512-bit vectors, and products of pairs of bf16
+    /// values.
     Avx512Bf16,
     /// x86-64 with all of this and AMX: matrices of bf16 values.
     Amx,
@@ -103,8 +104,8 @@ pub fn permit_tiles() -> Result<(), i32> {
 mod tiles {
     use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
 
-    /// The register EDX of leaf 7, or 0 where there is no such leaf (Intel, Software Developer's Manual,
-    /// volume 2, "CPUID").
+    /// The register EDX of leaf 7, or 0 where there is no such leaf (Intel, Software Developer's
+    /// Manual, volume 2, "CPUID").
     fn features() -> u32 {
         if __cpuid(0).eax < 7 { 0 } else { __cpuid_count(7, 0).edx }
     }

@@ -1,8 +1,8 @@
 //! Compiles a spec of an Xception-family network to machine code.
 //!
-//! Data flows one way, a module a stage: `syntax` (text to tree) -> `elaborate` (tree to graph) -> `graph` ->
-//! `passes` (rewrites) -> `plan` (layout, kernels, memory, loops) -> `kernels` (vector kernel IR) ->
-//! `codegen` (machine code).
+//! Data flows one way, a module a stage: `syntax` (text to tree) -> `elaborate` (tree to graph) ->
+//! `graph` -> `passes` (rewrites) -> `plan` (layout, kernels, memory, loops) -> `kernels` (vector
+//! kernel IR) -> `codegen` (machine code).
 
 pub mod codegen;
 pub mod cost;

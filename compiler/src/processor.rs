@@ -65,9 +65,9 @@ impl Microarchitecture {
         matches!(self, Microarchitecture::Zen5 | Microarchitecture::OtherAmd)
     }
 
-    /// Which products are fast inner products in vectors of an instruction set, if any: Zen 5 adds in pipes of
-    /// their own, as many vectors in a cycle as it multiplies (benches/LOG.md); Golden Cove does
-    /// both in the same. Tiles need many registers.
+    /// Which products are fast inner products in vectors of an instruction set, if any: Zen 5 adds
+    /// in pipes of their own, as many vectors in a cycle as it multiplies (benches/LOG.md); Golden
+    /// Cove does both in the same. Tiles need many registers.
     pub fn fast_inner_products(self, isa: Isa) -> Option<FastInnerProducts> {
         let has = self.adds_beside() && isa >= Isa::Avx512;
         has.then_some(FastInnerProducts {
@@ -92,8 +92,10 @@ impl Microarchitecture {
     }
 }
 
-/// Which pointwise products are fast inner products ([`kernels::fast_inner`](crate::kernels::fast_inner)), where a processor adds beside its
-/// multiply-adds. What it takes to make pixels ready, and tiles of fewer pixels, must be less than what the products save (benches/LOG.md).
+/// Which pointwise products are fast inner products
+/// ([`kernels::fast_inner`](crate::kernels::fast_inner)), where a processor adds beside its
+/// multiply-adds. What it takes to make pixels ready, and tiles of fewer pixels, must be less than
+/// what the products save (benches/LOG.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FastInnerProducts {
     /// Fewest inputs, and fewest outputs.
@@ -102,7 +104,8 @@ pub struct FastInnerProducts {
     pub fewest_products: u64,
     /// Fewest pixels of an image.
     pub fewest_pixels: u64,
-    /// Most bytes of the pixels of an image, where a step makes them ready that then reads them from the cache that cores share.
+    /// Most bytes of the pixels of an image, where a step makes them ready that then reads them
+    /// from the cache that cores share.
     pub most_bytes: u64,
     /// Vectors of the widest panel of weights.
     pub vectors: u32,
@@ -110,34 +113,37 @@ pub struct FastInnerProducts {
     pub pixels: u32,
 }
 
-/// Tiles of pixels by vectors of outputs in 32 registers. Two vectors make many pixels, so that weights are read from
-/// the level-2 cache as seldom as possible; three need fewer loads for a multiply-add.
+/// Tiles of pixels by vectors of outputs in 32 registers. Two vectors make many pixels, so that
+/// weights are read from the level-2 cache as seldom as possible; three need fewer loads for a
+/// multiply-add.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WideTiles {
     /// Vectors of the widest panel of weights.
     pub vectors: u32,
-    /// Whether multiply-adds read the values of most pixels from memory themselves: fewer instructions, but a load for
-    /// each vector instead of one for all.
+    /// Whether multiply-adds read the values of most pixels from memory themselves: fewer
+    /// instructions, but a load for each vector instead of one for all.
     pub reads_memory: bool,
     /// Input channels that one trip of a tile's inner loop covers, at least one.
     pub at_once: u32,
 }
 
-/// Convolutions for which tiles are faster than vectors although an f32 product takes six of theirs. On cores that are
-/// shared with another thread the gain is small, and these are the limits of it there (benches/LOG.md).
+/// Convolutions for which tiles are faster than vectors although an f32 product takes six of
+/// theirs. On cores that are shared with another thread the gain is small, and these are the
+/// limits of it there (benches/LOG.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ExactTiles {
     /// Fewest outputs: the parts of a pixel's inputs are made once for all of them.
     pub fewest_outputs: u32,
     /// Fewest inputs of a sum: shorter products do not hide what becomes of sums.
     pub fewest_inputs: u64,
-    /// Most inputs of a sum: of more, the parts of a block and of a panel leave the level-2 cache. Half as many where
-    /// there are several segments.
+    /// Most inputs of a sum: of more, the parts of a block and of a panel leave the level-2 cache.
+    /// Half as many where there are several segments.
     pub most_inputs: u64,
-    /// The same where a row of a matrix holds a row of taps only, for any number of segments: a block is smaller.
+    /// The same where a row of a matrix holds a row of taps only, for any number of segments: a
+    /// block is smaller.
     pub most_inputs_by_rows: u64,
-    /// Fewest pixels of an image: weights are half as large again as f32. Those of a whole batch do not count, so that an
-    /// image has the same bits in any batch.
+    /// Fewest pixels of an image: weights are half as large again as f32. Those of a whole batch
+    /// do not count, so that an image has the same bits in any batch.
     pub fewest_pixels: u64,
 }
 
@@ -154,8 +160,8 @@ impl Default for ExactTiles {
 }
 
 impl ExactTiles {
-    /// Whether a convolution of `segments` with `outputs` by sums of `inputs` each, over so many rows of a matrix, is one, for
-    /// so many pixels.
+    /// Whether a convolution of `segments` with `outputs` by sums of `inputs` each, over so many
+    /// rows of a matrix, is one, for so many pixels.
     pub fn include(self, segments: usize, (outputs, inputs, rows): (u32, u64, u32), pixels: u64) -> bool {
         let most_inputs = match (rows, segments) {
             (1, 1) => self.most_inputs,

@@ -46,7 +46,8 @@ pub struct Target {
     pub fused: bool,
     /// Bytes of level-2 cache of one core that a block of work may fill.
     pub cache_bytes: u32,
-    /// Multiply-adds, or values, of the smallest unit of work that threads should take by itself: some 10 microseconds.
+    /// Multiply-adds, or values, of the smallest unit of work that threads should take by itself:
+    /// some 10 microseconds.
     pub unit_macs: u64,
     /// What instructions cost, by which plans choose between kernels.
     pub times: InstructionTimes,
@@ -92,7 +93,8 @@ impl Target {
         }
     }
 
-    /// 128-bit vectors, which every Cranelift target has; fused multiply-add as this machine has it.
+    /// 128-bit vectors, which every Cranelift target has; fused multiply-add as this machine has
+    /// it.
     pub fn baseline() -> Self {
         Self::of(Isa::Baseline)
     }
@@ -123,14 +125,15 @@ impl Target {
 
     /// Bytes between pixels of maps with `channels` channels, whole vectors.
     ///
-    /// Pixels a multiple of 4096 bytes apart would share the few cache lines that have the same low address bits,
-    /// so wide code puts a cache line between them.
+    /// Pixels a multiple of 4096 bytes apart would share the few cache lines that have the same
+    /// low address bits, so wide code puts a cache line between them.
     pub fn pixel_bytes(self, channels: u32) -> u64 {
         self.pixel_bytes_but(channels, 4096)
     }
 
-    /// The same for maps that depthwise convolutions read or write a vector of channels at a time: where pixels are a multiple of
-    /// 1024 bytes apart, the windows of a row share few sets of the level-1 cache (benches/LOG.md).
+    /// The same for maps that depthwise convolutions read or write a vector of channels at a time:
+    /// where pixels are a multiple of 1024 bytes apart, the windows of a row share few sets of the
+    /// level-1 cache (benches/LOG.md).
     pub fn depthwise_pixel_bytes(self, channels: u32) -> u64 {
         self.pixel_bytes_but(channels, 1024)
     }

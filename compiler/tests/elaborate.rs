@@ -420,7 +420,8 @@ proptest! {
         prop_assert_eq!(result(&graph), Shape::map(size.div_ceil(stride), 20, 1));
     }
 
-    /// A window is accepted exactly when it fits, and then the result has as many rows as windows fit.
+    /// A window is accepted exactly when it fits, and then the result has as many rows as windows
+    /// fit.
     #[test]
     fn windows_fit_or_are_refused(
         size in 1..20_u32, kernel in 1..6_u32, stride in 1..4_u32, dilation in 1..4_u32, pad in 0..6_u32,

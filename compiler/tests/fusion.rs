@@ -22,7 +22,8 @@ fn chains(graph: &Graph, cache_bytes: u32, threads: u32) -> Vec<Vec<String>> {
     chained.map(|step| step.before.iter().chain([&step.node]).map(name).collect()).collect()
 }
 
-/// Where maps are large and weights small, as in the first blocks of Xception. Its fourth block has 2.1 MB of weights.
+/// Where maps are large and weights small, as in the first blocks of Xception. Its fourth block
+/// has 2.1 MB of weights.
 #[test]
 fn the_first_blocks_of_xception_are_chains() {
     let xception = shipped("xception.xc", &[]);
@@ -36,7 +37,8 @@ fn the_first_blocks_of_xception_are_chains() {
     assert!(chains(&xception, 1 << 30, 1).is_empty(), "maps that fit into the cache cost nothing");
 }
 
-/// A plan says what it weighed: fused groups, and layers that come closest where maps are larger than a cache.
+/// A plan says what it weighed: fused groups, and layers that come closest where maps are larger
+/// than a cache.
 #[test]
 fn what_was_weighed_is_told() {
     let mut xception = shipped("xception.xc", &[]);
@@ -89,7 +91,8 @@ fn values_that_others_read_are_whole() {
     }
 }
 
-/// With as many threads as the pool has rows, each would compute three rows before it instead of two.
+/// With as many threads as the pool has rows, each would compute three rows before it instead of
+/// two.
 #[test]
 fn rows_are_not_computed_twice_by_many_threads() {
     let mut builder = Builder::new(Shape::map(40, 320, 128));

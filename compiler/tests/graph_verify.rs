@@ -1,4 +1,5 @@
-//! Each invariant of the verifier's list is broken once, in the text of a graph that is valid otherwise.
+//! Each invariant of the verifier's list is broken once, in the text of a graph that is valid
+//! otherwise.
 
 use snapbox::{assert_data_eq, file};
 use xcc_compiler::graph::NodeId;

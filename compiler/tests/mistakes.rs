@@ -1,5 +1,6 @@
-//! The rendered text of each kind of mistake: `mistakes/NAME.xc` is a spec with one, `mistakes/NAME.txt` what
-//! is said about it. Lines `# set k=v` at the top are settings. `SNAPSHOTS=overwrite` blesses the texts.
+//! The rendered text of each kind of mistake: `mistakes/NAME.xc` is a spec with one,
+//! `mistakes/NAME.txt` what is said about it. Lines `# set k=v` at the top are settings.
+//! `SNAPSHOTS=overwrite` blesses the texts.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -62,7 +63,8 @@ fn each_code_is_tested_and_documented() {
     let rendered =
         sources().into_iter().filter_map(|p| std::fs::read_to_string(p.with_extension("txt")).ok());
     let tested: BTreeSet<_> = rendered.flat_map(|text| codes(&text, "[")).collect();
-    // A source of more than a megabyte, and a file that only the command reads (tests/command/check.rs).
+    // A source of more than a megabyte, and a file that only the command reads
+    // (tests/command/check.rs).
     let elsewhere = |code: &&String| ["E0107", "E0514"].contains(&code.as_str());
     let untested: Vec<_> = used.difference(&tested).filter(|code| !elsewhere(code)).collect();
     assert!(untested.is_empty(), "no file in tests/mistakes shows {untested:?}");
@@ -70,8 +72,8 @@ fn each_code_is_tested_and_documented() {
     assert_eq!(used, documented.into_iter().collect(), "codes of the compiler and of docs/language.md");
 }
 
-/// What the spec of a mistake says after the declarations that most of them share, and what is found there, if
-/// that goes together with other statements.
+/// What the spec of a mistake says after the declarations that most of them share, and what is
+/// found there, if that goes together with other statements.
 fn fragment(path: &Path) -> Option<(String, Vec<&'static str>)> {
     let source = std::fs::read_to_string(path).unwrap();
     let body = source.strip_prefix(HEAD)?;

@@ -1,5 +1,5 @@
-//! Each `passes/*.graph` is rewritten by the passes that its first line names; the `.out` beside it holds the
-//! report and the nodes that are left. `SNAPSHOTS=overwrite` blesses.
+//! Each `passes/*.graph` is rewritten by the passes that its first line names; the `.out` beside
+//! it holds the report and the nodes that are left. `SNAPSHOTS=overwrite` blesses.
 
 mod common;
 
@@ -80,7 +80,8 @@ fn every_shipped_spec_goes_through_all_passes() {
     for entry in folder.read_dir().unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if name.ends_with(".xc") {
-            // Figure 1, the default, is bare convolutions of different windows: there is nothing to rewrite.
+            // Figure 1, the default, is bare convolutions of different windows: there is nothing
+            // to rewrite.
             let settings: &[_] = if name == "inception_module.xc" { &[("figure", "2")] } else { &[] };
             let mut graph = common::shipped(&name, settings);
             assert_eq!(verify(&graph), Ok(()), "{name}");

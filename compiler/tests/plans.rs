@@ -1,5 +1,5 @@
-//! How batches are divided, when inputs are activated by themselves, what Winograd's method saves, and what is refused because
-//! no kernel could reach it.
+//! How batches are divided, when inputs are activated by themselves, what Winograd's method saves,
+//! and what is refused because no kernel could reach it.
 
 mod common;
 
@@ -93,7 +93,8 @@ fn layer_of_taps(size: u32, channels: u32, segments: u32) -> Graph {
     builder.finish(&[layer])
 }
 
-/// What is said to be saved is not executed: 192 and 64 channels are whole chunks of vectors, and nothing is done for padding.
+/// What is said to be saved is not executed: 192 and 64 channels are whole chunks of vectors, and
+/// nothing is done for padding.
 #[test]
 fn winograds_method_saves_products() {
     let of_vectors = [Isa::Baseline, Isa::Avx2, Isa::Avx512].map(|isa| (isa, Precision::F32, 1));
@@ -115,7 +116,8 @@ fn winograds_method_saves_products() {
     }
 }
 
-/// Of three vectors of inputs two are crossed, a product for each pair; so are the products of planes.
+/// Of three vectors of inputs two are crossed, a product for each pair; so are the products of
+/// planes.
 #[test]
 fn fast_inner_products_are_saved() {
     let target = Target::tuned(Microarchitecture::Zen5, Isa::Avx512);
@@ -155,7 +157,8 @@ fn layers_that_winograds_method_does_not_suit_save_nothing() {
     assert_eq!(saved(&layer_of_taps(7, 512, 1)), 0, "more weights than a cache holds for few patches");
 }
 
-/// Threads share planes where each would otherwise read all weights of a map that is too small to be cut.
+/// Threads share planes where each would otherwise read all weights of a map that is too small to
+/// be cut.
 #[test]
 fn threads_share_planes_of_small_maps() {
     let parts = |graph: &Graph, threads| {
@@ -169,7 +172,8 @@ fn threads_share_planes_of_small_maps() {
     assert_eq!(parts(&layer_of_taps(56, 64, 1), 2), [Part::Whole]);
 }
 
-/// Of packed weights, what tells how sums are rounded: all but the number of outputs that are summed at a time.
+/// Of packed weights, what tells how sums are rounded: all but the number of outputs that are
+/// summed at a time.
 fn rounding(pack: &Pack) -> Pack {
     let vectors = 1;
     let of_form = |algorithm: &SegmentAlgorithm| match *algorithm {
@@ -242,7 +246,8 @@ fn windows_of_too_many_different_segments_are_refused() {
     );
 }
 
-/// The most pixels of a tile of a depthwise layer of 3x3 taps, and the vectors of channels that tiles have.
+/// The most pixels of a tile of a depthwise layer of 3x3 taps, and the vectors of channels that
+/// tiles have.
 fn depthwise_tiles(size: u32, channels: u32) -> (usize, Vec<u32>) {
     let mut builder = Builder::new(Shape::map(size, size, channels));
     let layer = builder.conv(builder.input(), window(3, 1, 1), cut(channels, channels, channels), false);
@@ -256,7 +261,8 @@ fn depthwise_tiles(size: u32, channels: u32) -> (usize, Vec<u32>) {
     (pixels.into_iter().max().unwrap(), vectors)
 }
 
-/// With 48 KB of it: for a vector of channels, 3 x (pixels + 2) inputs, as many outputs, 10 weights.
+/// With 48 KB of it: for a vector of channels, 3 x (pixels + 2) inputs, as many outputs, 10
+/// weights.
 #[test]
 fn depthwise_tiles_are_as_large_as_the_nearest_cache_holds() {
     for ((size, channels), expected) in [
@@ -274,7 +280,8 @@ fn depthwise_tiles_are_as_large_as_the_nearest_cache_holds() {
     }
 }
 
-/// Bytes between pixels of the result of a pointwise layer that a depthwise one, or another pointwise one, reads.
+/// Bytes between pixels of the result of a pointwise layer that a depthwise one, or another
+/// pointwise one, reads.
 fn pixel_bytes(channels: u32, is_depthwise: bool) -> u64 {
     let mut builder = Builder::new(Shape::map(6, 6, 8));
     let stem = builder.pointwise(builder.input(), channels);
@@ -318,7 +325,8 @@ fn few_pointwise_weights_pass_over_few_rows_at_a_time() {
         optimize(&mut graph, &PassOptions::default());
         plan(&graph, Target::of(Isa::Avx512), PlanOptions::default()).unwrap().scratch_bytes
     };
-    // 16 weights for each of 16 channels: rows of at least 2 KB, or one. 256 for each of 256: all of a small map.
+    // 16 weights for each of 16 channels: rows of at least 2 KB, or one. 256 for each of 256: all
+    // of a small map.
     assert_eq!(
         [60, 10, 4].map(|size| scratch(size, 16)),
         [60 * 64, 3 * 10 * 64, 4 * 4 * 64].map(|bytes| bytes + 64)

@@ -1,6 +1,7 @@
 //! Schedules as text: what computes each layer, what it was chosen from, and why.
 //!
-//! Targets are fixed, so the texts are the same on every machine. `SNAPSHOTS=overwrite` blesses them.
+//! Targets are fixed, so the texts are the same on every machine. `SNAPSHOTS=overwrite` blesses
+//! them.
 
 mod common;
 
@@ -57,7 +58,8 @@ fn schedules_of_networks() {
     check("resnet50.avx512.2", &program(&resnet, Isa::Avx512, 2, Precision::F32), &resnet);
 }
 
-/// The schedule of each node is of its kind, and segments have an algorithm for each run of equal ones.
+/// The schedule of each node is of its kind, and segments have an algorithm for each run of equal
+/// ones.
 #[test]
 fn every_layer_has_a_schedule_of_its_kind() {
     for spec in ["xception", "inception_v3", "mini_xception", "mobilenet", "vgg_separable"] {

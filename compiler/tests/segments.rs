@@ -93,7 +93,8 @@ fn all_forms_are_candidates_at_every_target() {
     }
 }
 
-/// The same network has the same plan, whatever was planned before, and equal layers take equal forms.
+/// The same network has the same plan, whatever was planned before, and equal layers take equal
+/// forms.
 #[test]
 fn plans_are_the_same_each_time() {
     let graph = layer(28);

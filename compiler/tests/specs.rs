@@ -85,8 +85,8 @@ fn xception_has_the_numbers_of_the_paper() {
     assert!(source("xception.xc").lines().count() <= 40);
 }
 
-/// Fewer segments cost more, and a count above the channels of a layer means full there. From 91 segments of
-/// 8 channels up the middle flow makes the whole network less than 5 % more expensive.
+/// Fewer segments cost more, and a count above the channels of a layer means full there. From 91
+/// segments of 8 channels up the middle flow makes the whole network less than 5 % more expensive.
 #[test]
 fn segments_move_the_cost_of_xception() {
     let cost = |flow, segments| macs(&graph("xception.xc", &[(flow, segments)]));
@@ -125,7 +125,8 @@ fn listed(columns: &[&str]) -> Listed {
     }
 }
 
-/// Compares a graph with Keras' listing of the same network, layer by layer. The input's name may differ.
+/// Compares a graph with Keras' listing of the same network, layer by layer. The input's name may
+/// differ.
 fn check_listing(graph: &Graph, listing: &[Listed]) {
     assert_eq!(graph.layers.len(), listing.len());
     let input = &graph.layers[0].name;

@@ -1,5 +1,5 @@
-//! Every stage after the passes as text: a small spec's plan, its kernels in the vector kernel IR, and their
-//! CLIF.
+//! Every stage after the passes as text: a small spec's plan, its kernels in the vector kernel IR,
+//! and their CLIF.
 //!
 //! Each `stages/*.xc` says in its first lines which texts there are and what they are made for:
 //!

@@ -1,4 +1,5 @@
-//! Properties of the reader of specs: trees survive being printed, and no text makes it panic or hang.
+//! Properties of the reader of specs: trees survive being printed, and no text makes it panic or
+//! hang.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -213,7 +214,8 @@ proptest! {
         prop_assert_eq!(parse_value(&printed).unwrap(), value, "{}", printed);
     }
 
-    /// Texts near to real specs: whatever is said about them is rendered, and it does not take long.
+    /// Texts near to real specs: whatever is said about them is rendered, and it does not take
+    /// long.
     #[test]
     fn mutated_specs_are_read_or_refused(
         spec in any::<Index>(),

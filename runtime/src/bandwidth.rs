@@ -1,8 +1,9 @@
 //! The measured bandwidth of memory: how fast kernels can read what is not in the level-2 cache.
 //!
-//! Each thread reads a buffer of its own with the vectors of the target, again and again. Its size decides where values come
-//! from: [`BUFFER_BYTES`] are more than level-2 caches hold and, on servers, less than the level-3 cache does, like the maps
-//! of a network. A buffer as large as all its weights takes as long for a byte as these do.
+//! Each thread reads a buffer of its own with the vectors of the target, again and again. Its size
+//! decides where values come from: [`BUFFER_BYTES`] are more than level-2 caches hold and, on
+//! servers, less than the level-3 cache does, like the maps of a network. A buffer as large as all
+//! its weights takes as long for a byte as these do.
 
 use std::time::Duration;
 
@@ -25,8 +26,9 @@ const UNROLLED: usize = 16;
 /// Passes of which the fastest counts, at least.
 const PASSES: u32 = 3;
 
-/// Bytes in a second that `threads` threads read together with the vectors of `target`, each `bytes` (up to [`MOST_BYTES`]) in a pass; more threads
-/// than the machine has cores count as that many.
+/// Bytes in a second that `threads` threads read together with the vectors of `target`, each
+/// `bytes` (up to [`MOST_BYTES`]) in a pass; more threads than the machine has cores count as that
+/// many.
 ///
 /// Takes about `time`. The fastest pass of each thread counts, as for [`crate::peak::measure`].
 pub fn measure(target: Target, threads: u32, bytes: u64, time: Duration) -> Result<f64, CodegenError> {
@@ -47,8 +49,8 @@ fn read(
 ) -> f64 {
     let pointers = [buffer.values_mut(), result.values_mut()].map(|values| values.as_mut_ptr().cast());
     let fastest = concurrent::fastest(PASSES, time, || {
-        // SAFETY: each turn reads its share of the buffer, which has as many, and the only store is that of one vector, for
-        // which the result has room.
+        // SAFETY: each turn reads its share of the buffer, which has as many, and the only store
+        // is that of one vector, for which the result has room.
         unsafe { kernel.call(&pointers, turns) };
     });
     (turns * turn_bytes(target)) as f64 / fastest.as_secs_f64().max(1e-9)

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// What a file holds, if that is at most `most` bytes. No more is read of a longer one, or of a device without an end.
+/// What a file holds, if that is at most `most` bytes. No more is read of a longer one, or of a
+/// device without an end.
 pub fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;

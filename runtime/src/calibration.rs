@@ -1,5 +1,6 @@
-//! Measures what instructions cost on this machine, by which plans choose between kernels: layers in many widths of
-//! segments run in every form that there is for them, and the times of instructions are fitted to their times.
+//! Measures what instructions cost on this machine, by which plans choose between kernels: layers
+//! in many widths of segments run in every form that there is for them, and the times of
+//! instructions are fitted to their times.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,9 +27,9 @@ const LARGEST_FILE: u64 = 16 << 20;
 
 /// Times of instructions, and what they were measured on.
 ///
-/// As JSON: `processor`, `date`, `command` and `targets`, by whose names there are `times` (picoseconds of each kind of
-/// instruction), `mean_error` and `worst_error` (relative, of the fit) and `samples` (`name`, `counts` of instructions,
-/// and `ms`).
+/// As JSON: `processor`, `date`, `command` and `targets`, by whose names there are `times`
+/// (picoseconds of each kind of instruction), `mean_error` and `worst_error` (relative, of the
+/// fit) and `samples` (`name`, `counts` of instructions, and `ms`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// The processor's name.
@@ -37,7 +38,8 @@ pub struct Calibration {
     pub date: String,
     /// What measures it again.
     pub command: String,
-    /// By the name of the target. That for AVX-512 is for AVX512-BF16 and AMX, too, whose f32 code in vectors is the same.
+    /// By the name of the target. That for AVX-512 is for AVX512-BF16 and AMX, too, whose f32 code
+    /// in vectors is the same.
     pub targets: BTreeMap<String, Fitted>,
 }
 
@@ -175,8 +177,8 @@ fn date(time: SystemTime) -> String {
 /// Segments of a layer: input and output channels of each, and how many there are.
 type Segments = (u32, u32, u32);
 
-/// Layers that are measured, 3x3 on a small map: from depthwise with several outputs to regular, near and far from
-/// whole vectors. About as many channels each.
+/// Layers that are measured, 3x3 on a small map: from depthwise with several outputs to regular,
+/// near and far from whole vectors. About as many channels each.
 const LAYERS: [Segments; 22] = [
     (1, 2, 96),
     (1, 5, 48),

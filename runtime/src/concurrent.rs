@@ -8,8 +8,8 @@ use xcc_compiler::codegen::CodegenError;
 
 use crate::machine::cores;
 
-/// The sum of what `threads` threads measure, which all begin when all have prepared themselves. More threads than the
-/// machine has cores count as that many; one thread is the calling one.
+/// The sum of what `threads` threads measure, which all begin when all have prepared themselves.
+/// More threads than the machine has cores count as that many; one thread is the calling one.
 pub fn sum<P>(
     threads: u32,
     prepare: impl Fn() -> Result<P, CodegenError> + Sync,
@@ -20,8 +20,8 @@ pub fn sum<P>(
         return Ok(measure(prepare()?));
     }
     let failed = |reason: String| CodegenError::Machine { reason };
-    // Whoever waits for the others holds the lock for reading; the calling thread holds it for writing until all have been started,
-    // or cannot be.
+    // Whoever waits for the others holds the lock for reading; the calling thread holds it for
+    // writing until all have been started, or cannot be.
     let (prepared, start) = (Barrier::new(threads), RwLock::new(true));
     let work = || {
         let ready = prepare();
@@ -46,8 +46,8 @@ pub fn sum<P>(
     })
 }
 
-/// The time of the fastest call, of at least `calls` and of as many as begin within `time`: whatever else the machine
-/// does only slows them down.
+/// The time of the fastest call, of at least `calls` and of as many as begin within `time`:
+/// whatever else the machine does only slows them down.
 pub fn fastest(calls: u32, time: Duration, mut call: impl FnMut()) -> Duration {
     let began = Instant::now();
     let mut fastest = Duration::MAX;

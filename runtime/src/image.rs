@@ -89,8 +89,8 @@ pub enum ImageError {
     },
 }
 
-/// Reads images in parallel as inputs of shape `input` (HWC), in the order of `paths`, or every error there
-/// is.
+/// Reads images in parallel as inputs of shape `input` (HWC), in the order of `paths`, or every
+/// error there is.
 pub fn load_all(paths: &[PathBuf], spec: &ImageSpec, input: Shape) -> Result<Vec<Vec<f32>>, Vec<ImageError>> {
     if samples_of(spec) != input.c() {
         return Err(vec![ImageError::NoImages { input }]);

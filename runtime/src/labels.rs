@@ -42,8 +42,8 @@ pub enum LabelsError {
 
 /// The labels of a network with `classes` outputs, `None` where classes are only numbered.
 ///
-/// A file in `given` stands in for what the spec says. Names of files in the spec are relative to `folder`,
-/// the spec's.
+/// A file in `given` stands in for what the spec says. Names of files in the spec are relative to
+/// `folder`, the spec's.
 pub fn labels(
     spec: &Labels,
     folder: &Path,

@@ -8,8 +8,9 @@ use xcc_compiler::graph::WeightError;
 
 use crate::exhaustion::checked;
 
-/// A buffer of f32 values that starts at a page, and lies in huge pages where the system has them: maps and weights
-/// are megabytes, and looking up thousands of small pages takes longer than reading them.
+/// A buffer of f32 values that starts at a page, and lies in huge pages where the system has them:
+/// maps and weights are megabytes, and looking up thousands of small pages takes longer than
+/// reading them.
 pub struct AlignedBuffer(MmapMut);
 
 /// There is no memory for a buffer.

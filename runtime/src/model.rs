@@ -63,8 +63,8 @@ pub enum ModelError {
     },
 }
 
-/// A network that is ready to run. It can be shared by threads: each run takes memory and workers of its own
-/// from a pool.
+/// A network that is ready to run. It can be shared by threads: each run takes memory and workers
+/// of its own from a pool.
 ///
 /// A child made by `fork` can run the parent's models and compile others: each process has memory
 /// and workers of its own, and a model in the child costs only these. The fork may come at any
@@ -107,7 +107,8 @@ struct Waiter {
 
 /// Called by generated code at the end of each step.
 extern "C" fn wait(waiter: *const c_void, _thread: u64, step: u64) {
-    // SAFETY: the context of every run points at the waiter of its slot, which lives as long as the run.
+    // SAFETY: the context of every run points at the waiter of its slot, which lives as long as
+    // the run.
     let waiter = unsafe { &*waiter.cast::<Waiter>() };
     waiter.end_step(step as usize);
 }
@@ -142,8 +143,8 @@ impl Waiter {
         }
     }
 
-    /// Returns when all threads have ended the step. The last of them to come says when that was: any other may only find out when the
-    /// next steps are done.
+    /// Returns when all threads have ended the step. The last of them to come says when that was:
+    /// any other may only find out when the next steps are done.
     fn end_step(&self, step: usize) {
         match self.is_timed() {
             true => self.barrier.wait_then(|| self.times[step + 1].store(self.now(), Ordering::Relaxed)),
@@ -169,7 +170,8 @@ impl Waiter {
 }
 
 impl Model {
-    /// Plans, compiles and packs a network for runs of `options.batch` images with `options.threads` threads.
+    /// Plans, compiles and packs a network for runs of `options.batch` images with
+    /// `options.threads` threads.
     ///
     /// Refuses a graph that does not verify (an output that passes have removed, say) and tensors
     /// of other lengths than the graph declares.
@@ -220,8 +222,8 @@ impl Model {
         Self::of_program(program, weights)
     }
 
-    /// Compiles a program and packs the weights of the graph that it was planned for. Its sizes are trusted: it must be as it was
-    /// planned.
+    /// Compiles a program and packs the weights of the graph that it was planned for. Its sizes
+    /// are trusted: it must be as it was planned.
     pub(crate) fn of_program(
         program: Program,
         weights: &(dyn WeightSource + Sync),
@@ -231,7 +233,8 @@ impl Model {
             permit_tiles()?;
         }
         needs(&program, weights).check()?;
-        // One after the other: both use all threads, and code that cannot be made needs no constants.
+        // One after the other: both use all threads, and code that cannot be made needs no
+        // constants.
         let native = NativeProgram::compile_with(&program, false, &side_by_side)?;
         let (constants, pack) = timed(|| pack_constants(&program, weights));
         let compiled = Compiled { native, constants: constants?, program };
@@ -253,21 +256,25 @@ impl Model {
         self.compiled.native.symbols()
     }
 
-    /// Runs the network on a batch of inputs, each in compact NHWC order, and returns the outputs likewise.
+    /// Runs the network on a batch of inputs, each in compact NHWC order, and returns the outputs
+    /// likewise.
     pub fn run(&self, input: &[f32]) -> Result<Vec<Vec<f32>>, ModelError> {
         self.with_slot((input, false), |_, outputs| outputs)
     }
 
-    /// Runs the network as [`Model::run`] does and returns the outputs and how long each step took. The steps'
-    /// sum is less than the whole run by the copying of input and output and the waking of threads. Where threads run
-    /// shards of the batch, a step's time is the sum over these divided by the threads.
+    /// Runs the network as [`Model::run`] does and returns the outputs and how long each step
+    /// took. The steps' sum is less than the whole run by the copying of input and output and the
+    /// waking of threads. Where threads run shards of the batch, a step's time is the sum over
+    /// these divided by the threads.
     pub fn run_timed(&self, input: &[f32]) -> Result<(Vec<Vec<f32>>, Vec<Duration>), ModelError> {
         self.with_slot((input, true), |slot, outputs| (outputs, slot.durations()))
     }
 
-    /// Runs the network and gives `visit` each value that the plan keeps to the end, in compact NHWC order.
+    /// Runs the network and gives `visit` each value that the plan keeps to the end, in compact
+    /// NHWC order.
     ///
-    /// Meant for plans that keep all values, whose batch is one shard; others have overwritten most of them.
+    /// Meant for plans that keep all values, whose batch is one shard; others have overwritten
+    /// most of them.
     pub fn run_and_visit(
         &self,
         input: &[f32],
@@ -398,8 +405,9 @@ struct SharedRun {
     begun: AtomicU32,
 }
 
-// SAFETY: the pointers are to memory of the slot and of the caller, which outlives the run; generated code lets no two threads write
-// the same bytes of an arena within a step, groups have arenas of their own, shards inputs and outputs, and threads scratch memory.
+// SAFETY: the pointers are to memory of the slot and of the caller, which outlives the run;
+// generated code lets no two threads write the same bytes of an arena within a step, groups have
+// arenas of their own, shards inputs and outputs, and threads scratch memory.
 unsafe impl Send for SharedRun {}
 // SAFETY: as above; all else is only read, or atomic.
 unsafe impl Sync for SharedRun {}
@@ -410,7 +418,8 @@ impl SharedRun {
         let waiter = &self.waiters[0];
         waiter.begin_portion();
         let threads = self.compiled.program.options.threads;
-        // SAFETY: all threads of the team call this with numbers of their own, and the barrier has as many threads.
+        // SAFETY: all threads of the team call this with numbers of their own, and the barrier has
+        // as many threads.
         unsafe { self.run(0, waiter, &self.taken, (thread, threads)) };
         if thread == 0 {
             waiter.end_portion();
@@ -449,11 +458,13 @@ impl SharedRun {
     unsafe fn arena(&self, group: u32) -> &mut [f32] {
         let length = (self.compiled.program.arena_bytes / 4) as usize;
         let start = self.arenas.wrapping_add(group as usize * length);
-        // SAFETY: arenas of this length lie behind each other, one for each group; the rest is the caller's promise.
+        // SAFETY: arenas of this length lie behind each other, one for each group; the rest is the
+        // caller's promise.
         unsafe { std::slice::from_raw_parts_mut(start, length) }
     }
 
-    /// How many elements a value has for all images before those of a shard, and for those of the shard.
+    /// How many elements a value has for all images before those of a shard, and for those of the
+    /// shard.
     fn elements(&self, view: &View, shard: u32) -> (usize, usize) {
         let length = self.compiled.program.images() as usize * view.shape.elements() as usize;
         (shard as usize * length, length)
@@ -467,7 +478,8 @@ impl SharedRun {
     unsafe fn write_shard(&self, group: u32, shard: u32) {
         let view = &self.compiled.program.input;
         let (start, length) = self.elements(view, shard);
-        // SAFETY: the input was found to have as many elements for each image, and is only read in a run.
+        // SAFETY: the input was found to have as many elements for each image, and is only read in
+        // a run.
         let input = unsafe { std::slice::from_raw_parts(self.input.wrapping_add(start), length) };
         // SAFETY: the caller's promise.
         write_input(view, input, unsafe { self.arena(group) });
@@ -477,23 +489,27 @@ impl SharedRun {
     ///
     /// # Safety
     ///
-    /// Group and shard are there, and nobody else uses the group's arena or reads these outputs meanwhile.
+    /// Group and shard are there, and nobody else uses the group's arena or reads these outputs
+    /// meanwhile.
     unsafe fn read_shard(&self, group: u32, shard: u32) {
         for (view, &output) in self.compiled.program.outputs.iter().zip(&self.outputs) {
             let (start, length) = self.elements(view, shard);
-            // SAFETY: outputs were made with as many elements for each image; the rest is the caller's promise.
+            // SAFETY: outputs were made with as many elements for each image; the rest is the
+            // caller's promise.
             let output = unsafe { std::slice::from_raw_parts_mut(output.wrapping_add(start), length) };
             // SAFETY: the caller's promise.
             read(view, unsafe { self.arena(group) }, output);
         }
     }
 
-    /// Runs the share of a thread of a group, of so many threads, in the group's arena, with the first of its scratch memories.
+    /// Runs the share of a thread of a group, of so many threads, in the group's arena, with the
+    /// first of its scratch memories.
     ///
     /// # Safety
     ///
-    /// The group is there; all its threads call this with the same `waiter`, whose barrier is for as many, and the same `taken`, which
-    /// has an entry of 0 for each step and thread, and nobody else uses its arena and scratch memory meanwhile.
+    /// The group is there; all its threads call this with the same `waiter`, whose barrier is for
+    /// as many, and the same `taken`, which has an entry of 0 for each step and thread, and nobody
+    /// else uses its arena and scratch memory meanwhile.
     unsafe fn run(&self, group: u32, waiter: &Waiter, taken: &[Taken], (thread, threads): (u32, u32)) {
         let Compiled { program, native, constants } = &*self.compiled;
         let context = Context {
@@ -504,8 +520,9 @@ impl SharedRun {
             wait,
             waiter: std::ptr::from_ref(waiter).cast(),
         };
-        // SAFETY: arena, constants and scratch have the sizes that the program states, in cache lines, and belong to
-        // this group until it has run the shard; the rest is the caller's promise.
+        // SAFETY: arena, constants and scratch have the sizes that the program states, in cache
+        // lines, and belong to this group until it has run the shard; the rest is the caller's
+        // promise.
         unsafe { native.run(&context, u64::from(thread), u64::from(threads)) };
     }
 }
@@ -559,7 +576,8 @@ fn pack_constants(
         let (weights, bias) = packed.pack.sizes();
         jobs.push((&packed.pack, take(packed.weights, weights), take(packed.bias, bias)));
     }
-    // The largest first, each by itself: what is left for the end is small, so that no thread waits for another.
+    // The largest first, each by itself: what is left for the end is small, so that no thread
+    // waits for another.
     jobs.sort_by_key(|(_, weights, _)| Reverse(weights.len()));
     let write = |(pack, to_weights, to_bias): (&Pack, _, _)| pack.write(weights, to_weights, to_bias);
     spread(|| jobs.into_par_iter().with_max_len(1).try_for_each(write))?;
@@ -584,8 +602,8 @@ fn read(view: &View, arena: &[f32], values: &mut [f32]) {
     }
 }
 
-/// How many values of an image lie behind each other, and how many such runs it has: all of them in one where there
-/// is no padding, else a run for each pixel.
+/// How many values of an image lie behind each other, and how many such runs it has: all of them
+/// in one where there is no padding, else a run for each pixel.
 fn runs(view: &View) -> (usize, u64) {
     let channels = view.shape.c() as usize;
     match view.pixel == channels as u64 * 4 {

@@ -1,8 +1,9 @@
-//! NumPy's array files (`.npy`): inputs are taken as they are, results are written whole or not at all.
+//! NumPy's array files (`.npy`): inputs are taken as they are, results are written whole or not at
+//! all.
 //!
-//! The format is that of NumPy's `numpy.lib.format`, versions 1 to 3. Read are arrays of `f4`, `f8` and `u1`
-//! in C order; nothing is scaled. No more memory is taken than five times the size of the file, whatever its
-//! header says.
+//! The format is that of NumPy's `numpy.lib.format`, versions 1 to 3. Read are arrays of `f4`,
+//! `f8` and `u1` in C order; nothing is scaled. No more memory is taken than five times the size
+//! of the file, whatever its header says.
 
 mod header;
 

@@ -1,7 +1,8 @@
 //! Measured peaks: what loops of nothing but multiply-adds in registers reach.
 //!
-//! The loops are kernels like those of networks, in the vector kernel IR and for the same target, so that the
-//! share of the peak that a network reaches says how good its kernels are, not how wide the machine is.
+//! The loops are kernels like those of networks, in the vector kernel IR and for the same target,
+//! so that the share of the peak that a network reaches says how good its kernels are, not how
+//! wide the machine is.
 
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ use crate::machine::permit_tiles;
 use crate::memory::AlignedBuffer;
 use crate::weights::random::uniform;
 
-/// Independent sums of vectors. A multiply-add takes up to 5 cycles and up to 2 begin in one, so 10 keep a core busy;
-/// the other registers hold the factors.
+/// Independent sums of vectors. A multiply-add takes up to 5 cycles and up to 2 begin in one, so
+/// 10 keep a core busy; the other registers hold the factors.
 const SUMS: usize = 12;
 /// Multiply-adds of each sum in one turn of a loop, so that counting turns costs little.
 const UNROLLED: u32 = 8;
@@ -28,7 +29,8 @@ const TURNS: u32 = 20_000;
 /// Calls of which the fastest counts, at least.
 const CALLS: u32 = 5;
 
-/// Independent sums of tiles: all but the factors. A product takes 52 cycles and begins every 16, so 4 would do.
+/// Independent sums of tiles: all but the factors. A product takes 52 cycles and begins every 16,
+/// so 4 would do.
 const TILE_SUMS: usize = TILES - 2;
 /// Turns of the loop of tiles in a call.
 const TILE_TURNS: u32 = 1250;
@@ -58,12 +60,12 @@ impl Unit {
     }
 }
 
-/// Floating-point operations in a second that `threads` threads reach together in registers, a multiply-add being two;
-/// more threads than the machine has cores count as that many.
+/// Floating-point operations in a second that `threads` threads reach together in registers, a
+/// multiply-add being two; more threads than the machine has cores count as that many.
 ///
-/// Takes about `time`. The fastest of several short runs of each thread counts. Factors of tiles are random numbers, as
-/// those of networks are about: where many bits are zero, processors need less power and are faster. An error where
-/// the target or the system has no such registers.
+/// Takes about `time`. The fastest of several short runs of each thread counts. Factors of tiles
+/// are random numbers, as those of networks are about: where many bits are zero, processors need
+/// less power and are faster. An error where the target or the system has no such registers.
 pub fn measure(target: Target, unit: Unit, threads: u32, time: Duration) -> Result<f64, CodegenError> {
     check(target, unit)?;
     concurrent::sum(threads, || Loop::new(target, unit, random), |mut work| work.speed(time))
@@ -121,8 +123,9 @@ impl Loop {
     fn call(&mut self) {
         let pointers =
             [&mut self.factors, &mut self.sums].map(|buffer| buffer.values_mut().as_mut_ptr().cast());
-        // SAFETY: the kernel reads two tiles or vectors at its first pointer, or nothing, and writes a vector or the tiles of sums
-        // at its second one, for which the buffers have room; `check` permitted the use of tile registers.
+        // SAFETY: the kernel reads two tiles or vectors at its first pointer, or nothing, and
+        // writes a vector or the tiles of sums at its second one, for which the buffers have room;
+        // `check` permitted the use of tile registers.
         unsafe { self.kernel.call(&pointers, 0) };
     }
 
@@ -163,8 +166,8 @@ fn vectors(target: Target) -> Kernel {
     let out = builder.parameter("sums");
     let sums = builder.slots(SUMS);
     let (a, b) = (builder.slot(), builder.slot());
-    // Each product is 2^-20: the sums start at 1 and stay within a factor of 2 of it, far from numbers that
-    // are slow.
+    // Each product is 2^-20: the sums start at 1 and stay within a factor of 2 of it, far from
+    // numbers that are slow.
     builder.constant(a, 1.0 / 1024.0);
     builder.constant(b, 1.0 / 1024.0);
     sums.iter().for_each(|&sum| builder.constant(sum, 1.0));

@@ -1,7 +1,7 @@
 //! Names of generated functions for profilers: the map that Linux perf and others look for.
 //!
-//! A line is an address and a size, both hexadecimal, and a name, as `jit-interface.txt` in the documentation
-//! of perf has it.
+//! A line is an address and a size, both hexadecimal, and a name, as `jit-interface.txt` in the
+//! documentation of perf has it.
 
 use std::fmt::Write as _;
 use std::io;
@@ -12,8 +12,8 @@ use xcc_compiler::codegen::jit::Symbol;
 use crate::Model;
 use crate::replace::replace;
 
-/// Writes the map of `model` for this process and returns its path, which profilers prescribe. It takes the place of
-/// an earlier one, and stays when the process ends.
+/// Writes the map of `model` for this process and returns its path, which profilers prescribe. It
+/// takes the place of an earlier one, and stays when the process ends.
 pub fn write(model: &Model) -> io::Result<PathBuf> {
     let path = PathBuf::from(format!("/tmp/perf-{}.map", std::process::id()));
     let text = text(model.symbols());

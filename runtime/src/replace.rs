@@ -10,11 +10,12 @@ use tempfile::NamedTempFile;
 const PREFIX: &str = ".xcc-";
 const SUFFIX: &str = ".partial";
 
-/// Puts what `fill` writes in the place of `path`: into a temporary file beside it first, which then takes
-/// its name. `path` is unchanged when there is an error. What is no regular file (a pipe, a terminal) is written as it is.
+/// Puts what `fill` writes in the place of `path`: into a temporary file beside it first, which
+/// then takes its name. `path` is unchanged when there is an error. What is no regular file (a
+/// pipe, a terminal) is written as it is.
 ///
-/// A process that is killed while it writes leaves its temporary file; the next one that writes into the folder removes
-/// it.
+/// A process that is killed while it writes leaves its temporary file; the next one that writes
+/// into the folder removes it.
 pub fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         return fill(&mut std::fs::OpenOptions::new().write(true).open(path)?);
@@ -40,7 +41,8 @@ fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // What a file that is simply created would have; the system takes away what the user's mask says.
+        // What a file that is simply created would have; the system takes away what the user's
+        // mask says.
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     builder.prefix(PREFIX).suffix(SUFFIX);
@@ -55,7 +57,8 @@ fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
     }
 }
 
-/// Removes temporary files that nobody has locked. What cannot be removed stays: it is in nobody's way.
+/// Removes temporary files that nobody has locked. What cannot be removed stays: it is in nobody's
+/// way.
 fn remove_abandoned(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -63,7 +66,8 @@ fn remove_abandoned(folder: &Path) {
         if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
             continue;
         }
-        // Locked until it is removed, so that who has just made it waits, and then finds that it is gone.
+        // Locked until it is removed, so that who has just made it waits, and then finds that it
+        // is gone.
         if let Some(_locked) = File::open(entry.path()).ok().filter(|file| file.try_lock().is_ok()) {
             let _ = std::fs::remove_file(entry.path());
         }

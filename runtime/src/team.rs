@@ -7,19 +7,20 @@ use std::thread::JoinHandle;
 use crate::machine::cores;
 use crate::process::{count_forks, generation};
 
-/// How often a waiting thread looks before it sleeps: some 40 to 150 microseconds, longer than most steps are
-/// uneven, and about as long as it takes to wake a thread.
+/// How often a waiting thread looks before it sleeps: some 40 to 150 microseconds, longer than
+/// most steps are uneven, and about as long as it takes to wake a thread.
 const SPINS: u32 = 2000;
 
-/// How often a thread of `threads` looks before it sleeps: not at all where threads must share cores.
+/// How often a thread of `threads` looks before it sleeps: not at all where threads must share
+/// cores.
 fn spins(threads: u32) -> u32 {
     if threads <= cores() { SPINS } else { 0 }
 }
 
 /// Where threads wait until another one lets them go on, again and again.
 ///
-/// A thread that waits looks for a while and then sleeps, so that threads without a core of their own do not keep
-/// others from theirs. To open a gate where nobody sleeps takes no system call.
+/// A thread that waits looks for a while and then sleeps, so that threads without a core of their
+/// own do not keep others from theirs. To open a gate where nobody sleeps takes no system call.
 struct Gate {
     spins: u32,
     /// How often the gate has opened.
@@ -37,8 +38,8 @@ impl Gate {
     }
 
     fn openings(&self) -> u64 {
-        // In one order with the accesses to `sleepers`: either a thread that falls asleep sees the opening, or the
-        // opener sees the sleeper.
+        // In one order with the accesses to `sleepers`: either a thread that falls asleep sees the
+        // opening, or the opener sees the sleeper.
         self.openings.load(Ordering::SeqCst)
     }
 
@@ -52,7 +53,8 @@ impl Gate {
         }
     }
 
-    /// Returns when the gate has opened more than `openings` times. What the opener wrote before is then visible.
+    /// Returns when the gate has opened more than `openings` times. What the opener wrote before
+    /// is then visible.
     fn pass(&self, openings: u64) {
         let closed = || self.openings() <= openings;
         for _ in 0..self.spins {
@@ -150,8 +152,8 @@ impl Team {
         self.generation == generation()
     }
 
-    /// Runs `job` on all threads and returns when all have ended it. A job must not panic: others may still use memory that its
-    /// caller would release, so the process ends.
+    /// Runs `job` on all threads and returns when all have ended it. A job must not panic: others
+    /// may still use memory that its caller would release, so the process ends.
     pub fn run(&mut self, job: &Job) {
         *lock(&self.shared.job) = Some(job.clone());
         self.shared.start.open();

@@ -1,8 +1,8 @@
 //! Compares a compiled network with the reference evaluator, value by value.
 //!
-//! The reference runs the graph as it was elaborated, the machine code the graph after all passes. A value
-//! keeps its id through passes, so each value that survives them is compared with the one of the same id:
-//! passes, plan and code are checked together.
+//! The reference runs the graph as it was elaborated, the machine code the graph after all passes.
+//! A value keeps its id through passes, so each value that survives them is compared with the one
+//! of the same id: passes, plan and code are checked together.
 
 use xcc_compiler::graph::{Graph, NodeId, Shape, WeightSource};
 use xcc_compiler::passes::{PassOptions, optimize};
@@ -97,8 +97,8 @@ pub struct Comparison {
     pub shape: Shape,
     /// The worst element.
     pub worst: Difference,
-    /// Elements that are NaN or infinite on one side at least. Where both sides have the same there, they
-    /// count as equal.
+    /// Elements that are NaN or infinite on one side at least. Where both sides have the same
+    /// there, they count as equal.
     pub not_finite: usize,
 }
 
@@ -109,10 +109,10 @@ impl Comparison {
     }
 }
 
-/// Runs `graph`, as it was elaborated, compiled for `target` and by the reference evaluator in numbers of
-/// type `F`, on `options.batch` inputs (compact NHWC), and compares every value that passes leave and that the
-/// plan has in memory whole, in the order of computation. Outputs are those of a second run, in which values take each other's
-/// memory as ever.
+/// Runs `graph`, as it was elaborated, compiled for `target` and by the reference evaluator in
+/// numbers of type `F`, on `options.batch` inputs (compact NHWC), and compares every value that
+/// passes leave and that the plan has in memory whole, in the order of computation. Outputs are
+/// those of a second run, in which values take each other's memory as ever.
 ///
 /// The memory for all these values is taken twice, once in `F`.
 pub fn verify<F: Float>(

@@ -1,5 +1,5 @@
-//! Seeded weights keep the activations of deep networks in range: never a thousand times larger or smaller
-//! than the input.
+//! Seeded weights keep the activations of deep networks in range: never a thousand times larger or
+//! smaller than the input.
 
 use xcc_compiler::elaborate;
 use xcc_compiler::graph::{Graph, NodeId, Op};
@@ -13,8 +13,8 @@ fn network(source: &str, settings: &[(&str, &str)]) -> Graph {
     elaborated.graph.unwrap_or_else(|| panic!("{settings:?}: {:?}", elaborated.diagnostics))
 }
 
-/// The standard deviation of each value of the network for a noisy input in `range`, as a multiple of the
-/// input's.
+/// The standard deviation of each value of the network for a noisy input in `range`, as a multiple
+/// of the input's.
 fn deviations(graph: &Graph, range: [f32; 2], seed: u64) -> Vec<(NodeId, f64)> {
     let elements = graph.node(graph.input).shape.elements();
     let noise = |n: u64| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / (1u32 << 24) as f32;
@@ -53,8 +53,8 @@ fn shipped_specs() {
     assert_sane("mini_xception", &network(mini, &[]), [-1.0, 1.0]);
 }
 
-/// Fifty bottleneck blocks as in ResNet-152 (He et al., arXiv 1512.03385), narrow, with its input in
-/// -128..127.
+/// Fifty bottleneck blocks as in ResNet-152 (He et al., arXiv 1512.03385), narrow, with its input
+/// in -128..127.
 #[test]
 fn fifty_residual_blocks() {
     let source = "\
@@ -88,8 +88,8 @@ dense 10
     assert_sane("ninety separable ones", &network(source, &[("kind", "sepconv")]), [-1.0, 1.0]);
 }
 
-/// Layers without batch norm have nothing but biases against dying (VGG-16, Simonyan and Zisserman, arXiv
-/// 1409.1556).
+/// Layers without batch norm have nothing but biases against dying (VGG-16, Simonyan and
+/// Zisserman, arXiv 1409.1556).
 #[test]
 fn sixteen_layers_without_batch_norm() {
     let source = "\

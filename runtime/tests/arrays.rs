@@ -148,7 +148,8 @@ proptest! {
         prop_assert_eq!(npy::read(&path).unwrap(), Array { shape, values });
     }
 
-    /// Damage is noticed or harmless: no panic, and never more or fewer elements than the shape says.
+    /// Damage is noticed or harmless: no panic, and never more or fewer elements than the shape
+    /// says.
     #[test]
     fn damaged_headers_do_no_harm(
         shape in proptest::collection::vec(1u64..4, 0..4),

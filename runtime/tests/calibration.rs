@@ -1,4 +1,5 @@
-//! The times of instructions that are built in are those that fit the measurements in the repository.
+//! The times of instructions that are built in are those that fit the measurements in the
+//! repository.
 
 use xcc_compiler::instruction_times::InstructionTimes;
 use xcc_compiler::instruction_times::{errors, fit};

@@ -1,4 +1,5 @@
-//! Compiled networks against the kernel interpreter (bit for bit) and the reference evaluator (to rounding).
+//! Compiled networks against the kernel interpreter (bit for bit) and the reference evaluator (to
+//! rounding).
 
 mod common;
 
@@ -32,8 +33,8 @@ fn compiled_values(model: &Model, graph: &Graph, input: &[f32]) -> HashMap<NodeI
     values
 }
 
-/// Every value of an interpreted run in memory that was poisoned with NaN, so that padding which reaches a
-/// result shows.
+/// Every value of an interpreted run in memory that was poisoned with NaN, so that padding which
+/// reaches a result shows.
 fn interpreted_values(
     program: &Program,
     weights: &dyn WeightSource,
@@ -54,8 +55,8 @@ fn related(graph: &Graph, node: NodeId, values: &HashMap<NodeId, Vec<f32>>) -> V
     operands.copied().chain([node]).chain(before).collect()
 }
 
-/// The largest error of a value, relative to the largest element of the value and its operands: sums of products
-/// that cancel are only as exact as what they are made of.
+/// The largest error of a value, relative to the largest element of the value and its operands:
+/// sums of products that cancel are only as exact as what they are made of.
 fn worst_error(
     graph: &Graph,
     node: NodeId,
@@ -83,7 +84,8 @@ fn bound(precision: Precision) -> f64 {
     }
 }
 
-/// A number that stands for the last of the forms that segments can take: Winograd's method, where it suits.
+/// A number that stands for the last of the forms that segments can take: Winograd's method, where
+/// it suits.
 const LAST_FORM: u64 = u64::MAX;
 
 /// A network with all that its runs depend on.
@@ -192,8 +194,8 @@ impl Case {
         }
     }
 
-    /// What can be told of a target that this machine cannot run: its code can be written, and its plans yield what they should, for
-    /// any number of threads, when kernels are interpreted.
+    /// What can be told of a target that this machine cannot run: its code can be written, and its
+    /// plans yield what they should, for any number of threads, when kernels are interpreted.
     fn check_interpreted(&self, (target, precision): (Target, Precision), reference: &Values<f64>) {
         let values = |threads| {
             let options = PlanOptions { batch: self.batch, threads, keep_all: true, precision };
@@ -279,7 +281,8 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 30, ..ProptestConfig::default() })]
 
-    /// Segments of at least a vector, of several sizes; results that are added to, and parts of others.
+    /// Segments of at least a vector, of several sizes; results that are added to, and parts of
+    /// others.
     #[test]
     fn convolutions_by_winograds_method_agree(
         pads in [0u32..3, 0..3, 0..3, 0..3],
@@ -323,7 +326,8 @@ fn parts(graph: &Graph, (target, precision): (Target, Precision), threads: u32) 
     plan(&graph, target, options).unwrap().steps.iter().map(|step| step.part).collect()
 }
 
-/// Maps so small that threads share their planes: three steps, one after the other, in memory behind what they read and write.
+/// Maps so small that threads share their planes: three steps, one after the other, in memory
+/// behind what they read and write.
 #[test]
 fn planes_that_threads_share_agree() {
     for (seed, (ic, kind)) in (0..).step_by(12).zip([(264, 0), (264, 1), (264, 2), (528, 3)]) {
@@ -350,7 +354,8 @@ fn planes_that_threads_share_agree() {
     }
 }
 
-/// Steps that make pixels ready: of a map, of what a separable layer leaves between its parts, and of planes.
+/// Steps that make pixels ready: of a map, of what a separable layer leaves between its parts, and
+/// of planes.
 #[test]
 fn pixels_are_made_ready_in_steps() {
     let target = Target::of(Isa::Avx512);
@@ -507,7 +512,8 @@ proptest! {
         check(&builder.finish(&[result]), seed, 1);
     }
 
-    /// A single input and so few outputs that pixels can lie side by side, at borders and between them.
+    /// A single input and so few outputs that pixels can lie side by side, at borders and between
+    /// them.
     #[test]
     fn layers_with_one_input_agree(
         window in any_window(),
@@ -681,7 +687,8 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, max_global_rejects: 4000, ..ProptestConfig::default() })]
 
-    /// Maps that are taller than a strip, so that rows are kept from one to the next and computed twice between threads.
+    /// Maps that are taller than a strip, so that rows are kept from one to the next and computed
+    /// twice between threads.
     #[test]
     fn chains_of_layers_agree(
         (window, pool) in (any_window(), any_window()),

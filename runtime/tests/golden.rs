@@ -1,4 +1,5 @@
-//! Networks of this repository against outputs that Keras computed (examples/golden/README.md says how).
+//! Networks of this repository against outputs that Keras computed (examples/golden/README.md says
+//! how).
 
 use std::fs::File;
 use std::io::BufReader;
@@ -16,8 +17,8 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The graph of a spec, with the operand of its last softmax as first output, so that nothing is squeezed
-/// before it is compared.
+/// The graph of a spec, with the operand of its last softmax as first output, so that nothing is
+/// squeezed before it is compared.
 fn spec_with_logits(name: &str, settings: &[(&str, &str)]) -> Graph {
     let source = std::fs::read_to_string(repository().join("specs").join(name)).unwrap();
     let (file, mistakes) = xcc_compiler::syntax::parse(&source);

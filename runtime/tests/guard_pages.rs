@@ -1,4 +1,5 @@
-//! Generated code runs in memory between pages that fault, so that an access out of bounds cannot go unseen.
+//! Generated code runs in memory between pages that fault, so that an access out of bounds cannot
+//! go unseen.
 
 #![cfg(unix)]
 
@@ -46,7 +47,8 @@ impl Guarded {
     }
 
     fn values_mut(&mut self) -> &mut [f32] {
-        // SAFETY: the accessible part of the mapping holds so many values, and zero bytes are numbers.
+        // SAFETY: the accessible part of the mapping holds so many values, and zero bytes are
+        // numbers.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.values) }
     }
 }
@@ -65,7 +67,8 @@ extern "C" fn meet(barrier: *const c_void, _: u64, _: u64) {
 
 struct SharedContext(Context);
 
-// SAFETY: the buffers outlive the run, and code lets no two threads write the same bytes within a step.
+// SAFETY: the buffers outlive the run, and code lets no two threads write the same bytes within a
+// step.
 unsafe impl Sync for SharedContext {}
 
 /// Runs a program between guard pages and returns the arena.

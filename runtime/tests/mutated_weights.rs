@@ -1,5 +1,5 @@
-//! Damaged files of weights: whatever is flipped, cut or overwritten, loading ends soon, in an error or with
-//! weights of the right sizes, without a panic and without memory out of proportion.
+//! Damaged files of weights: whatever is flipped, cut or overwritten, loading ends soon, in an
+//! error or with weights of the right sizes, without a panic and without memory out of proportion.
 
 mod listing;
 

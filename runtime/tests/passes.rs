@@ -146,7 +146,8 @@ fn side_by_side(tensors: &[Cow<[f32]>], width: usize) -> Vec<f32> {
     (0..rows).flat_map(row).copied().collect()
 }
 
-/// The shipped spec states both figures: rewritten figure 2 is figure 3, and both give the same bits.
+/// The shipped spec states both figures: rewritten figure 2 is figure 3, and both give the same
+/// bits.
 #[test]
 fn the_spec_of_figure_2_becomes_that_of_figure_3() {
     let (towers, width) = (3, 8);

@@ -23,7 +23,8 @@ fn has(isa: Isa) -> bool {
     true
 }
 
-/// Runs a kernel on copies of `buffers` by the machine and by the interpreter, and compares the last buffer.
+/// Runs a kernel on copies of `buffers` by the machine and by the interpreter, and compares the
+/// last buffer.
 fn assert_as_interpreted(isa: Isa, kernel: &Kernel, buffers: &[Vec<f32>]) -> Vec<f32> {
     let target = Target::of(isa);
     verify(kernel, target.registers).unwrap();
@@ -71,8 +72,8 @@ fn products_of_tiles_are_those_of_the_machine() {
         return;
     }
     let mut random = Random::new(1);
-    // The ranges take products among normal numbers, to the verge of denormal ones and beyond, where they and
-    // their sums become zero.
+    // The ranges take products among normal numbers, to the verge of denormal ones and beyond,
+    // where they and their sums become zero.
     for round in 0..200 {
         let range = [4, 20, 64, 72][round % 4];
         let step = [TILE_BYTES, 192][round % 2];

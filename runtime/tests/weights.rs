@@ -1,5 +1,5 @@
-//! Files of weights in every layout against the seeded numbers that were written into them, and what is said
-//! when a file is not for the network.
+//! Files of weights in every layout against the seeded numbers that were written into them, and
+//! what is said when a file is not for the network.
 
 mod listing;
 
@@ -140,8 +140,8 @@ fn layers_that_lead_nowhere_come_last() {
     assert_eq!(order.last(), Some(&layer));
 }
 
-/// The listing with the operands of its first sum in the other order, which is another order of layers in
-/// Keras.
+/// The listing with the operands of its first sum in the other order, which is another order of
+/// layers in Keras.
 fn other_order() -> Vec<Line> {
     let mut lines = lines("tiny.layers");
     let add = lines.iter_mut().find(|line| line.name == "add").unwrap();
@@ -266,8 +266,8 @@ impl References {
     }
 }
 
-/// A whole model as an HDF5 file: the layers in Keras' order, all with names that Keras makes up, with the
-/// numbers that `weights` has for the layers of `network` under their names in `lines`.
+/// A whole model as an HDF5 file: the layers in Keras' order, all with names that Keras makes up,
+/// with the numbers that `weights` has for the layers of `network` under their names in `lines`.
 fn whole_model(lines: &[Line], network: &Graph, weights: &Weights, references: References) -> Vec<u8> {
     let graph = graph(lines);
     let mut made_up: HashMap<&str, String> = HashMap::new();

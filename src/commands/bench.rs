@@ -1,4 +1,5 @@
-//! `xcc bench`: how long a network takes on this machine, and what share of the machine's peak that is.
+//! `xcc bench`: how long a network takes on this machine, and what share of the machine's peak
+//! that is.
 
 mod report;
 

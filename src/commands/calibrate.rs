@@ -38,7 +38,8 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Kinds of instructions, in the order of [`PerKind::array`](xcc_compiler::instruction_times::PerKind::array).
+/// Kinds of instructions, in the order of
+/// [`PerKind::array`](xcc_compiler::instruction_times::PerKind::array).
 const INSTRUCTIONS: [&str; KINDS] = [
     "call",
     "multiply-add",

@@ -11,9 +11,8 @@ use crate::terminal::with_progress;
 
 /// Convert weights of other tools to safetensors
 ///
-/// The names and shapes are those of a network. Without --spec, that is the spec beside OUT with the
-/// same name, so that
-/// `xcc run` finds the weights of the spec by itself.
+/// The names and shapes are those of a network. Without --spec, that is the spec beside OUT with
+/// the same name, so that `xcc run` finds the weights of the spec by itself.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

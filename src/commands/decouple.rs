@@ -14,11 +14,13 @@ use crate::terminal::{self, with_progress};
 
 /// Carry weights of a network to other segments of its convolutions
 ///
-/// In closed form, layer by layer, without data: the spatial and pointwise parts of a layer are taken together as one
-/// linear map, and that is approximated as well as other segments can (network decoupling, Guo et al., arXiv 1808.05517).
-/// A `multiplier` in the spec is the number of terms. Layers are paired by name; regular convolutions (`conv`) become
-/// separable ones (`sepconv`) of that name, too. The error of a layer is the distance of both maps relative to the size
-/// of the first, in the Frobenius norm: 0 is exact. It says nothing about accuracy: measure that.
+/// In closed form, layer by layer, without data: the spatial and pointwise parts of a layer are
+/// taken together as one linear map, and that is approximated as well as other segments can
+/// (network decoupling, Guo et al., arXiv 1808.05517). A `multiplier` in the spec is the number of
+/// terms. Layers are paired by name; regular convolutions (`conv`) become separable ones
+/// (`sepconv`) of that name, too. The error of a layer is the distance of both maps relative to
+/// the size of the first, in the Frobenius norm: 0 is exact. It says nothing about accuracy:
+/// measure that.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -36,7 +38,8 @@ pub struct Arguments {
     /// Names that the file of weights uses, as YAML
     #[arg(long, value_name = "MAP.yaml")]
     map: Option<PathBuf>,
-    /// Set a parameter of the network that the weights are for; its others are those of --set [default: segments=1]
+    /// Set a parameter of the network that the weights are for; its others are those of --set
+    /// [default: segments=1]
     #[arg(long, value_name = "NAME=VALUE", value_parser = cli::setting)]
     from: Vec<Setting>,
     /// The spec that the weights are for, with no settings but those of --from [default: SPEC]
@@ -120,7 +123,8 @@ fn settings(arguments: &Arguments) -> Vec<Setting> {
     cli::overridden(&arguments.spec.set, &settings)
 }
 
-/// What keeps weights from being read; where they are of another network, with the way to name that.
+/// What keeps weights from being read; where they are of another network, with the way to name
+/// that.
 fn misfit(error: &WeightsError, settings: &[Setting]) -> Failure {
     let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
     match error {

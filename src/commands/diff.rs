@@ -16,10 +16,11 @@ use report::{Report, Side};
 
 /// Show the layers in which two networks differ, and what each costs
 ///
-/// Layers are paired by name. Lines with `-` are those of the first network, lines with `+` those of the second. The
-/// two are two specs, or one spec with two settings. With --time both are compiled, with random weights, and run in
-/// turns; the time of a layer is that of the steps that compute it, with all that was fused into them, and with the layers
-/// that are computed in the same steps.
+/// Layers are paired by name. Lines with `-` are those of the first network, lines with `+` those
+/// of the second. The two are two specs, or one spec with two settings. With --time both are
+/// compiled, with random weights, and run in turns; the time of a layer is that of the steps that
+/// compute it, with all that was fused into them, and with the layers that are computed in the
+/// same steps.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -51,7 +52,8 @@ pub struct Arguments {
     /// Threads of compiled code [default: one for each core]
     #[arg(long, value_name = "N", value_parser = cli::thread_count, requires = "time")]
     threads: Option<NonZeroU32>,
-    /// Runs of each network that are timed [default: as many as fit into 2 seconds, from 10 to 1000]
+    /// Runs of each network that are timed [default: as many as fit into 2 seconds, from 10 to
+    /// 1000]
     #[arg(long, value_name = "N", value_parser = cli::whole_number::<u32>(1..=1_000_000), requires = "time")]
     iters: Option<u32>,
     /// Print one JSON object instead of text

@@ -44,10 +44,12 @@ pub struct Arguments {
     /// Images in a run to plan for (schedule and later) [default: 1]
     #[arg(long, value_name = "N", value_parser = cli::batch_size)]
     batch: Option<NonZeroU32>,
-    /// Code for an instruction set (schedule and later): baseline, avx2, avx512, avx512bf16, amx or native [default: native]
+    /// Code for an instruction set (schedule and later): baseline, avx2, avx512, avx512bf16, amx
+    /// or native [default: native]
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>)]
     target: Option<Target>,
-    /// Choose kernels by the times of instructions in this file (schedule and later), as `xcc calibrate` writes them
+    /// Choose kernels by the times of instructions in this file (schedule and later), as `xcc
+    /// calibrate` writes them
     #[arg(long, value_name = "FILE")]
     constants: Option<PathBuf>,
     /// Precision to plan for (schedule and later): f32, bf16 or split [default: f32]

@@ -1,4 +1,5 @@
-//! `xcc explain`: every rewrite of the graph that was made or refused, every algorithm of segments and fused group of layers, and why.
+//! `xcc explain`: every rewrite of the graph that was made or refused, every algorithm of segments
+//! and fused group of layers, and why.
 
 mod fusion;
 mod segments;
@@ -31,21 +32,24 @@ const SHORT: usize = 5;
 
 /// Show which rewrites and kernels were chosen, which were not, and why
 ///
-/// These are the rewrites of the graph, the algorithms that compute segments, and the layers that are fused.
+/// These are the rewrites of the graph, the algorithms that compute segments, and the layers that
+/// are fused.
 ///
-/// Rows are rewrites that were made, unless they say `refused`. Lines are those of the spec. Values are named
-/// as `xcc emit --stage graph` and `--stage fused` name them.
+/// Rows are rewrites that were made, unless they say `refused`. Lines are those of the spec.
+/// Values are named as `xcc emit --stage graph` and `--stage fused` name them.
 ///
-/// Where several algorithms can compute segments, the one whose instructions take the least time is chosen, or the
-/// first within 3 % of it: the milliseconds are those of one thread for one image, without waiting for memory. Layers that are
-/// multiplied as matrices of bf16 values have a section of their own, as have those by the fast inner product.
+/// Where several algorithms can compute segments, the one whose instructions take the least time
+/// is chosen, or the first within 3 % of it: the milliseconds are those of one thread for one
+/// image, without waiting for memory. Layers that are multiplied as matrices of bf16 values have a
+/// section of their own, as have those by the fast inner product.
 ///
 /// A precision is a permission: layers whose f32 products take no more time have these, by the
 /// times of instructions on the processor at hand, and a section names them.
 ///
-/// Layers are computed together, a few rows of the last one at a time, where the maps between them are larger than a
-/// cache and writing and reading them takes longer than what is done twice. Both are given in multiply-adds (MACs) that a
-/// thread could do meanwhile; they are those of one thread.
+/// Layers are computed together, a few rows of the last one at a time, where the maps between them
+/// are larger than a cache and writing and reading them takes longer than what is done twice. Both
+/// are given in multiply-adds (MACs) that a thread could do meanwhile; they are those of one
+/// thread.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -70,7 +74,8 @@ pub struct Arguments {
     /// How exact products are at least: f32; split, with AMX; bf16, with AMX or AVX512-BF16
     #[arg(long, value_name = "PRECISION", default_value_t = Precision::F32)]
     precision: Precision,
-    /// Choose algorithms by the times of instructions in this file, as `xcc calibrate --output FILE` writes them
+    /// Choose algorithms by the times of instructions in this file, as `xcc calibrate --output
+    /// FILE` writes them
     #[arg(long, value_name = "FILE")]
     constants: Option<PathBuf>,
     /// Print one JSON object instead of tables; has every row
@@ -159,9 +164,9 @@ fn json<'a>(loaded: &'a Loaded, report: &'a Report, planned: Planned, lines: &Li
     Explanation { model: &loaded.graph.name, applied, refused, rows: rows.collect(), planned }
 }
 
-/// Whether a user can act on a row. A strided 1x1 convolution that reads what others read, too, is a shortcut:
-/// nothing makes it a part of a separable layer. `graph` is the rewritten one; separable layers are fused
-/// last, so the convolution is still there.
+/// Whether a user can act on a row. A strided 1x1 convolution that reads what others read, too, is
+/// a shortcut: nothing makes it a part of a separable layer. `graph` is the rewritten one;
+/// separable layers are fused last, so the convolution is still there.
 fn is_of_use(row: &Row, graph: &Graph) -> bool {
     let node = graph.node(row.node);
     let is_shortcut = matches!(&node.op, Op::Conv(conv) if !conv.window.is_point())

@@ -13,9 +13,10 @@ use crate::terminal::with_progress;
 
 /// Draw a network, or export it
 ///
-/// An SVG shows flows as columns, as in the Xception paper's figure 5: what repeats is drawn once, shortcuts pass at the
-/// side, the lower edge of a box is cut as its channels are. DOT text has a node for each layer. An ONNX file has the
-/// weights, too; its input has the axes (images, rows, columns, channels), with any number of images.
+/// An SVG shows flows as columns, as in the Xception paper's figure 5: what repeats is drawn once,
+/// shortcuts pass at the side, the lower edge of a box is cut as its channels are. DOT text has a
+/// node for each layer. An ONNX file has the weights, too; its input has the axes (images, rows,
+/// columns, channels), with any number of images.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

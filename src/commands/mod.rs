@@ -1,5 +1,5 @@
-//! The subcommands, one file each. Each has its arguments and `run`, which prints results and returns
-//! the failure to report.
+//! The subcommands, one file each. Each has its arguments and `run`, which prints results and
+//! returns the failure to report.
 
 mod bench;
 mod calibrate;

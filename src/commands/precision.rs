@@ -25,10 +25,11 @@ const RUNS: usize = 5;
 
 /// Compare the precisions that this machine has: errors against the reference, and time
 ///
-/// Every input is run in each precision and by the reference evaluator in 64-bit floats. Errors are those of the
-/// network's first output, relative to the largest element of the reference's: of the worst element of all
-/// inputs, and the mean of all. An input agrees when the largest element is at the same place as the
-/// reference's, and no element is NaN. The time is the median of a run of one input.
+/// Every input is run in each precision and by the reference evaluator in 64-bit floats. Errors
+/// are those of the network's first output, relative to the largest element of the reference's: of
+/// the worst element of all inputs, and the mean of all. An input agrees when the largest element
+/// is at the same place as the reference's, and no element is NaN. The time is the median of a run
+/// of one input.
 #[derive(Args)]
 #[command(mut_arg("batch", |arg| arg.hide(true)), mut_arg("precision", |arg| arg.hide(true)))]
 #[command(after_help = "\

@@ -18,14 +18,16 @@ use report::Report;
 
 /// Show where the time of a run goes, step by step
 ///
-/// A step computes a layer, with what was fused into it, or several layers (`a + b`) strip by strip, so that the
-/// maps between them are never in memory whole. It calls one or more kernels. The time that a step must take at least
-/// is the longer of its operations at the machine's peak and its bytes (inputs, outputs and weights,
-/// each once) at the bandwidth that threads have beyond their level-2 caches, both measured in the same
-/// process. Weights are read once in a run: where they are more than 16 MiB for each thread, the bandwidth of reading as many
-/// counts for them, which is that of memory if no cache holds them. The longer one bounds the step, `compute` or `memory`, unless the step takes more than twice as
-/// long: then it is bound by `overhead`. Products of bf16 values, by tiles (AMX) or in pairs (AVX512-BF16), have a
-/// peak of their own, and what runs in vectors of f32 values, such as depthwise parts, has that of these.
+/// A step computes a layer, with what was fused into it, or several layers (`a + b`) strip by
+/// strip, so that the maps between them are never in memory whole. It calls one or more kernels.
+/// The time that a step must take at least is the longer of its operations at the machine's peak
+/// and its bytes (inputs, outputs and weights, each once) at the bandwidth that threads have
+/// beyond their level-2 caches, both measured in the same process. Weights are read once in a run:
+/// where they are more than 16 MiB for each thread, the bandwidth of reading as many counts for
+/// them, which is that of memory if no cache holds them. The longer one bounds the step, `compute`
+/// or `memory`, unless the step takes more than twice as long: then it is bound by `overhead`.
+/// Products of bf16 values, by tiles (AMX) or in pairs (AVX512-BF16), have a peak of their own,
+/// and what runs in vectors of f32 values, such as depthwise parts, has that of these.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -97,7 +99,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if measure.job.json { cli::print_json(&report) } else { cli::print(&report.text(width())) }
 }
 
-/// The peak of vectors of f32 values, and that of bf16 values behind it where a network has products of them.
+/// The peak of vectors of f32 values, and that of bf16 values behind it where a network has
+/// products of them.
 fn peaks_of(precision: Precision, unit: Unit, threads: u32) -> Vec<Peak> {
     let tiles = Some(unit).filter(|unit| *unit != Unit::Vectors);
     let vectors = Peak::new(Precision::F32, Unit::Vectors, threads);

@@ -17,10 +17,10 @@ use crate::terminal::with_progress;
 
 /// Make a page of charts of a sweep's results
 ///
-/// The page stands alone: it needs no network, and the same results always make the same page. It shows latency,
-/// speed, multiply-adds and parameters along the spectrum, what is fastest for its size, all points in a table, and
-/// each point's layers under the roofline and its architecture. Unfinished results do, too. `--figures` writes its
-/// charts as files, for documents.
+/// The page stands alone: it needs no network, and the same results always make the same page. It
+/// shows latency, speed, multiply-adds and parameters along the spectrum, what is fastest for its
+/// size, all points in a table, and each point's layers under the roofline and its architecture.
+/// Unfinished results do, too. `--figures` writes its charts as files, for documents.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -36,9 +36,9 @@ pub struct Arguments {
     /// that is another file]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Write the charts as SVG files into the folder DIR, and no page unless `--output` asks for it: latency.svg,
-    /// speed.svg, macs.svg, parameters.svg, latency-by-macs.svg, latency-by-parameters.svg and, for each point,
-    /// roofline-NUMBER-LABEL.svg
+    /// Write the charts as SVG files into the folder DIR, and no page unless `--output` asks for
+    /// it: latency.svg, speed.svg, macs.svg, parameters.svg, latency-by-macs.svg,
+    /// latency-by-parameters.svg and, for each point, roofline-NUMBER-LABEL.svg
     #[arg(long, value_name = "DIR")]
     figures: Option<PathBuf>,
 }

@@ -14,17 +14,17 @@ use crate::network::{self, Engine, EngineArgs, JobArgs};
 use crate::terminal::with_progress;
 use result::{Presentation, Report};
 
-/// Inputs that are decoded before the network runs on them, so that decoding uses all cores and memory stays
-/// bounded.
+/// Inputs that are decoded before the network runs on them, so that decoding uses all cores and
+/// memory stays bounded.
 const DECODED: usize = 64;
 /// Classes that are listed unless asked otherwise.
 const USUAL_TOP: usize = 5;
 
 /// Run a network on images or an array
 ///
-/// Images are resized (bilinear, the whole image), put into the order of channels and scaled as the spec's
-/// `input` says. When there are fewer inputs than a run takes (`--batch`), the last run is filled up with
-/// zeros.
+/// Images are resized (bilinear, the whole image), put into the order of channels and scaled as
+/// the spec's `input` says. When there are fewer inputs than a run takes (`--batch`), the last run
+/// is filled up with zeros.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -106,8 +106,8 @@ fn nothing_given() -> Failure {
     Failure::input("nothing to run on: give images, or an array with `--input X.npy`")
 }
 
-/// The labels of the classes. They name those of the network's result, not the elements of other layers'
-/// values.
+/// The labels of the classes. They name those of the network's result, not the elements of other
+/// layers' values.
 fn class_names(loaded: &Loaded, arguments: &Arguments, shape: Shape) -> Result<Option<Vec<String>>, Failure> {
     if arguments.engine.tap.is_some() && arguments.labels.is_none() {
         return Ok(None);

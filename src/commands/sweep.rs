@@ -17,10 +17,11 @@ use crate::terminal::{self, with_progress};
 
 /// Measure a network at many settings of its parameters
 ///
-/// Every point is compiled first, then all are run in turn, round after round, so that a machine whose speed
-/// drifts favours none. Results are kept in a file as they come: what was interrupted goes on with
-/// `--resume`. The least time of a point by the roofline model is the sum of what its steps take at the
-/// machine's peak or bandwidth, whichever is longer, both measured in the same process.
+/// Every point is compiled first, then all are run in turn, round after round, so that a machine
+/// whose speed drifts favours none. Results are kept in a file as they come: what was interrupted
+/// goes on with `--resume`. The least time of a point by the roofline model is the sum of what its
+/// steps take at the machine's peak or bandwidth, whichever is longer, both measured in the same
+/// process.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -40,7 +41,8 @@ terminals show fewer columns; `kernels` are kinds that not all points call. docs
 pub struct Arguments {
     #[command(flatten)]
     plan: PlanArgs,
-    /// Keep results as JSON in FILE; `-` prints them at the end, too [default: SPEC-NAMES.sweep.json, here]
+    /// Keep results as JSON in FILE; `-` prints them at the end, too [default:
+    /// SPEC-NAMES.sweep.json, here]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write a line for each point as CSV; `-` is standard output
@@ -52,7 +54,8 @@ pub struct Arguments {
     /// Write the time of each kernel of the sweep as JSON, for `--predict`
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     per_kernel: Option<PathBuf>,
-    /// Predict times as sums of those in FILE, which `--per-kernel` wrote, instead of those of the other points
+    /// Predict times as sums of those in FILE, which `--per-kernel` wrote, instead of those of the
+    /// other points
     #[arg(long, value_name = "FILE")]
     predict: Option<PathBuf>,
     /// Go on with the results that are there
@@ -128,8 +131,8 @@ fn store(arguments: &Arguments, plan: &Plan) -> Option<Store> {
     path.map(Store::new)
 }
 
-/// Finds out before anything is measured whether the results can be written: to files that are none of the others, nor any that is
-/// read.
+/// Finds out before anything is measured whether the results can be written: to files that are
+/// none of the others, nor any that is read.
 fn check_outputs(arguments: &Arguments, plan: &Plan, store: Option<&Store>) -> Result<(), Failure> {
     let outputs = [&arguments.json, &arguments.csv, &arguments.per_kernel, &arguments.html];
     if outputs.iter().filter(|path| path.as_deref().is_some_and(is_stdout)).count() > 1 {

@@ -179,7 +179,8 @@ fn compare(
     })
 }
 
-/// A note on elements that are NaN or infinite, of which the errors say nothing where both sides agree.
+/// A note on elements that are NaN or infinite, of which the errors say nothing where both sides
+/// agree.
 fn tell_not_finite(comparisons: &[Comparison], batch: u32) {
     let affected: Vec<&Comparison> = comparisons.iter().filter(|value| value.not_finite > 0).collect();
     let Some(first) = affected.first() else { return };
@@ -204,8 +205,8 @@ fn worst_first(comparisons: &[Comparison]) -> Vec<&Comparison> {
     sorted
 }
 
-/// A table of the `shown` values, and what all of them, of which the worst is the first of `sorted`, add up
-/// to.
+/// A table of the `shown` values, and what all of them, of which the worst is the first of
+/// `sorted`, add up to.
 fn text(shown: &[&Comparison], sorted: &[&Comparison], precision: Precision) -> String {
     let (text, number) = (Layout::Left, Layout::Right);
     let mut table = Table::new(&[text, Layout::Wrapped, number, text, number, number]);

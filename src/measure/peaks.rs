@@ -25,8 +25,9 @@ pub struct Peak {
     pub unit: Unit,
     /// Threads of a run.
     pub threads: u32,
-    /// 10^9 operations in a second of one thread, in the order of measurement: by tiles while all threads work, since cores may
-    /// share matrix units or the power for them, else while one core does.
+    /// 10^9 operations in a second of one thread, in the order of measurement: by tiles while all
+    /// threads work, since cores may share matrix units or the power for them, else while one core
+    /// does.
     pub gflops: Vec<f64>,
 }
 
@@ -48,7 +49,8 @@ impl Peak {
         Ok(())
     }
 
-    /// Adds a measurement: operations in a second by products that `threads` threads reach together.
+    /// Adds a measurement: operations in a second by products that `threads` threads reach
+    /// together.
     fn add(&mut self, products: f64, threads: u32) {
         self.gflops.push(products / f64::from(threads) / f64::from(self.products()) / 1e9);
     }
@@ -64,7 +66,8 @@ impl Peak {
         format!("{}{}", self.precision, if by_tiles { " by tiles" } else { "" })
     }
 
-    /// What all threads reach: the median of the measurements of one, times the number of those with a core.
+    /// What all threads reach: the median of the measurements of one, times the number of those
+    /// with a core.
     pub fn of_threads(&self) -> f64 {
         quantile(&self.gflops, 0.5) * f64::from(self.busy())
     }

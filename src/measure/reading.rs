@@ -17,8 +17,8 @@ const TIME: Duration = Duration::from_millis(100);
 pub struct Reading {
     target: Target,
     threads: u32,
-    /// Bytes of a model's weights for each thread that has a core, up to what is worth measuring; `None` where they are not more
-    /// than what the bandwidth of values is measured with.
+    /// Bytes of a model's weights for each thread that has a core, up to what is worth measuring;
+    /// `None` where they are not more than what the bandwidth of values is measured with.
     pub weight_bytes: Option<u64>,
 }
 

@@ -30,7 +30,8 @@ pub struct Taken<T> {
 }
 
 impl Plan {
-    /// Calls `run`, which measures itself, as often as planned, and `between` before each run that counts.
+    /// Calls `run`, which measures itself, as often as planned, and `between` before each run that
+    /// counts.
     pub fn take<T>(
         &self,
         mut run: impl FnMut() -> Result<T, Failure>,
@@ -57,8 +58,8 @@ impl Plan {
     }
 }
 
-/// The number below which a share of `numbers` lies, with linear interpolation between neighbours; 0 for
-/// none.
+/// The number below which a share of `numbers` lies, with linear interpolation between neighbours;
+/// 0 for none.
 pub fn quantile(numbers: &[f64], share: f64) -> f64 {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);

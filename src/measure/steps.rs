@@ -1,5 +1,5 @@
-//! What is known of each step: its time, its work, and the roofline model's bound (Williams, Waterman and
-//! Patterson, *Roofline*, CACM 2009).
+//! What is known of each step: its time, its work, and the roofline model's bound (Williams,
+//! Waterman and Patterson, *Roofline*, CACM 2009).
 
 use std::time::Duration;
 
@@ -35,12 +35,13 @@ impl Run {
 pub struct Roofs {
     /// 10^9 operations in a second, of f32 values in vectors.
     pub vectors: f64,
-    /// 10^9 operations in a second of bf16 products, in the precision of the run; `None` where there are none.
+    /// 10^9 operations in a second of bf16 products, in the precision of the run; `None` where
+    /// there are none.
     pub tiles: Option<f64>,
     /// Bytes in a second that are read and are not in a level-2 cache.
     pub bandwidth: f64,
-    /// Bytes of weights in a second: they are read once in a run, and so come from memory where there are more of them than the
-    /// last cache holds.
+    /// Bytes of weights in a second: they are read once in a run, and so come from memory where
+    /// there are more of them than the last cache holds.
     pub weights_bandwidth: f64,
 }
 
@@ -50,8 +51,9 @@ impl Roofs {
         self.tiles.unwrap_or(self.vectors)
     }
 
-    /// The least milliseconds that so many multiply-adds take, `tile_macs` of them of bf16 values. Vectors and tiles work side
-    /// by side, so those that take longer count; products of pairs leave few to f32 vectors, which take turns with them.
+    /// The least milliseconds that so many multiply-adds take, `tile_macs` of them of bf16 values.
+    /// Vectors and tiles work side by side, so those that take longer count; products of pairs
+    /// leave few to f32 vectors, which take turns with them.
     pub fn compute_ms(&self, macs: u64, tile_macs: u64) -> f64 {
         let ms = |macs: u64, gflops: f64| 2.0 * macs as f64 / gflops / 1e6;
         let tiles = self.tiles.map_or(0.0, |tiles| ms(tile_macs, tiles));

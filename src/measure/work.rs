@@ -1,5 +1,5 @@
-//! What a step has to do: its multiply-adds and bytes, which kernels it calls, how often, and how much of its
-//! work each of them does.
+//! What a step has to do: its multiply-adds and bytes, which kernels it calls, how often, and how
+//! much of its work each of them does.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -32,17 +32,21 @@ pub const CHAIN: &str = " + ";
 /// What a step has to do, whatever time it takes.
 #[derive(Clone, Debug)]
 pub struct StepWork {
-    /// The layer that it computes, see [`layer`]; of a fused group all of them, with [`CHAIN`] between them.
+    /// The layer that it computes, see [`layer`]; of a fused group all of them, with [`CHAIN`]
+    /// between them.
     pub layer: String,
     /// The class in Keras of that layer.
     pub class: &'static str,
     /// Multiply-adds of all images of a run.
     pub macs: u64,
-    /// Those of them that are products of bf16 values, by tiles or in pairs; the others that are computed are in vectors of f32.
+    /// Those of them that are products of bf16 values, by tiles or in pairs; the others that are
+    /// computed are in vectors of f32.
     pub tile_macs: u64,
-    /// Those of them that are not computed, since Winograd's method or fast inner products do with fewer.
+    /// Those of them that are not computed, since Winograd's method or fast inner products do with
+    /// fewer.
     pub saved_macs: u64,
-    /// Bytes that it reads and writes at least: its inputs, its result and its packed weights, each once.
+    /// Bytes that it reads and writes at least: its inputs, its result and its packed weights,
+    /// each once.
     pub bytes: u64,
     /// Those of its packed weights.
     pub weight_bytes: u64,
@@ -144,7 +148,8 @@ fn weight_bytes(step: &Step) -> u64 {
     packed.map(|place| place.bytes).sum()
 }
 
-/// Bytes that a step reads and writes at least beside its weights: its inputs and its result, each once.
+/// Bytes that a step reads and writes at least beside its weights: its inputs and its result, each
+/// once.
 fn value_bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
     let node = graph.node(step.node);
     let place = |operand: Operand| step.operands[operand.index()];
@@ -156,7 +161,8 @@ fn value_bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
     };
     let inputs: Vec<NodeId> = nodes(step).flat_map(|node| graph.node(node).inputs.iter().copied()).collect();
     let read = |operand: Operand| inputs.iter().copied().find(|&input| lies_at(input, operand));
-    // A step that continues its node's epilogue, or its second part, reads what the step before left.
+    // A step that continues its node's epilogue, or its second part, reads what the step before
+    // left.
     let left = |operand: Operand| place(operand).map_or(0, |place| place.bytes * u64::from(program.shards));
     let input = read(Operand::In).map_or_else(|| left(Operand::In), size);
     let output = match step.part {
@@ -170,14 +176,16 @@ fn value_bytes(program: &Program, graph: &Graph, step: &Step) -> u64 {
     input + read(Operand::Add).map_or(0, size) + output
 }
 
-/// What to call the step of a node: fused nodes are named after their last layer, such as an activation,
-/// which says little about where time goes. So it is the first layer whose weights are read, if there is one.
+/// What to call the step of a node: fused nodes are named after their last layer, such as an
+/// activation, which says little about where time goes. So it is the first layer whose weights are
+/// read, if there is one.
 pub fn layer(graph: &Graph, id: NodeId) -> &Layer {
     layers(graph, id, Part::Whole)[0]
 }
 
-/// The layers of a part of a node, one at least: those of its kernels, which are several where a convolution and a pointwise one
-/// became a node, or branches one convolution; of a node without kernels that of its first weights, or its own.
+/// The layers of a part of a node, one at least: those of its kernels, which are several where a
+/// convolution and a pointwise one became a node, or branches one convolution; of a node without
+/// kernels that of its first weights, or its own.
 pub fn layers(graph: &Graph, id: NodeId, part: Part) -> Vec<&Layer> {
     let node = graph.node(id);
     let convolutions: &[&Conv] = match (&node.op, part) {
@@ -224,8 +232,8 @@ fn of_driver(kernels: &[Kernel], driver: &Driver, times: u32) -> Vec<Called> {
     called
 }
 
-/// Vector instructions that a call executes; one with tiles counts as one for each of their rows, which is about what it
-/// takes.
+/// Vector instructions that a call executes; one with tiles counts as one for each of their rows,
+/// which is about what it takes.
 fn instructions(body: &[Inst], rows: u64) -> u64 {
     let executed = |inst: &Inst| match inst {
         Inst::Loop { times: Times::Exactly(times), body } => u64::from(*times) * instructions(body, rows),
@@ -295,7 +303,8 @@ mod tests {
         assert_eq!(called.iter().map(|c| c.instructions * all).collect::<Vec<_>>(), [640.0, 8.0]);
     }
 
-    /// Multiply-adds for which a step's tiles have room: of all rows, columns and inputs, padding included.
+    /// Multiply-adds for which a step's tiles have room: of all rows, columns and inputs, padding
+    /// included.
     fn room_in_tiles(program: &Program, step: &Step) -> u64 {
         let mut dots = 0;
         for_each_count(

@@ -1,4 +1,5 @@
-//! A network as text in the language DOT of Graphviz: a node for each layer, a cluster for each flow.
+//! A network as text in the language DOT of Graphviz: a node for each layer, a cluster for each
+//! flow.
 
 use std::fmt::Write;
 

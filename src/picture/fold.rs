@@ -8,7 +8,8 @@ use super::tree::{Flow, Item, Tree, last_layer};
 
 /// Longest run of items that is recognised as repeated.
 const LONGEST: usize = 64;
-/// A run of fewer layers than this is drawn as often as it is there: a frame around it would say no less.
+/// A run of fewer layers than this is drawn as often as it is there: a frame around it would say
+/// no less.
 const FEWEST: usize = 2;
 
 /// Folds the rows of every flow.
@@ -36,8 +37,8 @@ fn by_turns(graph: &Graph, flow: &Flow, classes: &[usize]) -> Option<Vec<Item>> 
     is_alike.then(|| vec![Item::Repeat { times, body: flow.items[..length].to_vec() }])
 }
 
-/// The row with each run of repeated items as one. Where a run can begin at several items it begins at the last, so
-/// that an activation stays with the layers before it.
+/// The row with each run of repeated items as one. Where a run can begin at several items it
+/// begins at the last, so that an activation stays with the layers before it.
 fn by_likeness(flow: &Flow, classes: &[usize]) -> Vec<Item> {
     let (mut items, mut at) = (Vec::new(), 0);
     let find = |at: usize| repetition(flow.items.get(at..)?, classes.get(at..)?);
@@ -58,7 +59,8 @@ fn by_likeness(flow: &Flow, classes: &[usize]) -> Vec<Item> {
     items
 }
 
-/// How many of the first items repeat, and how often they are there: those that cover most, of several the shortest.
+/// How many of the first items repeat, and how often they are there: those that cover most, of
+/// several the shortest.
 fn repetition(items: &[Item], classes: &[usize]) -> Option<(usize, usize)> {
     let times =
         |length: usize| classes.chunks_exact(length).take_while(|chunk| *chunk == &classes[..length]).count();

@@ -213,7 +213,8 @@ fn item_box(tree: &Tree, item: &Item) -> Option<LayerBox> {
     }
 }
 
-/// The box of a layer, not sized yet. What computes nothing but a function of each element has no name there.
+/// The box of a layer, not sized yet. What computes nothing but a function of each element has no
+/// name there.
 fn layer_box(layer: &Description) -> LayerBox {
     let mut lines = Vec::new();
     if layer.form != Form::Other {

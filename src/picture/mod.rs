@@ -1,6 +1,6 @@
-//! Pictures of networks: a graph, as it was elaborated, becomes a tree of rows and paths (`tree`, `fold`), that gets
-//! places (`layout`) and becomes a drawing (`drawing`), written as SVG (`svg`). DOT text (`dot`) has every layer and
-//! leaves places to Graphviz.
+//! Pictures of networks: a graph, as it was elaborated, becomes a tree of rows and paths (`tree`,
+//! `fold`), that gets places (`layout`) and becomes a drawing (`drawing`), written as SVG (`svg`).
+//! DOT text (`dot`) has every layer and leaves places to Graphviz.
 
 mod dot;
 mod drawing;
@@ -13,8 +13,9 @@ use xcc_compiler::graph::Graph;
 
 pub use dot::write as dot;
 
-/// The network as one SVG element, in the manner of the Xception paper's figure 5: flows as columns, what repeats drawn
-/// once, shortcuts at the side. Groups of layers have their names as `data-layer`.
+/// The network as one SVG element, in the manner of the Xception paper's figure 5: flows as
+/// columns, what repeats drawn once, shortcuts at the side. Groups of layers have their names as
+/// `data-layer`.
 pub fn svg(graph: &Graph) -> String {
     let mut tree = tree::Tree::new(graph);
     fold::fold(graph, &mut tree);

@@ -65,8 +65,8 @@ fn rectangle(area: Area) -> Rectangle {
         .set("height", number(area.height))
 }
 
-/// Fill and edge of a form: tints of the colours of Okabe and Ito (*Color Universal Design*, 2008), which the
-/// colour-blind tell apart; in grey they differ in edge and strip.
+/// Fill and edge of a form: tints of the colours of Okabe and Ito (*Color Universal Design*,
+/// 2008), which the colour-blind tell apart; in grey they differ in edge and strip.
 pub fn colors(form: Form) -> (&'static str, &'static str) {
     match form {
         Form::Regular => ("#d3efe6", "#009e73"),

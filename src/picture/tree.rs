@@ -1,6 +1,8 @@
-//! The layers of a network as people draw them: flows of layers in a row, and paths that part and meet.
+//! The layers of a network as people draw them: flows of layers in a row, and paths that part and
+//! meet.
 //!
-//! Paths are found by dominators: those that meet in a layer parted at the last one that all ways to it pass.
+//! Paths are found by dominators: those that meet in a layer parted at the last one that all ways
+//! to it pass.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -11,7 +13,8 @@ use crate::layers::{Description, describe, nodes_of_layers};
 
 /// Paths within paths deeper than this are listed, not drawn.
 const DEEPEST: usize = 32;
-/// Layers that may be looked at, for each one there is: more are only needed where many layers read many others.
+/// Layers that may be looked at, for each one there is: more are only needed where many layers
+/// read many others.
 const LOOKS: usize = 50;
 
 /// Something in a row of a drawing.
@@ -80,7 +83,8 @@ impl Tree {
     }
 }
 
-/// Layers and what they read. Ids are in topological order, since layers are made after what they read.
+/// Layers and what they read. Ids are in topological order, since layers are made after what they
+/// read.
 struct Layers {
     descriptions: Vec<Option<Description>>,
     kinds: Vec<LayerKind>,
@@ -116,8 +120,8 @@ impl Layers {
         Some(())
     }
 
-    /// The row of layers behind `start` up to `end`; `start` is passed by all ways to `end`. `None` where paths are no
-    /// rows.
+    /// The row of layers behind `start` up to `end`; `start` is passed by all ways to `end`.
+    /// `None` where paths are no rows.
     fn row(&self, start: usize, end: usize, depth: usize) -> Option<Vec<Item>> {
         let (mut backwards, mut at) = (Vec::new(), end);
         while at != start {
@@ -175,7 +179,8 @@ impl Layers {
         (!is_shared).then(|| Fork { paths, join: LayerId::new(join) })
     }
 
-    /// All layers behind `start` up to `join`, in order. Within paths there is none: layers may belong to several.
+    /// All layers behind `start` up to `join`, in order. Within paths there is none: layers may
+    /// belong to several.
     fn listing(&self, start: usize, join: usize, depth: usize) -> Option<Item> {
         if depth > 0 {
             return None;
@@ -210,8 +215,8 @@ pub fn visit(items: &[Item], see: &mut impl FnMut(LayerId)) {
     }
 }
 
-/// The immediate dominator of each layer; operands come before their users (Cooper, Harvey and Kennedy, *A Simple, Fast
-/// Dominance Algorithm*, 2001).
+/// The immediate dominator of each layer; operands come before their users (Cooper, Harvey and
+/// Kennedy, *A Simple, Fast Dominance Algorithm*, 2001).
 fn partings(reads: &[Vec<usize>]) -> Vec<usize> {
     let mut parting: Vec<usize> = (0..reads.len()).collect();
     for layer in 0..reads.len() {

@@ -1,7 +1,8 @@
 //! Axes: parameters and their values, and the points that several of them make.
 //!
-//! The values of an axis are a list, separated by commas, of texts as `--set` takes them, of ranges `1..8` of
-//! whole numbers (both ends included), and of `divisors` and `powers`, which stand for several numbers.
+//! The values of an axis are a list, separated by commas, of texts as `--set` takes them, of
+//! ranges `1..8` of whole numbers (both ends included), and of `divisors` and `powers`, which
+//! stand for several numbers.
 
 use std::collections::BTreeMap;
 
@@ -140,7 +141,8 @@ impl Written {
         }
     }
 
-    /// The numbers that a word stands for: those of `of`, or those below the channels that are cut, and `full`.
+    /// The numbers that a word stands for: those of `of`, or those below the channels that are
+    /// cut, and `full`.
     fn keyword(
         &self,
         word: &'static str,

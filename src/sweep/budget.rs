@@ -1,5 +1,6 @@
-//! Budgets: the largest width at which a network has no more parameters, multiply-adds or milliseconds than
-//! it may, as ResNeXt compares cardinalities (Xie et al., arXiv 1611.05431, section 3.1).
+//! Budgets: the largest width at which a network has no more parameters, multiply-adds or
+//! milliseconds than it may, as ResNeXt compares cardinalities (Xie et al., arXiv 1611.05431,
+//! section 3.1).
 
 use xcc_compiler::cost::summarize;
 use xcc_compiler::diagnostic::Diagnostic;
@@ -10,7 +11,8 @@ use super::results::{Held, Hold, Point, Quantity, Sweep};
 use super::survey::ends;
 use crate::numbers::thousands;
 
-/// How much wider than what is found a network may be that still is within its time: measurements differ by more.
+/// How much wider than what is found a network may be that still is within its time: measurements
+/// differ by more.
 const LATENCY_TOLERANCE: f64 = 0.01;
 /// Values of a parameter for which the spec states no range.
 const ANY: [i64; 2] = [1, 65_536];
@@ -38,7 +40,8 @@ pub fn solve(
         held: Some(Held { value: width.unsigned_abs(), reached: 0.0 }),
         ..point.clone()
     };
-    // The narrowest legal network that was tried, what makes narrower ones illegal, and why the last one that was too wide did not run.
+    // The narrowest legal network that was tried, what makes narrower ones illegal, and why the
+    // last one that was too wide did not run.
     let (mut narrowest, mut mistakes, mut unable) = (None, Vec::new(), None);
     let amount = |width: i64| {
         let point = at(width);
@@ -134,9 +137,10 @@ fn is_too_large(illegal: &Illegal) -> bool {
     illegal.diagnostics.iter().any(|diagnostic| diagnostic.code.starts_with("E06"))
 }
 
-/// The largest width from `low` to `high` whose amount is at most `most`, with that amount, found by bisection
-/// of their ratio: amounts grow with the width, too narrow ones come before all others, and too wide ones after them.
-/// With a `tolerance` the width may be less than the largest by that share.
+/// The largest width from `low` to `high` whose amount is at most `most`, with that amount, found
+/// by bisection of their ratio: amounts grow with the width, too narrow ones come before all
+/// others, and too wide ones after them. With a `tolerance` the width may be less than the largest
+/// by that share.
 pub fn largest_within<E>(
     [low, high]: [i64; 2],
     most: f64,

@@ -14,8 +14,9 @@ fn iso(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", time / 3600, time / 60 % 60, time % 60)
 }
 
-/// Year, month and day of the Gregorian calendar, so many days after 1 January 1970. Years begin in March here, so that
-/// leap days come last: then five months have 153 days from whichever month they are counted.
+/// Year, month and day of the Gregorian calendar, so many days after 1 January 1970. Years begin
+/// in March here, so that leap days come last: then five months have 153 days from whichever month
+/// they are counted.
 fn civil(days: u64) -> [u64; 3] {
     // From 1 March of the year 0, in eras of 400 years.
     let days = days + 719_468;

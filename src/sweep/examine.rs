@@ -1,5 +1,5 @@
-//! Examines all points before anything is measured: budgets are solved for, costs are found out, and what is
-//! illegal is refused or left out.
+//! Examines all points before anything is measured: budgets are solved for, costs are found out,
+//! and what is illegal is refused or left out.
 
 use xcc_compiler::target::Target;
 
@@ -16,8 +16,8 @@ use crate::terminal;
 /// Different mistakes of illegal points that are shown.
 const MOST_MISTAKES: usize = 3;
 
-/// Solves for budgets and finds out what points cost, where that is not known yet. `keep` is called after
-/// each point.
+/// Solves for budgets and finds out what points cost, where that is not known yet. `keep` is
+/// called after each point.
 pub fn examine(
     results: &mut Results,
     plan: &Plan,

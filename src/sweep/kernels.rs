@@ -1,9 +1,10 @@
 //! Times of kernels, and the times of networks as their sums.
 //!
-//! A step's time is shared out among its kernels by the vector instructions that each executes. A kernel's name
-//! says all about its code, so the time of a step that was never measured is that of its kernels elsewhere, for as
-//! many instructions. What an instruction costs depends on how many there are (caches, threads that wait), so of
-//! several measurements of a kernel that one counts whose number of instructions is the nearest.
+//! A step's time is shared out among its kernels by the vector instructions that each executes. A
+//! kernel's name says all about its code, so the time of a step that was never measured is that of
+//! its kernels elsewhere, for as many instructions. What an instruction costs depends on how many
+//! there are (caches, threads that wait), so of several measurements of a kernel that one counts
+//! whose number of instructions is the nearest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -45,7 +46,8 @@ pub struct KernelTable {
     pub kernels: Vec<KernelTimes>,
 }
 
-/// What runs with so many threads take beside their steps: copying of inputs and outputs, waking of threads.
+/// What runs with so many threads take beside their steps: copying of inputs and outputs, waking
+/// of threads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Between {
     /// Threads of the runs.
@@ -74,7 +76,8 @@ pub struct Problem {
     pub calls: u64,
     /// Vector instructions that these calls execute.
     pub instructions: u64,
-    /// Its share of the step's time, in milliseconds: the median over steps with as many instructions.
+    /// Its share of the step's time, in milliseconds: the median over steps with as many
+    /// instructions.
     pub ms: f64,
 }
 
@@ -268,8 +271,9 @@ impl Times {
     }
 }
 
-/// The uses whose number of instructions is nearest to `wanted` by ratio, as one with their median time; of those that
-/// were not measured at the point `but`. `uses` are in the order of that number.
+/// The uses whose number of instructions is nearest to `wanted` by ratio, as one with their median
+/// time; of those that were not measured at the point `but`. `uses` are in the order of that
+/// number.
 fn nearest(uses: &[Use], wanted: u64, but: Option<usize>) -> Option<Use> {
     let split = uses.partition_point(|found| found.instructions < wanted);
     let allowed = |found: &&Use| but.is_none() || found.point != but;
@@ -343,7 +347,8 @@ mod tests {
         let uses = [("conv_c8", 100, 1.0), ("conv_c16", 300, 9.0), ("pool_c8", 10, 0.5)];
         let uses = uses.map(|(name, instructions, ms)| (name.to_owned(), 1, used(instructions, ms, 0)));
         let times = Times::new(uses.into_iter(), vec![Between { threads: 1, ms: 0.25 }]);
-        // Twice the instructions of the one; those of a kernel that is not known as its kind's nearest.
+        // Twice the instructions of the one; those of a kernel that is not known as its kind's
+        // nearest.
         let steps = [step("conv_c8", 200, 0.0), step("conv_c12", 200, 0.0)];
         let predicted = times.predict(&steps, 1, None).unwrap();
         assert_eq!(predicted, Predicted { ms: 0.25 + 2.0 + 6.0, covered: 0.5, similar: 0.5 });

@@ -1,8 +1,9 @@
-//! Measures the points of a sweep: all are compiled first, then run in turn, round after round, so that a
-//! machine whose speed drifts favours none of them.
+//! Measures the points of a sweep: all are compiled first, then run in turn, round after round, so
+//! that a machine whose speed drifts favours none of them.
 //!
-//! Points that do not fit into memory together are measured in groups. Neighbours on an axis are put into
-//! different groups, so that a machine that changes between two groups makes no step in the curve.
+//! Points that do not fit into memory together are measured in groups. Neighbours on an axis are
+//! put into different groups, so that a machine that changes between two groups makes no step in
+//! the curve.
 
 use std::time::{Duration, Instant};
 
@@ -31,8 +32,8 @@ use crate::terminal;
 pub const WARMUP: Duration = Duration::from_millis(300);
 /// Runs before the first sample, at least.
 const WARMUP_RUNS: u32 = 2;
-/// How long a point is run in a round, after a run that does not count: caches and threads are those of
-/// another point then.
+/// How long a point is run in a round, after a run that does not count: caches and threads are
+/// those of another point then.
 const VISIT: Duration = Duration::from_millis(20);
 /// Samples of a point in a round, at most.
 const VISIT_RUNS: usize = 8;
@@ -40,12 +41,13 @@ const VISIT_RUNS: usize = 8;
 const MEMORY_SHARE: f64 = 0.6;
 /// Memory for compiled points where the system does not tell what is available.
 const MEMORY: u64 = 1 << 30;
-/// Within a round, results are kept after so much time, and after so many times the time that it took to keep them.
+/// Within a round, results are kept after so much time, and after so many times the time that it
+/// took to keep them.
 const KEEP_AFTER: Duration = Duration::from_secs(2);
 const KEEP_SELDOM: u32 = 20;
 
-/// Measures every point that is not finished up to `rounds` rounds; those that failed are tried again. `keep` is called
-/// after each round, and within rounds that take long.
+/// Measures every point that is not finished up to `rounds` rounds; those that failed are tried
+/// again. `keep` is called after each round, and within rounds that take long.
 pub fn measure(
     results: &mut Results,
     target: Target,
@@ -82,8 +84,9 @@ pub fn measure(
     Ok(())
 }
 
-/// The peaks that bound the points of a sweep, with the samples that there are: that of vectors of one core, and that of
-/// bf16 values for each number of threads where points have products of them.
+/// The peaks that bound the points of a sweep, with the samples that there are: that of vectors of
+/// one core, and that of bf16 values for each number of threads where points have products of
+/// them.
 fn peaks(results: &Results) -> Vec<Peak> {
     let unit =
         |precision: &String| Some(Unit::of(precision.parse().ok()?, results.sweep.target.parse().ok()?));
@@ -126,7 +129,8 @@ fn visits(results: &Results, unfinished: &[usize], rounds: u32) -> u64 {
     unfinished.iter().map(|at| u64::from(rounds.saturating_sub(done(at)))).sum()
 }
 
-/// Bytes that a thread is counted as: the most that its stack takes, and a share of how many threads a system admits.
+/// Bytes that a thread is counted as: the most that its stack takes, and a share of how many
+/// threads a system admits.
 const THREAD_BYTES: u64 = 8 << 20;
 
 /// Bytes that a compiled point takes, with the threads that wait for its runs.
@@ -135,8 +139,9 @@ fn memory(point: &Point) -> u64 {
     point.cost.map_or(0, |cost| cost.memory_bytes) + threads
 }
 
-/// Numbers from 0 in groups: what does not fit into `available` alone has one of its own; the others are cut into as few
-/// as keep the sums of their memory within it, neighbours in different groups.
+/// Numbers from 0 in groups: what does not fit into `available` alone has one of its own; the
+/// others are cut into as few as keep the sums of their memory within it, neighbours in different
+/// groups.
 fn groups(memory: &[u64], available: u64) -> Vec<Vec<usize>> {
     let (alone, together): (Vec<usize>, Vec<usize>) =
         (0..memory.len()).partition(|&number| memory[number] > available);
@@ -188,7 +193,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Compiles a point and runs it until caches, threads and the processor's clock are those of later runs.
+    /// Compiles a point and runs it until caches, threads and the processor's clock are those of
+    /// later runs.
     fn prepare(&mut self, at: usize) -> Result<Subject, Failure> {
         let point = &self.results.points[at];
         let compiled = compile(&self.results.sweep, point, self.target)?;
@@ -203,7 +209,8 @@ impl Session<'_> {
         Ok(Subject { at, model, input, fresh })
     }
 
-    /// Measures each point that has not been in this round, in turns of the order, and keeps what was found.
+    /// Measures each point that has not been in this round, in turns of the order, and keeps what
+    /// was found.
     fn round(&mut self, subjects: &mut Vec<Subject>, round: u32) -> Result<(), Failure> {
         let rounds_of = |subject: &Subject| {
             self.results.points[subject.at].timing.as_ref().map_or(0, |timing| timing.rounds)
@@ -369,7 +376,8 @@ mod tests {
     }
 
     proptest! {
-        /// Every point is in one group, groups of several fit, and where there are more, none has neighbours.
+        /// Every point is in one group, groups of several fit, and where there are more, none has
+        /// neighbours.
         #[test]
         fn groups_cover_all_points_and_fit(memory in proptest::collection::vec(1..100_u64, 0..40), most in 1..300_u64) {
             let groups = groups(&memory, most);

@@ -21,7 +21,8 @@ pub struct PlanArgs {
     /// The spec (`-` is standard input), or a plan: a file that ends in .yaml
     #[arg(value_name = "SPEC")]
     pub spec: PathBuf,
-    /// Vary a parameter of the spec: values (`1,2,4`), ranges (`1..8`), `divisors`, `powers`, `full`
+    /// Vary a parameter of the spec: values (`1,2,4`), ranges (`1..8`), `divisors`, `powers`,
+    /// `full`
     #[arg(long, value_name = "NAME=VALUES", value_parser = cli::setting)]
     pub over: Vec<Setting>,
     /// How several parameters vary [default: product]
@@ -30,7 +31,8 @@ pub struct PlanArgs {
     /// Set a parameter of the spec at all points, as in `--set size=224`
     #[arg(long, value_name = "NAME=VALUE", value_parser = cli::setting)]
     pub set: Vec<Setting>,
-    /// Hold a budget at every point: params, macs or latency (in ms); `default` is what the spec has
+    /// Hold a budget at every point: params, macs or latency (in ms); `default` is what the spec
+    /// has
     #[arg(long, value_name = "QUANTITY=VALUE", requires = "by", value_parser = str::parse::<Budget>)]
     pub hold: Option<Budget>,
     /// The parameter that is solved for, so that the budget holds
@@ -51,10 +53,12 @@ pub struct PlanArgs {
     /// The seed of weights and inputs [default: 0]
     #[arg(long, value_name = "N", value_parser = cli::whole_number::<u64>(0..=u64::MAX))]
     pub seed: Option<u64>,
-    /// Code for an instruction set: baseline, avx2, avx512, avx512bf16, amx, or native, the widest of this machine
+    /// Code for an instruction set: baseline, avx2, avx512, avx512bf16, amx, or native, the widest
+    /// of this machine
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Target>)]
     pub target: Option<Target>,
-    /// Choose kernels by the times of instructions in this file, as `xcc calibrate --output FILE` writes them
+    /// Choose kernels by the times of instructions in this file, as `xcc calibrate --output FILE`
+    /// writes them
     #[arg(long, value_name = "FILE")]
     pub constants: Option<PathBuf>,
     /// Leave out points that the spec does not allow, instead of refusing the sweep
@@ -134,8 +138,8 @@ impl FromStr for Budget {
 /// More parameters or multiply-adds than networks can have.
 const MOST_AMOUNT: f64 = 1e18;
 
-/// A positive number, in thousands (`k`), millions (`M`) or billions (`G`) where one of these follows; in
-/// milliseconds for times.
+/// A positive number, in thousands (`k`), millions (`M`) or billions (`G`) where one of these
+/// follows; in milliseconds for times.
 fn number(quantity: Quantity, text: &str) -> Result<f64, String> {
     let units: &[(&str, f64)] = match quantity {
         Quantity::Latency => &[("ms", 1.0)],

@@ -24,7 +24,8 @@ pub struct Illegal {
 }
 
 impl Illegal {
-    /// Tells mistakes apart: the same for one of a kind at one place of the spec, whatever the numbers are.
+    /// Tells mistakes apart: the same for one of a kind at one place of the spec, whatever the
+    /// numbers are.
     pub fn mistake(&self) -> String {
         match self.diagnostics.first() {
             Some(first) => format!("{} {:?}", first.code, first.primary.as_ref().map(|label| label.span)),

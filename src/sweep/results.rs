@@ -1,8 +1,8 @@
 //! What a sweep found: the versioned schema of its JSON, which `docs/sweep.md` describes.
 //!
-//! A file of results says what was swept completely (the spec's text is in it), so that a sweep can be
-//! continued, and a report made, from the file alone. Times are in milliseconds, sizes in bytes. Costs are
-//! those of a run, of all images of the batch.
+//! A file of results says what was swept completely (the spec's text is in it), so that a sweep
+//! can be continued, and a report made, from the file alone. Times are in milliseconds, sizes in
+//! bytes. Costs are those of a run, of all images of the batch.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use xcc_compiler::plan::Precision;
 use xcc_runtime::machine;
 
-/// The version of the schema. It changes when a reader of the old one would misread the new one; fields
-/// that are added do not change it.
+/// The version of the schema. It changes when a reader of the old one would misread the new one;
+/// fields that are added do not change it.
 pub const SCHEMA: u32 = 1;
 
 /// Everything a sweep found, finished or not.
@@ -118,8 +118,8 @@ pub struct Axis {
 pub struct AxisValue {
     /// As `--set` takes it.
     pub text: String,
-    /// Where it lies on a numeric axis: a number is itself, `full` the channels of most layers that the
-    /// parameter cuts in segments; `None` for words.
+    /// Where it lies on a numeric axis: a number is itself, `full` the channels of most layers
+    /// that the parameter cuts in segments; `None` for words.
     pub number: Option<f64>,
 }
 
@@ -177,24 +177,25 @@ pub struct Machine {
 pub struct Roof {
     /// Threads of a run.
     pub threads: u32,
-    /// 10^9 operations in a second, of f32 multiply-adds in registers: the median for one core, times
-    /// the threads that have a core.
+    /// 10^9 operations in a second, of f32 multiply-adds in registers: the median for one core,
+    /// times the threads that have a core.
     pub peak_gflops: f64,
-    /// 10^9 operations in a second, of bf16 products of tiles (while all threads work) or of pairs in registers: the median for one thread,
-    /// times the threads that have a core. `None` where no point has such products.
+    /// 10^9 operations in a second, of bf16 products of tiles (while all threads work) or of pairs
+    /// in registers: the median for one thread, times the threads that have a core. `None` where
+    /// no point has such products.
     #[serde(default)]
     pub bf16_gflops: Option<f64>,
     /// Every measurement of it, for one thread, in order.
     #[serde(default)]
     pub bf16_samples_gflops: Vec<f64>,
-    /// 10^9 bytes in a second that all threads read from beyond their level-2 caches: the most that was
-    /// measured.
+    /// 10^9 bytes in a second that all threads read from beyond their level-2 caches: the most
+    /// that was measured.
     pub bandwidth_gbs: f64,
 }
 
 impl Roof {
-    /// 10^9 operations in a second of multiply-adds in a precision, in f32 those in vectors; `None` where it was not
-    /// measured.
+    /// 10^9 operations in a second of multiply-adds in a precision, in f32 those in vectors;
+    /// `None` where it was not measured.
     pub fn peak(&self, precision: Precision) -> Option<f64> {
         match precision {
             Precision::F32 => Some(self.peak_gflops).filter(|peak| *peak > 0.0),
@@ -202,7 +203,8 @@ impl Roof {
         }
     }
 
-    /// 10^9 operations in a second of multiply-adds of bf16 values in a precision; `None` where it was not measured.
+    /// 10^9 operations in a second of multiply-adds of bf16 values in a precision; `None` where it
+    /// was not measured.
     pub fn tiles(&self, precision: Precision) -> Option<f64> {
         Some(self.bf16_gflops? / f64::from(precision.products()))
     }
@@ -215,8 +217,8 @@ pub struct Sampling {
     pub rounds: u32,
     /// Milliseconds that each point is run for before its first sample.
     pub warmup_ms: f64,
-    /// Every measurement of one core's peak in 10^9 operations in a second, in order: before, between and
-    /// after rounds.
+    /// Every measurement of one core's peak in 10^9 operations in a second, in order: before,
+    /// between and after rounds.
     pub peak_samples_gflops: Vec<f64>,
 }
 
@@ -225,8 +227,8 @@ pub struct Sampling {
 pub struct Point {
     /// What to call it: the values that vary, such as `segments=28` or `segments=28 bf16`.
     pub label: String,
-    /// The values of the axes' parameters, by name. With the sweep's `fixed` ones and `held`, they are all
-    /// that is set.
+    /// The values of the axes' parameters, by name. With the sweep's `fixed` ones and `held`, they
+    /// are all that is set.
     pub settings: BTreeMap<String, String>,
     /// The value found for the parameter that is solved for.
     pub held: Option<Held>,
@@ -244,12 +246,13 @@ pub struct Point {
     pub cost: Option<Cost>,
     /// Layers with multiply-adds as they are written in the spec, in order.
     pub layers: Vec<Layer>,
-    /// The time of a run as the sum of times that kernels took elsewhere: at the other points, or in the
-    /// sweep that wrote the table of `--predict`. `None` where there are no such times.
+    /// The time of a run as the sum of times that kernels took elsewhere: at the other points, or
+    /// in the sweep that wrote the table of `--predict`. `None` where there are no such times.
     pub predicted: Option<Predicted>,
     /// What was measured; `None` before the first round.
     pub timing: Option<Timing>,
-    /// The steps of a run: layers with what was fused into them, in order. Empty before the first round.
+    /// The steps of a run: layers with what was fused into them, in order. Empty before the first
+    /// round.
     pub steps: Vec<Step>,
 }
 
@@ -313,14 +316,15 @@ pub struct Cost {
     pub activation_bytes: u64,
     /// Bytes of the results of all steps after fusion, of a run.
     pub fused_activation_bytes: u64,
-    /// Bytes that the steps read and write at least: inputs, results and packed weights, each once a step.
+    /// Bytes that the steps read and write at least: inputs, results and packed weights, each once
+    /// a step.
     pub moved_bytes: u64,
     /// Operations (two a multiply-add) for each of those bytes.
     pub intensity: f64,
     /// Bytes of packed weights.
     pub packed_bytes: u64,
-    /// Bytes of the values of a run, which share memory by lifetime, of threads' scratch memory, and of the inputs and outputs of all
-    /// images as they are given and returned.
+    /// Bytes of the values of a run, which share memory by lifetime, of threads' scratch memory,
+    /// and of the inputs and outputs of all images as they are given and returned.
     pub arena_bytes: u64,
     /// Peak memory of a run: packed weights and the arena.
     pub memory_bytes: u64,
@@ -343,8 +347,8 @@ pub struct Layer {
     pub strides: Option<[u32; 2]>,
     /// Segments of the spatial part; `None` for dense layers.
     pub segments: Option<u32>,
-    /// Input channels of each segment, runs of equal ones as `28x26` or `2x243,1x242`; `None` for dense
-    /// layers.
+    /// Input channels of each segment, runs of equal ones as `28x26` or `2x243,1x242`; `None` for
+    /// dense layers.
     pub cut: Option<String>,
     /// Parameters.
     pub parameters: u64,
@@ -361,7 +365,8 @@ pub struct Timing {
     pub compile_ms: f64,
     /// Rounds that the samples are from.
     pub rounds: u32,
-    /// 10^9 bytes of weights in a second that all threads read, where these are so many that their bandwidth is not that of the roof.
+    /// 10^9 bytes of weights in a second that all threads read, where these are so many that their
+    /// bandwidth is not that of the roof.
     #[serde(default)]
     pub weights_gbs: Option<f64>,
     /// Every run that counts, in order.
@@ -374,7 +379,8 @@ pub struct Timing {
     pub p95_ms: f64,
     /// 10^9 operations (two a multiply-add) in a second.
     pub gflops: f64,
-    /// The least time by the roofline model: the sum of the steps' bounds. `None` where one of these is.
+    /// The least time by the roofline model: the sum of the steps' bounds. `None` where one of
+    /// these is.
     pub bound_ms: Option<f64>,
     /// `bound_ms / median_ms`
     pub bound_share: Option<f64>,
@@ -405,8 +411,9 @@ pub struct Predicted {
     pub ms: f64,
     /// The share of the point's vector instructions that are in kernels which were measured there.
     pub covered: f64,
-    /// The share of those in other kernels, of a kind of which there are some: they are taken to be as fast as the one of
-    /// these that executes about as many. What is left is taken to be as fast as any kernel.
+    /// The share of those in other kernels, of a kind of which there are some: they are taken to
+    /// be as fast as the one of these that executes about as many. What is left is taken to be as
+    /// fast as any kernel.
     #[serde(default)]
     pub similar: f64,
 }
@@ -414,17 +421,19 @@ pub struct Predicted {
 /// What was measured of a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// The layers that it computes, with ` + ` between them, and which part of them where it is not all.
+    /// The layers that it computes, with ` + ` between them, and which part of them where it is
+    /// not all.
     pub layer: String,
     /// The class in Keras of that layer.
     pub class: String,
     /// Its multiply-adds, of all images of a run.
     pub macs: u64,
-    /// Those of them that are products of bf16 values, in the precision of the point; the others are f32 in vectors. `None` where
-    /// that is not known.
+    /// Those of them that are products of bf16 values, in the precision of the point; the others
+    /// are f32 in vectors. `None` where that is not known.
     #[serde(default)]
     pub tile_macs: Option<u64>,
-    /// Those of them that are not computed, since Winograd's method and fast inner products do with fewer.
+    /// Those of them that are not computed, since Winograd's method and fast inner products do
+    /// with fewer.
     #[serde(default)]
     pub saved_macs: u64,
     /// Bytes that it reads and writes at least.
@@ -438,9 +447,11 @@ pub struct Step {
     pub ms: f64,
     /// 10^9 operations in a second; `None` without multiply-adds.
     pub gflops: Option<f64>,
-    /// The least time by the roofline model; `None` where a peak or [`Step::tile_macs`] is not known.
+    /// The least time by the roofline model; `None` where a peak or [`Step::tile_macs`] is not
+    /// known.
     pub bound_ms: Option<f64>,
-    /// What bounds it: `compute`, `memory`, or `overhead` where it takes more than twice the least time.
+    /// What bounds it: `compute`, `memory`, or `overhead` where it takes more than twice the least
+    /// time.
     pub bound: Option<String>,
     /// The kernels that it calls, the one that executes most instructions first.
     pub kernels: Vec<Kernel>,

@@ -1,8 +1,8 @@
 //! Quick measurements of latency, for the search for a budget.
 //!
-//! A machine whose speed drifts would make each network as narrow as its moment is slow. So all that are measured for
-//! runs with the same settings run in turns with the same network, the first one, and their times are their ratios to
-//! its time, times what that took at the beginning.
+//! A machine whose speed drifts would make each network as narrow as its moment is slow. So all
+//! that are measured for runs with the same settings run in turns with the same network, the first
+//! one, and their times are their ratios to its time, times what that took at the beginning.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! What a spec makes of a plan: the values of its axes, the number of its budget, and so all points.
+//! What a spec makes of a plan: the values of its axes, the number of its budget, and so all
+//! points.
 
 use std::path::Path;
 
@@ -94,8 +95,8 @@ pub fn ends(domain: &str) -> [Option<i64>; 2] {
     domain.split_once("..").map_or([None, None], |(low, high)| [low, high].map(|end| end.trim().parse().ok()))
 }
 
-/// The number of channels that most convolutions have whose segments differ between two elaborations of a
-/// spec; of several the largest.
+/// The number of channels that most convolutions have whose segments differ between two
+/// elaborations of a spec; of several the largest.
 fn cut_channels(a: &Graph, b: &Graph) -> Option<u64> {
     let cut = |graph: &Graph, at: usize| -> Option<Partition> {
         match &graph.node(*graph.order().get(at)?).op {

@@ -23,8 +23,8 @@ const SHOWN: f64 = 0.0005;
 const BAR: usize = 40;
 const SHORTEST_BAR: usize = 10;
 
-/// The results as text of `width` columns, where that is possible. Predictions are shown before other times where they
-/// are `asked` for.
+/// The results as text of `width` columns, where that is possible. Predictions are shown before
+/// other times where they are `asked` for.
 pub fn text(results: &Results, width: usize, asked: bool, color: bool) -> String {
     let mut text = head(results, width);
     let columns = columns_within(results, width, asked);
@@ -63,8 +63,8 @@ fn head(results: &Results, width: usize) -> String {
     lines.join("\n") + "\n\n"
 }
 
-/// What the machine reaches with so many threads, in f32 and in the precisions of the sweep; what tiles do in f32 behind
-/// that, where points have such products and it was measured.
+/// What the machine reaches with so many threads, in f32 and in the precisions of the sweep; what
+/// tiles do in f32 behind that, where points have such products and it was measured.
 pub fn roof_text(results: &Results, roof: &Roof) -> String {
     let is_swept = |precision: &Precision| results.sweep.precisions.contains(&precision.to_string());
     let shown = |precision: &Precision| *precision == Precision::F32 || is_swept(precision);
@@ -172,7 +172,8 @@ fn settings<'a>(results: &'a Results) -> Vec<Column<'a>> {
     columns
 }
 
-/// A power of ten and its letter, so that the largest of numbers has at most four digits before the point.
+/// A power of ten and its letter, so that the largest of numbers has at most four digits before
+/// the point.
 fn unit(largest: u64) -> (f64, &'static str) {
     match largest {
         1_000_000_000.. => (1e9, "G"),

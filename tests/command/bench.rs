@@ -89,7 +89,8 @@ fn the_start_is_the_sum_of_its_parts() {
     assert!(reference["pack_ms"].is_null());
 }
 
-/// Towers are merged into layers that the spec does not have, of which Winograd's method computes those of 3x3 taps.
+/// Towers are merged into layers that the spec does not have, of which Winograd's method computes
+/// those of 3x3 taps.
 #[test]
 fn the_share_counts_what_is_computed() {
     let network = ["bench", "specs/inception_module.xc", "--set", "figure=2", "--set", "size=12"];

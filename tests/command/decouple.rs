@@ -29,8 +29,8 @@ fn text(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// A regular convolution, carried to more and more segments, is less and less itself; with as many terms as taps even
-/// a segment for each channel is exact.
+/// A regular convolution, carried to more and more segments, is less and less itself; with as many
+/// terms as taps even a segment for each channel is exact.
 #[test]
 fn a_regular_convolution_becomes_a_separable_one() {
     let folder = tempfile::tempdir().unwrap();

@@ -86,7 +86,8 @@ fn fused_groups_are_explained() {
     assert!(groups.iter().all(|group| group["strip_rows"].is_null() != pays(&group)));
 }
 
-/// In bf16, pointwise parts are matrices, and 3x3 taps are, too, unless they have planes of Winograd's method.
+/// In bf16, pointwise parts are matrices, and 3x3 taps are, too, unless they have planes of
+/// Winograd's method.
 #[test]
 fn matrices_are_explained() {
     if !Precision::Bf16.is_for(Target::native()) {
@@ -162,7 +163,8 @@ fn more_exact_products_are_explained() {
     assert!(words.contains(line), "{text}");
 }
 
-/// Where the processor adds while it multiplies, products of wide pointwise layers are crossed, those of narrow ones are not.
+/// Where the processor adds while it multiplies, products of wide pointwise layers are crossed,
+/// those of narrow ones are not.
 #[test]
 fn fast_inner_products_are_explained() {
     if Target::native().fast_inner_products.is_none() {
@@ -177,7 +179,8 @@ fn fast_inner_products_are_explained() {
     assert!(["block2_sepconv1", "conv2d", "predictions"].iter().all(|layer| part(layer).is_none()));
 }
 
-/// Constants that were measured take the place of those that are built in; a file that lacks them says so.
+/// Constants that were measured take the place of those that are built in; a file that lacks them
+/// says so.
 #[test]
 fn algorithms_are_chosen_by_the_constants_that_are_given() {
     let folder = tempfile::tempdir().unwrap();

@@ -31,7 +31,8 @@ fn a_picture_has_what_a_reader_of_the_paper_looks_for() {
     ] {
         assert!(picture.contains(text), "{text}");
     }
-    // In the entry, middle and exit flow; steps of two are those of the first convolution, of shortcuts and of pools.
+    // In the entry, middle and exit flow; steps of two are those of the first convolution, of
+    // shortcuts and of pools.
     let count = |needle: &str| picture.matches(needle).count();
     assert_eq!(count("\nSeparableConv "), 6 + 3 + 4);
     assert_eq!((count("stride 2\n"), count("\nMaxPooling 3x3")), (1 + 4 + 4, 4));
@@ -71,7 +72,8 @@ fn python() -> Command {
     command
 }
 
-/// What onnxruntime makes of a model: the largest difference from expected outputs, relative to the largest of them.
+/// What onnxruntime makes of a model: the largest difference from expected outputs, relative to
+/// the largest of them.
 const COMPARE: &str = "
 import sys
 import numpy, onnxruntime
@@ -156,7 +158,8 @@ fn write_inputs(path: &Path, spec: &str, arguments: &[&str]) {
     let extents: Vec<String> = [2].iter().chain(&shape).map(u64::to_string).collect();
     let mut header =
         format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", extents.join(", "));
-    // Numbers start at a multiple of 64 bytes; 10 come before the header and an end of line after it.
+    // Numbers start at a multiple of 64 bytes; 10 come before the header and an end of line after
+    // it.
     header.push_str(&" ".repeat(63 - (10 + header.len()) % 64));
     header.push('\n');
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();

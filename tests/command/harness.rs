@@ -8,7 +8,8 @@ use xcc_compiler::target::Target;
 /// A small spec that has everything: flows, residuals, a segmented convolution, a parameter.
 pub const TINY: &str = "tests/command/tiny.xc";
 
-/// `xcc` with arguments, without a terminal and without settings of the environment that change its output.
+/// `xcc` with arguments, without a terminal and without settings of the environment that change
+/// its output.
 pub fn xcc(arguments: &[&str]) -> Command {
     Command::new(snapbox::cmd::cargo_bin!("xcc"))
         .args(arguments)

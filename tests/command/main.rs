@@ -1,5 +1,5 @@
-//! The command through its text. Expected texts are the `.out` files here; `SNAPSHOTS=overwrite` blesses
-//! them.
+//! The command through its text. Expected texts are the `.out` files here; `SNAPSHOTS=overwrite`
+//! blesses them.
 
 mod arguments;
 mod bench;

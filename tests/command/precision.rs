@@ -1,4 +1,5 @@
-//! `xcc precision`: a row for each precision of this machine, with errors in the order that they promise.
+//! `xcc precision`: a row for each precision of this machine, with errors in the order that they
+//! promise.
 
 use xcc_compiler::plan::Precision;
 use xcc_compiler::target::Target;

@@ -34,7 +34,8 @@ fn shares_of_steps_and_the_rest_are_one() {
     });
 }
 
-/// Checks the figures of all steps, and gives the multiply-adds that are done by tiles and those that are not.
+/// Checks the figures of all steps, and gives the multiply-adds that are done by tiles and those
+/// that are not.
 fn check_steps(found: &Value) -> [f64; 2] {
     let [peak, f32_peak] = ["peak_gflops", "f32_peak_gflops"].map(|key| number(found, key));
     let [bandwidth, of_weights] = ["bandwidth_gbs", "weights_bandwidth_gbs"].map(|key| number(found, key));
@@ -102,8 +103,8 @@ fn each_step_has_the_speed_and_bound_that_its_figures_say() {
 
 #[test]
 fn steps_are_bounded_by_the_peak_of_what_computes_them() {
-    // A matrix unit does 8 times as much in a cycle as two vector units of 16 lanes; it may be slowed down to half. In
-    // f32, tiles are for large layers.
+    // A matrix unit does 8 times as much in a cycle as two vector units of 16 lanes; it may be
+    // slowed down to half. In f32, tiles are for large layers.
     let (cases, speed) = match Target::native().bf16_unit() {
         Some(Bf16Unit::Tiles) => (vec![("bf16", 1.0), ("split", 3.0), ("f32", 6.0)], 2.0..20.0),
         // Where products of pairs are slow, no layer has them.

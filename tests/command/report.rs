@@ -14,8 +14,8 @@ use crate::harness::{TINY, number, output, run};
 /// Longest time that a browser may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Results with made-up times, so that the page is the same each time: of point `n`, n + 1 milliseconds, and of its
-/// steps equal parts of these.
+/// Results with made-up times, so that the page is the same each time: of point `n`, n + 1
+/// milliseconds, and of its steps equal parts of these.
 fn fixed() -> Value {
     let text =
         output(&["sweep", TINY, "--over", "segments=1,2,full", "--threads", "1", "--dry-run", "--json", "-"]);

@@ -212,8 +212,8 @@ fn more_inputs_than_a_run_takes_are_not_verified() {
     assert!(found.stderr.contains("4097 inputs are more than the 4096"), "{}", found.stderr);
 }
 
-/// Values of a terabyte are refused before any memory is taken: of images that two threads run together, since their number is
-/// odd, and of what is returned.
+/// Values of a terabyte are refused before any memory is taken: of images that two threads run
+/// together, since their number is odd, and of what is returned.
 #[test]
 fn a_batch_without_memory_says_how_to_need_less() {
     let source = "model large\ninput image 64 x 64 x 1\nconv 16384, 1x1\n";

@@ -34,8 +34,8 @@ fn every_target_of_this_machine_agrees() {
     assert!(stderr.contains("there is no target `avx1024`; there are baseline, avx2"), "{stderr}");
 }
 
-/// Xception with one module in the middle flow, in the segment counts that divide 728 channels and some that
-/// do not.
+/// Xception with one module in the middle flow, in the segment counts that divide 728 channels and
+/// some that do not.
 #[test]
 fn xception_agrees_in_every_segmentation() {
     for segments in [1, 2, 3, 4, 7, 28, 91, 182, 364, 728] {

@@ -1,8 +1,9 @@
-//! Machine code as text: x86-64 instructions in Intel's notation, calls with the names of what they call.
+//! Machine code as text: x86-64 instructions in Intel's notation, calls with the names of what
+//! they call.
 //!
-//! The functions are placed behind each other as in one image and their references resolved there, so
-//! addresses agree between functions. They start at a made-up base address: where the code really runs
-//! changes from one process to the next.
+//! The functions are placed behind each other as in one image and their references resolved there,
+//! so addresses agree between functions. They start at a made-up base address: where the code
+//! really runs changes from one process to the next.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -151,8 +152,9 @@ fn hexadecimal(bytes: &[u8]) -> String {
 
 /// The instructions of a function, and the offset of the constants behind them.
 ///
-/// Nothing marks where code ends. Constants are what instructions refer to behind themselves, and bytes
-/// between the last instruction that does not go on to the next one and the first constant are padding.
+/// Nothing marks where code ends. Constants are what instructions refer to behind themselves, and
+/// bytes between the last instruction that does not go on to the next one and the first constant
+/// are padding.
 fn decode(code: &[u8], start: u64) -> (Vec<Instruction>, usize) {
     let mut decoder = Decoder::with_ip(64, code, start, DecoderOptions::NONE);
     let mut instructions = Vec::new();

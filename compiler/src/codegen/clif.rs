@@ -1,7 +1,8 @@
 //! Vector kernels as CLIF, with four lanes: the lowering that every Cranelift target can run.
 //!
-//! The instruction order of the kernel is kept, so the ISA must compile these functions with `opt_level =
-//! none`: the optimising mid-end moves loads up and multiply-adds down, and the registers no longer suffice.
+//! The instruction order of the kernel is kept, so the ISA must compile these functions with
+//! `opt_level = none`: the optimising mid-end moves loads up and multiply-adds down, and the
+//! registers no longer suffice.
 
 use cranelift::codegen::ir::{Endianness, Function};
 use cranelift::codegen::isa::TargetFrontendConfig;
@@ -22,8 +23,8 @@ pub fn signature(kernel: &Kernel, mut empty: Signature) -> Signature {
     empty
 }
 
-/// Writes `kernel`, which has passed the verifier and has [`LANES`] lanes, into `function`, whose signature
-/// is set.
+/// Writes `kernel`, which has passed the verifier and has [`LANES`] lanes, into `function`, whose
+/// signature is set.
 pub fn translate(
     kernel: &Kernel,
     fused: bool,
@@ -54,11 +55,12 @@ pub fn translate(
 struct Translator<'a> {
     builder: FunctionBuilder<'a>,
     slots: Vec<Variable>,
-    /// For each slot, the address it is to be broadcast from, while nothing but multiply-adds has used it.
+    /// For each slot, the address it is to be broadcast from, while nothing but multiply-adds has
+    /// used it.
     ///
-    /// x64 multiplies in place: a factor's register becomes the sum's. A factor that is broadcast anew for
-    /// every multiply-add can be that factor, where one that is used again would first be copied, and only a
-    /// load with a single use is fused with its broadcast.
+    /// x64 multiplies in place: a factor's register becomes the sum's. A factor that is broadcast
+    /// anew for every multiply-add can be that factor, where one that is used again would first be
+    /// copied, and only a load with a single use is fused with its broadcast.
     pending: Vec<Option<(Value, i32)>>,
     pointers: Vec<Variable>,
     rows: Option<Value>,
@@ -267,8 +269,8 @@ impl Translator<'_> {
         let [head, inside, exit] = [0; 3].map(|_| self.builder.create_block());
         self.builder.ins().jump(head, &[]);
         self.builder.switch_to_block(head);
-        // The test comes first, so that a sum is used once where the body ends. Cranelift fuses a load into
-        // its user only when every value that is made of it is used once.
+        // The test comes first, so that a sum is used once where the body ends. Cranelift fuses a
+        // load into its user only when every value that is made of it is used once.
         let left = self.builder.use_var(counter);
         self.builder.ins().brif(left, inside, &[], exit, &[]);
         self.builder.seal_block(inside);

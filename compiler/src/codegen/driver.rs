@@ -22,17 +22,18 @@ pub struct Context {
     pub constants: *const f32,
     /// Start of thread 0's scratch memory, aligned to a cache line.
     pub scratch: *mut f32,
-    /// For each step, and within it for each thread of the run: how many units of the thread's share have been taken,
-    /// by whichever thread. All 0 when the run begins.
+    /// For each step, and within it for each thread of the run: how many units of the thread's
+    /// share have been taken, by whichever thread. All 0 when the run begins.
     pub taken: *const Taken,
-    /// Called by every thread at the end of each step, with `waiter`, the thread and the step; returns when
-    /// all threads have called it.
+    /// Called by every thread at the end of each step, with `waiter`, the thread and the step;
+    /// returns when all threads have called it.
     pub wait: extern "C" fn(waiter: *const std::ffi::c_void, thread: u64, step: u64),
     /// Passed to `wait`.
     pub waiter: *const std::ffi::c_void,
 }
 
-/// How many units of a share have been taken: a cache line of its own, since one thread takes most of them.
+/// How many units of a share have been taken: a cache line of its own, since one thread takes most
+/// of them.
 #[repr(align(64))]
 #[derive(Debug, Default)]
 pub struct Taken(pub AtomicU64);
@@ -45,8 +46,8 @@ const TAKEN: i32 = std::mem::offset_of!(Context, taken) as i32;
 const WAIT: i32 = std::mem::offset_of!(Context, wait) as i32;
 const WAITER: i32 = std::mem::offset_of!(Context, waiter) as i32;
 
-/// The signature of a driver: thread, threads, where the addresses of its operands lie, by [`Operand::index`], and
-/// where [`Taken`] of the first thread lies.
+/// The signature of a driver: thread, threads, where the addresses of its operands lie, by
+/// [`Operand::index`], and where [`Taken`] of the first thread lies.
 pub fn driver_signature(mut empty: Signature) -> Signature {
     empty.params.extend((0..4).map(|_| AbiParam::new(types::I64)));
     empty
@@ -66,7 +67,8 @@ pub struct Callee<'a> {
     pub used: &'a [bool],
 }
 
-/// Writes a driver into `function`, whose signature is set. `kernels` imports a kernel into the function.
+/// Writes a driver into `function`, whose signature is set. `kernels` imports a kernel into the
+/// function.
 pub fn translate_driver<'k>(
     nest: &[Nest],
     kernels: &dyn Fn(&mut Function, KernelId) -> Callee<'k>,
@@ -149,9 +151,10 @@ impl Word {
     }
 }
 
-/// Writes loops and calls. The code is not optimised after this: whatever can be computed once, or folded into a
-/// constant, is so here. Nothing lives in a register across calls: all that lasts longer is in the frame, so that
-/// registers are allocated in no time, and what is read from there is read once for a call of a kernel.
+/// Writes loops and calls. The code is not optimised after this: whatever can be computed once, or
+/// folded into a constant, is so here. Nothing lives in a register across calls: all that lasts
+/// longer is in the frame, so that registers are allocated in no time, and what is read from there
+/// is read once for a call of a kernel.
 struct DriverTranslator<'a, 'k> {
     builder: FunctionBuilder<'a>,
     kernels: &'a dyn Fn(&mut Function, KernelId) -> Callee<'k>,
@@ -190,7 +193,8 @@ impl DriverTranslator<'_, '_> {
         self.builder.switch_to_block(block);
     }
 
-    /// Takes units from the thread's own share and then from each other one in turn, and runs the body for each.
+    /// Takes units from the thread's own share and then from each other one in turn, and runs the
+    /// body for each.
     fn divide(&mut self, images: Option<(Var, u32)>, units: u32, body: &[Nest]) {
         let [share, exit] = [0; 2].map(|_| self.builder.create_block());
         let [thread, threads] = [Word::Thread, Word::Threads].map(|word| self.get(word));
@@ -250,8 +254,8 @@ impl DriverTranslator<'_, '_> {
         self.open(exit);
     }
 
-    /// Sets the first and the last unit of the owner's share of `units`, as [`crate::plan::nest::share`] defines it,
-    /// and where it is counted how many are taken.
+    /// Sets the first and the last unit of the owner's share of `units`, as
+    /// [`crate::plan::nest::share`] defines it, and where it is counted how many are taken.
     fn begin_share(&mut self, units: i64) {
         let [owner, threads, taken] = [Word::Owner, Word::Threads, Word::Taken].map(|word| self.get(word));
         let next = self.builder.ins().iadd_imm_s(owner, 1);
@@ -371,8 +375,8 @@ struct Known<'n> {
 pub struct Frame {
     /// Bytes of scratch memory of each thread.
     pub scratch_bytes: u64,
-    /// What to call first and last where kernels use tile registers: functions that configure and release
-    /// those of the calling thread.
+    /// What to call first and last where kernels use tile registers: functions that configure and
+    /// release those of the calling thread.
     pub tiles: Option<[FuncRef; 2]>,
 }
 

@@ -1,5 +1,5 @@
-//! Single functions, from what they are made of to bytes. Nothing here changes a module, so that functions of one
-//! module can be compiled side by side.
+//! Single functions, from what they are made of to bytes. Nothing here changes a module, so that
+//! functions of one module can be compiled side by side.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -8,9 +8,10 @@ use crate::target::{Isa, Target};
 
 /// The machine that runs this program. Without fused multiply-add in `target`, none is used.
 ///
-/// Nothing is optimised: the order of a kernel's instructions must stay, and loops and calls are written as they
-/// are to be. Optimising these takes twice as long and makes runs no faster. Registers are allocated in a single pass
-/// where kernels do without: in loops and calls nothing stays in a register for long.
+/// Nothing is optimised: the order of a kernel's instructions must stay, and loops and calls are
+/// written as they are to be. Optimising these takes twice as long and makes runs no faster.
+/// Registers are allocated in a single pass where kernels do without: in loops and calls nothing
+/// stays in a register for long.
 pub fn native_isa(target: Target) -> Result<OwnedTargetIsa, CodegenError> {
     let unsupported = |reason: String| CodegenError::Machine { reason };
     let mut flags = settings::builder();

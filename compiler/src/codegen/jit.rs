@@ -24,8 +24,9 @@ struct OwnedModule(Option<JITModule>);
 impl Drop for OwnedModule {
     fn drop(&mut self) {
         if let Some(module) = self.0.take() {
-            // SAFETY: function pointers into the module live only in `NativeProgram` and `NativeKernel`
-            // values, which own it and call it through borrows of themselves, so none is in use.
+            // SAFETY: function pointers into the module live only in `NativeProgram` and
+            // `NativeKernel` values, which own it and call it through borrows of themselves, so
+            // none is in use.
             unsafe { module.free_memory() };
         }
     }
@@ -64,8 +65,8 @@ pub struct Symbol {
     pub bytes: usize,
 }
 
-// SAFETY: the code is read-only once it is finalized, and the entry point keeps all its state in the context,
-// the stack and registers.
+// SAFETY: the code is read-only once it is finalized, and the entry point keeps all its state in
+// the context, the stack and registers.
 unsafe impl Send for NativeProgram {}
 // SAFETY: as above.
 unsafe impl Sync for NativeProgram {}
@@ -77,14 +78,14 @@ impl NativeProgram {
         Self::compile_with(program, list, &in_turn)
     }
 
-    /// Compiles `program` as [`NativeProgram::compile`] does, functions side by side as `for_each` has it. The code is
-    /// the same.
+    /// Compiles `program` as [`NativeProgram::compile`] does, functions side by side as `for_each`
+    /// has it. The code is the same.
     pub fn compile_with(program: &Program, list: bool, for_each: ForEach<'_>) -> Result<Self, CodegenError> {
         let define = |compiler: &mut Compiler<'_, JITModule>| compiler.program(program, for_each);
         let Finalized { module, address, symbols, listing, kernel_time } =
             finalize(program.target, (list, CODE_BYTES), define)?;
-        // SAFETY: the function was declared with the entry signature: three integer arguments, nothing
-        // returned.
+        // SAFETY: the function was declared with the entry signature: three integer arguments,
+        // nothing returned.
         let entry = unsafe {
             std::mem::transmute::<*const u8, unsafe extern "C" fn(*const Context, u64, u64)>(address)
         };
@@ -106,15 +107,16 @@ impl NativeProgram {
         self.kernel_time
     }
 
-    /// Runs the part of thread `thread` of `threads`. All threads of a run must call this with the same
-    /// context.
+    /// Runs the part of thread `thread` of `threads`. All threads of a run must call this with the
+    /// same context.
     ///
     /// # Safety
     ///
-    /// The context's memory must have the sizes that the program states (scratch once for each thread), be
-    /// aligned to a cache line, and not be used by anything else; `taken` must point at a 0 for each step and thread; `wait` must
-    /// return only when all threads of the run have called it. `thread` must be less than `threads`, and each number be used once in a
-    /// run. If kernels use tile registers, the system must have permitted these to the process.
+    /// The context's memory must have the sizes that the program states (scratch once for each
+    /// thread), be aligned to a cache line, and not be used by anything else; `taken` must point
+    /// at a 0 for each step and thread; `wait` must return only when all threads of the run have
+    /// called it. `thread` must be less than `threads`, and each number be used once in a run. If
+    /// kernels use tile registers, the system must have permitted these to the process.
     pub unsafe fn run(&self, context: &Context, thread: u64, threads: u64) {
         // SAFETY: what the entry point asks for is what the caller has promised.
         unsafe { (self.entry)(context, thread, threads) };
@@ -185,8 +187,8 @@ impl NativeKernel {
     ///
     /// # Safety
     ///
-    /// The kernel's accesses relative to `pointers` must be inside memory that may be read or written so. If
-    /// it uses tile registers, the system must have permitted these to the process.
+    /// The kernel's accesses relative to `pointers` must be inside memory that may be read or
+    /// written so. If it uses tile registers, the system must have permitted these to the process.
     ///
     /// # Panics
     ///
@@ -197,8 +199,8 @@ impl NativeKernel {
         if self.counted {
             arguments.push(rows);
         }
-        // SAFETY: the function was declared with as many integer arguments as are passed; the accesses are
-        // the caller's promise.
+        // SAFETY: the function was declared with as many integer arguments as are passed; the
+        // accesses are the caller's promise.
         unsafe { call_integers(self.address, &arguments) };
     }
 }

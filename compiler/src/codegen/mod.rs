@@ -1,7 +1,8 @@
 //! From planned kernels and loops to machine code.
 //!
-//! A [`Compiler`] fills any Cranelift module: [`jit`] makes one that runs here and now. Kernels become leaf
-//! functions, drivers and the entry point call them; all are local functions of one module.
+//! A [`Compiler`] fills any Cranelift module: [`jit`] makes one that runs here and now. Kernels
+//! become leaf functions, drivers and the entry point call them; all are local functions of one
+//! module.
 
 pub mod asm;
 pub mod clif;
@@ -91,7 +92,8 @@ pub enum Form {
     Other,
 }
 
-/// Calls a function for every number below a count, in any order and on any threads: who compiles lends the threads.
+/// Calls a function for every number below a count, in any order and on any threads: who compiles
+/// lends the threads.
 pub type ForEach<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync));
 
 /// A [`ForEach`] without threads.
@@ -127,7 +129,8 @@ impl<'m, M: Module> Compiler<'m, M> {
         Self { module, functions, defined: Vec::new(), listing: Vec::new(), kernel_time: Duration::ZERO }
     }
 
-    /// Has each kernel that uses tile registers configure and release them itself, so that it runs by itself.
+    /// Has each kernel that uses tile registers configure and release them itself, so that it runs
+    /// by itself.
     pub fn configure_in_kernels(&mut self) {
         self.functions.configure = true;
     }
@@ -147,8 +150,8 @@ impl<'m, M: Module> Compiler<'m, M> {
         self.listing
     }
 
-    /// Defines all functions of a program and returns its entry point. The module is the same whatever `for_each` does
-    /// side by side.
+    /// Defines all functions of a program and returns its entry point. The module is the same
+    /// whatever `for_each` does side by side.
     pub fn program(&mut self, program: &Program, for_each: ForEach<'_>) -> Result<FuncId, CodegenError> {
         let descriptors = &program.kernels;
         let start = Instant::now();

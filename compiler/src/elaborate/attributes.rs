@@ -1,4 +1,5 @@
-//! Attributes of a layer or declaration: from values to what the graph needs, with every mistake reported.
+//! Attributes of a layer or declaration: from values to what the graph needs, with every mistake
+//! reported.
 
 use std::ops::RangeInclusive;
 

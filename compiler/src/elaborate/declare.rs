@@ -306,7 +306,8 @@ impl<'a> Elaborator<'a> {
     }
 }
 
-/// Panics, in builds with assertions, when a spec without mistakes made a graph that breaks an invariant.
+/// Panics, in builds with assertions, when a spec without mistakes made a graph that breaks an
+/// invariant.
 fn assert_sound(graph: &Graph) {
     if let Err(violations) = verify(graph) {
         panic!("elaboration made an unsound graph\n{}", annotate(graph, &violations));

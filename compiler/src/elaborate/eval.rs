@@ -80,7 +80,8 @@ impl Elaborator<'_> {
         self.evaluate(otherwise)
     }
 
-    /// Looks for mistakes in all values of a conditional whose first condition was evaluated, but is not known.
+    /// Looks for mistakes in all values of a conditional whose first condition was evaluated, but
+    /// is not known.
     fn either(&mut self, arms: &[(Expression, Expression)], otherwise: &Expression) -> Reported {
         let known = std::mem::replace(&mut self.hypothetical, true);
         for (n, (condition, value)) in arms.iter().enumerate() {
@@ -144,7 +145,8 @@ impl Elaborator<'_> {
         }
     }
 
-    /// The value of an expression; where `is_word`, a name that nobody knows, nor a variable is like, is a word.
+    /// The value of an expression; where `is_word`, a name that nobody knows, nor a variable is
+    /// like, is a word.
     pub fn word_or_value(&mut self, expression: &Expression, is_word: bool) -> Result<Value, Reported> {
         match &expression.kind {
             ExpressionKind::Name(word) if is_word && self.is_unknown(word) => Ok(Value::word(word)),
@@ -285,7 +287,8 @@ impl Elaborator<'_> {
         }
     }
 
-    /// `and` and `or`, which evaluate their second operand only where the first leaves the result open.
+    /// `and` and `or`, which evaluate their second operand only where the first leaves the result
+    /// open.
     fn logic(&mut self, op: Binary, x: &Expression, y: &Expression) -> Result<Value, Reported> {
         let decided = op == Binary::Or;
         match self.condition(x) {

@@ -128,8 +128,8 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// Does what is certain of a statement that could not be read: declares its name and runs the block behind it,
-    /// in which each word of the statement may be a variable.
+    /// Does what is certain of a statement that could not be read: declares its name and runs the
+    /// block behind it, in which each word of the statement may be a variable.
     fn run_bad(&mut self, declares: Option<&'a Name>, text: &'a str, body: &'a Block, span: Span) {
         // Syntax has told it: a loop that meets it ends its turns as after any other mistake.
         self.reports.mistakes += 1;
@@ -188,7 +188,8 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// Defines a variable; an error when the name is taken in the same braces or belongs to the language.
+    /// Defines a variable; an error when the name is taken in the same braces or belongs to the
+    /// language.
     pub fn define(&mut self, name: &'a Name, value: Option<Value>) -> Result<(), Reported> {
         let (text, span) = (name.text.as_str(), name.at.0);
         if is_word(text) || CURRENT.contains(&text) || FUNCTIONS.contains(&text) {
@@ -290,7 +291,8 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// Looks for mistakes in all parts of an `if` whose first condition was evaluated, but is not known.
+    /// Looks for mistakes in all parts of an `if` whose first condition was evaluated, but is not
+    /// known.
     fn run_either(&mut self, arms: &'a [(Expression, Block)], otherwise: Option<&'a Block>, place: Place) {
         self.doubt_branches_of(place);
         let start = self.current;

@@ -1,4 +1,5 @@
-//! Statements that name a layer or a block: arguments are matched with attributes, then the layer is made.
+//! Statements that name a layer or a block: arguments are matched with attributes, then the layer
+//! is made.
 
 use std::collections::HashSet;
 
@@ -16,8 +17,8 @@ use crate::graph::{LayerId, NodeId, Op, Shape};
 use crate::syntax::ast::*;
 use crate::syntax::visit;
 
-/// What a call passes for a parameter: nothing, so that the default counts, or a value, unless there is a mistake
-/// in it.
+/// What a call passes for a parameter: nothing, so that the default counts, or a value, unless
+/// there is a mistake in it.
 pub type Passed = Option<Result<Value, Reported>>;
 
 impl<'a> Elaborator<'a> {
@@ -63,8 +64,9 @@ impl<'a> Elaborator<'a> {
         true
     }
 
-    /// Reports a word that names no layer and goes on as if it were the layer that is suggested: with all checks
-    /// when other tools call that layer so, otherwise with what may be as well when it is another one.
+    /// Reports a word that names no layer and goes on as if it were the layer that is suggested:
+    /// with all checks when other tools call that layer so, otherwise with what may be as well
+    /// when it is another one.
     fn guess_layer(&mut self, name: &'a Name, site: &Site<'a>, arguments: &'a [Argument]) -> Made {
         let input = self.operand(site.span).outline;
         let near = self.likely_layer(&name.text, arguments);
@@ -189,8 +191,8 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// Matches arguments with the attributes of a layer and adds defaults. An attribute that a mistake may have
-    /// been meant to give has no value.
+    /// Matches arguments with the attributes of a layer and adds defaults. An attribute that a
+    /// mistake may have been meant to give has no value.
     fn attributes(
         &mut self,
         layer: &'static LayerSchema,
@@ -232,7 +234,8 @@ impl<'a> Elaborator<'a> {
         self.spend(value.weight(), span).ok().map(|()| value)
     }
 
-    /// The value of a layer's argument. A word that nobody knows is one still where only some words can be: what reads it says which.
+    /// The value of a layer's argument. A word that nobody knows is one still where only some
+    /// words can be: what reads it says which.
     fn argument(&mut self, argument: &Argument, by_position: &str) -> Result<Value, Reported> {
         let attribute = argument.name.as_ref().map_or(by_position, |name| name.text.as_str());
         match CHOICES.contains(&attribute) {
@@ -263,7 +266,8 @@ impl<'a> Elaborator<'a> {
         self.reports.report(error);
     }
 
-    /// The attribute that the `n`th argument gives; after a mistake, those that it may have been meant to give.
+    /// The attribute that the `n`th argument gives; after a mistake, those that it may have been
+    /// meant to give.
     fn attribute_for(
         &mut self,
         layer: &'static LayerSchema,
@@ -539,7 +543,8 @@ fn bad_call(message: String, span: Span, fault: &str, name: &Name, block: BlockD
 /// What is wrong with an argument that no parameter is called after.
 const NO_PARAMETER: &str = "no parameter for this";
 
-/// The position of the parameter that the `n`th argument gives a value to, or what is wrong with it.
+/// The position of the parameter that the `n`th argument gives a value to, or what is wrong with
+/// it.
 fn free_parameter(
     parameters: &[Parameter],
     values: &[Passed],

@@ -29,7 +29,8 @@ pub struct Residual<'a> {
 }
 
 impl<'a> Elaborator<'a> {
-    /// The sum of the main path and the shortcut; the main path alone when the condition does not hold.
+    /// The sum of the main path and the shortcut; the main path alone when the condition does not
+    /// hold.
     pub fn run_residual(
         &mut self,
         condition: Option<&'a Expression>,

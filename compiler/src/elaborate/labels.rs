@@ -9,16 +9,16 @@ use super::{Elaborator, Operand};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::graph::Labels;
 
-/// A file of labels that a spec names. The compiler does not read files; whoever does makes the diagnostics
-/// here of what is found.
+/// A file of labels that a spec names. The compiler does not read files; whoever does makes the
+/// diagnostics here of what is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelFile {
     /// Its path as written, which starts at the spec's folder.
     pub path: String,
     /// Where it is written.
     pub span: Span,
-    /// Elements of the network's result: as many labels must be in the file. `None` after a mistake that keeps
-    /// them from being known.
+    /// Elements of the network's result: as many labels must be in the file. `None` after a
+    /// mistake that keeps them from being known.
     pub classes: Option<u64>,
 }
 

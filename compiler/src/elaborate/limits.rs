@@ -1,5 +1,5 @@
-//! Limits of specs, so that no text can make the compiler hang or take all memory. docs/language.md states
-//! them.
+//! Limits of specs, so that no text can make the compiler hang or take all memory.
+//! docs/language.md states them.
 
 /// Layers of a model.
 pub const LAYERS: usize = 10_000;

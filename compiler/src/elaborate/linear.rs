@@ -74,8 +74,8 @@ impl<'a> Elaborator<'a> {
         })
     }
 
-    /// A separable convolution: a spatial part in segments and a pointwise part, in either order. The bias
-    /// belongs to the second.
+    /// A separable convolution: a spatial part in segments and a pointwise part, in either order.
+    /// The bias belongs to the second.
     pub fn sepconv(&mut self, attributes: &Attributes, site: &Site<'a>) -> Made {
         let filters = self.filters(attributes, "filters");
         let window = self.window_attributes(attributes, "kernel");

@@ -1,9 +1,11 @@
-//! Tree to graph: parameters get their values, loops are unrolled, blocks are put in, shapes are computed.
+//! Tree to graph: parameters get their values, loops are unrolled, blocks are put in, shapes are
+//! computed.
 //!
-//! After a mistake as much as is certain of the shape of its statement's value is kept (`outline.rs`); what
-//! reads the value is checked against that, but never reported for what follows from the first mistake. At the
-//! end every statement runs once more without values (`unreached.rs`), so that those are checked, too, that no
-//! turn of a loop, call or condition reached. So one run reports every mistake of a spec.
+//! After a mistake as much as is certain of the shape of its statement's value is kept
+//! (`outline.rs`); what reads the value is checked against that, but never reported for what
+//! follows from the first mistake. At the end every statement runs once more without values
+//! (`unreached.rs`), so that those are checked, too, that no turn of a loop, call or condition
+//! reached. So one run reports every mistake of a spec.
 //!
 //! All work and sizes are bounded ([`limits`]), whatever the spec says.
 
@@ -82,8 +84,8 @@ impl Work {
 
 /// The network of a spec with some parameters set, or every mistake in it.
 ///
-/// `settings` are names of parameters and the text of their values, as in `--set segments=28`. Warnings are
-/// dropped; [`analyze`] gives them, too.
+/// `settings` are names of parameters and the text of their values, as in `--set segments=28`.
+/// Warnings are dropped; [`analyze`] gives them, too.
 pub fn elaborate(file: &File, settings: &[(String, String)]) -> Result<Graph, Vec<Diagnostic>> {
     let Elaborated { graph, diagnostics, .. } = analyze(file, settings);
     graph.ok_or(diagnostics)
@@ -190,7 +192,8 @@ struct Elaborator<'a> {
     /// Work of the first run, once the second began.
     before: Work,
     stopped: bool,
-    /// Whether statements run that may never be reached: no variable has a value, and nothing is recorded.
+    /// Whether statements run that may never be reached: no variable has a value, and nothing is
+    /// recorded.
     hypothetical: bool,
     /// Whether the value of an attribute is evaluated that takes fractions.
     is_fractional: bool,

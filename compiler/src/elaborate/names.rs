@@ -214,8 +214,8 @@ impl<'a> Elaborator<'a> {
         Site { word, span, label, name: label.map(|label| self.reference(label)) }
     }
 
-    /// Makes the layer of a statement, whose result is within `outline`. When there is a mistake, the outline is
-    /// what remains known of it.
+    /// Makes the layer of a statement, whose result is within `outline`. When there is a mistake,
+    /// the outline is what remains known of it.
     pub fn attempt(
         &mut self,
         site: &Site<'a>,

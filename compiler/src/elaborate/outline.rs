@@ -1,7 +1,7 @@
 //! What is known of the shape of a value when a mistake keeps its layer from being made.
 //!
-//! A check against an outline is a mistake only when every shape within it fails, so that nothing is reported
-//! that merely follows from a mistake before.
+//! A check against an outline is a mistake only when every shape within it fails, so that nothing
+//! is reported that merely follows from a mistake before.
 
 use std::fmt;
 
@@ -69,8 +69,8 @@ impl Extent {
         Self { low: self.low.saturating_mul(other.low), high: self.high.saturating_mul(other.high) }
     }
 
-    /// What a function that never falls makes of it; `None` when the function is undefined for all of it. A
-    /// number for which it is undefined counts as 1.
+    /// What a function that never falls makes of it; `None` when the function is undefined for all
+    /// of it. A number for which it is undefined counts as 1.
     pub fn through(self, f: impl Fn(u32) -> Option<u32>) -> Option<Self> {
         let low = f(self.low).unwrap_or(1);
         match self.high {
@@ -161,7 +161,8 @@ impl Outline {
         }
     }
 
-    /// What can be said after a layer that is not known: whatever it is, it is not taken to enlarge a map.
+    /// What can be said after a layer that is not known: whatever it is, it is not taken to
+    /// enlarge a map.
     pub fn after_unknown_layer(&self) -> Self {
         if self.is_vector == Some(true) {
             return Self::UNKNOWN;

@@ -46,8 +46,8 @@ pub struct Reports<'a> {
 }
 
 impl Reports<'_> {
-    /// Reports a mistake (the first [`MOST`] of them), with the call and the turn of the loop that it
-    /// happened in.
+    /// Reports a mistake (the first [`MOST`] of them), with the call and the turn of the loop that
+    /// it happened in.
     pub fn report(&mut self, mut diagnostic: Diagnostic) -> Reported {
         if self.muted {
             return Reported(());

@@ -150,7 +150,8 @@ impl<'a> Scopes<'a> {
         (self.frame, self.end) = (mark.frame, mark.end);
     }
 
-    /// Defines a variable in the innermost scope; gives back where it was defined if it is already there.
+    /// Defines a variable in the innermost scope; gives back where it was defined if it is already
+    /// there.
     pub fn define(&mut self, name: &'a str, variable: Variable) -> Result<(), Span> {
         match self.variables.innermost(name) {
             Some(old) => Err(old.span),

@@ -89,7 +89,8 @@ impl Elaborator<'_> {
             Segments::Count(n) => Some(*n),
             Segments::Sizes(sizes) => Some(u32::try_from(sizes.len()).unwrap_or(u32::MAX)),
         };
-        // The number of channels that comes closest to what is asked for: when it does not do, none does.
+        // The number of channels that comes closest to what is asked for: when it does not do,
+        // none does.
         let best = match segments {
             Segments::Sizes(sizes) => {
                 let sum: u64 = sizes.iter().map(|&size| u64::from(size)).sum();

@@ -1,8 +1,8 @@
 //! Mistakes in statements that no turn of a loop, call or condition reached.
 //!
-//! All statements run once more, those of each block once, while no variable, parameter or extent has a value: it
-//! could be anything, so that only names, attributes and what is written out are checked. What ran before yields
-//! the same mistakes at the same places, which are reported once.
+//! All statements run once more, those of each block once, while no variable, parameter or extent
+//! has a value: it could be anything, so that only names, attributes and what is written out are
+//! checked. What ran before yields the same mistakes at the same places, which are reported once.
 
 use super::scope::Scopes;
 use super::{Elaborator, Place};

@@ -149,8 +149,8 @@ impl Elaborator<'_> {
     }
 }
 
-/// TensorFlow's `same`: the output has `ceil(size / stride)` pixels; an odd row or column of padding goes
-/// after.
+/// TensorFlow's `same`: the output has `ceil(size / stride)` pixels; an odd row or column of
+/// padding goes after.
 fn same_pads(size: u32, extent: u32, stride: u32) -> (u32, u32) {
     let covered = (u64::from(size.div_ceil(stride)) - 1) * u64::from(stride) + u64::from(extent);
     // Less than `extent`, since the last window starts within the map.

@@ -4,8 +4,8 @@ use super::{Conv, Op, Partition, Shape, Window};
 
 /// The shape of what `op` yields for operands of the given shapes (those of the epilogue left out).
 ///
-/// Fails with a sentence that holds the numbers when the operands do not fit, their count included. The shape
-/// of [`Op::Input`] is declared and cannot be inferred.
+/// Fails with a sentence that holds the numbers when the operands do not fit, their count
+/// included. The shape of [`Op::Input`] is declared and cannot be inferred.
 pub fn infer_shape(op: &Op, operands: &[Shape]) -> Result<Shape, String> {
     match op {
         Op::Input => Err("the shape of the input is declared, not inferred".to_owned()),

@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use super::Conv;
 
-/// A rectangle of a convolution's kernel: some input channels times some consecutive output channels, for
-/// every tap. The blocks of a convolution cover each product of the convolution once.
+/// A rectangle of a convolution's kernel: some input channels times some consecutive output
+/// channels, for every tap. The blocks of a convolution cover each product of the convolution
+/// once.
 ///
-/// The element for tap `t` (row by row), input `i` of `inputs` and output `o` of `outputs` (both counted from
-/// the start of their range) is at `offset + t * tap_stride + i * input_stride + o` of the part's kernel
-/// tensor.
+/// The element for tap `t` (row by row), input `i` of `inputs` and output `o` of `outputs` (both
+/// counted from the start of their range) is at `offset + t * tap_stride + i * input_stride + o`
+/// of the part's kernel tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelBlock {
     /// Position in [`Conv::parts`] of the part that holds the kernel.
@@ -30,9 +31,11 @@ pub struct KernelBlock {
 type Segment = (Range<u32>, Range<u32>);
 
 impl Conv {
-    /// The segments that each part covers, or `None` when a part covers a piece of one of several segments.
+    /// The segments that each part covers, or `None` when a part covers a piece of one of several
+    /// segments.
     ///
-    /// Parts that share the only segment each get a segment with all its inputs and the part's outputs.
+    /// Parts that share the only segment each get a segment with all its inputs and the part's
+    /// outputs.
     pub fn part_segments(&self) -> Option<Vec<Vec<Segment>>> {
         let mut segments = self.partition.ranges().peekable();
         let mut start = 0u32;
@@ -70,8 +73,8 @@ pub(super) fn are_even(segments: &[Segment]) -> bool {
     segments.windows(2).all(|pair| size(&pair[0]) == size(&pair[1]))
 }
 
-/// Equal segments share Keras' layout, where a row of outputs spans all segments; unequal ones lie behind
-/// each other (see [`super::LinearPart`]).
+/// Equal segments share Keras' layout, where a row of outputs spans all segments; unequal ones lie
+/// behind each other (see [`super::LinearPart`]).
 fn part_blocks(part: usize, segments: &[Segment]) -> Vec<KernelBlock> {
     let even = are_even(segments);
     let all_outputs: usize = segments.iter().map(|s| s.1.len()).sum();

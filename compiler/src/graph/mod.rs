@@ -1,15 +1,17 @@
 //! The tensor graph: what a spec says once parameters, loops and blocks are gone.
 //!
-//! A graph is a list of nodes in topological order. Each node yields one NHWC tensor (the batch dimension
-//! belongs to the run and is not in the graph), so a [`NodeId`] names both the node and its value.
+//! A graph is a list of nodes in topological order. Each node yields one NHWC tensor (the batch
+//! dimension belongs to the run and is not in the graph), so a [`NodeId`] names both the node and
+//! its value.
 //!
-//! **A value keeps its id through every pass.** When a pass fuses a chain of nodes, the fused node takes the
-//! place of the *last* of them and the others become dead. The value named `v7` in the fused graph is
-//! therefore the value named `v7` in the graph that was elaborated, and the two can be compared.
+//! **A value keeps its id through every pass.** When a pass fuses a chain of nodes, the fused node
+//! takes the place of the *last* of them and the others become dead. The value named `v7` in the
+//! fused graph is therefore the value named `v7` in the graph that was elaborated, and the two can
+//! be compared.
 //!
-//! What the user wrote as one layer can be several nodes (a separable convolution is a spatial node, perhaps
-//! an activation, and a pointwise node); the [`Layer`] table keeps the user's view, with names and source
-//! spans.
+//! What the user wrote as one layer can be several nodes (a separable convolution is a spatial
+//! node, perhaps an activation, and a pointwise node); the [`Layer`] table keeps the user's view,
+//! with names and source spans.
 
 mod activation;
 mod infer;
@@ -118,8 +120,8 @@ pub struct Graph {
 }
 
 impl Node {
-    /// The part of the epilogue that the node's kernels run: up to its second addition, since a kernel adds one
-    /// operand.
+    /// The part of the epilogue that the node's kernels run: up to its second addition, since a
+    /// kernel adds one operand.
     pub fn kernel_post(&self) -> &[Post] {
         let post = &self.fusion.post;
         let mut additions = (0..post.len()).filter(|&at| post[at] == Post::Add);

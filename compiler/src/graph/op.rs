@@ -9,10 +9,11 @@ use super::{Activation, Partition, Shape, WeightId};
 pub enum Op {
     /// The network's input.
     Input,
-    /// A convolution in any segmentation; depthwise and pointwise convolutions are special partitions of it.
+    /// A convolution in any segmentation; depthwise and pointwise convolutions are special
+    /// partitions of it.
     Conv(Conv),
-    /// A spatial convolution and the pointwise one that is its only user, computed block by block of rows so
-    /// that the intermediate never goes to memory. Made by a pass.
+    /// A spatial convolution and the pointwise one that is its only user, computed block by block
+    /// of rows so that the intermediate never goes to memory. Made by a pass.
     Separable(Box<Separable>),
     /// Per-channel normalisation with stored statistics.
     BatchNorm(BatchNorm),
@@ -22,8 +23,8 @@ pub enum Op {
     Pool(Pool),
     /// The mean (or maximum) of each channel over all pixels; yields a vector.
     GlobalPool(PoolKind),
-    /// A fully connected layer on a vector: kernel `inputs x units`. Passes may let it read a map, whose
-    /// elements count in memory order.
+    /// A fully connected layer on a vector: kernel `inputs x units`. Passes may let it read a map,
+    /// whose elements count in memory order.
     Dense(LinearPart),
     /// exp(x) / sum(exp(x)) over the channels of each pixel.
     Softmax,
@@ -191,8 +192,8 @@ impl Window {
         u32::try_from(room / u64::from(self.strides[axis]) + 1).ok()
     }
 
-    /// The taps of window `at` along an axis that lie inside `0..size`, as a range of tap indices (maybe
-    /// empty).
+    /// The taps of window `at` along an axis that lie inside `0..size`, as a range of tap indices
+    /// (maybe empty).
     pub fn valid_taps(&self, axis: usize, at: u32, size: u32) -> std::ops::Range<u32> {
         let start = i64::from(at) * i64::from(self.strides[axis]) - i64::from(self.pads_of(axis).0);
         // The first tap at or behind a place of the image, and at most one behind the last.
@@ -225,7 +226,8 @@ impl Window {
     }
 }
 
-/// Prints `3x3 stride 2x2 dilate 2x2 pads 1,1,1,1` (top, bottom, left, right) without what does nothing.
+/// Prints `3x3 stride 2x2 dilate 2x2 pads 1,1,1,1` (top, bottom, left, right) without what does
+/// nothing.
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Window { kernel, strides, dilation, pads } = self;
@@ -250,13 +252,14 @@ pub struct Conv {
     pub window: Window,
     /// The segments.
     pub partition: Partition,
-    /// Parameters; together they cover the output channels in order. A layer has one part; merging parallel
-    /// convolutions makes more.
+    /// Parameters; together they cover the output channels in order. A layer has one part; merging
+    /// parallel convolutions makes more.
     pub parts: Vec<LinearPart>,
 }
 
 impl Conv {
-    /// A dense layer as a convolution: its window is the whole map, taken as a single column of pixels.
+    /// A dense layer as a convolution: its window is the whole map, taken as a single column of
+    /// pixels.
     pub fn of_dense(input: Shape, part: &LinearPart) -> Self {
         let kernel = [input.pixels() as u32, 1];
         Self {
@@ -267,11 +270,13 @@ impl Conv {
     }
 }
 
-/// Parameters of consecutive output channels of a linear operation, and the normalisations folded into them.
+/// Parameters of consecutive output channels of a linear operation, and the normalisations folded
+/// into them.
 ///
-/// The layout of `kernel` for a part that covers whole segments with equal sizes, or output channels of the
-/// only segment, is Keras': `kh x kw x (input channels of a segment) x outputs`. For segments of unequal
-/// sizes it is one axis: tap by tap, segment by segment, inputs x outputs of the segment, row by row.
+/// The layout of `kernel` for a part that covers whole segments with equal sizes, or output
+/// channels of the only segment, is Keras': `kh x kw x (input channels of a segment) x outputs`.
+/// For segments of unequal sizes it is one axis: tap by tap, segment by segment, inputs x outputs
+/// of the segment, row by row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinearPart {
     /// Output channels covered.
@@ -280,8 +285,8 @@ pub struct LinearPart {
     pub kernel: WeightId,
     /// Added to the result, one element for each output channel.
     pub bias: Option<WeightId>,
-    /// Normalisations of the result, first to last, to be folded into kernel and bias when weights are
-    /// packed.
+    /// Normalisations of the result, first to last, to be folded into kernel and bias when weights
+    /// are packed.
     pub norms: Vec<BatchNorm>,
 }
 
@@ -298,8 +303,8 @@ impl LinearPart {
     }
 }
 
-/// gamma * (x - mean) / sqrt(variance + epsilon) + beta, channel by channel (Ioffe and Szegedy, arXiv
-/// 1502.03167).
+/// gamma * (x - mean) / sqrt(variance + epsilon) + beta, channel by channel (Ioffe and Szegedy,
+/// arXiv 1502.03167).
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchNorm {
     /// Added to the variance.
@@ -359,7 +364,8 @@ pub struct Pool {
     pub window: Window,
 }
 
-/// What passes moved into a node: an activation on the way in, and a chain of operations on the way out.
+/// What passes moved into a node: an activation on the way in, and a chain of operations on the
+/// way out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fusion {
     /// Applied to each element of the first input as it is loaded (padding stays zero).

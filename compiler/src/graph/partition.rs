@@ -6,8 +6,8 @@ use std::ops::Range;
 
 /// Cuts input and output channels into segments; output segment `i` reads input segment `i` only.
 ///
-/// One segment is a regular convolution, a segment for each channel a depthwise one (F. Chollet, "Xception",
-/// arXiv 1610.02357, section 1.2: the spectrum between them).
+/// One segment is a regular convolution, a segment for each channel a depthwise one (F. Chollet,
+/// "Xception", arXiv 1610.02357, section 1.2: the spectrum between them).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Partition {
     inputs: Vec<u32>,
@@ -44,8 +44,8 @@ pub enum PartitionError {
     },
 }
 
-/// So many things cut into `parts` as evenly as possible, larger parts first: the sizes of parts, and how many there are of each. No
-/// part is empty, so there are fewer of fewer things.
+/// So many things cut into `parts` as evenly as possible, larger parts first: the sizes of parts,
+/// and how many there are of each. No part is empty, so there are fewer of fewer things.
 pub fn even_parts(count: u32, parts: u32) -> impl Iterator<Item = (u32, u32)> {
     let parts = parts.clamp(1, count.max(1));
     let (size, larger) = (count / parts, count % parts);
@@ -64,8 +64,8 @@ impl Partition {
         Self { inputs, outputs }
     }
 
-    /// Sizes of `channels` cut into `segments` as evenly as possible, larger ones first: 728 in 3 is 243 +
-    /// 243 + 242.
+    /// Sizes of `channels` cut into `segments` as evenly as possible, larger ones first: 728 in 3
+    /// is 243 + 243 + 242.
     pub fn even(channels: u32, segments: u32) -> Result<Vec<u32>, PartitionError> {
         if segments == 0 {
             return Err(PartitionError::Zero);

@@ -1,14 +1,14 @@
-//! Tiles of a convolution: some pixels by some vectors of output channels, all taps and input channels of a
-//! segment.
+//! Tiles of a convolution: some pixels by some vectors of output channels, all taps and input
+//! channels of a segment.
 //!
-//! Each input value is broadcast and multiplied by vectors of weights, which are packed in the order in which
-//! the kernel reads them (tap row, tap, input channel, output channel). Pointwise and dense layers are the
-//! case of one tap.
+//! Each input value is broadcast and multiplied by vectors of weights, which are packed in the
+//! order in which the kernel reads them (tap row, tap, input channel, output channel). Pointwise
+//! and dense layers are the case of one tap.
 //!
-//! The `in` pointer says where tap 0 of the first pixel's first valid row of taps would be, even if that tap
-//! is outside the image (the clip then keeps the kernel from reading it); `weights` points at the same row of
-//! taps. The `rows` count says how many rows of taps are inside the image, so one kernel serves all vertical
-//! positions.
+//! The `in` pointer says where tap 0 of the first pixel's first valid row of taps would be, even
+//! if that tap is outside the image (the clip then keeps the kernel from reading it); `weights`
+//! points at the same row of taps. The `rows` count says how many rows of taps are inside the
+//! image, so one kernel serves all vertical positions.
 
 use std::fmt;
 
@@ -45,14 +45,16 @@ pub struct ConvTile {
     pub post: Vec<Post>,
     /// Input channels that one trip of the inner loop covers.
     pub at_once: u32,
-    /// How many of the pixels are read by the multiply-adds themselves rather than into a slot first; see
-    /// [`Inst::FmaBroadcast`](crate::vector::Inst::FmaBroadcast).
+    /// How many of the pixels are read by the multiply-adds themselves rather than into a slot
+    /// first; see [`Inst::FmaBroadcast`](crate::vector::Inst::FmaBroadcast).
     pub direct: u32,
-    /// Cache lines that are brought near, from where the `ahead` pointer says, while the tile is computed: at least so many,
-    /// and one in each trip of the inner loop, since fewer were not faster (benches/LOG.md). With 0 there is no such pointer. Meant for the weights of the panel that comes next.
+    /// Cache lines that are brought near, from where the `ahead` pointer says, while the tile is
+    /// computed: at least so many, and one in each trip of the inner loop, since fewer were not
+    /// faster (benches/LOG.md). With 0 there is no such pointer. Meant for the weights of the
+    /// panel that comes next.
     pub ahead: u32,
-    /// Whether results and the added operand lie where no near cache holds them, so that their lines are asked for while
-    /// sums are computed.
+    /// Whether results and the added operand lie where no near cache holds them, so that their
+    /// lines are asked for while sums are computed.
     pub far: bool,
 }
 
@@ -278,8 +280,9 @@ impl FarResults {
     }
 }
 
-/// Writes a loop of `trips` trips that also asks for far results, as few lines at a time as it can: processors wait for few
-/// lines at once. It may ask for lines of up to as many pixels again behind the tile. All pointers of results are left as they were.
+/// Writes a loop of `trips` trips that also asks for far results, as few lines at a time as it
+/// can: processors wait for few lines at once. It may ask for lines of up to as many pixels again
+/// behind the tile. All pointers of results are left as they were.
 pub(super) fn repeat_asking(
     b: &mut Builder,
     trips: u32,
@@ -299,8 +302,8 @@ pub(super) fn repeat_asking(
     }
 }
 
-/// Groups of equally many of some trips, a group for each of so many pixels or for some. Where trips can be divided into so many
-/// groups, or into half as many, none is left over.
+/// Groups of equally many of some trips, a group for each of so many pixels or for some. Where
+/// trips can be divided into so many groups, or into half as many, none is left over.
 fn groups(trips: u32, pixels: u32) -> (u32, u32) {
     let most = trips.min(pixels);
     let even = (most.div_ceil(2)..=most).rev().find(|&groups| trips.is_multiple_of(groups));
@@ -308,8 +311,8 @@ fn groups(trips: u32, pixels: u32) -> (u32, u32) {
     (groups, trips / groups)
 }
 
-/// Ends a tile whose results are `accumulators[pixel][vector]`, of whose last vector `last_lanes` lanes are stored.
-/// `temporaries` are slots that are free by then.
+/// Ends a tile whose results are `accumulators[pixel][vector]`, of whose last vector `last_lanes`
+/// lanes are stored. `temporaries` are slots that are free by then.
 pub(super) fn finish_panel(
     b: &mut Builder,
     (post, last_lanes, steps): (&[Post], u32, &TileSteps),

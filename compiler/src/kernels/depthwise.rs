@@ -1,8 +1,8 @@
 //! Tiles of a depthwise convolution: some pixels of a row, some vectors of channels.
 //!
-//! A vector holds neighbouring channels of one pixel. For each row of taps the weights stay in slots, where
-//! there are slots enough, and every input column is loaded once, whatever the number of taps that read it.
-//! Weights are packed by vector of channels, then tap row, then tap.
+//! A vector holds neighbouring channels of one pixel. For each row of taps the weights stay in
+//! slots, where there are slots enough, and every input column is loaded once, whatever the number
+//! of taps that read it. Weights are packed by vector of channels, then tap row, then tap.
 
 use std::fmt;
 
@@ -22,8 +22,8 @@ pub struct DepthwiseTile {
     pub kh: u32,
     /// Taps of a row.
     pub kw: u32,
-    /// Whether the weights of a row of taps stay in slots. If not, each is loaded for itself, and inputs once
-    /// for every tap that reads them, so that any number of taps fits.
+    /// Whether the weights of a row of taps stay in slots. If not, each is loaded for itself, and
+    /// inputs once for every tap that reads them, so that any number of taps fits.
     pub resident: bool,
     /// Distances in memory.
     pub steps: TileSteps,
@@ -33,8 +33,8 @@ pub struct DepthwiseTile {
     pub load: Activation,
     /// Applied to the result; at most one operand is added.
     pub post: Vec<Post>,
-    /// How results are stored. In other formats than f32, the padding behind the channels is stored as finite
-    /// numbers up to an even number of vectors.
+    /// How results are stored. In other formats than f32, the padding behind the channels is
+    /// stored as finite numbers up to an even number of vectors.
     pub format: Format,
     /// Lanes read of the last vector.
     pub last_lanes: u32,
@@ -136,9 +136,9 @@ impl DepthwiseTile {
         b.advance(weights, (self.kh * self.kw) as i32 * bytes);
     }
 
-    /// Asks for what the next row of pixels reads and this one does not: a row of the input, of which each pixel
-    /// asks for the middle of its window. Vectors of neighbouring pixels are too far apart for processors to
-    /// foresee.
+    /// Asks for what the next row of pixels reads and this one does not: a row of the input, of
+    /// which each pixel asks for the middle of its window. Vectors of neighbouring pixels are too
+    /// far apart for processors to foresee.
     fn ask_for_next_row(&self, b: &mut Builder) {
         let [row, tap, pixel] = [self.steps.row, self.steps.tap, self.steps.pixel].map(i64::from);
         let middle = i64::from(self.kh) * row + i64::from(self.kw / 2) * tap;
@@ -206,8 +206,8 @@ fn column(pixel: usize, tap: u32, steps: &TileSteps) -> i32 {
     pixel as i32 * steps.pixel + tap as i32 * steps.tap
 }
 
-/// The input columns that the pixels of a tile read, by byte offset, each with the pixels and taps that read
-/// it.
+/// The input columns that the pixels of a tile read, by byte offset, each with the pixels and taps
+/// that read it.
 pub(super) fn columns(clip: &Clip, kw: u32, steps: &TileSteps) -> Vec<(i32, Vec<(usize, u32)>)> {
     let mut columns = std::collections::BTreeMap::<i32, Vec<(usize, u32)>>::new();
     for tap in 0..kw {

@@ -1,4 +1,5 @@
-//! What is done to values in slots: activation functions, and the chain of operations that ends a kernel.
+//! What is done to values in slots: activation functions, and the chain of operations that ends a
+//! kernel.
 
 use std::fmt;
 
@@ -136,28 +137,30 @@ fn tanh(b: &mut Builder, value: Slot, temporaries: &[Slot]) {
     b.binary(BinaryOp::Div, value, sum, one);
 }
 
-/// Coefficients of exp(r) on |r| <= ln(2) / 2, highest power first: its Taylor series, whose remainder there
-/// is below r^7 / 5040, less than half a unit in the last place.
+/// Coefficients of exp(r) on |r| <= ln(2) / 2, highest power first: its Taylor series, whose
+/// remainder there is below r^7 / 5040, less than half a unit in the last place.
 const EXP_TERMS: [f32; 7] = [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
 
 /// Coefficients of (exp(r) - 1) / r on |r| <= ln(2) / 2, highest power first: its Taylor series,
 /// whose remainder there is below r^7 / 40320, a quarter of a unit in the last place.
 const EXP_M1_TERMS: [f32; 7] = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0];
 
-/// 1.5 * 2^23, and the bias of exponents: adding both rounds to an integer, which then stands, biased, in the low bits of the sum.
+/// 1.5 * 2^23, and the bias of exponents: adding both rounds to an integer, which then stands,
+/// biased, in the low bits of the sum.
 const ROUNDER: f32 = 12_582_912.0 + 127.0;
 
-/// ln(2) as a part with few bits, whose products with small integers are exact, and the rest (Cody and Waite,
-/// 1980).
+/// ln(2) as a part with few bits, whose products with small integers are exact, and the rest (Cody
+/// and Waite, 1980).
 const LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 
 /// The largest argument of [`exp`]; larger ones are taken for it.
 const MOST_OF_EXP: f32 = 88.0;
 
-/// Replaces `value` by exp(value); needs three temporaries. Arguments are bounded to -86..=88, so the result
-/// is normal.
+/// Replaces `value` by exp(value); needs three temporaries. Arguments are bounded to -86..=88, so
+/// the result is normal.
 ///
-/// exp(x) = 2^n * exp(r) with n = round(x / ln 2) and r = x - n * ln 2; 2^n is made of its exponent. NaN stays NaN.
+/// exp(x) = 2^n * exp(r) with n = round(x / ln 2) and r = x - n * ln 2; 2^n is made of its
+/// exponent. NaN stays NaN.
 pub fn exp(b: &mut Builder, value: Slot, temporaries: &[Slot]) {
     let [power, reduced, constant, ..] = *temporaries else { return };
     clamp(b, BinaryOp::Max, -86.0, &[value], constant);
@@ -266,8 +269,8 @@ pub fn store(
     }
 }
 
-/// Where a value goes: its slot, its byte offset from the output pointer and from the added operand, and its
-/// lanes.
+/// Where a value goes: its slot, its byte offset from the output pointer and from the added
+/// operand, and its lanes.
 #[derive(Clone, Copy, Debug)]
 pub struct Result {
     /// The value.
@@ -280,8 +283,8 @@ pub struct Result {
     pub lanes: u32,
 }
 
-/// Runs the chain `post` over all results and stores them. A kernel adds at most one operand; results in other
-/// formats than f32 are whole slots.
+/// Runs the chain `post` over all results and stores them. A kernel adds at most one operand;
+/// results in other formats than f32 are whole slots.
 pub fn finish(
     b: &mut Builder,
     (post, format): (&[Post], Format),

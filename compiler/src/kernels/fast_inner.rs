@@ -1,26 +1,30 @@
-//! Pointwise convolutions by the fast inner product: of two products of an input and a weight, one is computed, and sums stand for the
-//! other.
+//! Pointwise convolutions by the fast inner product: of two products of an input and a weight, one
+//! is computed, and sums stand for the other.
 //!
-//! S. Winograd ("A New Algorithm for Inner Product", IEEE Transactions on Computers, 1968) pairs two inputs x, x' and their
-//! weights w, w':
+//! S. Winograd ("A New Algorithm for Inner Product", IEEE Transactions on Computers, 1968) pairs
+//! two inputs x, x' and their weights w, w':
 //!
 //! ```text
 //! (x + w') (x' + w)  =  x w + x' w'  +  (x x' + w w')
 //! (x - w') (w - x')  =  x w + x' w'  -  (x x' + w w')
 //! ```
 //!
-//! The sums of x x' belong to a pixel and those of w w' to an output, so they are computed once. What is left are one
-//! multiplication and two additions for two multiplications. That pays where a processor adds beside its multiply-adds: of three
-//! inputs, two are paired and one is multiplied as ever, so that there are as many additions as multiply-adds, in two thirds of the
+//! The sums of x x' belong to a pixel and those of w w' to an output, so they are computed once.
+//! What is left are one multiplication and two additions for two multiplications. That pays where
+//! a processor adds beside its multiply-adds: of three inputs, two are paired and one is
+//! multiplied as ever, so that there are as many additions as multiply-adds, in two thirds of the
 //! time of three multiply-adds.
 //!
-//! Inputs and weights that differ in size would lose digits in their sums. So each input is multiplied by a power of two that its weights
-//! are divided by, after which the weights of all inputs are about alike; the weights of each output are multiplied by another; and the
-//! inputs of a pixel are divided by the largest of them (R. P. Brent, "Algorithms for Matrix Multiplication", 1970). Neighbouring lanes take the two forms in turn, so that the sums of x x' stay small even where all inputs
-//! are positive. Errors are then about those of plain sums.
+//! Inputs and weights that differ in size would lose digits in their sums. So each input is
+//! multiplied by a power of two that its weights are divided by, after which the weights of all
+//! inputs are about alike; the weights of each output are multiplied by another; and the inputs of
+//! a pixel are divided by the largest of them (R. P. Brent, "Algorithms for Matrix
+//! Multiplication", 1970). Neighbouring lanes take the two forms in turn, so that the sums of x x'
+//! stay small even where all inputs are positive. Errors are then about those of plain sums.
 //!
-//! Channels are taken in groups of three vectors: lane by lane, the first two are paired, the third is not.
-//! Channels behind the last whole group are not paired, either. A [`PrescaledPixels`] prescales pixels, a [`FastInnerTile`] multiplies them.
+//! Channels are taken in groups of three vectors: lane by lane, the first two are paired, the
+//! third is not. Channels behind the last whole group are not paired, either. A
+//! [`PrescaledPixels`] prescales pixels, a [`FastInnerTile`] multiplies them.
 
 use std::fmt;
 
@@ -32,8 +36,8 @@ use crate::vector::{BinaryOp, Builder, CacheLevel, F32, Kernel, Pointer, Slot, T
 /// Vectors of a group of channels.
 const GROUP: u32 = 3;
 
-/// Constants of an output: what its sum begins with, what it is multiplied by, and its bias; each is a row of a panel. Behind those of all
-/// panels lie the factors of inputs.
+/// Constants of an output: what its sum begins with, what it is multiplied by, and its bias; each
+/// is a row of a panel. Behind those of all panels lie the factors of inputs.
 pub const CONSTANTS: u32 = 3;
 
 /// Words of the constants, but for weights, of a layer of so many inputs and outputs.
@@ -46,7 +50,8 @@ pub fn factors(oc: u32, lanes: u32) -> u64 {
     u64::from(oc.next_multiple_of(lanes)) * u64::from(CONSTANTS)
 }
 
-/// The least that inputs of a pixel are divided by. Zeros are divided by it, too, and their results multiplied by zero.
+/// The least that inputs of a pixel are divided by. Zeros are divided by it, too, and their
+/// results multiplied by zero.
 const SMALLEST: f32 = 1e-30;
 /// And the most: inverses of larger numbers are denormal.
 const LARGEST: f32 = 8e37;
@@ -81,19 +86,21 @@ pub fn products_saved(channels: u32, lanes: u32) -> u32 {
     groups(channels, lanes) * lanes
 }
 
-/// Channels that a pixel has room for when it is ready: behind its own, padded to whole vectors, lie two numbers.
+/// Channels that a pixel has room for when it is ready: behind its own, padded to whole vectors,
+/// lie two numbers.
 pub fn room(channels: u32, lanes: u32) -> u32 {
     channels.next_multiple_of(lanes) + lanes
 }
 
-/// Where in a pixel the two numbers lie: what its sums begin with, and what its results are multiplied by.
+/// Where in a pixel the two numbers lie: what its sums begin with, and what its results are
+/// multiplied by.
 fn numbers(channels: u32, lanes: u32) -> [i32; 2] {
     let start = channels.next_multiple_of(lanes) as i32 * F32;
     [start, start + F32]
 }
 
-/// Pixels that are made ready; input and output may be the same. The `rows` count is the number of pixels, `factors` points at those of
-/// inputs.
+/// Pixels that are made ready; input and output may be the same. The `rows` count is the number of
+/// pixels, `factors` points at those of inputs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PrescaledPixels {
     /// f32 values in a vector.
@@ -117,8 +124,8 @@ impl fmt::Display for PrescaledPixels {
 
 /// Slots and pointers of pixels under construction.
 struct PixelRegisters {
-    /// The largest and the smallest value of each vector of a group, and then the largest magnitude and its inverse: several, since
-    /// each comparison waits for the one before.
+    /// The largest and the smallest value of each vector of a group, and then the largest
+    /// magnitude and its inverse: several, since each comparison waits for the one before.
     high: Vec<Slot>,
     low: Vec<Slot>,
     /// What sums begin with.
@@ -162,7 +169,8 @@ impl PrescaledPixels {
         b.finish(self.to_string())
     }
 
-    /// Writes inputs times their factors, and leaves in the first of `high` the largest magnitude of them, in that of `low` its inverse.
+    /// Writes inputs times their factors, and leaves in the first of `high` the largest magnitude
+    /// of them, in that of `low` its inverse.
     fn find_largest(&self, b: &mut Builder, r: &PixelRegisters) {
         b.point(r.from, b.parameter("in"), 0);
         b.point(r.to, b.parameter("out"), 0);
@@ -192,7 +200,8 @@ impl PrescaledPixels {
         b.binary(BinaryOp::Div, low, low, high);
     }
 
-    /// Sets `any`. The least number that is not zero, taken to more than 1 by two factors; the largest becomes infinite.
+    /// Sets `any`. The least number that is not zero, taken to more than 1 by two factors; the
+    /// largest becomes infinite.
     fn find_any(&self, b: &mut Builder, r: &PixelRegisters) {
         let constant = r.low[0];
         b.constant(constant, 1e38);
@@ -257,8 +266,8 @@ impl PrescaledPixels {
         b.advance(r.to, vectors as i32 * b.vector_bytes());
     }
 
-    /// Combines the lanes of a slot and leaves the result in the first of them, and in all where the operations are symmetric: each even lane with the next
-    /// one, and then these.
+    /// Combines the lanes of a slot and leaves the result in the first of them, and in all where
+    /// the operations are symmetric: each even lane with the next one, and then these.
     fn join(&self, b: &mut Builder, [first, others]: [BinaryOp; 2], slot: Slot, r: &PixelRegisters) {
         for (round, &partner) in r.partners.iter().enumerate() {
             let op = if round == 0 { first } else { others };
@@ -268,8 +277,8 @@ impl PrescaledPixels {
     }
 }
 
-/// A tile of pixels that are ready by some vectors of outputs. `weights` points at rows of a panel in [`order`], `bias` at its rows of
-/// [`CONSTANTS`].
+/// A tile of pixels that are ready by some vectors of outputs. `weights` points at rows of a panel
+/// in [`order`], `bias` at its rows of [`CONSTANTS`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FastInnerTile {
     /// f32 values in a vector.
@@ -286,14 +295,16 @@ pub struct FastInnerTile {
     pub steps: TileSteps,
     /// Applied to the result; at most one operand is added.
     pub post: Vec<Post>,
-    /// Cache lines that are brought near while the tile is computed, as for a [`ConvTile`](super::conv::ConvTile).
+    /// Cache lines that are brought near while the tile is computed, as for a
+    /// [`ConvTile`](super::conv::ConvTile).
     pub ahead: u32,
-    /// Whether results and the added operand lie where no near cache holds them, as for a [`ConvTile`](super::conv::ConvTile).
+    /// Whether results and the added operand lie where no near cache holds them, as for a
+    /// [`ConvTile`](super::conv::ConvTile).
     pub far: bool,
 }
 
-/// Lanes of a group that one trip of a tile's inner loop covers: one by sums, one by differences. Longer loops are slower
-/// (benches/LOG.md).
+/// Lanes of a group that one trip of a tile's inner loop covers: one by sums, one by differences.
+/// Longer loops are slower (benches/LOG.md).
 const LANES_AT_ONCE: u32 = 2;
 
 /// Inputs without a pair in a trip of their loop.
@@ -402,7 +413,8 @@ impl FastInnerTile {
         b.advance(r.input, ((GROUP - 1) * self.lanes) as i32 * F32);
     }
 
-    /// Moves on by so many lanes of inputs and rows of weights, and brings the rows' share of cache lines near.
+    /// Moves on by so many lanes of inputs and rows of weights, and brings the rows' share of
+    /// cache lines near.
     fn read(&self, b: &mut Builder, r: &TileRegisters, (lanes, rows): (u32, u32)) {
         b.advance(r.input, lanes as i32 * F32);
         b.advance(r.panel, rows as i32 * self.weight_step());

@@ -1,9 +1,10 @@
-//! Rows of a matrix of bf16 values: for each output pixel of a convolution, all values that its window covers, or for
-//! each pixel of a row, those of a row of taps, where a sum is over several rows of the matrix.
+//! Rows of a matrix of bf16 values: for each output pixel of a convolution, all values that its
+//! window covers, or for each pixel of a row, those of a row of taps, where a sum is over several
+//! rows of the matrix.
 //!
-//! A row holds tap row by tap row, tap by tap, the input channels, padded to whole vectors with finite numbers;
-//! taps outside the image are zeros, and so is what fills the last tile (see [`super::matmul`]). So the matrix
-//! multiplication after it knows nothing of strides and borders.
+//! A row holds tap row by tap row, tap by tap, the input channels, padded to whole vectors with
+//! finite numbers; taps outside the image are zeros, and so is what fills the last tile (see
+//! [`super::matmul`]). So the matrix multiplication after it knows nothing of strides and borders.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,8 +17,8 @@ use crate::vector::{Builder, F32, Kernel, Pointer, Slot, TILE_LANES, Times};
 /// Vectors that one trip of a loop moves.
 const UNROLL: u32 = 4;
 
-/// What a run of equal pixels depends on. The `rows` count is the number of pixels; `in` points where tap 0 of
-/// the first pixel's first row of taps inside the image is, or would be.
+/// What a run of equal pixels depends on. The `rows` count is the number of pixels; `in` points
+/// where tap 0 of the first pixel's first row of taps inside the image is, or would be.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GatherPixels {
     /// Input channels.

@@ -1,11 +1,12 @@
-//! A panel of a matrix multiplication: rows of bf16 values times a panel of bf16 weights, by tiles (`tiles.rs`) or by vectors
-//! of pairs (`pairs.rs`).
+//! A panel of a matrix multiplication: rows of bf16 values times a panel of bf16 weights, by tiles
+//! (`tiles.rs`) or by vectors of pairs (`pairs.rs`).
 //!
-//! Rows are pixels, columns are output channels. A sum may be over several rows: those of the rows of taps of a window, which lie as far apart in the matrix as the rows
-//! of an image do.
+//! Rows are pixels, columns are output channels. A sum may be over several rows: those of the rows
+//! of taps of a window, which lie as far apart in the matrix as the rows of an image do.
 //!
-//! Weights are packed row of taps by row of taps, chunk by chunk of 32 inputs; in a chunk plane by plane, in a
-//! plane one tile for every 16 columns. Rows past the last one are read, up to the next multiple of 16, but not stored.
+//! Weights are packed row of taps by row of taps, chunk by chunk of 32 inputs; in a chunk plane by
+//! plane, in a plane one tile for every 16 columns. Rows past the last one are read, up to the
+//! next multiple of 16, but not stored.
 
 use std::fmt;
 
@@ -32,7 +33,8 @@ pub(super) const LINE: i32 = 64;
 pub struct MatmulPanel {
     /// What multiplies.
     pub unit: Bf16Unit,
-    /// Whether products of pairs read the values of most pixels from memory themselves; tiles have no use for it.
+    /// Whether products of pairs read the values of most pixels from memory themselves; tiles have
+    /// no use for it.
     pub direct: bool,
     /// Rows.
     pub pixels: u32,

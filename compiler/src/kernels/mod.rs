@@ -1,8 +1,8 @@
 //! Kernel generators, one file a family.
 //!
-//! A [`Descriptor`] says all that a kernel depends on. It prints as the kernel's name, which is the name
-//! everywhere: in plans, dumps, profiles, tests and caches. [`Descriptor::generate`] writes the kernel in the
-//! vector kernel IR.
+//! A [`Descriptor`] says all that a kernel depends on. It prints as the kernel's name, which is
+//! the name everywhere: in plans, dumps, profiles, tests and caches. [`Descriptor::generate`]
+//! writes the kernel in the vector kernel IR.
 //!
 //! Kernels see bytes and strides only: all steps in a descriptor are distances in bytes.
 
@@ -158,7 +158,8 @@ impl Clip {
         (0..self.0.len()).filter(|&pixel| self.0[pixel].contains(&tap)).collect()
     }
 
-    /// Writes nothing when all `taps` are valid everywhere, else the range of each pixel that lacks some.
+    /// Writes nothing when all `taps` are valid everywhere, else the range of each pixel that
+    /// lacks some.
     fn name(&self, taps: u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (pixel, range) in self.0.iter().enumerate() {
             if *range != (0..taps) {

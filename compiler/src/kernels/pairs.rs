@@ -1,8 +1,9 @@
 //! A panel of a matrix multiplication by vectors of pairs of bf16 values, where there are no tiles.
 //!
-//! Sums of some pixels by all columns of the panel are in registers. A vector of weights holds a pair of inputs for each of
-//! 16 columns; it is multiplied by the same pair of each pixel's inputs, in every lane. Weights lie as tiles read them: in a
-//! chunk of 32 inputs, all pairs of 16 columns, then those of the next 16.
+//! Sums of some pixels by all columns of the panel are in registers. A vector of weights holds a
+//! pair of inputs for each of 16 columns; it is multiplied by the same pair of each pixel's
+//! inputs, in every lane. Weights lie as tiles read them: in a chunk of 32 inputs, all pairs of 16
+//! columns, then those of the next 16.
 
 use super::conv::{FarResults, finish_panel, repeat_asking, start_from_bias};
 use super::matmul::{LINE, MatmulPanel, TILE_SIZE};
@@ -11,8 +12,8 @@ use crate::vector::{Builder, CacheLevel, F32, Pointer, Slot, TILE_BYTES, TILE_RO
 
 /// Vector registers.
 const REGISTERS: usize = 32;
-/// Pairs of a pixel's inputs that one trip of the inner loop covers. Longer loops do not fit into the memory for decoded
-/// instructions.
+/// Pairs of a pixel's inputs that one trip of the inner loop covers. Longer loops do not fit into
+/// the memory for decoded instructions.
 const UNROLL: u32 = 4;
 
 /// Registers of a tile of pixels.
@@ -126,8 +127,9 @@ impl Tile<'_> {
         }
     }
 
-    /// Whether products read a pixel's pair from memory themselves. A single vector loads each once in any case; of two, so
-    /// many pixels leave loads and instructions in balance (benches/LOG.md).
+    /// Whether products read a pixel's pair from memory themselves. A single vector loads each
+    /// once in any case; of two, so many pixels leave loads and instructions in balance
+    /// (benches/LOG.md).
     fn is_direct(&self, pixel: u32) -> bool {
         let direct = match self.registers.weights.len() {
             1 => self.pixels,
@@ -138,7 +140,8 @@ impl Tile<'_> {
         before(pixel + 1) > before(pixel)
     }
 
-    /// A chunk's share of the lines of the next panel, which each tile asks for some of: one at least.
+    /// A chunk's share of the lines of the next panel, which each tile asks for some of: one at
+    /// least.
     fn ask_for_weights(&self, b: &mut Builder) {
         let (panel, ahead) = (self.panel, self.registers.ahead);
         let chunks = self.tiles * panel.taps.count * panel.chunks;

@@ -8,8 +8,8 @@ use super::{Clip, TileSteps, name_fusion};
 use crate::graph::{Activation, PoolKind, Post};
 use crate::vector::{BinaryOp, Builder, Kernel, Slot, Times};
 
-/// What a pool tile depends on: some pixels of a row, all channels. `in` points as that of a convolution tile
-/// does.
+/// What a pool tile depends on: some pixels of a row, all channels. `in` points as that of a
+/// convolution tile does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PoolTile {
     /// Maximum or mean.
@@ -115,8 +115,8 @@ impl PoolTile {
     }
 }
 
-/// The most pixels of a global mean whose values are all added one after the other. A sum of more would lose digits of each, so it
-/// is one of sums, of about as many pixels as there are sums.
+/// The most pixels of a global mean whose values are all added one after the other. A sum of more
+/// would lose digits of each, so it is one of sums, of about as many pixels as there are sums.
 pub const SUMMED: u32 = 256;
 
 /// Pools neighbouring vectors of channels over all pixels of a map.
@@ -126,7 +126,8 @@ pub struct GlobalPoolTile {
     pub kind: PoolKind,
     /// f32 values in a vector.
     pub lanes: u32,
-    /// Vectors of channels, each in a slot of its own; in two for a mean of more than [`SUMMED`] pixels.
+    /// Vectors of channels, each in a slot of its own; in two for a mean of more than [`SUMMED`]
+    /// pixels.
     pub vectors: u32,
     /// Pixels.
     pub pixels: u32,

@@ -1,10 +1,12 @@
-//! Tiles of a convolution in narrow segments: some pixels of a row, several segments side by side in a vector.
+//! Tiles of a convolution in narrow segments: some pixels of a row, several segments side by side
+//! in a vector.
 //!
-//! A vector holds the channels of neighbouring segments. For each place in a segment the channel there is spread
-//! over its segment's lanes (a permutation) and multiplied by the weights from it to all outputs of the segment, so
-//! segments of `ic` input channels take `ic` multiply-adds a tap for the whole vector. Every input column is loaded,
-//! activated and spread once, whatever the number of taps that read it. Weights are packed by vector, then tap row,
-//! then tap, then place in the segment.
+//! A vector holds the channels of neighbouring segments. For each place in a segment the channel
+//! there is spread over its segment's lanes (a permutation) and multiplied by the weights from it
+//! to all outputs of the segment, so segments of `ic` input channels take `ic` multiply-adds a tap
+//! for the whole vector. Every input column is loaded, activated and spread once, whatever the
+//! number of taps that read it. Weights are packed by vector, then tap row, then tap, then place
+//! in the segment.
 
 use std::fmt;
 
@@ -14,7 +16,8 @@ use super::{Clip, TileSteps, epilogue, name_fusion};
 use crate::graph::{Activation, Post};
 use crate::vector::{Builder, F32, Kernel, Pointer, Slot, Times};
 
-/// What a tile of narrow segments depends on. `in` and `weights` point as those of a convolution tile do.
+/// What a tile of narrow segments depends on. `in` and `weights` point as those of a convolution
+/// tile do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SegmentsTile {
     /// f32 values in a vector.
@@ -41,14 +44,14 @@ pub struct SegmentsTile {
     pub post: Vec<Post>,
 }
 
-/// How many of `count` segments that lie side by side, from `ic` to `oc` channels each, go into a vector of inputs and
-/// one of outputs, where they can be packed: at least two.
+/// How many of `count` segments that lie side by side, from `ic` to `oc` channels each, go into a
+/// vector of inputs and one of outputs, where they can be packed: at least two.
 pub fn packed(lanes: u32, (ic, oc): (u32, u32), count: u32) -> Option<u32> {
     Some(lanes / ic.max(oc)).filter(|&packed| packed.min(count) > 1)
 }
 
-/// Slots that a tile with this clip takes, or nothing when the activation of its input needs more temporaries than
-/// there are.
+/// Slots that a tile with this clip takes, or nothing when the activation of its input needs more
+/// temporaries than there are.
 pub fn slots(clip: &Clip, kw: u32, steps: &TileSteps, load: Activation, post: &[Post]) -> Option<usize> {
     let columns = columns(clip, kw, steps).len();
     let inner = kw as usize + 2;
@@ -153,7 +156,8 @@ impl SegmentsTile {
         }
     }
 
-    /// Sets the pattern that gives every lane the channel at `place` of its segment; lanes without a segment get any.
+    /// Sets the pattern that gives every lane the channel at `place` of its segment; lanes without
+    /// a segment get any.
     fn spread(&self, b: &mut Builder, r: &Registers, place: u32) {
         if !self.is_depthwise() {
             let from = |lane: u32| (lane / self.oc).min(self.packed - 1) * self.ic + place;

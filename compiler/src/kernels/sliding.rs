@@ -1,16 +1,19 @@
-//! Tiles of a convolution whose taps share their inputs: some pixels of a row by some vectors of output channels.
+//! Tiles of a convolution whose taps share their inputs: some pixels of a row by some vectors of
+//! output channels.
 //!
-//! Windows of neighbouring pixels overlap. Every input value is broadcast once for a row of taps and multiplied by
-//! the weights of all taps that read it, for each of the pixels whose window it lies in. That takes fewer loads than a
-//! [convolution tile](super::conv), and slots for the weights of a whole row of taps.
+//! Windows of neighbouring pixels overlap. Every input value is broadcast once for a row of taps
+//! and multiplied by the weights of all taps that read it, for each of the pixels whose window it
+//! lies in. That takes fewer loads than a [convolution tile](super::conv), and slots for the
+//! weights of a whole row of taps.
 //!
-//! Where outputs are few, an output may have several lanes next to each other, which takes as many times fewer multiply-adds:
-//! neighbouring values are read at once and repeated in all lanes. They are inputs in shares, of which a lane sums the products of
-//! one share; in the end an output's sums are added up. Or, where there is a single input, they are pixels, each with a sum of its
+//! Where outputs are few, an output may have several lanes next to each other, which takes as many
+//! times fewer multiply-adds: neighbouring values are read at once and repeated in all lanes. They
+//! are inputs in shares, of which a lane sums the products of one share; in the end an output's
+//! sums are added up. Or, where there is a single input, they are pixels, each with a sum of its
 //! own.
 //!
-//! Weights are packed, and `in`, `weights` and `rows` say the same, as for a convolution tile; with shares, biases are those of the
-//! first one.
+//! Weights are packed, and `in`, `weights` and `rows` say the same, as for a convolution tile;
+//! with shares, biases are those of the first one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +27,8 @@ use crate::vector::{BinaryOp, Builder, F32, Kernel, Pointer, Slot, Times};
 /// Input channels that one trip of the inner loop covers.
 const UNROLL: u32 = 2;
 
-/// What the lanes of a vector of sums are, next to each other for each output. Numbers are powers of two.
+/// What the lanes of a vector of sums are, next to each other for each output. Numbers are powers
+/// of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Beside {
     /// A lane for each output.
@@ -63,8 +67,8 @@ pub struct SlidingTile {
     pub last_lanes: u32,
     /// Input channels of the segment.
     pub ic: u32,
-    /// What the lanes of sums are; anything but outputs only in a single vector, and pixels only of one input channel, whose
-    /// pixels lie next to each other.
+    /// What the lanes of sums are; anything but outputs only in a single vector, and pixels only
+    /// of one input channel, whose pixels lie next to each other.
     pub beside: Beside,
     /// Taps of a row.
     pub kw: u32,
@@ -80,15 +84,17 @@ pub struct SlidingTile {
     pub post: Vec<Post>,
     /// As for a convolution tile.
     pub far: bool,
-    /// Whether each result is two sums, of every other input channel, that are added in the end: multiply-adds of few results
-    /// would wait for each other.
+    /// Whether each result is two sums, of every other input channel, that are added in the end:
+    /// multiply-adds of few results would wait for each other.
     pub halves: bool,
 }
 
-/// Results of a tile with which multiply-adds do not wait for each other: two begin in each of the four cycles that one takes.
+/// Results of a tile with which multiply-adds do not wait for each other: two begin in each of the
+/// four cycles that one takes.
 const ENOUGH_RESULTS: usize = 8;
 
-/// Into how many shares the inputs of a segment from `ic` to `oc` channels are cut, where they can be: a power of two.
+/// Into how many shares the inputs of a segment from `ic` to `oc` channels are cut, where they can
+/// be: a power of two.
 pub fn shares(lanes: u32, (ic, oc): (u32, u32)) -> Option<u32> {
     let fits = |shares: &u32| oc * shares <= lanes && ic.is_multiple_of(*shares);
     (1..=lanes.ilog2()).rev().map(|power| 1 << power).find(fits)
@@ -99,8 +105,8 @@ pub fn pixels_beside(lanes: u32, oc: u32) -> Option<u32> {
     (lanes / oc).checked_ilog2().map(|power| 1 << power).filter(|&pixels| pixels > 1)
 }
 
-/// Slots that a tile of `sums` x `vectors` with `kw` taps in a row takes. With pixels beside each other, a sum is of all pixels of a
-/// vector.
+/// Slots that a tile of `sums` x `vectors` with `kw` taps in a row takes. With pixels beside each
+/// other, a sum is of all pixels of a vector.
 pub fn slots(sums: u32, (vectors, beside): (u32, Beside), kw: u32, load: Activation, post: &[Post]) -> usize {
     let pattern = usize::from(beside.lanes() > 1);
     let inner = (kw * vectors) as usize + 1 + load.traits().temporaries;
@@ -138,7 +144,8 @@ struct Unit {
     pixels: u32,
 }
 
-/// Where input columns begin and how many values they have, each with the sums and taps that read it.
+/// Where input columns begin and how many values they have, each with the sums and taps that read
+/// it.
 type Columns = BTreeMap<(i32, u32), Vec<(usize, u32)>>;
 
 /// Registers of a tile under construction.
@@ -160,7 +167,8 @@ struct Registers {
 }
 
 impl SlidingTile {
-    /// Whether the tile has so few results that there should be two sums of each, and slots for them.
+    /// Whether the tile has so few results that there should be two sums of each, and slots for
+    /// them.
     pub fn takes_halves(&self, available: usize) -> bool {
         let sums = self.units().len() * self.vectors as usize;
         sums < ENOUGH_RESULTS && sums + self.slots() <= available
@@ -198,7 +206,8 @@ impl SlidingTile {
         b.finish(self.to_string())
     }
 
-    /// The pixels of each sum: as many as lie beside each other, but one where a pixel has not all taps or no neighbour.
+    /// The pixels of each sum: as many as lie beside each other, but one where a pixel has not all
+    /// taps or no neighbour.
     fn units(&self) -> Vec<Unit> {
         let (clips, beside) = (&self.clip.0, self.beside.pixels() as usize);
         let (mut units, mut first) = (Vec::new(), 0);
@@ -283,7 +292,8 @@ impl SlidingTile {
         (0..self.lanes).map(|lane| from(lane).min(self.lanes - 1)).collect()
     }
 
-    /// Adds up the sums of all shares, half of them at a time, and puts those of outputs next to each other.
+    /// Adds up the sums of all shares, half of them at a time, and puts those of outputs next to
+    /// each other.
     fn sum_shares(&self, b: &mut Builder, r: &Registers, pattern: Slot) {
         let sums = || r.accumulators.iter().flatten().copied();
         let mut shares = self.beside.shares();
@@ -314,7 +324,8 @@ impl SlidingTile {
         }
     }
 
-    /// Ends a tile with pixels beside each other: those that come first in their units, then the second ones, and so on.
+    /// Ends a tile with pixels beside each other: those that come first in their units, then the
+    /// second ones, and so on.
     fn finish_pixels(&self, b: &mut Builder, r: &Registers, pattern: Slot, mut free: Vec<Slot>) {
         free.extend(b.slots(epilogue::slots(&self.post).saturating_sub(free.len())));
         let (beside, pointers) = (self.beside.pixels(), ["out", "add"].map(|name| b.parameter(name)));

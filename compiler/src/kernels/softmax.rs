@@ -50,9 +50,9 @@ impl SoftmaxPixel {
         b.finish(self.to_string())
     }
 
-    /// Runs `each` with the number of lanes to treat: over whole vectors, then over the remaining channels
-    /// one by one. The single channels are in all lanes when they come from a broadcast. Moves both pointers
-    /// along.
+    /// Runs `each` with the number of lanes to treat: over whole vectors, then over the remaining
+    /// channels one by one. The single channels are in all lanes when they come from a broadcast.
+    /// Moves both pointers along.
     fn walk(&self, b: &mut Builder, r: &Registers, mut each: impl FnMut(&mut Builder, u32)) {
         b.point(r.input, b.parameter("in"), 0);
         b.point(r.out, b.parameter("out"), 0);
@@ -79,8 +79,8 @@ impl SoftmaxPixel {
         self.join(b, BinaryOp::Max, r.maximum, r.value);
     }
 
-    /// Stores the powers and adds them up. Powers of single channels go to a sum of their own, since they are
-    /// in all lanes.
+    /// Stores the powers and adds them up. Powers of single channels go to a sum of their own,
+    /// since they are in all lanes.
     fn sum_of_powers(&self, b: &mut Builder, r: &Registers) {
         let singles = r.temporaries[3];
         b.constant(r.sum, 0.0);

@@ -1,8 +1,9 @@
 //! A panel of a matrix multiplication by tiles.
 //!
-//! A block of tiles is 32 rows by 32 columns in four tiles of sums, or less where less is left. The sums of a block go to a
-//! small memory; bias and epilogue of a block are woven between the products of the next one, since vector and tile units work
-//! side by side. Lines of the next panel of weights are asked for on the way, so that they are near when their turn comes.
+//! A block of tiles is 32 rows by 32 columns in four tiles of sums, or less where less is left.
+//! The sums of a block go to a small memory; bias and epilogue of a block are woven between the
+//! products of the next one, since vector and tile units work side by side. Lines of the next
+//! panel of weights are asked for on the way, so that they are near when their turn comes.
 
 use super::epilogue::{self, Format};
 use super::matmul::{BLOCK, LINE, MatmulPanel, TILE_SIZE};
@@ -10,7 +11,8 @@ use crate::vector::{
     BinaryOp, Builder, CacheLevel, Pointer, Slot, TILE_BYTES, TILE_LANES, TILE_ROWS, Tile, Times,
 };
 
-/// Chunks in one trip of the loop over them. What is left, and sums of fewer than two trips, are written out.
+/// Chunks in one trip of the loop over them. What is left, and sums of fewer than two trips, are
+/// written out.
 const TRIP: u32 = 2;
 /// Pixels whose epilogues use different slots, so that one need not wait for the other.
 const IN_FLIGHT: usize = 4;
@@ -124,8 +126,8 @@ impl MatmulPanel {
         }
     }
 
-    /// The planes of row and weight that are multiplied, in an order in which neighbours share a factor. Those that are
-    /// left out are below what the last plane holds.
+    /// The planes of row and weight that are multiplied, in an order in which neighbours share a
+    /// factor. Those that are left out are below what the last plane holds.
     fn products_of_planes(&self) -> &'static [(u32, u32)] {
         match self.planes.count {
             1 => &[(0, 0)],
@@ -201,9 +203,10 @@ impl MatmulPanel {
         self.tiles() as i32 * TILE_BYTES
     }
 
-    /// The products of one chunk; `after_dot` is called after each. Between products, lines of the chunk after it are
-    /// asked for. That saves the wait for the level-2 cache; and where another thread shares the core, tiles that are loaded
-    /// and products that follow each other without anything between hinder each other, which other instructions prevent.
+    /// The products of one chunk; `after_dot` is called after each. Between products, lines of the
+    /// chunk after it are asked for. That saves the wait for the level-2 cache; and where another
+    /// thread shares the core, tiles that are loaded and products that follow each other without
+    /// anything between hinder each other, which other instructions prevent.
     fn chunk(
         &self,
         b: &mut Builder,
@@ -235,8 +238,8 @@ impl MatmulPanel {
         }
     }
 
-    /// The cache lines of the chunk after one: of its rows, then of its weights. After the last one of a block comes the
-    /// first one of the next block.
+    /// The cache lines of the chunk after one: of its rows, then of its weights. After the last
+    /// one of a block comes the first one of the next block.
     fn lines_after(&self, r: &Registers, stretch: &Stretch, number: u32) -> Vec<(Pointer, i32)> {
         let step = i64::from(self.step);
         let then = if number + 1 == stretch.chunks { stretch.then } else { Then::Chunk };
@@ -293,7 +296,8 @@ impl MatmulPanel {
         }
     }
 
-    /// Bias and epilogue of a pixel, counted from the first one that is not finished, whose sums are in memory.
+    /// Bias and epilogue of a pixel, counted from the first one that is not finished, whose sums
+    /// are in memory.
     fn finish(&self, b: &mut Builder, r: &Registers, pixel: u32) {
         let values = &r.values[pixel as usize % IN_FLIGHT];
         let mut results = Vec::new();

@@ -1,10 +1,12 @@
-//! The two transformations around a convolution of 3x3 taps by Winograd's minimal filtering, F(2x2, 3x3).
+//! The two transformations around a convolution of 3x3 taps by Winograd's minimal filtering,
+//! F(2x2, 3x3).
 //!
-//! A patch of 2x2 results is made of 4x4 inputs. Both and the weights are transformed so that 16 products take the place of
-//! 36: sums over input channels are then 16 pointwise convolutions, each of a *plane*, which holds one value of every patch.
-//! The matrices are those of A. Lavin and S. Gray, "Fast Algorithms for Convolutional Neural Networks" (2015). All factors
-//! are 0, 1 or -1 but for those of the weights, some of which are a half, so errors stay near those of plain sums.
-//! An infinity reaches the results that it would reach otherwise, but may do so as NaN.
+//! A patch of 2x2 results is made of 4x4 inputs. Both and the weights are transformed so that 16
+//! products take the place of 36: sums over input channels are then 16 pointwise convolutions,
+//! each of a *plane*, which holds one value of every patch. The matrices are those of A. Lavin and
+//! S. Gray, "Fast Algorithms for Convolutional Neural Networks" (2015). All factors are 0, 1 or -1
+//! but for those of the weights, some of which are a half, so errors stay near those of plain
+//! sums. An infinity reaches the results that it would reach otherwise, but may do so as NaN.
 
 use std::fmt;
 use std::ops::Range;
@@ -23,7 +25,8 @@ pub const TAPS: u32 = 3;
 pub const INPUTS: u32 = PATCH + TAPS - 1;
 /// Planes: values of a transformed patch.
 pub const PLANES: u32 = INPUTS * INPUTS;
-/// The plane of which a value reaches all results of its patch as it is, so that biases are added there.
+/// The plane of which a value reaches all results of its patch as it is, so that biases are added
+/// there.
 pub const BIAS_PLANE: u32 = INPUTS + 1;
 
 /// The patches that rows and columns of results are cut into.
@@ -31,8 +34,8 @@ pub fn patches(results: [u32; 2]) -> [u32; 2] {
     results.map(|results| results.div_ceil(PATCH))
 }
 
-/// The products that Winograd's method saves for each output channel of a map of results, where windows have so many inputs and
-/// planes so many, padding included; 0 where it takes more.
+/// The products that Winograd's method saves for each output channel of a map of results, where
+/// windows have so many inputs and planes so many, padding included; 0 where it takes more.
 pub fn products_saved(results: [u32; 2], [of_windows, of_planes]: [u32; 2]) -> u64 {
     let count = |[rows, columns]: [u32; 2], products: u32, inputs: u32| {
         let places = u64::from(rows).saturating_mul(u64::from(columns));
@@ -65,8 +68,9 @@ fn line<const N: usize>([first, middle, last]: [&[f64; N]; 3]) -> [[f64; N]; INP
     values
 }
 
-/// What the transformation of inputs depends on. The `rows` count is the number of patches, neighbours in a row; `in` points
-/// where the first column of the first patch is, or would be, in the patch's first row inside the image.
+/// What the transformation of inputs depends on. The `rows` count is the number of patches,
+/// neighbours in a row; `in` points where the first column of the first patch is, or would be, in
+/// the patch's first row inside the image.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InputPatches {
     /// f32 values in a vector.
@@ -87,7 +91,8 @@ pub struct InputPatches {
     pub plane: i32,
     /// Applied to the input.
     pub load: Activation,
-    /// How values of planes are stored. Those of bf16 are padded with zeros to whole chunks of [`CHUNK`] inputs.
+    /// How values of planes are stored. Those of bf16 are padded with zeros to whole chunks of
+    /// [`CHUNK`] inputs.
     pub format: Format,
 }
 
@@ -210,8 +215,8 @@ impl InputPatches {
     }
 }
 
-/// What the transformation of sums into results depends on. The `rows` count is the number of patches, neighbours in a row;
-/// `out` and `add` point at the first result of the first patch.
+/// What the transformation of sums into results depends on. The `rows` count is the number of
+/// patches, neighbours in a row; `out` and `add` point at the first result of the first patch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OutputPatches {
     /// f32 values in a vector.
@@ -318,8 +323,8 @@ impl OutputPatches {
     }
 }
 
-/// Runs `body` for each vector of some channels, with the lanes of it that are used, and moves the pointers along by their
-/// bytes; returns how many vectors there are.
+/// Runs `body` for each vector of some channels, with the lanes of it that are used, and moves the
+/// pointers along by their bytes; returns how many vectors there are.
 fn vectors(b: &mut Builder, channels: u32, steps: &[(&str, i32)], body: impl Fn(&mut Builder, u32)) -> i32 {
     let (whole, rest) = (channels / b.lanes(), channels % b.lanes());
     let vector = |b: &mut Builder, lanes: u32| {

@@ -16,9 +16,9 @@ pub struct Lifetime {
 
 /// Byte offsets of the buffers, and the size of the arena.
 ///
-/// Largest first, each at the lowest offset where it overlaps no buffer that lives at the same time
-/// (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", arXiv 2001.03288, greedy
-/// by size).
+/// Largest first, each at the lowest offset where it overlaps no buffer that lives at the same
+/// time (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", arXiv
+/// 2001.03288, greedy by size).
 pub fn place(buffers: &[Lifetime]) -> (Vec<u64>, u64) {
     let mut by_size: Vec<usize> = (0..buffers.len()).collect();
     by_size.sort_by_key(|&b| (std::cmp::Reverse(buffers[b].bytes), b));

@@ -1,4 +1,5 @@
-//! Where each value of the graph is kept: buffers, strides, and views into the buffers of concatenations.
+//! Where each value of the graph is kept: buffers, strides, and views into the buffers of
+//! concatenations.
 
 pub mod arena;
 
@@ -48,7 +49,8 @@ impl View {
 
 /// The view of every live value, and the size of the arena in bytes.
 pub struct Layout {
-    /// By node. Values within fused groups have views as if their maps began where scratch memory does.
+    /// By node. Values within fused groups have views as if their maps began where scratch memory
+    /// does.
     pub views: HashMap<NodeId, View>,
     /// Concatenation operands that their producers write in place, with where that is.
     pub in_place: HashMap<NodeId, ConcatPlace>,
@@ -57,8 +59,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The first input of a node, as its kernels see it: a dense layer reads a map as a single column, since pixels lie
-    /// behind each other.
+    /// The first input of a node, as its kernels see it: a dense layer reads a map as a single
+    /// column, since pixels lie behind each other.
     pub fn input_of(&self, graph: &Graph, id: NodeId) -> View {
         let node = graph.node(id);
         let input = self.views[&node.inputs[0]];
@@ -106,7 +108,8 @@ struct Builder<'a> {
     buffers: Vec<Lifetime>,
 }
 
-/// Lays out all live values of `graph` but those within fused groups. Fails if there is no such memory.
+/// Lays out all live values of `graph` but those within fused groups. Fails if there is no such
+/// memory.
 pub fn lay_out(
     graph: &Graph,
     fused_groups: &FusedGroups,
@@ -138,7 +141,8 @@ pub fn lay_out(
     Ok(Layout { views, in_place: layout.in_place, arena_bytes })
 }
 
-/// Whether kernels for this node read their first input by whole vectors rather than value by value.
+/// Whether kernels for this node read their first input by whole vectors rather than value by
+/// value.
 fn reads_vectors(node: &Node) -> bool {
     match &node.op {
         Op::Conv(conv) => conv.partition.is_one_to_one(),
@@ -176,9 +180,9 @@ fn is_depthwise(graph: &Graph, value: NodeId) -> bool {
     is_made || graph.users(value).into_iter().any(reads)
 }
 
-/// The operands of concatenations that can be written where the concatenation wants them: those whose
-/// channels start at a whole vector and end at one, or at the end of the concatenation. Each value goes to
-/// one place only.
+/// The operands of concatenations that can be written where the concatenation wants them: those
+/// whose channels start at a whole vector and end at one, or at the end of the concatenation. Each
+/// value goes to one place only.
 fn in_place_operands(graph: &Graph, target: Target) -> HashMap<NodeId, ConcatPlace> {
     let mut places = HashMap::new();
     for &concat in graph.order() {
@@ -202,8 +206,8 @@ fn in_place_operands(graph: &Graph, target: Target) -> HashMap<NodeId, ConcatPla
 }
 
 impl Builder<'_> {
-    /// Gives `node` a home. Concatenations come before their operands, and flattened maps before flattening,
-    /// since nodes are visited from the last to the first.
+    /// Gives `node` a home. Concatenations come before their operands, and flattened maps before
+    /// flattening, since nodes are visited from the last to the first.
     fn settle(&mut self, node: NodeId) {
         if let Some(&place) = self.in_place.get(&node) {
             let home = self.slice(node, place);
@@ -215,8 +219,8 @@ impl Builder<'_> {
         self.homes.insert(node, home);
     }
 
-    /// The home of a map that a flatten reads, when both can be one: its pixels must lie without padding
-    /// between them.
+    /// The home of a map that a flatten reads, when both can be one: its pixels must lie without
+    /// padding between them.
     fn flattened_home(&self, node: NodeId, pixel: u64) -> Option<Home> {
         let shape = self.graph.node(node).shape;
         let flattens =
@@ -261,8 +265,8 @@ impl Builder<'_> {
         Home { view: View { offset, shape, ..home.view }, ..home }
     }
 
-    /// A buffer lives from the first node that writes it to the last that reads it. The layers of a fused group run when its
-    /// last one does.
+    /// A buffer lives from the first node that writes it to the last that reads it. The layers of
+    /// a fused group run when its last one does.
     fn lifetimes(&mut self, keep_all: bool) {
         let last = self.graph.order().len();
         let steps: HashMap<NodeId, usize> = self.graph.order().iter().copied().zip(0..).collect();

@@ -1,7 +1,8 @@
 //! Folds normalisations into the convolution or dense layer before them.
 //!
-//! Scale and shift of each channel are a product with its kernel and a sum with its bias; the products are
-//! made when weights are packed. The fused node is the normalisation's, with the producer's operation.
+//! Scale and shift of each channel are a product with its kernel and a sum with its bias; the
+//! products are made when weights are packed. The fused node is the normalisation's, with the
+//! producer's operation.
 
 use super::{Report, absorb, shared};
 use crate::graph::{BatchNorm, Graph, LinearPart, Node, NodeId, Op};

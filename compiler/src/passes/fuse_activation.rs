@@ -1,11 +1,12 @@
 //! Fuses activations into the operation before or behind them.
 //!
-//! The epilogue of the producer is the better place: the function is applied once to each element, in a
-//! register. Where the raw value is needed, too (Xception's blocks start with an activation, their shortcuts
-//! without), it must be in memory, and the activated one need not be: the users apply the function while they
-//! load. A convolution loads an element once for each tap and block of output channels, so only functions
-//! that cost one or two instructions go there; an exponential stays a node of its own. Where even those would be
-//! applied too often, the plan applies them in a step of the layer.
+//! The epilogue of the producer is the better place: the function is applied once to each element,
+//! in a register. Where the raw value is needed, too (Xception's blocks start with an activation,
+//! their shortcuts without), it must be in memory, and the activated one need not be: the users
+//! apply the function while they load. A convolution loads an element once for each tap and block
+//! of output channels, so only functions that cost one or two instructions go there; an
+//! exponential stays a node of its own. Where even those would be applied too often, the plan
+//! applies them in a step of the layer.
 
 use super::{Report, absorb, elide, shared};
 use crate::graph::{Activation, Graph, NodeId, Op, Post};

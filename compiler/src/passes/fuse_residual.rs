@@ -1,11 +1,11 @@
 //! Moves sums into the epilogue of one of their operands.
 //!
-//! The operand must be made by a convolution, dense layer or pool for this sum alone. Of several, a
-//! convolution or dense layer is taken before a pool: the summand is loaded while multipliers are busy, and a
-//! pool is bound by loads. In Xception's entry flow, where a sum joins a pool and a strided 1x1 convolution,
-//! this has the pool run right behind the convolution it shrinks, whose large result is dead before the
-//! shortcut is computed. Of several convolutions the last one is taken, so that nothing is computed later
-//! than before.
+//! The operand must be made by a convolution, dense layer or pool for this sum alone. Of several,
+//! a convolution or dense layer is taken before a pool: the summand is loaded while multipliers
+//! are busy, and a pool is bound by loads. In Xception's entry flow, where a sum joins a pool and
+//! a strided 1x1 convolution, this has the pool run right behind the convolution it shrinks, whose
+//! large result is dead before the shortcut is computed. Of several convolutions the last one is
+//! taken, so that nothing is computed later than before.
 
 use super::{Report, shared};
 use crate::graph::{Graph, NodeId, Op, Post};

@@ -1,8 +1,8 @@
-//! Fuses a spatial convolution and the pointwise one behind it, so that the intermediate never goes to
-//! memory.
+//! Fuses a spatial convolution and the pointwise one behind it, so that the intermediate never
+//! goes to memory.
 //!
-//! Any segmentation of the spatial part will do: the whole spectrum of the paper's section 1.2 takes the same
-//! path.
+//! Any segmentation of the spatial part will do: the whole spectrum of the paper's section 1.2
+//! takes the same path.
 
 use super::{Report, shared};
 use crate::graph::{Activation, Conv, Graph, Node, NodeId, Op, Post, Separable};

@@ -1,12 +1,12 @@
-//! Merges parallel branches of an Inception module (the paper's figure 2) into one large 1x1 convolution
-//! followed by a convolution in segments (figure 3; F. Chollet, arXiv 1610.02357, section 1.1: the two are
-//! equivalent).
+//! Merges parallel branches of an Inception module (the paper's figure 2) into one large 1x1
+//! convolution followed by a convolution in segments (figure 3; F. Chollet, arXiv 1610.02357,
+//! section 1.1: the two are equivalent).
 //!
-//! A branch is `1x1 convolution -> [activation] -> spatial convolution -> [activation]`, or only the 1x1
-//! convolution and an activation. Neighbouring operands of a concatenation merge when they read the same
-//! value and are equal in everything but channels and parameters: windows and activations. Normalisations are
-//! folded already and belong to the parts. Each output is the sum of the same products in the same order as
-//! before.
+//! A branch is `1x1 convolution -> [activation] -> spatial convolution -> [activation]`, or only
+//! the 1x1 convolution and an activation. Neighbouring operands of a concatenation merge when they
+//! read the same value and are equal in everything but channels and parameters: windows and
+//! activations. Normalisations are folded already and belong to the parts. Each output is the sum
+//! of the same products in the same order as before.
 
 use super::{Report, shared};
 use crate::graph::{
@@ -82,7 +82,8 @@ fn merge(graph: &mut Graph, report: &mut Report, concat: NodeId) {
     }
 }
 
-/// Runs of two or more neighbouring branches that may merge; what keeps the others apart goes to `reasons`.
+/// Runs of two or more neighbouring branches that may merge; what keeps the others apart goes to
+/// `reasons`.
 fn runs(branches: &[Result<Branch, String>], reasons: &mut Vec<String>) -> Vec<Vec<Branch>> {
     let mut runs: Vec<Vec<Branch>> = Vec::new();
     let mut open = false;
@@ -186,8 +187,8 @@ fn steps(graph: &Graph, run: &[Branch]) -> Result<Vec<Step>, String> {
     Ok(steps)
 }
 
-/// Refuses maps between the merged layers that are far larger than what goes in and comes out: branches by themselves have theirs one
-/// after the other, in the same memory.
+/// Refuses maps between the merged layers that are far larger than what goes in and comes out:
+/// branches by themselves have theirs one after the other, in the same memory.
 fn check_growth(input: Shape, steps: &[Step]) -> Result<(), String> {
     let largest = steps.iter().map(|step| step.shape.elements()).max().unwrap_or(0);
     let ends = input.elements().saturating_add(steps.last().map_or(0, |step| step.shape.elements()));
@@ -249,8 +250,8 @@ fn description(run: &[Branch], steps: &[Step]) -> String {
     text
 }
 
-/// Puts the steps in the place of the run. Where the run is all that is concatenated, the last step takes the
-/// id of the concatenation; the other values are new, and get new ids.
+/// Puts the steps in the place of the run. Where the run is all that is concatenated, the last
+/// step takes the id of the concatenation; the other values are new, and get new ids.
 fn replace(graph: &mut Graph, concat: NodeId, run: &[Branch], mut steps: Vec<Step>) {
     let operands: Vec<NodeId> = run.iter().filter_map(|b| b.nodes().last()).collect();
     let whole = graph.node(concat).inputs == operands;

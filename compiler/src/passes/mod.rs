@@ -1,8 +1,8 @@
 //! Rewrites of the graph that keep every surviving value, bit for bit or to rounding.
 //!
-//! A pass is a function that walks the nodes in order and makes one row of the [`Report`] for each rewrite
-//! that it made, and for each that looked possible and was refused. Passes decide what is computed together;
-//! how and in what blocks is for the plan to decide.
+//! A pass is a function that walks the nodes in order and makes one row of the [`Report`] for each
+//! rewrite that it made, and for each that looked possible and was refused. Passes decide what is
+//! computed together; how and in what blocks is for the plan to decide.
 //!
 //! The order matters:
 //! - Unused values go first, so that they do not count as users of others.
@@ -110,7 +110,8 @@ impl Pass {
 /// What [`optimize`] may do.
 #[derive(Clone, Debug, Default)]
 pub struct PassOptions {
-    /// Stop after so many rewrites, to find the one that does harm by bisection; `None` for no limit.
+    /// Stop after so many rewrites, to find the one that does harm by bisection; `None` for no
+    /// limit.
     pub stop_after: Option<usize>,
 }
 
@@ -136,8 +137,8 @@ fn shared(graph: &Graph, id: NodeId, user: NodeId) -> Option<String> {
     (reads != 1).then(|| format!("{user} reads {id} {reads} times"))
 }
 
-/// Lets `last`, whose only operand besides added ones is `producer`, compute what the producer does in place
-/// of its own operation, and keep its epilogue. The producer dies.
+/// Lets `last`, whose only operand besides added ones is `producer`, compute what the producer
+/// does in place of its own operation, and keep its epilogue. The producer dies.
 fn absorb(graph: &mut Graph, producer: NodeId, last: NodeId) {
     let mut node = graph.node(producer).clone();
     let target = graph.node_mut(last);
@@ -147,8 +148,8 @@ fn absorb(graph: &mut Graph, producer: NodeId, last: NodeId) {
     graph.remove(producer);
 }
 
-/// Removes a node that yields its operand unchanged: its users read the operand, or, where the node's value
-/// is an output, the producer takes the node's place.
+/// Removes a node that yields its operand unchanged: its users read the operand, or, where the
+/// node's value is an output, the producer takes the node's place.
 fn elide(graph: &mut Graph, report: &mut Report, id: NodeId) {
     let operand = graph.node(id).inputs[0];
     if !graph.is_output(id) {

@@ -10,9 +10,9 @@ use crate::graph::{Graph, NodeId};
 
 /// The rows of all passes, in the order in which they happened.
 ///
-/// As JSON: `rows` is a list of objects with `pass`, `node` (such as `"v7"`), `layer` (its name), `span`
-/// (first byte and end of the layer in the source), `outcome` (`"applied"` or `"refused"`) and `what` or
-/// `reason`.
+/// As JSON: `rows` is a list of objects with `pass`, `node` (such as `"v7"`), `layer` (its name),
+/// `span` (first byte and end of the layer in the source), `outcome` (`"applied"` or `"refused"`)
+/// and `what` or `reason`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     /// One for each rewrite made or refused.
@@ -32,7 +32,8 @@ pub struct Report {
 pub struct Row {
     /// Name of the pass.
     pub pass: &'static str,
-    /// The node that was to be rewritten. If it was, that is the id of the result where there is one.
+    /// The node that was to be rewritten. If it was, that is the id of the result where there is
+    /// one.
     #[serde(serialize_with = "as_text")]
     pub node: NodeId,
     /// Name of the node's layer.

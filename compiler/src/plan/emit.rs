@@ -1,4 +1,5 @@
-//! The program under construction: what alone writes kernels, drivers, steps, packed constants and scratch memory.
+//! The program under construction: what alone writes kernels, drivers, steps, packed constants and
+//! scratch memory.
 
 use std::collections::HashMap;
 

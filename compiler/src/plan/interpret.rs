@@ -9,8 +9,8 @@ use crate::vector::interpret::{Location, Memory, OutOfBounds, run as run_kernel}
 
 /// Runs all steps as `threads` threads would, one thread after the other within each step.
 ///
-/// `arena` holds the input where [`Program::input`] says and the results afterwards; `constants` are the
-/// packed constants. Lengths are those that the program states, in f32 values.
+/// `arena` holds the input where [`Program::input`] says and the results afterwards; `constants`
+/// are the packed constants. Lengths are those that the program states, in f32 values.
 pub fn run(
     program: &Program,
     constants: &[f32],

@@ -1,8 +1,8 @@
 //! The plan: which kernels run in which loops on which memory.
 //!
-//! A [`Program`] is all that code generation and the runtime need: kernels by descriptor, drivers (loop nests
-//! that several steps may share), steps (a driver and its operands), recipes for packed weights, and views of
-//! values in one arena.
+//! A [`Program`] is all that code generation and the runtime need: kernels by descriptor, drivers
+//! (loop nests that several steps may share), steps (a driver and its operands), recipes for
+//! packed weights, and views of values in one arena.
 
 mod emit;
 pub mod interpret;
@@ -39,7 +39,8 @@ entity!(
     DriverId, "d"
 );
 
-/// What calls of a kernel execute. The additions by the fast inner product run beside the multiply-adds.
+/// What calls of a kernel execute. The additions by the fast inner product run beside the
+/// multiply-adds.
 fn kernel_counts(descriptor: &Descriptor) -> KernelCounts {
     let counts = KernelCounts::new(&descriptor.generate());
     if let Descriptor::FastInner(_) = descriptor { counts.without_arithmetic() } else { counts }
@@ -131,7 +132,8 @@ impl fmt::Display for Part {
 pub struct Step {
     /// The node whose value it computes (or a part of it).
     pub node: NodeId,
-    /// The nodes before it that the step computes, too, strip by strip: their values never exist whole.
+    /// The nodes before it that the step computes, too, strip by strip: their values never exist
+    /// whole.
     pub before: Vec<NodeId>,
     /// What of the node it computes.
     pub part: Part,
@@ -163,8 +165,8 @@ pub struct Program {
     pub options: PlanOptions,
     /// How each layer is computed, and why.
     pub schedule: Schedule,
-    /// Shards that a batch consists of. If there are several, each is run by one thread, in the thread's arena; else all
-    /// threads run the batch together.
+    /// Shards that a batch consists of. If there are several, each is run by one thread, in the
+    /// thread's arena; else all threads run the batch together.
     pub shards: u32,
     /// Kernels, by [`nest::KernelId`].
     pub kernels: Vec<Descriptor>,
@@ -174,8 +176,8 @@ pub struct Program {
     pub steps: Vec<Step>,
     /// Packed constants.
     pub constants: Vec<Packed>,
-    /// Multiply-adds of an image that need no multiplication, of the stages of nodes that save some: by Winograd's method, or since
-    /// products are fast inner products.
+    /// Multiply-adds of an image that need no multiplication, of the stages of nodes that save
+    /// some: by Winograd's method, or since products are fast inner products.
     pub saved_macs: HashMap<NodeId, [u64; 2]>,
     /// Size of the packed constants in bytes.
     pub constant_bytes: u64,
@@ -198,12 +200,14 @@ impl Program {
         self.options.batch / self.shards
     }
 
-    /// Worker groups: threads that run a shard together: one of all threads, or each thread by itself. Each group has an arena.
+    /// Worker groups: threads that run a shard together: one of all threads, or each thread by
+    /// itself. Each group has an arena.
     pub fn worker_groups(&self) -> u32 {
         if self.shards == 1 { 1 } else { self.options.threads }
     }
 
-    /// Bytes of all values in a run: of all arenas, and of inputs and outputs as they are given and returned.
+    /// Bytes of all values in a run: of all arenas, and of inputs and outputs as they are given
+    /// and returned.
     fn value_bytes(&self) -> u64 {
         let given =
             self.outputs.iter().chain([&self.input]).map(|view| view.shape.elements().saturating_mul(4));
@@ -253,8 +257,9 @@ pub fn plan(graph: &Graph, target: Target, options: PlanOptions) -> Result<Progr
     plan_with(graph, target, options, &cheapest)
 }
 
-/// Plans `graph` as [`plan`] does, but for the algorithms of segments, of which `choose` picks one by its index. One that
-/// there is not counts as the last. Any choice gives the same results, to rounding.
+/// Plans `graph` as [`plan`] does, but for the algorithms of segments, of which `choose` picks one
+/// by its index. One that there is not counts as the last. Any choice gives the same results, to
+/// rounding.
 pub fn plan_with(
     graph: &Graph,
     target: Target,

@@ -1,10 +1,10 @@
-//! Rust code for the widest vectors of the processor at hand: without this it is compiled for those that all x86-64
-//! processors have.
+//! Rust code for the widest vectors of the processor at hand: without this it is compiled for
+//! those that all x86-64 processors have.
 
 /// Work that vectors speed up. What it computes is the same with any.
 pub trait Work {
-    /// Does the work. Only what is inlined is compiled for other vectors: implementations, and what takes their time, should
-    /// be `#[inline(always)]`.
+    /// Does the work. Only what is inlined is compiled for other vectors: implementations, and
+    /// what takes their time, should be `#[inline(always)]`.
     fn run(self);
 }
 

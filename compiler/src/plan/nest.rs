@@ -1,10 +1,11 @@
 //! Loop nests: which kernels a step calls, with which addresses.
 //!
-//! All bounds and strides are constants but one thing: which of a step's units of work a thread does. It takes those
-//! of its own share one by one, and then those that other threads have not begun, so that no thread waits while
-//! another one, on a busier core, still has units ahead of it. Every unit is done once, by whichever thread, and writes
-//! what no other unit reads or writes. Addresses are affine in the loop variables, so every access of a step can be
-//! bounded before it runs.
+//! All bounds and strides are constants but one thing: which of a step's units of work a thread
+//! does. It takes those of its own share one by one, and then those that other threads have not
+//! begun, so that no thread waits while another one, on a busier core, still has units ahead of
+//! it. Every unit is done once, by whichever thread, and writes what no other unit reads or
+//! writes. Addresses are affine in the loop variables, so every access of a step can be bounded
+//! before it runs.
 
 use std::fmt::{self, Display, Formatter};
 use std::ops::Range;
@@ -150,10 +151,11 @@ pub struct Argument {
 /// A piece of a loop nest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Nest {
-    /// Units of work, which the threads divide between them: the body runs once for each. It is the only piece of a
-    /// driver, and in no other.
+    /// Units of work, which the threads divide between them: the body runs once for each. It is
+    /// the only piece of a driver, and in no other.
     Divide {
-        /// The variable that tells the image, and how many images there are; none where there is only one.
+        /// The variable that tells the image, and how many images there are; none where there is
+        /// only one.
         images: Option<(Var, u32)>,
         /// Units of each image.
         units: u32,
@@ -164,10 +166,11 @@ pub enum Nest {
     Unit {
         /// The units, counted within their image.
         units: Range<u32>,
-        /// The variable that tells the block of the unit, and the first block; none where there is only one.
+        /// The variable that tells the block of the unit, and the first block; none where there is
+        /// only one.
         block: Option<(Var, u32)>,
-        /// The variable that tells which part of its block the unit is, and how many parts each block has; none where
-        /// there is only one.
+        /// The variable that tells which part of its block the unit is, and how many parts each
+        /// block has; none where there is only one.
         part: Option<(Var, u32)>,
         /// The body.
         body: Vec<Nest>,
@@ -192,7 +195,8 @@ pub enum Nest {
     },
 }
 
-/// The units that thread `thread` of `threads` takes first: an even, contiguous share of `0..units`.
+/// The units that thread `thread` of `threads` takes first: an even, contiguous share of
+/// `0..units`.
 pub fn share(units: u64, thread: u32, threads: u32) -> Range<u64> {
     let cut = |t: u32| (u128::from(units) * u128::from(t) / u128::from(threads)) as u64;
     cut(thread)..cut(thread + 1)
@@ -300,8 +304,8 @@ pub fn variable_count(nests: &[Nest]) -> usize {
     nests.iter().map(bound).max().unwrap_or(0)
 }
 
-/// Visits every kernel call of the share of `thread` of `threads`, in order, with the values of the loop
-/// variables.
+/// Visits every kernel call of the share of `thread` of `threads`, in order, with the values of
+/// the loop variables.
 pub fn for_each_call<E>(
     nests: &[Nest],
     (thread, threads): (u32, u32),
@@ -311,7 +315,8 @@ pub fn for_each_call<E>(
     Walk { thread, threads, unit: 0, values, visit }.nests(nests)
 }
 
-/// Visits every call with how often all threads together make it, when the nests are run `times` times.
+/// Visits every call with how often all threads together make it, when the nests are run `times`
+/// times.
 pub fn for_each_count(nests: &[Nest], times: u64, visit: &mut impl FnMut(KernelId, Option<u32>, u64)) {
     for nest in nests {
         match nest {

@@ -1,4 +1,5 @@
-//! How parameters become the constants that kernels read: normalisations folded in, panels in reading order.
+//! How parameters become the constants that kernels read: normalisations folded in, panels in
+//! reading order.
 
 mod fast_inner;
 mod planes;
@@ -19,13 +20,15 @@ use crate::vector::{TILE_LANES, bf16};
 /// A recipe for the packed constants of one step: `weights` (or scales) and `bias` (or shifts).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Pack {
-    /// Segments of a convolution, equal ones by the algorithm chosen for them. Panels: block by block, panel by panel
-    /// ([`panel_widths`]); in each panel tap by tap, input by input, its vectors of outputs; zeros where there is no
-    /// output, or none that reads the input. Inputs by the fast inner product are in an [order](crate::kernels::fast_inner::order) of their own, and
-    /// before the biases of a panel lie two other constants of each output. Side by side: vector by vector, then tap by tap, then the weights from each
-    /// place in a segment, or in a share of its inputs, to all outputs. By Winograd's method: segment by segment, plane by plane,
-    /// panels of transformed weights, which for products of pairs are those of [`Pack::Tiles`]; biases in one plane, zeros in the
-    /// others.
+    /// Segments of a convolution, equal ones by the algorithm chosen for them. Panels: block by
+    /// block, panel by panel ([`panel_widths`]); in each panel tap by tap, input by input, its
+    /// vectors of outputs; zeros where there is no output, or none that reads the input. Inputs by
+    /// the fast inner product are in an [order](crate::kernels::fast_inner::order) of their own,
+    /// and before the biases of a panel lie two other constants of each output. Side by side:
+    /// vector by vector, then tap by tap, then the weights from each place in a segment, or in a
+    /// share of its inputs, to all outputs. By Winograd's method: segment by segment, plane by
+    /// plane, panels of transformed weights, which for products of pairs are those of
+    /// [`Pack::Tiles`]; biases in one plane, zeros in the others.
     Panels {
         /// The convolution.
         conv: Conv,
@@ -41,11 +44,12 @@ pub enum Pack {
         /// f32 values in a vector.
         lanes: u32,
     },
-    /// A convolution of equal segments for tiles (see [`matmul`]), segment by segment: panel by panel of 32 outputs or
-    /// what is left, row of the matrix by row that a sum is over ([`gathered`]), chunk by chunk of 32 inputs, plane by
-    /// plane, tile by tile. A tile holds 16 rows; row `r` holds inputs `2r` and `2r + 1` of each of 16 outputs, two bf16
-    /// values in a word. Inputs are the taps of a row of the matrix by channels, these padded to whole vectors; zeros where
-    /// there is no input or output.
+    /// A convolution of equal segments for tiles (see [`matmul`]), segment by segment: panel by
+    /// panel of 32 outputs or what is left, row of the matrix by row that a sum is over
+    /// ([`gathered`]), chunk by chunk of 32 inputs, plane by plane, tile by tile. A tile holds 16
+    /// rows; row `r` holds inputs `2r` and `2r + 1` of each of 16 outputs, two bf16 values in a
+    /// word. Inputs are the taps of a row of the matrix by channels, these padded to whole
+    /// vectors; zeros where there is no input or output.
     Tiles {
         /// The convolution.
         conv: Conv,
@@ -99,7 +103,8 @@ impl Pack {
         }
     }
 
-    /// Writes the packed constants; `weights` and `bias` have the lengths of [`Pack::sizes`] and are zero.
+    /// Writes the packed constants; `weights` and `bias` have the lengths of [`Pack::sizes`] and
+    /// are zero.
     ///
     /// After an error, which is one of `source`, they hold anything.
     pub fn write(
@@ -188,8 +193,8 @@ impl<'a> Elements<'a> {
         })
     }
 
-    /// The blocks that hold some of `outputs`, with those of them that each holds. Blocks are in the order of
-    /// their outputs.
+    /// The blocks that hold some of `outputs`, with those of them that each holds. Blocks are in
+    /// the order of their outputs.
     fn blocks_of(&self, outputs: Range<usize>) -> Vec<(&KernelBlock, Range<usize>)> {
         let first = self.blocks.partition_point(|block| block.outputs.end as usize <= outputs.start);
         let held = |block: &KernelBlock| {
@@ -199,8 +204,8 @@ impl<'a> Elements<'a> {
         blocks.take_while(|(_, outputs)| !outputs.is_empty()).collect()
     }
 
-    /// Writes the scaled weights of a tap and the `input`-th input channel of the segment for some of a
-    /// block's outputs.
+    /// Writes the scaled weights of a tap and the `input`-th input channel of the segment for some
+    /// of a block's outputs.
     #[inline(always)]
     fn write(
         &self,
@@ -219,7 +224,8 @@ impl<'a> Elements<'a> {
 }
 
 impl Elements<'_> {
-    /// Writes the scaled weights of a tap and an input channel of the convolution for some outputs, where they read it.
+    /// Writes the scaled weights of a tap and an input channel of the convolution for some
+    /// outputs, where they read it.
     fn write_input(&self, (tap, input): (usize, u32), outputs: Range<usize>, to: &mut [f32]) {
         for (block, held) in self.blocks_of(outputs.clone()) {
             if block.inputs.contains(&input) {
@@ -261,12 +267,13 @@ impl<P: WeightPanel> Work for Write<'_, P> {
     }
 }
 
-/// Rows that are written to one panel before the next one: rows of a kernel that stay in the cache meanwhile.
+/// Rows that are written to one panel before the next one: rows of a kernel that stay in the cache
+/// meanwhile.
 const ROWS: usize = 16;
 
-/// Writes neighbouring panels side by side, some rows of each in turn, so that a kernel is read from front to back: its rows
-/// are longer than those of a panel, and jumping between them waits for memory. `above` gives the rows of a panel before that
-/// of a block's first input, for a tap.
+/// Writes neighbouring panels side by side, some rows of each in turn, so that a kernel is read
+/// from front to back: its rows are longer than those of a panel, and jumping between them waits
+/// for memory. `above` gives the rows of a panel before that of a block's first input, for a tap.
 fn write_panels<P: WeightPanel>(
     elements: &Elements<'_>,
     panels: &mut [P],
@@ -403,8 +410,8 @@ impl<'a> Packer<'a> {
         panels.collect()
     }
 
-    /// A segment whose outputs have several lanes next to each other: one for each of the shares that neighbouring inputs are of, the
-    /// first with the bias, or the same for each pixel.
+    /// A segment whose outputs have several lanes next to each other: one for each of the shares
+    /// that neighbouring inputs are of, the first with the bias, or the same for each pixel.
     fn several_lanes(&mut self, (inputs, outputs): &Segment, beside: Beside) {
         let (lanes, shares) = (beside.lanes() as usize, beside.shares() as usize);
         let (places, outputs) = (inputs.len() / shares, outputs.start as usize..outputs.end as usize);
@@ -531,7 +538,8 @@ impl WeightPanel for TilePanel<'_> {
 }
 
 impl TilePanel<'_> {
-    /// Writes the weights of an even row and of the one after it for some columns of a tile, part by part.
+    /// Writes the weights of an even row and of the one after it for some columns of a tile, part
+    /// by part.
     #[inline(always)]
     fn write_pair(
         &mut self,

@@ -28,7 +28,8 @@ pub struct Violation {
     pub what: String,
 }
 
-/// A program and what is wrong with it: prints as the program's text with the error behind its step.
+/// A program and what is wrong with it: prints as the program's text with the error behind its
+/// step.
 pub struct Annotated<'a> {
     /// The program.
     pub program: &'a Program,

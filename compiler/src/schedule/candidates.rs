@@ -1,4 +1,5 @@
-//! The algorithms that equal segments of a convolution can take, what each costs, and the choice between them.
+//! The algorithms that equal segments of a convolution can take, what each costs, and the choice
+//! between them.
 
 use super::direct::DirectConv;
 use super::rules::LARGEST_TILE;
@@ -11,13 +12,14 @@ use crate::kernels::{segments as segments_kernel, sliding};
 use crate::target::{Isa, Target};
 use crate::vector::F32;
 
-/// Most vectors of a panel whose taps share inputs: with more, few pixels fit into the registers beside the weights
-/// of a row of taps.
+/// Most vectors of a panel whose taps share inputs: with more, few pixels fit into the registers
+/// beside the weights of a row of taps.
 const MOST_VECTORS: u32 = 3;
 
 /// What candidates cost: found by lowering them.
 pub trait CostModel {
-    /// Milliseconds that the instructions of equal segments take one thread, on all pixels of one image.
+    /// Milliseconds that the instructions of equal segments take one thread, on all pixels of one
+    /// image.
     fn segments_ms(&self, candidate: &SegmentCandidate<'_>) -> f64;
 }
 
@@ -115,8 +117,8 @@ impl<'a> Choosing<'a> {
         algorithms.extend(self.packed(segments));
         algorithms.extend(self.beside(ic, oc));
         algorithms.extend(self.shared_taps(plain, ic, oc));
-        // A block multiplies as often for each vector of outputs as it has inputs, so blocks of more than a vector
-        // would take more multiply-adds than segments by themselves.
+        // A block multiplies as often for each vector of outputs as it has inputs, so blocks of
+        // more than a vector would take more multiply-adds than segments by themselves.
         let merged = (target.lanes / oc).min(count);
         if merged > 1 {
             let block = Panels { merged, vectors: 1, ..plain };
@@ -154,8 +156,8 @@ impl<'a> Choosing<'a> {
     fn shared_taps(&self, panels: Panels, ic: u32, oc: u32) -> Vec<SegmentAlgorithm> {
         let target = self.target;
         let (taps, all) = (u64::from(self.direct.conv.window.kernel[1]), oc.div_ceil(target.lanes));
-        // Cranelift's code broadcasts the factor of every multiply-add anew, and a vector alone shares a value only
-        // between taps.
+        // Cranelift's code broadcasts the factor of every multiply-add anew, and a vector alone
+        // shares a value only between taps.
         if taps == 1 || target.isa == Isa::Baseline {
             return Vec::new();
         }
@@ -185,8 +187,8 @@ impl<'a> Choosing<'a> {
 /// The most pixels of a tile of packed segments; with more, rows are cut less evenly.
 const MOST_PIXELS: u32 = 12;
 
-/// The most pixels of a tile of packed segments in rows of `row` pixels; none when not even two pixels, or all, fit into the
-/// registers.
+/// The most pixels of a tile of packed segments in rows of `row` pixels; none when not even two
+/// pixels, or all, fit into the registers.
 pub fn packed_pixels(
     target: Target,
     window: &Window,
@@ -208,7 +210,8 @@ pub fn packed_pixels(
     Some(most).filter(|&most| most >= row.min(2))
 }
 
-/// The candidates with their times, for the algorithms `algorithms`. Without an alternative the time is not computed.
+/// The candidates with their times, for the algorithms `algorithms`. Without an alternative the
+/// time is not computed.
 pub(super) fn timed(
     algorithms: Vec<SegmentAlgorithm>,
     is_told: bool,

@@ -37,9 +37,10 @@ impl TileShape {
 
 /// Picks the panels for segments of `oc` channels, in rows of `pixels`.
 ///
-/// A tile has as many pixels as the registers hold. Two vectors make the narrowest panel, and so the least traffic
-/// from the level-2 cache, that keeps the multiply-adds busy; with AVX-512, the target may have wider ones. A single pixel
-/// takes more vectors, to keep enough sums going at once.
+/// A tile has as many pixels as the registers hold. Two vectors make the narrowest panel, and so
+/// the least traffic from the level-2 cache, that keeps the multiply-adds busy; with AVX-512, the
+/// target may have wider ones. A single pixel takes more vectors, to keep enough sums going at
+/// once.
 pub fn tile_shape(target: Target, oc: u32, pixels: u32) -> TileShape {
     let widest = match target.isa {
         _ if pixels == 1 => 8,
@@ -49,7 +50,8 @@ pub fn tile_shape(target: Target, oc: u32, pixels: u32) -> TileShape {
     TileShape { row: pixels.min(32), vectors: oc.div_ceil(target.lanes).min(widest) }
 }
 
-/// Registers that tiles may use: Cranelift moves sums through one that must stay free, wide code needs none.
+/// Registers that tiles may use: Cranelift moves sums through one that must stay free, wide code
+/// needs none.
 pub fn free_registers(target: Target) -> usize {
     target.registers - usize::from(target.isa == Isa::Baseline)
 }
@@ -94,8 +96,8 @@ impl<'a> DirectConv<'a> {
         }
     }
 
-    /// The most pixels of tiles whose taps share inputs, in `vectors` vectors; none when not even two, or all, fit into the
-    /// registers.
+    /// The most pixels of tiles whose taps share inputs, in `vectors` vectors; none when not even
+    /// two, or all, fit into the registers.
     pub fn sliding_pixels(&self, target: Target, vectors: u32, beside: Beside) -> Option<u32> {
         let available = free_registers(target);
         let kw = self.conv.window.kernel[1];
@@ -107,8 +109,8 @@ impl<'a> DirectConv<'a> {
         Some(most).filter(|&most| most >= self.shape.row.min(2))
     }
 
-    /// The most sums of `pixels` pixels next to each other. Pixels at borders have a sum each, and so have pixels between them that
-    /// are too few for another vector.
+    /// The most sums of `pixels` pixels next to each other. Pixels at borders have a sum each, and
+    /// so have pixels between them that are too few for another vector.
     fn most_sums(&self, pixels: u32, beside: Beside) -> u32 {
         let Pads { left, right, .. } = self.conv.window.pads;
         match beside.pixels() {

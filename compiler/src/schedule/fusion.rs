@@ -1,8 +1,9 @@
-//! Which layers are computed strip by strip, so that the maps between them never lie in memory whole.
+//! Which layers are computed strip by strip, so that the maps between them never lie in memory
+//! whole.
 //!
-//! A layer and the only one that reads its result may be a fused group. Whether it pays depends on what the map between
-//! them costs to write and to read again, and on what strips cost: rows that two threads both compute, and weights
-//! that are read for every strip.
+//! A layer and the only one that reads its result may be a fused group. Whether it pays depends on
+//! what the map between them costs to write and to read again, and on what strips cost: rows that
+//! two threads both compute, and weights that are read for every strip.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -102,8 +103,8 @@ pub enum Verdict {
 /// All fused groups of a graph.
 #[derive(Clone, Debug, Default)]
 pub struct FusedGroups {
-    /// What there was to choose from: the fused groups, and where layers begin none although the maps between them are larger than
-    /// a cache, what came closest.
+    /// What there was to choose from: the fused groups, and where layers begin none although the
+    /// maps between them are larger than a cache, what came closest.
     pub considered: Vec<ConsideredGroup>,
     /// By the last layer.
     by_last: HashMap<NodeId, FusedGroup>,
@@ -124,14 +125,15 @@ impl FusedGroups {
         self.considered.push(considered);
     }
 
-    /// The last layer of the fused group in which `node` stands before others: its value is never in memory whole.
+    /// The last layer of the fused group in which `node` stands before others: its value is never
+    /// in memory whole.
     pub fn after(&self, node: NodeId) -> Option<NodeId> {
         self.last_of.get(&node).copied()
     }
 }
 
-/// Multiply-adds that a thread computes while it writes or reads a byte of a map that is not in its cache: some 50
-/// in a nanosecond, and 10 bytes.
+/// Multiply-adds that a thread computes while it writes or reads a byte of a map that is not in
+/// its cache: some 50 in a nanosecond, and 10 bytes.
 const MACS_OF_BYTE: u64 = 5;
 
 /// Most bytes of a strip of one row: what a single layer takes for a row of its own is far less.
@@ -143,8 +145,8 @@ const MACS_OF_COPIED_BYTE: u64 = 2;
 /// Most convolutions of a fused group: drivers take the constants of as many.
 const MOST_CONVOLUTIONS: usize = 2;
 
-/// Finds the fused groups of `graph` that pay. Where a layer could begin a fused group or leave the ones behind it to another that
-/// saves more, it leaves them.
+/// Finds the fused groups of `graph` that pay. Where a layer could begin a fused group or leave
+/// the ones behind it to another that saves more, it leaves them.
 pub fn find(
     graph: &Graph,
     target: Target,
@@ -153,8 +155,8 @@ pub fn find(
 ) -> FusedGroups {
     let rules = |id: NodeId| Rules::new(precisions.of(id), target);
     let weigh = |id: NodeId| -> Vec<(ConsideredGroup, Option<FusedGroup>)> {
-        // A layer of two products by tiles is two steps, Winograd's method needs whole maps, and the input by the fast inner product
-        // is made ready in a step.
+        // A layer of two products by tiles is two steps, Winograd's method needs whole maps, and
+        // the input by the fast inner product is made ready in a step.
         let is_by_rows = |id: &NodeId| {
             let (node, rules) = (graph.node(*id), rules(*id));
             !rules.takes_matmul_twice(node)
@@ -203,8 +205,9 @@ fn possible(graph: &Graph, id: NodeId) -> Vec<Vec<NodeId>> {
     found
 }
 
-/// The layer that `id` can be computed for strip by strip: the only one that reads its result. Other convolutions than
-/// separable ones compute so long with each value that it does not matter where they read it.
+/// The layer that `id` can be computed for strip by strip: the only one that reads its result.
+/// Other convolutions than separable ones compute so long with each value that it does not matter
+/// where they read it.
 fn next_in_group(graph: &Graph, id: NodeId) -> Option<NodeId> {
     let node = graph.node(id);
     let [next] = graph.users(id)[..] else { return None };
@@ -259,7 +262,8 @@ impl Trial<'_> {
         shape.pixels().saturating_mul(self.target.pixel_bytes(shape.c()))
     }
 
-    /// What a thread saves for an image, in multiply-adds. Maps that would stay in its cache cost nothing.
+    /// What a thread saves for an image, in multiply-adds. Maps that would stay in its cache cost
+    /// nothing.
     fn gain(&self) -> u64 {
         let sections = u64::from(self.sections());
         let between = &self.nodes[..self.nodes.len() - 1];
@@ -268,8 +272,8 @@ impl Trial<'_> {
         bytes.saturating_mul(2 * MACS_OF_BYTE)
     }
 
-    /// What strips cost a thread for an image, in multiply-adds: more work than its share of what all compute
-    /// without, and weights that do not stay in the cache and are read more often.
+    /// What strips cost a thread for an image, in multiply-adds: more work than its share of what
+    /// all compute without, and weights that do not stay in the cache and are read more often.
     fn cost(&self, layers: &[LayerRows], sections: &[Range<u32>], height: u32) -> u64 {
         let whole = |&id: &NodeId| macs(self.graph, id).total();
         let share = self.nodes.iter().map(whole).fold(0, u64::saturating_add) / sections.len().max(1) as u64;
@@ -294,7 +298,8 @@ impl Trial<'_> {
         self.nodes.iter().zip(layers).skip(1).map(kept).fold(0, u64::saturating_add)
     }
 
-    /// The most rows of a strip with which all that must stay in the cache fits into it; at least one.
+    /// The most rows of a strip with which all that must stay in the cache fits into it; at least
+    /// one.
     fn height(&self, layers: &[LayerRows], longest: u32) -> u32 {
         let fits = |&height: &u32| self.cached_bytes(layers, height) <= u64::from(self.target.cache_bytes);
         (1..=longest).take_while(fits).last().unwrap_or(1)
@@ -304,8 +309,9 @@ impl Trial<'_> {
         Rules::new(self.precisions.of(id), self.target)
     }
 
-    /// Bytes that a layer reads again and again while it computes a row of its result, besides weights: its matrix or
-    /// intermediate map in scratch memory, or, where there is neither, rows of its input.
+    /// Bytes that a layer reads again and again while it computes a row of its result, besides
+    /// weights: its matrix or intermediate map in scratch memory, or, where there is neither, rows
+    /// of its input.
     fn own_row_bytes(&self, id: NodeId) -> u64 {
         let node = self.graph.node(id);
         let pixels = u64::from(node.shape.w());
@@ -327,8 +333,8 @@ impl Trial<'_> {
         u64::from(shape.w()).saturating_mul(self.target.pixel_bytes(shape.c()))
     }
 
-    /// About what must stay in the cache for strips of `height` rows: the buffers between layers, and what the layers read
-    /// again and again one after the other.
+    /// About what must stay in the cache for strips of `height` rows: the buffers between layers,
+    /// and what the layers read again and again one after the other.
     fn cached_bytes(&self, layers: &[LayerRows], height: u32) -> u64 {
         let mut rows = u64::from(height);
         let (mut buffers, mut own) = (0u64, 0);

@@ -9,18 +9,21 @@ pub fn segment_sizes(conv: &Conv) -> [u32; 2] {
     conv.partition.equal_sizes().unwrap_or([conv.partition.ic(), conv.partition.oc()])
 }
 
-/// The part of a row of tiles that may be padding for windows to be gathered by rows of taps: one of so many.
+/// The part of a row of tiles that may be padding for windows to be gathered by rows of taps: one
+/// of so many.
 const PADDING: u64 = 12;
 
 /// What a row of a matrix holds of a convolution's windows, and how many such rows a sum is over.
 ///
-/// Where neighbouring rows of pixels share rows of taps, a row holds a single row of taps: each is gathered once and read
-/// for every row of pixels that it belongs to. Otherwise it holds the whole window.
+/// Where neighbouring rows of pixels share rows of taps, a row holds a single row of taps: each is
+/// gathered once and read for every row of pixels that it belongs to. Otherwise it holds the whole
+/// window.
 pub fn gathered(conv: &Conv) -> (Window, u32) {
     let Window { kernel: [kh, kw], strides, dilation, pads } = conv.window;
     let vectors = u64::from(segment_sizes(conv)[0].div_ceil(TILE_LANES)) * u64::from(kw);
     let shares_rows = kh > 1 && strides[0] == 1 && dilation[0] == 1;
-    // Every row of pixels then reads some row of the image, by which those above and below it are told.
+    // Every row of pixels then reads some row of the image, by which those above and below it are
+    // told.
     let reads_rows = pads.top < kh && pads.bottom < kh;
     if shares_rows && reads_rows && vectors % 2 * PADDING <= vectors {
         return (Window { kernel: [1, kw], ..conv.window }, kh);
@@ -44,14 +47,14 @@ pub fn tile_words(conv: &Conv, parts: u32) -> [u64; 2] {
     [matmul::panel_bytes(chunks(conv), tiles, u64::from(parts)) / 4, tiles * u64::from(TILE_LANES)]
 }
 
-/// Bytes between rows of `chunks` chunks: an odd number of cache lines, so that the rows of a tile do not
-/// compete for the same places of the cache.
+/// Bytes between rows of `chunks` chunks: an odd number of cache lines, so that the rows of a tile
+/// do not compete for the same places of the cache.
 pub fn row_step(chunks: u64) -> u64 {
     (chunks | 1) * 64
 }
 
-/// Bytes of a plane of the matrix of `pixels` pixels of a convolution with a result `width` pixels wide: rows of whole tiles,
-/// and the rows that sums over rows of taps reach beyond them.
+/// Bytes of a plane of the matrix of `pixels` pixels of a convolution with a result `width` pixels
+/// wide: rows of whole tiles, and the rows that sums over rows of taps reach beyond them.
 pub fn plane_bytes(conv: &Conv, pixels: u32, width: u32) -> u64 {
     let shared = u64::from(gathered(conv).1 - 1) * u64::from(width);
     (u64::from(pixels.next_multiple_of(TILE_ROWS)) + shared) * row_step(row_chunks(conv))

@@ -1,8 +1,10 @@
-//! The schedule: which algorithm computes each layer, and how its work is cut, decided once and with reasons.
+//! The schedule: which algorithm computes each layer, and how its work is cut, decided once and
+//! with reasons.
 //!
-//! A [`Schedule`] is a value. Everything behind it reads it: lowering carries it out, `explain` prints it, counts of
-//! multiply-adds follow from it. [`build`] makes it from a graph, a target and a layout; what candidates cost
-//! it asks a [`CostModel`], which lowers them and weighs the instructions.
+//! A [`Schedule`] is a value. Everything behind it reads it: lowering carries it out, `explain`
+//! prints it, counts of multiply-adds follow from it. [`build`] makes it from a graph, a target
+//! and a layout; what candidates cost it asks a [`CostModel`], which lowers them and weighs the
+//! instructions.
 
 mod build;
 mod candidates;
@@ -50,15 +52,16 @@ pub struct Schedule {
     pub precisions: LayerPrecisions,
     /// The layers that are computed strip by strip, and those for which that did not pay.
     pub fused_groups: FusedGroups,
-    /// Whether kernels ask for cache lines of results before they write them: the network's values are more than a cache
-    /// holds.
+    /// Whether kernels ask for cache lines of results before they write them: the network's values
+    /// are more than a cache holds.
     pub prefetches_results: bool,
     /// The algorithms of segments that there were to choose from, in the order of nodes.
     pub choices: Vec<Choice>,
     /// Why nodes are computed so, where there was a choice without times.
     pub reasons: BTreeMap<NodeId, Vec<Reason>>,
     nodes: BTreeMap<NodeId, NodeSchedule>,
-    /// Milliseconds that planes of Winograd's method take for an image beyond the instructions of kernels.
+    /// Milliseconds that planes of Winograd's method take for an image beyond the instructions of
+    /// kernels.
     planes_ms: BTreeMap<NodeId, f64>,
 }
 
@@ -158,15 +161,16 @@ pub enum Division {
         /// Blocks of pixels.
         blocks: u32,
     },
-    /// Planes of Winograd's method that threads share: patches are transformed in a step, planes multiplied in
-    /// another, and results transformed in a third.
+    /// Planes of Winograd's method that threads share: patches are transformed in a step, planes
+    /// multiplied in another, and results transformed in a third.
     SharedPlanes {
         /// Blocks of rows of patches of the first and the third step.
         blocks: u32,
     },
     /// Panels of weights that threads share, for a matrix that a step before has made.
     SharedPanels {
-        /// Blocks of rows of the step that makes the matrix; of a separable convolution that is the spatial part.
+        /// Blocks of rows of the step that makes the matrix; of a separable convolution that is
+        /// the spatial part.
         gathered: u32,
         /// Whether the pixels of all images count as one row.
         is_flat: bool,
@@ -224,7 +228,8 @@ impl Algorithm {
         *self == Algorithm::Matmul || self.segments().iter().any(is_of_pairs)
     }
 
-    /// Multiply-adds of an image that need no multiplication, of a convolution with a result of `out` rows and columns.
+    /// Multiply-adds of an image that need no multiplication, of a convolution with a result of
+    /// `out` rows and columns.
     fn saved_macs(&self, conv: &Conv, out: [u32; 2], lanes: u32) -> u64 {
         match self {
             Algorithm::Depthwise | Algorithm::Matmul => 0,
@@ -257,7 +262,8 @@ fn saved_by(algorithm: SegmentAlgorithm, segments: &[Segment], out: [u32; 2], la
 }
 
 impl NodeSchedule {
-    /// The algorithms of the stages of a node: of the spatial and the pointwise part of a separable convolution.
+    /// The algorithms of the stages of a node: of the spatial and the pointwise part of a
+    /// separable convolution.
     pub fn algorithms(&self) -> [Option<&Algorithm>; 2] {
         match self {
             NodeSchedule::Conv(conv) => [Some(&conv.algorithm), None],
@@ -294,15 +300,16 @@ impl Schedule {
         algorithms.map(|algorithm| algorithm.is_some_and(&is_such))
     }
 
-    /// Multiply-adds of the stages of a node, of one image, that are products of bf16 values, with those that Winograd's
-    /// method saves.
+    /// Multiply-adds of the stages of a node, of one image, that are products of bf16 values, with
+    /// those that Winograd's method saves.
     pub fn bf16_macs(&self, graph: &Graph, id: NodeId) -> [u64; 2] {
         let [first, second] = stage_macs(graph, id);
         let is_bf16 = self.stages(id, Algorithm::is_bf16);
         [(first, is_bf16[0]), (second, is_bf16[1])].map(|(macs, is_bf16)| if is_bf16 { macs } else { 0 })
     }
 
-    /// Multiply-adds of an image that need no multiplication, of the stages of nodes that save some.
+    /// Multiply-adds of an image that need no multiplication, of the stages of nodes that save
+    /// some.
     pub fn saved_macs(&self, graph: &Graph) -> HashMap<NodeId, [u64; 2]> {
         let of_node = |&id: &NodeId| (id, self.saved_by_stages(graph.node(id), id));
         graph.order().iter().map(of_node).filter(|(_, saved)| *saved != [0; 2]).collect()
@@ -322,7 +329,8 @@ impl Schedule {
         }
     }
 
-    /// Milliseconds that planes of Winograd's method take for an image beyond the instructions of kernels.
+    /// Milliseconds that planes of Winograd's method take for an image beyond the instructions of
+    /// kernels.
     pub fn planes_ms(&self) -> f64 {
         self.planes_ms.values().sum()
     }

@@ -7,20 +7,22 @@ use crate::graph::{Graph, Node};
 use crate::target::{Bf16Unit, Isa, Target};
 
 /// The least exact products that a network may have: a layer has f32 products wherever these take
-/// no more time ([`precisions`](super::precisions)). Sums, biases, activations and all values between layers are f32
-/// in every case.
+/// no more time ([`precisions`](super::precisions)). Sums, biases, activations and all values
+/// between layers are f32 in every case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
-    /// f32 factors. Where there are matrix instructions, large layers take each factor as the sum of three bf16 values,
-    /// which hold all of its 24 bits, and six of the nine products of these: what is left out is below 2^-26 of a
-    /// product. Parts of values below 1e-33 are lost, and infinities yield NaN there.
+    /// f32 factors. Where there are matrix instructions, large layers take each factor as the sum
+    /// of three bf16 values, which hold all of its 24 bits, and six of the nine products of these:
+    /// what is left out is below 2^-26 of a product. Parts of values below 1e-33 are lost, and
+    /// infinities yield NaN there.
     #[default]
     F32,
-    /// Factors rounded to bf16, 8 bits of mantissa, by matrix instructions or products of pairs. Where these are of planes of
-    /// Winograd's method, the factors are sums of inputs and of weights, and infinities yield NaN.
+    /// Factors rounded to bf16, 8 bits of mantissa, by matrix instructions or products of pairs.
+    /// Where these are of planes of Winograd's method, the factors are sums of inputs and of
+    /// weights, and infinities yield NaN.
     Bf16,
-    /// Each factor as the sum of two bf16 values, and three of the four products of these: about 16 bits of
-    /// mantissa, by matrix instructions.
+    /// Each factor as the sum of two bf16 values, and three of the four products of these: about
+    /// 16 bits of mantissa, by matrix instructions.
     Split,
 }
 
@@ -28,7 +30,8 @@ impl Precision {
     /// All of them, the most exact first.
     pub const ALL: [Precision; 3] = [Precision::F32, Precision::Split, Precision::Bf16];
 
-    /// bf16 values that a factor is taken as where tiles multiply, see [`bf16::limbs`](crate::vector::bf16::limbs).
+    /// bf16 values that a factor is taken as where tiles multiply, see
+    /// [`bf16::limbs`](crate::vector::bf16::limbs).
     pub fn limbs(self) -> u32 {
         match self {
             Precision::F32 => 3,
@@ -37,13 +40,14 @@ impl Precision {
         }
     }
 
-    /// Products of tiles that a multiply-add takes: those of parts that together reach as far as the last part.
+    /// Products of tiles that a multiply-add takes: those of parts that together reach as far as
+    /// the last part.
     pub fn products(self) -> u32 {
         self.limbs() * (self.limbs() + 1) / 2
     }
 
-    /// The first instruction set that has it. Products of pairs are twice as fast as those of f32 values, so only with tiles
-    /// are several for a multiply-add worth while.
+    /// The first instruction set that has it. Products of pairs are twice as fast as those of f32
+    /// values, so only with tiles are several for a multiply-add worth while.
     pub fn needs(self) -> Isa {
         match self {
             Precision::F32 => Isa::Baseline,
@@ -101,7 +105,8 @@ pub struct PlanOptions {
     pub batch: u32,
     /// Threads that work is divided for; any number can run the program.
     pub threads: u32,
-    /// Whether every value that is in memory whole stays there to the end of a run, to be looked at.
+    /// Whether every value that is in memory whole stays there to the end of a run, to be looked
+    /// at.
     pub keep_all: bool,
     /// What products are computed in.
     pub precision: Precision,
@@ -114,10 +119,11 @@ impl Default for PlanOptions {
 }
 
 impl PlanOptions {
-    /// How many shards of whole images a batch is divided into: one for each image where there are as many for every
-    /// thread, since threads that run images of their own need not meet between steps, and values of a single image are sooner in a
-    /// cache than those of all. Otherwise the batch is one shard, which all threads run together; and where a network has
-    /// more weights that an image uses once than values, since these weights are then read once for all images.
+    /// How many shards of whole images a batch is divided into: one for each image where there are
+    /// as many for every thread, since threads that run images of their own need not meet between
+    /// steps, and values of a single image are sooner in a cache than those of all. Otherwise the
+    /// batch is one shard, which all threads run together; and where a network has more weights
+    /// that an image uses once than values, since these weights are then read once for all images.
     ///
     /// Plans that keep all values are for a look at one shard.
     pub fn shards(self, graph: &Graph) -> u32 {
@@ -134,7 +140,8 @@ impl PlanOptions {
     }
 }
 
-/// Whether a network has more weights that each image uses once than values: those of results of a single pixel.
+/// Whether a network has more weights that each image uses once than values: those of results of a
+/// single pixel.
 fn reads_weights_once(graph: &Graph) -> bool {
     let sum = |count: &dyn Fn(&Node) -> u64| {
         graph.order().iter().map(|&id| count(graph.node(id))).fold(0, u64::saturating_add)
@@ -149,8 +156,8 @@ fn reads_weights_once(graph: &Graph) -> bool {
 /// Largest distance in bytes that a kernel moves at once.
 pub const STEP_LIMIT: u64 = 1 << 27;
 
-/// Largest arena, constants or scratch, in bytes: more than machines have, far below what 64-bit addresses
-/// span.
+/// Largest arena, constants or scratch, in bytes: more than machines have, far below what 64-bit
+/// addresses span.
 pub const MEMORY_LIMIT: u64 = 1 << 38;
 
 /// Most threads that a plan is for: more than machines have cores.

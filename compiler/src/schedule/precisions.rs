@@ -30,7 +30,8 @@ pub struct LayerPrecisions {
     asked: Precision,
     /// Layers that the precision has less exact products for.
     permitted: usize,
-    /// The layers among them that have f32 products, with the stages that could have less exact ones.
+    /// The layers among them that have f32 products, with the stages that could have less exact
+    /// ones.
     exact: BTreeMap<NodeId, [bool; 2]>,
 }
 
@@ -70,8 +71,8 @@ impl LayerPrecisions {
     /// The precision of each layer of `graph`: f32 where that is predicted to be as fast as
     /// `asked`, or where only f32 can be lowered.
     ///
-    /// Split products are never between the two: they are three where bf16 has one. `times` has the times of all layers in
-    /// a precision.
+    /// Split products are never between the two: they are three where bf16 has one. `times` has
+    /// the times of all layers in a precision.
     pub fn find(
         graph: &Graph,
         target: Target,

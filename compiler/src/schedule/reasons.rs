@@ -5,14 +5,16 @@ use std::fmt;
 /// The numbers behind a decision. Prints as a clause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// An activation on the way in is applied in a step of its own, since each value would be loaded often.
+    /// An activation on the way in is applied in a step of its own, since each value would be
+    /// loaded often.
     LoadedOften {
         /// Loads of all values.
         loads: u64,
         /// Values.
         values: u64,
     },
-    /// The parts of a separable layer are steps of their own, since the map between them stays in the caches.
+    /// The parts of a separable layer are steps of their own, since the map between them stays in
+    /// the caches.
     FitsCaches {
         /// Bytes of the map between the parts.
         bytes: u64,
@@ -26,14 +28,16 @@ pub enum Reason {
         /// Bytes of the caches of all threads.
         caches: u64,
     },
-    /// The parts of a separable layer run together, since threads would meet too often for their work.
+    /// The parts of a separable layer run together, since threads would meet too often for their
+    /// work.
     LittleWork {
         /// Multiply-adds of the pointwise part.
         macs: u64,
         /// The fewest that are worth another step.
         fewest: u64,
     },
-    /// Threads share planes of Winograd's method, since blocks of their own would read the weights again.
+    /// Threads share planes of Winograd's method, since blocks of their own would read the weights
+    /// again.
     SharesPlanes {
         /// Bytes of weights that blocks would read again.
         weights: u64,

@@ -1,8 +1,8 @@
-//! What multiplies the weights of a convolution: vectors of f32 values, by some algorithm, matrices of bf16 values, or the planes of
-//! Winograd's method.
+//! What multiplies the weights of a convolution: vectors of f32 values, by some algorithm,
+//! matrices of bf16 values, or the planes of Winograd's method.
 //!
-//! The answers decide how results are rounded. So they depend on the layer, the precision and the target, but neither on threads nor
-//! on how many images there are.
+//! The answers decide how results are rounded. So they depend on the layer, the precision and the
+//! target, but neither on threads nor on how many images there are.
 
 use super::matrix;
 use super::options::{Precision, STEP_LIMIT};
@@ -23,15 +23,15 @@ const FEWEST_CHANNELS: u32 = 4;
 /// Most bytes between pixels of a result: kernels hold distances of two blocks of them in 32 bits.
 const FARTHEST_PIXEL: u64 = i32::MAX as u64 / (2 * BLOCK as u64);
 
-/// Most inputs of a row of a matrix in split precision: of more, rows and a panel leave the level-2 cache, and vectors are
-/// faster.
-/// Segments narrower than a panel are, too.
+/// Most inputs of a row of a matrix in split precision: of more, rows and a panel leave the
+/// level-2 cache, and vectors are faster. Segments narrower than a panel are, too.
 const MOST_SPLIT_INPUTS: u64 = 3456;
 
 /// More pixels than any tile has.
 pub const LARGEST_TILE: u64 = 32;
 
-/// Most tiles of one window that differ in what of them lies inside the image; each is called for itself.
+/// Most tiles of one window that differ in what of them lies inside the image; each is called for
+/// itself.
 pub const CLASS_LIMIT: u64 = 1 << 14;
 
 /// Most such tiles of all runs of equal segments of a convolution, of which each has its own.
@@ -40,18 +40,20 @@ pub const CLASSES_OF_RUNS_LIMIT: u64 = 1 << 16;
 /// Most taps in a row of a window; each is code of its own.
 pub const TAP_LIMIT: u64 = 128;
 
-/// Fewest patches of a block that make it worth while to read all weights of a segment for them, where there is a choice.
+/// Fewest patches of a block that make it worth while to read all weights of a segment for them,
+/// where there is a choice.
 pub(super) const FEWEST_PATCHES: u32 = 36;
 
 /// Most bytes of the planes of a row of patches.
 pub(super) const ROW_LIMIT: u64 = STEP_LIMIT / 2;
 
-/// About as many multiply-adds of 16 lanes as the transformations of a patch take time for each input and each output channel.
-/// Pairs take half the time for a multiply-add, but their planes of inputs have half the bytes, and what they leave is as much of
-/// a gain (benches/LOG.md).
+/// About as many multiply-adds of 16 lanes as the transformations of a patch take time for each
+/// input and each output channel. Pairs take half the time for a multiply-add, but their planes of
+/// inputs have half the bytes, and what they leave is as much of a gain (benches/LOG.md).
 const TRANSFORMATIONS: u64 = 200;
 
-/// The methods of a precision on a target. Vectors of pairs of bf16 values are called tiles here, too.
+/// The methods of a precision on a target. Vectors of pairs of bf16 values are called tiles here,
+/// too.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     precision: Precision,
@@ -106,8 +108,8 @@ impl Rules {
         }
     }
 
-    /// The vectors of a panel by the fast inner product of 1968, if `ic` to `oc` channels and `pixels` pixels of an image
-    /// suit it.
+    /// The vectors of a panel by the fast inner product of 1968, if `ic` to `oc` channels and
+    /// `pixels` pixels of an image suit it.
     pub fn fast_inner_of(self, (ic, oc): (u32, u32), pixels: u64) -> Option<u32> {
         let rule = self.target.fast_inner_products?;
         let pays = ic.min(oc) >= rule.fewest_channels
@@ -127,7 +129,8 @@ impl Rules {
             .filter(|_| is_pointwise && is_near)
     }
 
-    /// The same for one whose input no other part of a layer makes, so that a step makes its pixels ready.
+    /// The same for one whose input no other part of a layer makes, so that a step makes its
+    /// pixels ready.
     pub fn fast_inner_layer(self, conv: &Conv, out: Shape) -> Option<u32> {
         let most = self.target.fast_inner_products?.most_bytes;
         let pixel = self.target.pixel_bytes(fast_inner::room(conv.partition.ic(), self.target.lanes));
@@ -158,15 +161,16 @@ impl Rules {
         }
     }
 
-    /// Whether the pointwise part of a separable convolution runs by tiles: it has one segment, or the spatial part does, too.
+    /// Whether the pointwise part of a separable convolution runs by tiles: it has one segment, or
+    /// the spatial part does, too.
     pub fn pointwise_takes_matmul(self, node: &Node, parts: &Separable) -> bool {
         let is_whole = parts.pointwise.partition.segments() == 1;
         is_whole && self.takes_matmul(node, &parts.pointwise) || self.takes_matmul_twice(node)
     }
 
-    /// Whether a convolution, or the spatial part of a separable one, that would run by tiles runs by planes of pairs of bf16 values
-    /// instead: where tiles are vectors of pairs. Tiles themselves are so fast that the transformations would take longer than what
-    /// they save.
+    /// Whether a convolution, or the spatial part of a separable one, that would run by tiles runs
+    /// by planes of pairs of bf16 values instead: where tiles are vectors of pairs. Tiles
+    /// themselves are so fast that the transformations would take longer than what they save.
     pub fn takes_planes_of_pairs(self, node: &Node) -> bool {
         let conv = match &node.op {
             Op::Conv(conv) if self.takes_matmul(node, conv) => conv,
@@ -186,9 +190,10 @@ impl Rules {
         self.suits_winograd(in_vectors, node.shape, false)
     }
 
-    /// Whether Winograd's method is for a convolution with a result of this shape, by products of pairs or of f32 values: for its
-    /// windows; for its segments, if the narrowest has a vector of channels and all save more products than transformations take; and
-    /// for its weights, which are 16 for 9: of few patches it would wait for them unless they stay in a cache.
+    /// Whether Winograd's method is for a convolution with a result of this shape, by products of
+    /// pairs or of f32 values: for its windows; for its segments, if the narrowest has a vector of
+    /// channels and all save more products than transformations take; and for its weights, which
+    /// are 16 for 9: of few patches it would wait for them unless they stay in a cache.
     pub fn suits_winograd(self, conv: &Conv, out: Shape, is_by_pairs: bool) -> bool {
         let (target, out) = (self.target, [out.h(), out.w()]);
         let Window { kernel, strides, dilation, .. } = conv.window;
@@ -222,8 +227,8 @@ impl Rules {
         }
     }
 
-    /// Multiply-adds of the stages of a node, of one image, that are products of bf16 values, those that Winograd's method saves
-    /// included.
+    /// Multiply-adds of the stages of a node, of one image, that are products of bf16 values,
+    /// those that Winograd's method saves included.
     pub fn tile_macs(self, graph: &Graph, id: NodeId) -> [u64; 2] {
         let [first, second] = stage_macs(graph, id);
         let by_tiles = self.matmul_stages(graph, id);
@@ -231,8 +236,9 @@ impl Rules {
     }
 }
 
-/// The products that Winograd's method saves in a convolution with a map of so many rows and columns as its result. Of pairs, planes
-/// are padded to chunks of inputs, and windows to vectors of them.
+/// The products that Winograd's method saves in a convolution with a map of so many rows and
+/// columns as its result. Of pairs, planes are padded to chunks of inputs, and windows to vectors
+/// of them.
 fn products_saved(conv: &Conv, out: [u32; 2], is_by_pairs: bool) -> u64 {
     let units = if is_by_pairs { [TILE_LANES, CHUNK] } else { [1; 2] };
     let saved = |(&inputs, &outputs): (&u32, &u32)| {

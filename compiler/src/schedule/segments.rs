@@ -1,5 +1,5 @@
-//! The algorithms by which the segments of a convolution are computed, and how one is chosen: by the time that its
-//! instructions take.
+//! The algorithms by which the segments of a convolution are computed, and how one is chosen: by
+//! the time that its instructions take.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,18 +12,20 @@ use crate::kernels::winograd::PLANES;
 /// How equal segments next to each other are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SegmentAlgorithm {
-    /// Side by side in vectors: channels are spread over the lanes of their segment by permutations.
+    /// Side by side in vectors: channels are spread over the lanes of their segment by
+    /// permutations.
     SideBySide {
         /// Segments in a vector.
         packed: u32,
     },
-    /// A single segment with neighbouring inputs side by side in a vector: each share of the inputs makes all outputs, of which those
-    /// of all shares are summed.
+    /// A single segment with neighbouring inputs side by side in a vector: each share of the
+    /// inputs makes all outputs, of which those of all shares are summed.
     InputsSideBySide {
         /// Shares of the inputs, a power of two.
         shares: u32,
     },
-    /// A single segment with a single input, of which neighbouring pixels lie side by side in a vector, each with all outputs.
+    /// A single segment with a single input, of which neighbouring pixels lie side by side in a
+    /// vector, each with all outputs.
     PixelsSideBySide {
         /// Pixels in a vector, a power of two.
         pixels: u32,
@@ -74,9 +76,9 @@ impl PlaneProducts {
 
 /// The panels, in vectors, that `vectors` vectors of outputs are cut into.
 ///
-/// All are `widest` but the last ones. No panel is a single vector where there are more: a vector alone is loaded for
-/// one multiply-add at a time. Where panels are two vectors, it makes the one before three vectors wide; wider ones
-/// are halved with it.
+/// All are `widest` but the last ones. No panel is a single vector where there are more: a vector
+/// alone is loaded for one multiply-add at a time. Where panels are two vectors, it makes the one
+/// before three vectors wide; wider ones are halved with it.
 pub fn panel_widths(vectors: u32, widest: u32) -> Vec<u32> {
     let (whole, rest) = (vectors / widest, vectors % widest);
     let mut widths = vec![widest; whole as usize];
@@ -92,8 +94,8 @@ pub fn panel_widths(vectors: u32, widest: u32) -> Vec<u32> {
 /// Dense blocks of segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Panels {
-    /// Neighbouring segments in a block, with weights of zero between one's inputs and another's outputs. With more
-    /// than one, infinities and NaN of one segment reach the others.
+    /// Neighbouring segments in a block, with weights of zero between one's inputs and another's
+    /// outputs. With more than one, infinities and NaN of one segment reach the others.
     pub merged: u32,
     /// Vectors of a panel, but for the last ones ([`panel_widths`]).
     pub vectors: u32,
@@ -108,7 +110,8 @@ pub enum Taps {
     Apart,
     /// All taps of a row together, so that each input is read once (kernel `sliding`).
     Together,
-    /// There is one tap, whose inputs were prescaled for the fast inner product (kernel `fast_inner`).
+    /// There is one tap, whose inputs were prescaled for the fast inner product (kernel
+    /// `fast_inner`).
     Prescaled,
 }
 
@@ -170,16 +173,17 @@ impl fmt::Display for SegmentAlgorithm {
 pub struct Candidate {
     /// The algorithm.
     pub algorithm: SegmentAlgorithm,
-    /// Milliseconds of one thread that the instructions take on all pixels of one image, by the target's
-    /// [times](crate::target::Target::times).
+    /// Milliseconds of one thread that the instructions take on all pixels of one image, by the
+    /// target's [times](crate::target::Target::times).
     pub ms: f64,
 }
 
-/// Relative difference of two algorithms' times that is not told from none: algorithms of one layer are wrong alike, but for
-/// about this much (benches/LOG.md).
+/// Relative difference of two algorithms' times that is not told from none: algorithms of one
+/// layer are wrong alike, but for about this much (benches/LOG.md).
 pub const TOLERANCE: f64 = 0.03;
 
-/// The first of the candidates that take the least time, up to [`TOLERANCE`]. Simpler algorithms come first.
+/// The first of the candidates that take the least time, up to [`TOLERANCE`]. Simpler algorithms
+/// come first.
 pub fn cheapest(candidates: &[Candidate]) -> usize {
     let least = candidates.iter().fold(f64::INFINITY, |least, candidate| least.min(candidate.ms));
     candidates.iter().position(|candidate| candidate.ms <= least * (1.0 + TOLERANCE)).unwrap_or(0)
@@ -275,7 +279,8 @@ impl SegmentRun {
     }
 }
 
-/// Equal segments by an algorithm; those that are too few for another merged block are a smaller block of their own.
+/// Equal segments by an algorithm; those that are too few for another merged block are a smaller
+/// block of their own.
 pub fn segment_runs(segments: &[Segment], algorithm: SegmentAlgorithm, lanes: u32) -> Vec<SegmentRun> {
     let SegmentAlgorithm::Panels(panels) = algorithm else {
         return vec![SegmentRun::new(segments, algorithm, lanes)];

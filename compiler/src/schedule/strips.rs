@@ -1,10 +1,10 @@
-//! Fused groups of windowed layers by strips of rows: which rows of every layer a strip adds, and which it keeps of the strip
-//! before.
+//! Fused groups of windowed layers by strips of rows: which rows of every layer a strip adds, and
+//! which it keeps of the strip before.
 //!
-//! A strip is some rows of the last layer's result. The rows that it needs of the layers before lie in buffers, one
-//! for each layer but the last: first those that the strip before has left and that are needed again, then those that
-//! the strip adds. Sections are what threads share: each begins with empty buffers, so the rows at a cut between two
-//! are computed twice.
+//! A strip is some rows of the last layer's result. The rows that it needs of the layers before
+//! lie in buffers, one for each layer but the last: first those that the strip before has left and
+//! that are needed again, then those that the strip adds. Sections are what threads share: each
+//! begins with empty buffers, so the rows at a cut between two are computed twice.
 
 use std::ops::Range;
 
@@ -45,12 +45,13 @@ pub struct StripRows {
     pub count: u32,
     /// Those rows, by their taps.
     pub runs: Vec<RowRun>,
-    /// Rows before the first one that the strip before has left: they are to lie at the start of the buffer.
+    /// Rows before the first one that the strip before has left: they are to lie at the start of
+    /// the buffer.
     pub kept: u32,
     /// Where they lie in the buffer as it was left, in rows.
     pub kept_at: u32,
-    /// The row of the buffer of the layer before on which the first window would stand if nothing were padded; 0 for the
-    /// first layer, which reads a whole map.
+    /// The row of the buffer of the layer before on which the first window would stand if nothing
+    /// were padded; 0 for the first layer, which reads a whole map.
     pub input: i64,
 }
 
@@ -83,14 +84,15 @@ pub struct SectionRun {
     pub advance: Vec<u32>,
 }
 
-/// The rows from each layer's first row in `from` to that in `to`, if both strips are alike otherwise.
+/// The rows from each layer's first row in `from` to that in `to`, if both strips are alike
+/// otherwise.
 fn distance(from: &[StripRows], to: &[StripRows]) -> Option<Vec<u32>> {
     let pairs = from.iter().zip(to);
     pairs.map(|(a, b)| b.first.checked_sub(a.first).filter(|_| a.is_like(b))).collect()
 }
 
-/// How far apart the members of a run of `count` are if another one, `distance` from the first, continues it: the
-/// second member tells.
+/// How far apart the members of a run of `count` are if another one, `distance` from the first,
+/// continues it: the second member tells.
 fn continued(advance: &[u32], count: u32, distance: Vec<u32>) -> Option<Vec<u32>> {
     if count == 1 {
         return Some(distance);
@@ -99,7 +101,8 @@ fn continued(advance: &[u32], count: u32, distance: Vec<u32>) -> Option<Vec<u32>
     (next == distance).then(|| advance.to_vec())
 }
 
-/// What a strip that needs `needed` rows of a layer does to its buffer, which holds the rows `held`.
+/// What a strip that needs `needed` rows of a layer does to its buffer, which holds the rows
+/// `held`.
 fn extend(held: &mut Range<u32>, needed: Range<u32>) -> StripRows {
     let (kept, kept_at, first) = match () {
         () if needed.is_empty() => (held.len() as u32, 0, held.end),
@@ -130,7 +133,8 @@ fn strip(layers: &[LayerRows], buffers: &mut [Range<u32>], rows: Range<u32>) -> 
     found
 }
 
-/// The strips of the section `rows` of the last layer's result, `height` rows each but for the last one.
+/// The strips of the section `rows` of the last layer's result, `height` rows each but for the
+/// last one.
 pub fn strip_runs(layers: &[LayerRows], rows: Range<u32>, height: u32) -> Vec<StripRun> {
     let mut buffers = vec![0..0; layers.len()];
     let mut runs: Vec<StripRun> = Vec::new();
@@ -208,9 +212,9 @@ pub fn section_macs(layers: &[LayerRows], rows: &Range<u32>) -> u64 {
     macs
 }
 
-/// Cuts the `rows` of the last layer's result into `sections`, so that the one that costs most costs as little as
-/// can be with sizes that differ by one at most: windows that hang over the edges decide whether larger ones come
-/// first or last.
+/// Cuts the `rows` of the last layer's result into `sections`, so that the one that costs most
+/// costs as little as can be with sizes that differ by one at most: windows that hang over the
+/// edges decide whether larger ones come first or last.
 pub fn cut_evenly(layers: &[LayerRows], rows: u32, sections: u32) -> Vec<Range<u32>> {
     let sizes = Partition::even(rows, sections.clamp(1, rows.max(1))).unwrap_or_default();
     let ranges = |sizes: Vec<u32>| -> Vec<Range<u32>> {
@@ -245,7 +249,8 @@ mod tests {
         })
     }
 
-    /// Layers behind each other over a map of `h` rows, as many as fit, and the rows of the last result.
+    /// Layers behind each other over a map of `h` rows, as many as fit, and the rows of the last
+    /// result.
     fn chain(windows: &[Window], mut h: u32) -> (Vec<LayerRows>, u32) {
         let mut layers = Vec::new();
         for &window in windows {
@@ -272,8 +277,8 @@ mod tests {
         strips
     }
 
-    /// Checks that a row's taps are the rows of the input that they should be: `input` tells which row of the map lies in
-    /// a row of the layer's input.
+    /// Checks that a row's taps are the rows of the input that they should be: `input` tells which
+    /// row of the map lies in a row of the layer's input.
     fn check_row(layer: &LayerRows, row: u32, taps: &Range<u32>, input: impl Fn(u32) -> Option<u32>) {
         assert_eq!(*taps, layer.window.valid_taps(0, row, layer.input));
         for tap in taps.clone() {
@@ -356,8 +361,8 @@ mod tests {
         }
     }
 
-    /// The pool of Xception's second block. The first strip has no row above it, so the second finds the kept one at
-    /// another place.
+    /// The pool of Xception's second block. The first strip has no row above it, so the second
+    /// finds the kept one at another place.
     #[test]
     fn most_bands_of_a_tall_map_are_one_run() {
         let pool = Window { kernel: [3, 3], strides: [2, 2], ..Window::POINT };

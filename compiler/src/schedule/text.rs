@@ -1,4 +1,5 @@
-//! The text form of a schedule: a line for each node with an algorithm, behind it what it was chosen from, and why.
+//! The text form of a schedule: a line for each node with an algorithm, behind it what it was
+//! chosen from, and why.
 
 use std::fmt::{self, Display, Formatter};
 

@@ -1,5 +1,5 @@
-//! How the windows of a map are cut into blocks of rows, runs of rows with the same taps, and tiles of
-//! pixels.
+//! How the windows of a map are cut into blocks of rows, runs of rows with the same taps, and
+//! tiles of pixels.
 
 use std::ops::Range;
 
@@ -24,20 +24,20 @@ impl TileRun {
     }
 }
 
-/// Cuts `pixels` into as few tiles of at most `limit` pixels as possible, as evenly as possible, larger ones
-/// first: the sizes of tiles, and how many there are of each.
+/// Cuts `pixels` into as few tiles of at most `limit` pixels as possible, as evenly as possible,
+/// larger ones first: the sizes of tiles, and how many there are of each.
 pub fn even_tiles(pixels: u32, limit: u32) -> impl Iterator<Item = (u32, u32)> {
     even_parts(pixels, pixels.div_ceil(limit.max(1)))
 }
 
-/// How many parts of `size` windows next to each other, the first of which begins with window `first`, have all taps: those in
-/// `whole`, but at most `count`.
+/// How many parts of `size` windows next to each other, the first of which begins with window
+/// `first`, have all taps: those in `whole`, but at most `count`.
 fn whole_parts(whole: &Range<u32>, first: u32, (size, count): (u32, u32)) -> u32 {
     if first < whole.start { 0 } else { (whole.end.saturating_sub(first) / size).min(count) }
 }
 
-/// The tiles of a row of `ow` pixels with at most `limit` pixels each, for windows over an input row of `w`
-/// pixels.
+/// The tiles of a row of `ow` pixels with at most `limit` pixels each, for windows over an input
+/// row of `w` pixels.
 pub fn tile_runs(window: &Window, w: u32, ow: u32, limit: u32) -> Vec<TileRun> {
     let whole = window.whole(1, w);
     let mut runs: Vec<TileRun> = Vec::new();
@@ -99,8 +99,8 @@ pub struct BlockRun {
 }
 
 impl BlockRun {
-    /// The block in parts of at most `most` rows, each with the same taps in all its rows. Rows and parts count from
-    /// the start of the block.
+    /// The block in parts of at most `most` rows, each with the same taps in all its rows. Rows
+    /// and parts count from the start of the block.
     pub fn parts(&self, most: u32) -> Vec<Self> {
         let mut found: Vec<Self> = Vec::new();
         let mut part = 0;
@@ -117,8 +117,8 @@ impl BlockRun {
     }
 }
 
-/// Cuts the `oh` rows of an output into `blocks` blocks as evenly as possible, for windows over an input of
-/// `h` rows.
+/// Cuts the `oh` rows of an output into `blocks` blocks as evenly as possible, for windows over an
+/// input of `h` rows.
 pub fn block_runs(window: &Window, h: u32, oh: u32, blocks: u32) -> Vec<BlockRun> {
     let whole = window.whole(0, h);
     let mut found: Vec<BlockRun> = Vec::new();
@@ -139,17 +139,19 @@ pub fn block_runs(window: &Window, h: u32, oh: u32, blocks: u32) -> Vec<BlockRun
     found
 }
 
-/// Units of work that a step should have for each thread. The last ones to be done are what threads wait for.
+/// Units of work that a step should have for each thread. The last ones to be done are what
+/// threads wait for.
 const UNITS_OF_THREAD: u32 = 8;
 
-/// How many units of work a step should at least have if it is as much as `smallest` units of the least size.
+/// How many units of work a step should at least have if it is as much as `smallest` units of the
+/// least size.
 pub fn fewest_units(threads: u32, smallest: u64) -> u32 {
     let most = if threads <= 1 { 1 } else { threads.saturating_mul(UNITS_OF_THREAD) };
     u32::try_from(smallest).unwrap_or(u32::MAX).clamp(threads.max(1), most)
 }
 
-/// How many blocks to cut `rows` into so that a block fills at most `cache_bytes`, there are at least `fewest` blocks
-/// where there are rows enough, and no block is empty.
+/// How many blocks to cut `rows` into so that a block fills at most `cache_bytes`, there are at
+/// least `fewest` blocks where there are rows enough, and no block is empty.
 pub fn block_count(rows: u32, row_bytes: u64, cache_bytes: u32, fewest: u32) -> u32 {
     let fitting = u64::from(cache_bytes) / row_bytes.max(1);
     let wanted = u64::from(rows).div_ceil(fitting.max(1));

@@ -20,8 +20,8 @@ pub struct PanelShape {
 impl SegmentRun {
     /// The panels of a block, in panels of `vectors` vectors where possible.
     ///
-    /// The only block may write whole vectors, since every value has room for them behind its channels; one
-    /// of several must not touch the next one's channels.
+    /// The only block may write whole vectors, since every value has room for them behind its
+    /// channels; one of several must not touch the next one's channels.
     pub fn panel_shapes(&self, conv: &Conv, vectors: u32, lanes: u32) -> Vec<PanelShape> {
         let is_only = self.segments.len() == conv.partition.segments() && self.blocks == 1;
         let mut widths = panel_widths(self.oc.div_ceil(lanes), vectors);
@@ -100,12 +100,13 @@ impl Piece {
 pub struct UnitGroup {
     /// The pieces, by position: vectors of packed segments, or panels of equal width, run by run.
     pub pieces: Vec<usize>,
-    /// Units of a block of rows, each a panel or a segment of the pieces; none where one unit does all.
+    /// Units of a block of rows, each a panel or a segment of the pieces; none where one unit does
+    /// all.
     pub parts: Option<u32>,
 }
 
-/// The units of a convolution's segments: all panels of equal segments together; or, where these are many, as many
-/// neighbours as make 32 groups of about equal work.
+/// The units of a convolution's segments: all panels of equal segments together; or, where these
+/// are many, as many neighbours as make 32 groups of about equal work.
 pub fn unit_groups(conv: &Conv, algorithms: &[SegmentAlgorithm], lanes: u32) -> Vec<UnitGroup> {
     let runs = all_runs(conv, algorithms, lanes);
     let pieces: Vec<Piece> =

@@ -10,8 +10,8 @@ use crate::kernels::matmul::CHUNK;
 use crate::kernels::winograd::{PLANES, patches};
 use crate::target::Target;
 
-/// Nanoseconds that a cache line of planes takes beyond the instructions that write or read it, since it lies in the level-2 cache
-/// (benches/LOG.md).
+/// Nanoseconds that a cache line of planes takes beyond the instructions that write or read it,
+/// since it lies in the level-2 cache (benches/LOG.md).
 const LINE_NS: f64 = 0.6;
 
 /// Equal segments that are computed by Winograd's method.
@@ -75,9 +75,10 @@ impl PlaneSegments {
         block_count(patches(out)[0], self.row_bytes(target, out), ROW_LIMIT as u32, 1)
     }
 
-    /// Blocks of rows of patches: as many as leave half of the cache to all else and make `units` units of work, unless
-    /// their patches would be too few for the weights that each reads. But there are `threads` units, one for each thread, and
-    /// no block has more bytes than kernels can reach.
+    /// Blocks of rows of patches: as many as leave half of the cache to all else and make `units`
+    /// units of work, unless their patches would be too few for the weights that each reads. But
+    /// there are `threads` units, one for each thread, and no block has more bytes than kernels
+    /// can reach.
     pub fn blocks(&self, target: Target, out: [u32; 2], units: u32, threads: u32) -> u32 {
         let ([rows, columns], row_bytes) = (patches(out), self.row_bytes(target, out));
         let of_units = |units: u32| units.div_ceil(self.segments.max(1));
@@ -88,8 +89,8 @@ impl PlaneSegments {
     }
 }
 
-/// Bytes by which planes are more than a multiple of 4096 apart, so that a patch's values in all of them do not compete for the
-/// same places of the cache.
+/// Bytes by which planes are more than a multiple of 4096 apart, so that a patch's values in all
+/// of them do not compete for the same places of the cache.
 const SHIFT: u64 = 256;
 
 /// Bytes of a plane of `rows` rows of `columns` patches.

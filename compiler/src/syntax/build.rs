@@ -136,7 +136,8 @@ impl<'a> Builder<'a> {
             last_start = Some(start);
             let is_rest = match element.as_rule() {
                 Rule::bad_statement => true,
-                // Words behind a statement that was given up look like a layer, whatever they were meant to be.
+                // Words behind a statement that was given up look like a layer, whatever they were
+                // meant to be.
                 Rule::invoke => matches!(statements.last(), Some(s) if is_bad(s)),
                 _ => false,
             };

@@ -1,7 +1,8 @@
-//! Text to tree: brackets are balanced, the grammar (grammar.pest) is matched, and the tree is built.
+//! Text to tree: brackets are balanced, the grammar (grammar.pest) is matched, and the tree is
+//! built.
 //!
-//! A statement that cannot be read becomes [`ast::StatementKind::Bad`] and a diagnostic; all others are kept,
-//! so that one run reports every mistake of a file.
+//! A statement that cannot be read becomes [`ast::StatementKind::Bad`] and a diagnostic; all
+//! others are kept, so that one run reports every mistake of a file.
 
 pub mod ast;
 mod brackets;

@@ -7,8 +7,8 @@ use super::limits::{MAX_ARGUMENTS, MAX_NAME, MAX_OPERATORS};
 use super::{Grammar, Rule};
 use crate::diagnostic::{Diagnostic, Span, shorten};
 
-/// A statement that cannot be read: `head` is its text before any `{`, `whole` the same with the block behind
-/// it, and `base` where both start.
+/// A statement that cannot be read: `head` is its text before any `{`, `whole` the same with the
+/// block behind it, and `base` where both start.
 pub fn explain(head: &str, whole: &str, base: usize) -> Diagnostic {
     let word = first_word(head);
     let (rule, text) = match word {
@@ -318,7 +318,8 @@ fn first_word(text: &str) -> &str {
     &text[..end]
 }
 
-/// The token that `text` starts with: a word, a sign, or one character; nothing at the end of a line.
+/// The token that `text` starts with: a word, a sign, or one character; nothing at the end of a
+/// line.
 fn token(text: &str) -> &str {
     let word = first_word(text);
     if !word.is_empty() && text.starts_with(word) {

@@ -1,15 +1,16 @@
 //! bf16 values: the upper halves of f32 values, and arithmetic on them as matrix units do it.
 
-/// The nearest bf16 value, of two equally near ones the even one. Denormal values become zero, and so does no
-/// other; a NaN stays one.
+/// The nearest bf16 value, of two equally near ones the even one. Denormal values become zero, and
+/// so does no other; a NaN stays one.
 ///
-/// This is what `vcvtneps2bf16` yields (Intel, Architecture Instruction Set Extensions, "VCVTNEPS2BF16").
+/// This is what `vcvtneps2bf16` yields (Intel, Architecture Instruction Set Extensions,
+/// "VCVTNEPS2BF16").
 pub fn round(value: f32) -> u16 {
     (nearest(flush(value)) >> 16) as u16
 }
 
-/// The nearest bf16 value in the upper half of a word; a denormal one may yield another. Without branches, for the compiler
-/// to use vectors.
+/// The nearest bf16 value in the upper half of a word; a denormal one may yield another. Without
+/// branches, for the compiler to use vectors.
 #[inline(always)]
 fn nearest(value: f32) -> u32 {
     let bits = value.to_bits();
@@ -22,11 +23,12 @@ pub fn widen(value: u16) -> f32 {
     f32::from_bits(u32::from(value) << 16)
 }
 
-/// A value as a bf16 value and what that lacks, again as the nearest bf16 value, twice, each in the upper half of a word:
-/// the first two hold 16 bits or more of the value's 24 together, all three the value itself. Denormal parts, which tiles
-/// take as zero, may be off.
+/// A value as a bf16 value and what that lacks, again as the nearest bf16 value, twice, each in
+/// the upper half of a word: the first two hold 16 bits or more of the value's 24 together, all
+/// three the value itself. Denormal parts, which tiles take as zero, may be off.
 ///
-/// Infinities, and values above 3.39e38, which round to them, have no such parts: theirs are not all numbers.
+/// Infinities, and values above 3.39e38, which round to them, have no such parts: theirs are not
+/// all numbers.
 #[inline(always)]
 pub fn limbs(value: f32) -> [u32; 3] {
     let high = nearest(value);
@@ -40,9 +42,9 @@ fn flush(value: f32) -> f32 {
     if value.is_subnormal() { 0.0f32.copysign(value) } else { value }
 }
 
-/// Adds the products of two rows of bf16 pairs to `sum`, as `tdpbf16ps` does for one element: the products of
-/// the first values of the pairs are summed by themselves, so are those of the second, each multiply-add rounds
-/// once, and denormal values are zero everywhere.
+/// Adds the products of two rows of bf16 pairs to `sum`, as `tdpbf16ps` does for one element: the
+/// products of the first values of the pairs are summed by themselves, so are those of the second,
+/// each multiply-add rounds once, and denormal values are zero everywhere.
 pub fn dot(sum: f32, pairs: impl Iterator<Item = (u32, u32)>) -> f32 {
     let [mut even, mut odd] = [0.0f32; 2];
     for (a, b) in pairs {
@@ -52,9 +54,9 @@ pub fn dot(sum: f32, pairs: impl Iterator<Item = (u32, u32)>) -> f32 {
     flush(flush(sum) + flush(even + odd))
 }
 
-/// Adds the products of a pair of bf16 values to `sum`, as `vdpbf16ps` does for one element: the second values of the pairs
-/// first, each multiply-add rounds once, and denormal values are zero everywhere (Intel, Architecture Instruction Set
-/// Extensions, "VDPBF16PS").
+/// Adds the products of a pair of bf16 values to `sum`, as `vdpbf16ps` does for one element: the
+/// second values of the pairs first, each multiply-add rounds once, and denormal values are zero
+/// everywhere (Intel, Architecture Instruction Set Extensions, "VDPBF16PS").
 pub fn add_pair(sum: f32, a: u32, b: u32) -> f32 {
     let sum = multiply_add(a & 0xffff_0000, b & 0xffff_0000, flush(sum));
     multiply_add(a << 16, b << 16, sum)

@@ -1,7 +1,8 @@
 //! Which bytes a kernel touches, from each of its pointer parameters on: found without running it.
 //!
-//! Pointers move by constants, so a loop moves each of them by the same distance in every iteration but perhaps the
-//! first. An access is farthest out in the first, the second or the last iteration, and only these are followed.
+//! Pointers move by constants, so a loop moves each of them by the same distance in every
+//! iteration but perhaps the first. An access is farthest out in the first, the second or the last
+//! iteration, and only these are followed.
 
 use std::ops::Range;
 
@@ -19,8 +20,8 @@ pub struct Touched {
     pub written: Extent,
 }
 
-/// What a kernel touches by way of each of its parameters, if its count parameter is `rows`. None if a pointer comes from
-/// different parameters in different iterations of a loop.
+/// What a kernel touches by way of each of its parameters, if its count parameter is `rows`. None
+/// if a pointer comes from different parameters in different iterations of a loop.
 pub fn touched(kernel: &Kernel, rows: u32) -> Option<Vec<Touched>> {
     let parameters = kernel.pointers.len();
     let mut pointers: Vec<Place> = vec![None; pointer_count(kernel).max(parameters)];

@@ -1,7 +1,7 @@
 //! The interpreter: runs a kernel on checked memory, one instruction at a time.
 //!
-//! It is the oracle for the lowerings. Every access is checked against the buffer that its pointer came from,
-//! so a generator that reads or writes out of bounds is caught here with the numbers.
+//! It is the oracle for the lowerings. Every access is checked against the buffer that its pointer
+//! came from, so a generator that reads or writes out of bounds is caught here with the numbers.
 
 use super::tiles::tile_count;
 use super::verify::{pointers, slots};

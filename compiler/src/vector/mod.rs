@@ -1,21 +1,23 @@
 //! The vector kernel IR: what a leaf kernel does, one vector instruction at a time.
 //!
-//! A kernel is a straight program over numbered **slots** (vector registers of `lanes` f32 values),
-//! **pointers** (byte addresses) and counted loops. Slots and pointers are mutable, so there is no register
-//! allocation: a generator chooses its slots when it chooses its tile, and a kernel that needs more slots
-//! than the target has is refused by the [`verify`](fn@verify) function rather than spilled.
+//! A kernel is a straight program over numbered **slots** (vector registers of `lanes` f32
+//! values), **pointers** (byte addresses) and counted loops. Slots and pointers are mutable, so
+//! there is no register allocation: a generator chooses its slots when it chooses its tile, and a
+//! kernel that needs more slots than the target has is refused by the [`verify`](fn@verify)
+//! function rather than spilled.
 //!
-//! The same kernel has three executions that keep each other honest: the interpreter ([`interpret`]), which
-//! is the oracle, the lowering to CLIF with four lanes, and wide lowerings to machine code.
+//! The same kernel has three executions that keep each other honest: the interpreter
+//! ([`interpret`]), which is the oracle, the lowering to CLIF with four lanes, and wide lowerings
+//! to machine code.
 //!
-//! Arithmetic is IEEE f32. [`Inst::Fma`] rounds once on targets with fused multiply-add and twice on others;
-//! [`BinaryOp::Max`] and [`BinaryOp::Min`] give the second operand when the operands are unordered, as x86's
-//! `maxps` does.
+//! Arithmetic is IEEE f32. [`Inst::Fma`] rounds once on targets with fused multiply-add and twice
+//! on others; [`BinaryOp::Max`] and [`BinaryOp::Min`] give the second operand when the operands
+//! are unordered, as x86's `maxps` does.
 //!
-//! Kernels for targets with matrix registers also have **tiles** of [`TILE_ROWS`] rows by [`TILE_BYTES`] bytes:
-//! [`Inst::TileDot`] multiplies matrices of bf16 values (see [`mod@bf16`]) and sums in f32. Targets with
-//! bf16 values in vectors have [`Inst::Dot`], which multiplies pairs of them. Both need slots of 16 lanes: a row of a tile is a slot's
-//! worth of values.
+//! Kernels for targets with matrix registers also have **tiles** of [`TILE_ROWS`] rows by
+//! [`TILE_BYTES`] bytes: [`Inst::TileDot`] multiplies matrices of bf16 values (see [`mod@bf16`])
+//! and sums in f32. Targets with bf16 values in vectors have [`Inst::Dot`], which multiplies pairs
+//! of them. Both need slots of 16 lanes: a row of a tile is a slot's worth of values.
 
 pub mod bf16;
 pub mod extent;
@@ -156,8 +158,8 @@ pub enum Inst {
         /// Factor.
         b: Slot,
     },
-    /// acc = a * value + acc, with one f32 of memory as the value of every lane. Only with sixteen lanes: no narrower
-    /// target has such an instruction.
+    /// acc = a * value + acc, with one f32 of memory as the value of every lane. Only with sixteen
+    /// lanes: no narrower target has such an instruction.
     FmaBroadcast {
         /// Read and written.
         acc: Slot,
@@ -166,7 +168,8 @@ pub enum Inst {
         /// The other factor.
         from: Address,
     },
-    /// acc = products of the pairs of bf16 values in `a` and `b` + acc, lane by lane: see [`bf16::add_pair`].
+    /// acc = products of the pairs of bf16 values in `a` and `b` + acc, lane by lane: see
+    /// [`bf16::add_pair`].
     Dot {
         /// Read and written.
         acc: Slot,
@@ -195,7 +198,8 @@ pub enum Inst {
         /// Second operand.
         b: Slot,
     },
-    /// Sets a slot to lane numbers, for [`Inst::Permute`] alone to read. No other instruction writes the slot.
+    /// Sets a slot to lane numbers, for [`Inst::Permute`] alone to read. No other instruction
+    /// writes the slot.
     Pattern {
         /// Written.
         dst: Slot,
@@ -227,7 +231,8 @@ pub enum Inst {
         /// Read.
         src: Slot,
     },
-    /// Rounds each lane to the nearest bf16 value and writes these as two bytes each, behind each other.
+    /// Rounds each lane to the nearest bf16 value and writes these as two bytes each, behind each
+    /// other.
     StoreBf16 {
         /// Read.
         src: Slot,
@@ -257,9 +262,9 @@ pub enum Inst {
         /// Bytes between rows.
         step: i32,
     },
-    /// acc = a * b + acc, for a matrix `acc` of f32 values, and matrices `a` and `b` of bf16 values: row `r` of
-    /// `a` holds 32 values, row `k` of `b` holds values `2k` and `2k + 1` of each of 16 columns behind each
-    /// other.
+    /// acc = a * b + acc, for a matrix `acc` of f32 values, and matrices `a` and `b` of bf16
+    /// values: row `r` of `a` holds 32 values, row `k` of `b` holds values `2k` and `2k + 1` of
+    /// each of 16 columns behind each other.
     TileDot {
         /// Read and written.
         acc: Tile,
@@ -277,8 +282,8 @@ pub enum Inst {
         /// Bytes.
         offset: i32,
     },
-    /// Asks for the cache line of an address to be brought near. Any address will do: what cannot be read is not
-    /// brought.
+    /// Asks for the cache line of an address to be brought near. Any address will do: what cannot
+    /// be read is not brought.
     Prefetch {
         /// Where.
         at: Address,
@@ -376,7 +381,8 @@ impl Builder {
         self.push(Inst::Broadcast { dst, from: Address { base, offset }, values: 1 });
     }
 
-    /// Reads as many consecutive values as repeated fill the lanes: a power of two, up to all lanes.
+    /// Reads as many consecutive values as repeated fill the lanes: a power of two, up to all
+    /// lanes.
     pub fn load_repeated(&mut self, dst: Slot, base: Pointer, offset: i32, values: u32) {
         if values == self.lanes {
             return self.load(dst, base, offset);

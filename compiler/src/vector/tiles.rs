@@ -1,4 +1,5 @@
-//! Tiles and bf16 values in kernels: building instructions, and which tiles and steps an instruction names.
+//! Tiles and bf16 values in kernels: building instructions, and which tiles and steps an
+//! instruction names.
 
 use super::{Address, Builder, Inst, Kernel, Pointer, Slot, Tile, for_each_inst};
 
@@ -107,7 +108,8 @@ pub fn needs_bf16(kernel: &Kernel) -> bool {
     any(kernel, Inst::needs_bf16)
 }
 
-/// Whether a kernel has instructions with tile registers, so that these must be configured before it runs.
+/// Whether a kernel has instructions with tile registers, so that these must be configured before
+/// it runs.
 pub fn uses_tiles(kernel: &Kernel) -> bool {
     any(kernel, Inst::names_tiles)
 }

@@ -45,7 +45,8 @@ pub enum KernelError {
     },
 }
 
-/// Checks all invariants of the module's description for a target with `registers` vector registers.
+/// Checks all invariants of the module's description for a target with `registers` vector
+/// registers.
 pub fn verify(kernel: &Kernel, registers: usize) -> Result<(), KernelError> {
     let needed = slots(kernel);
     if needed > registers {

@@ -1,4 +1,5 @@
-//! Builds small graphs layer by layer; shapes are inferred and weights declared as elaboration does.
+//! Builds small graphs layer by layer; shapes are inferred and weights declared as elaboration
+//! does.
 
 use xcc_compiler::diagnostic::Span;
 use xcc_compiler::graph::{

@@ -1,11 +1,12 @@
-//! Random small networks in the manner of the family: chains, residuals, branches, separable convolutions.
+//! Random small networks in the manner of the family: chains, residuals, branches, separable
+//! convolutions.
 
 use xcc_compiler::graph::{Activation, Graph, NodeId, PoolKind, Shape, Window};
 
 use super::builder::{Builder, cut, window};
 
-/// A network that `genes` decide: every choice takes a byte, and when they run out, zeros. Shorter strings
-/// and smaller bytes give simpler networks, so that a failing case shrinks.
+/// A network that `genes` decide: every choice takes a byte, and when they run out, zeros. Shorter
+/// strings and smaller bytes give simpler networks, so that a failing case shrinks.
 pub fn random_graph(genes: &[u8]) -> Graph {
     let mut genes = Genes(genes);
     let (h, w, c) = (genes.range(3, 9), genes.range(3, 9), genes.range(1, 9));
@@ -139,7 +140,8 @@ impl Drawing {
         self.builder.add(&[y, shortcut])
     }
 
-    /// Parallel branches of a 1x1 and, perhaps, a spatial convolution, that meet in a concatenation.
+    /// Parallel branches of a 1x1 and, perhaps, a spatial convolution, that meet in a
+    /// concatenation.
     fn inception(&mut self, genes: &mut Genes<'_>, x: NodeId) -> NodeId {
         let (spatial, normed, activation) = (genes.coin(), genes.coin(), genes.activation());
         let (shared, last) = (genes.window(1), genes.coin());

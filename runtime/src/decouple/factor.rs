@@ -12,12 +12,13 @@ pub struct Factors {
     pub difference: f64,
 }
 
-/// The product of rank `rank` that is nearest to `matrix` in the Frobenius norm, the size of each term shared between
-/// both factors.
+/// The product of rank `rank` that is nearest to `matrix` in the Frobenius norm, the size of each
+/// term shared between both factors.
 ///
-/// The smaller of both Gram matrices gives the singular vectors of one side, and projecting on the first of them is the
-/// truncated singular value decomposition. The squares in it cost half of the digits of small singular values; what is
-/// left of 64-bit floats is as exact as the 32-bit weights.
+/// The smaller of both Gram matrices gives the singular vectors of one side, and projecting on the
+/// first of them is the truncated singular value decomposition. The squares in it cost half of the
+/// digits of small singular values; what is left of 64-bit floats is as exact as the 32-bit
+/// weights.
 pub fn factor(matrix: &DMatrix<f64>, rank: usize) -> Factors {
     let (rows, columns) = matrix.shape();
     let (mut left, mut right) = match () {
@@ -50,7 +51,8 @@ fn first_vectors(gram: DMatrix<f64>, rank: usize) -> DMatrix<f64> {
     eigen.eigenvectors.select_columns(&order)
 }
 
-/// Scales each column of `left` and row of `right` to the same norm, which leaves the product as it is.
+/// Scales each column of `left` and row of `right` to the same norm, which leaves the product as
+/// it is.
 fn balance(left: &mut DMatrix<f64>, right: &mut DMatrix<f64>) {
     let norms = |n: usize| (left.column(n).norm(), right.row(n).norm());
     let scale = |(a, b): (f64, f64)| if a > 0.0 && b > 0.0 { (b / a).sqrt() } else { 1.0 };

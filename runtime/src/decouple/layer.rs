@@ -117,7 +117,8 @@ fn tensors(to: &Linear<'_>, blocks: &[KernelBlock], segments: &[Segment]) -> Vec
     tensors
 }
 
-/// Inputs x outputs: segments follow each other in rows where the spatial part is first, in columns otherwise.
+/// Inputs x outputs: segments follow each other in rows where the spatial part is first, in
+/// columns otherwise.
 fn pointwise_kernel(to: &Linear<'_>, segments: &[Segment]) -> Vec<f32> {
     let parts = || segments.iter().filter_map(|segment| segment.pointwise.as_ref());
     if !to.is_pointwise_first {

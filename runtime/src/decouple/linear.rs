@@ -2,7 +2,8 @@
 
 use xcc_compiler::graph::{Conv, Graph, LayerId, LinearPart, Op, Role, WeightId};
 
-/// A layer that is one linear map of a window: a convolution, with or without a pointwise one before or after.
+/// A layer that is one linear map of a window: a convolution, with or without a pointwise one
+/// before or after.
 #[derive(Clone, Copy)]
 pub struct Linear<'a> {
     /// The layer's name.

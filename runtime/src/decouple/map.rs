@@ -1,4 +1,5 @@
-//! The linear map that a layer is, slice by slice: the whole of it can be far larger than its weights.
+//! The linear map that a layer is, slice by slice: the whole of it can be far larger than its
+//! weights.
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -1,11 +1,13 @@
 //! Weights of convolutions carried to other segments in closed form, without data.
 //!
-//! A spatial part and the pointwise part beside it are one linear map of a window: taps x inputs x outputs. Cutting the
-//! spatial part into segments bounds the rank of a slice of that map for each segment: of the rows of its inputs, where
-//! the spatial part comes first, of the columns of its outputs, where the pointwise part does. The slices have no weights
-//! in common, so the best approximation of each, a truncated singular value decomposition (Eckart and Young, 1936), is
-//! the best of all. With a segment for each channel this is network decoupling (Guo et al., arXiv 1808.05517), the depth
-//! multiplier being its number of terms. A convolution without a pointwise part keeps the weights within segments.
+//! A spatial part and the pointwise part beside it are one linear map of a window: taps x inputs x
+//! outputs. Cutting the spatial part into segments bounds the rank of a slice of that map for each
+//! segment: of the rows of its inputs, where the spatial part comes first, of the columns of its
+//! outputs, where the pointwise part does. The slices have no weights in common, so the best
+//! approximation of each, a truncated singular value decomposition (Eckart and Young, 1936), is
+//! the best of all. With a segment for each channel this is network decoupling (Guo et al., arXiv
+//! 1808.05517), the depth multiplier being its number of terms. A convolution without a pointwise
+//! part keeps the weights within segments.
 
 mod factor;
 mod layer;
@@ -52,8 +54,8 @@ pub struct DecoupledLayer {
     pub from: String,
     /// Segments that it has.
     pub to: String,
-    /// Distance of the linear maps before and after, relative to the size of the one before, both in the Frobenius
-    /// norm: 0 for an exact copy, 1 for nothing in common.
+    /// Distance of the linear maps before and after, relative to the size of the one before, both
+    /// in the Frobenius norm: 0 for an exact copy, 1 for nothing in common.
     pub error: f64,
 }
 
@@ -106,7 +108,8 @@ fn listed(layers: &[String]) -> String {
     text
 }
 
-/// Weights for `target` made of those of `dense`; layers are paired by name. Both graphs are as they were elaborated.
+/// Weights for `target` made of those of `dense`; layers are paired by name. Both graphs are as
+/// they were elaborated.
 pub fn decouple(
     target: &Graph,
     dense: &Graph,
@@ -146,7 +149,8 @@ struct Pair<'a> {
     change: Option<(Linear<'a>, Linear<'a>)>,
 }
 
-/// Pairs the layers that have weights; every difference that is no difference of segments is an error.
+/// Pairs the layers that have weights; every difference that is no difference of segments is an
+/// error.
 fn pairs<'a>(target: &'a Graph, dense: &'a Graph) -> Result<Vec<Pair<'a>>, DecoupleError> {
     let by_name: HashMap<&str, LayerId> =
         dense.layers.iter().enumerate().map(|(n, layer)| (layer.name.as_str(), LayerId::new(n))).collect();

@@ -1,4 +1,5 @@
-//! Resizing of samples, along one axis and then the other, in 32-bit floats, without rounding or clamping.
+//! Resizing of samples, along one axis and then the other, in 32-bit floats, without rounding or
+//! clamping.
 
 use std::ops::Range;
 
@@ -27,9 +28,10 @@ struct Taps {
 
 /// Stretches an image to `height` rows and `width` columns with a triangle filter.
 ///
-/// The new pixel `i` of `n` has its centre at `(i + 1/2) * old / n` on the scale of old pixels, whose centres
-/// are at `j + 1/2`. Old pixels weigh `1 - distance / radius`, normalised, where the radius is 1 for
-/// enlargements (bilinear interpolation) and `old / n` for reductions (so that every old pixel counts).
+/// The new pixel `i` of `n` has its centre at `(i + 1/2) * old / n` on the scale of old pixels,
+/// whose centres are at `j + 1/2`. Old pixels weigh `1 - distance / radius`, normalised, where the
+/// radius is 1 for enlargements (bilinear interpolation) and `old / n` for reductions (so that
+/// every old pixel counts).
 ///
 /// Columns come first, unless that made an image that is larger than the old and the new one.
 pub fn resize(samples: Samples, height: u32, width: u32) -> Samples {

@@ -1,4 +1,5 @@
-//! The header of an array file: a Python dictionary with the keys `descr`, `fortran_order` and `shape`.
+//! The header of an array file: a Python dictionary with the keys `descr`, `fortran_order` and
+//! `shape`.
 
 use std::io::{self, Read};
 
@@ -144,7 +145,8 @@ impl Dictionary {
         let fortran = self.fortran_order.ok_or_else(|| missing("fortran_order"))?;
         let shape = self.shape.ok_or_else(|| missing("shape"))?;
         let (big_endian, element) = element(&descr)?;
-        // With at most one axis longer than 1, both orders are the same, and NumPy may call it either.
+        // With at most one axis longer than 1, both orders are the same, and NumPy may call it
+        // either.
         if fortran && shape.iter().filter(|&&extent| extent != 1).count() > 1 {
             return Err("the array is in Fortran order; save it with numpy.ascontiguousarray(x)".to_owned());
         }
@@ -241,8 +243,8 @@ fn excerpt(text: &str) -> String {
     }
 }
 
-/// The header of an array of 32-bit floats, padded so that the elements start at a multiple of 64 bytes, as
-/// NumPy does it.
+/// The header of an array of 32-bit floats, padded so that the elements start at a multiple of 64
+/// bytes, as NumPy does it.
 pub(super) fn bytes(shape: &[u64]) -> Vec<u8> {
     let mut tuple: String = shape.iter().map(|extent| format!("{extent}, ")).collect();
     if shape.len() > 1 {

@@ -36,7 +36,8 @@ pub fn graph(graph: &xcc::Graph, weights: &dyn WeightSource) -> Result<Graph, On
     Ok(export.result)
 }
 
-/// What the input's images are, for those who have some, and what outputs are called. Inputs of other channels are no images.
+/// What the input's images are, for those who have some, and what outputs are called. Inputs of
+/// other channels are no images.
 pub fn facts(graph: &xcc::Graph) -> Vec<Entry> {
     let image = &graph.image;
     let is_image = graph.node(graph.input).shape.c() == samples_of(image);
@@ -59,8 +60,8 @@ pub fn facts(graph: &xcc::Graph) -> Vec<Entry> {
     facts.into_iter().map(|(key, value)| Entry { key: key.to_owned(), value }).collect()
 }
 
-/// What each value is called: its layer's name, and a number behind that unless it is the layer's last. Names of layers
-/// have no slash, so they are not in the way of each other.
+/// What each value is called: its layer's name, and a number behind that unless it is the layer's
+/// last. Names of layers have no slash, so they are not in the way of each other.
 fn names(graph: &xcc::Graph) -> Vec<String> {
     let mut names = vec![String::new(); graph.id_bound()];
     let mut last = vec![None; graph.layers.len()];
@@ -180,8 +181,8 @@ impl Export<'_> {
         }
     }
 
-    /// A convolution for each run of equal segments; several read slices of the input, and their results are put behind
-    /// each other.
+    /// A convolution for each run of equal segments; several read slices of the input, and their
+    /// results are put behind each other.
     fn convolution(&mut self, id: NodeId, conv: &Conv, inputs: Vec<String>) -> Result<(), OnnxError> {
         let part = self.only_part(id, &conv.parts)?;
         let blocks = conv.kernel_blocks();
@@ -213,7 +214,8 @@ impl Export<'_> {
         self.result.node.push(Node { input: inputs, output, name, op_type, attribute });
     }
 
-    /// A convolution of equal segments. `suffix` tells its constants from those of the layer's other runs.
+    /// A convolution of equal segments. `suffix` tells its constants from those of the layer's
+    /// other runs.
     fn group(
         &mut self,
         conv: &Conv,

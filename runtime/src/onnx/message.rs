@@ -1,5 +1,5 @@
-//! The messages of ONNX's file format that an export needs, as [onnx.proto](https://github.com/onnx/onnx/blob/main/onnx/onnx.proto)
-//! declares them.
+//! The messages of ONNX's file format that an export needs, as
+//! [onnx.proto](https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) declares them.
 
 /// Elements are 32-bit floats.
 pub const FLOAT: i32 = 1;

@@ -1,8 +1,9 @@
 //! Networks for other tools: ONNX, with weights.
 //!
-//! The input has the shape that xcc's has, (images, rows, columns, channels), and so have maps among the outputs;
-//! between them maps are (images, channels, rows, columns), as the operators want them, with the transpositions that
-//! this needs. The number of images is free. Values are called after the layers that yield them.
+//! The input has the shape that xcc's has, (images, rows, columns, channels), and so have maps
+//! among the outputs; between them maps are (images, channels, rows, columns), as the operators
+//! want them, with the transpositions that this needs. The number of images is free. Values are
+//! called after the layers that yield them.
 
 mod export;
 mod message;
@@ -100,7 +101,8 @@ mod tests {
         message::Model::decode(&bytes[..]).unwrap().graph.unwrap()
     }
 
-    /// Every name is defined once, before it is read; every constant is read, and has the elements its extents say.
+    /// Every name is defined once, before it is read; every constant is read, and has the elements
+    /// its extents say.
     #[test]
     fn names_are_defined_once_and_before_use() {
         for entry in std::fs::read_dir("../specs").unwrap() {

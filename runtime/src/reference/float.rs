@@ -34,8 +34,8 @@ pub trait Float:
     fn sqrt(self) -> Self;
 }
 
-/// The methods are inlined by request: the loops over them are compiled in other crates, and a call for each
-/// product would make them several times slower.
+/// The methods are inlined by request: the loops over them are compiled in other crates, and a
+/// call for each product would make them several times slower.
 macro_rules! float {
     ($type:ident) => {
         impl Float for $type {

@@ -34,7 +34,8 @@ pub(super) fn convolve<F: Float>(
     finished(&conv.parts, weights, result, job.oc)
 }
 
-/// A fully connected layer with bias and normalisations, on the elements of each image in memory order.
+/// A fully connected layer with bias and normalisations, on the elements of each image in memory
+/// order.
 pub(super) fn dense<F: Float>(
     part: &LinearPart,
     weights: &dyn WeightSource,
@@ -63,8 +64,8 @@ struct Rows {
 }
 
 impl Rows {
-    /// Zeros, to which `sum` adds what belongs there: it gets the row, the piece's first element in it, and
-    /// the piece.
+    /// Zeros, to which `sum` adds what belongs there: it gets the row, the piece's first element
+    /// in it, and the piece.
     fn sum_up<F: Float>(&self, sum: impl Fn(usize, usize, &mut [F]) + Sync) -> Result<Vec<F>, OutOfMemory> {
         let mut result = zeros(self.count * self.length)?;
         let sum_row = |(row, elements): (usize, &mut [F])| {
@@ -97,8 +98,8 @@ struct Convolution<'a, F> {
 }
 
 impl<F: Float> Convolution<'_, F> {
-    /// Sums up one row of the result. Pixels are the innermost loop but one, so that a row of the kernel
-    /// serves all of them while it is in the cache.
+    /// Sums up one row of the result. Pixels are the innermost loop but one, so that a row of the
+    /// kernel serves all of them while it is in the cache.
     fn row(&self, image: usize, oy: usize, pixels: &mut [F]) {
         let (h, w, ic) = (self.x.shape.h(), self.x.shape.w() as usize, self.x.shape.c() as usize);
         let [kh, kw] = self.conv.window.kernel.map(|k| k as usize);
@@ -171,7 +172,8 @@ pub(super) fn normalise<F: Float>(
     normalise_channels(norm, weights, data, channels, 0)
 }
 
-/// Normalises the channels of each pixel from `first` on, as many as the normalisation has statistics.
+/// Normalises the channels of each pixel from `first` on, as many as the normalisation has
+/// statistics.
 fn normalise_channels<F: Float>(
     norm: &BatchNorm,
     weights: &dyn WeightSource,

@@ -1,10 +1,11 @@
-//! The reference evaluator: plain loops over the graph, in `f32` or `f64`, as the oracle of compiled code.
+//! The reference evaluator: plain loops over the graph, in `f32` or `f64`, as the oracle of
+//! compiled code.
 //!
-//! It evaluates any verified graph, before or after passes. Values are compact NHWC tensors, one image of the
-//! batch behind the other. Products are summed up tap by tap and input channel by input channel in ascending
-//! order, in every segmentation, so that rewrites which keep this order (merging branches, fusing parts of
-//! separable convolutions) change no bit. Work is spread over rows of the result, which does not change the
-//! order either.
+//! It evaluates any verified graph, before or after passes. Values are compact NHWC tensors, one
+//! image of the batch behind the other. Products are summed up tap by tap and input channel by
+//! input channel in ascending order, in every segmentation, so that rewrites which keep this order
+//! (merging branches, fusing parts of separable convolutions) change no bit. Work is spread over
+//! rows of the result, which does not change the order either.
 
 mod buffer;
 mod float;
@@ -169,8 +170,8 @@ fn use_counts(graph: &Graph) -> Vec<usize> {
     uses
 }
 
-/// Everything that evaluation relies on: a valid graph, sizes that can be counted, tensors of the right
-/// length.
+/// Everything that evaluation relies on: a valid graph, sizes that can be counted, tensors of the
+/// right length.
 fn check<F>(
     graph: &Graph,
     weights: &dyn WeightSource,
@@ -257,7 +258,8 @@ impl<F: Float> Run<'_, F> {
             Op::Separable(parts) => {
                 let mut data = convolve(&parts.spatial, self.weights, x)?;
                 ops::activate(parts.between, &mut data);
-                // A point window reads the map pixel by pixel, so the intermediate has the result's extent.
+                // A point window reads the map pixel by pixel, so the intermediate has the
+                // result's extent.
                 let shape = node.shape.with_channels(parts.spatial.partition.oc());
                 return convolve(&parts.pointwise, self.weights, Tensor { shape, data: &data });
             }

@@ -78,8 +78,8 @@ pub(super) fn concat<F: Float>(operands: &[Tensor<'_, F>]) -> Result<Vec<F>, Out
     Ok(result)
 }
 
-/// exp(x) / sum(exp(x)) over the channels of each pixel; the largest x is subtracted first, which changes
-/// nothing but keeps the exponentials finite.
+/// exp(x) / sum(exp(x)) over the channels of each pixel; the largest x is subtracted first, which
+/// changes nothing but keeps the exponentials finite.
 pub(super) fn softmax<F: Float>(x: Tensor<'_, F>) -> Result<Vec<F>, OutOfMemory> {
     let mut result = copied(x.data)?;
     for pixel in result.chunks_mut(x.shape.c() as usize) {

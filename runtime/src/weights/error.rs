@@ -1,5 +1,5 @@
-//! What can be wrong with a file of weights, and how it is said: every mismatch at once, with names and
-//! shapes.
+//! What can be wrong with a file of weights, and how it is said: every mismatch at once, with
+//! names and shapes.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -40,8 +40,8 @@ pub enum WeightsError {
         /// What it is and the way out, in words.
         what: String,
     },
-    /// The format is known, but the file contradicts itself, ends too early, or holds what no writer of
-    /// weights makes.
+    /// The format is known, but the file contradicts itself, ends too early, or holds what no
+    /// writer of weights makes.
     #[error("{}: damaged or not a file of weights: {}", shown::path(path), Shown(reason))]
     Corrupt {
         /// The file.
@@ -73,7 +73,8 @@ pub enum WeightsError {
     NameMap(#[from] NameMapError),
 }
 
-/// One difference between a file and a network. Its text starts with the kind of difference and a colon.
+/// One difference between a file and a network. Its text starts with the kind of difference and a
+/// colon.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
     /// The network has a tensor that the file lacks.
@@ -444,7 +445,8 @@ pub(super) const SHOWN: usize = 10;
 
 /// The place of the candidate most like `name` (Jaro-Winkler), if any is close.
 pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<usize> {
-    // Below this the suggestion is more often noise than help; longer names are not worth comparing.
+    // Below this the suggestion is more often noise than help; longer names are not worth
+    // comparing.
     const CLOSE: f64 = 0.85;
     const LONGEST: usize = 200;
     if name.len() > LONGEST {

@@ -1,8 +1,10 @@
-//! The numbers of a network's parameter tensors: random ones from a seed, and the files of several tools.
+//! The numbers of a network's parameter tensors: random ones from a seed, and the files of several
+//! tools.
 //!
-//! A file is read in three steps: its list of tensors (`stored`), the binding of each to a tensor of the
-//! network (by name in `bind`, by Keras' order in `keras`), and the numbers. The second step ends with every
-//! mismatch there is, so that nothing is read from a file that is not for the network.
+//! A file is read in three steps: its list of tensors (`stored`), the binding of each to a tensor
+//! of the network (by name in `bind`, by Keras' order in `keras`), and the numbers. The second
+//! step ends with every mismatch there is, so that nothing is read from a file that is not for the
+//! network.
 
 mod bind;
 mod dataset;
@@ -121,8 +123,9 @@ pub struct Converted {
 }
 
 impl Weights {
-    /// Random numbers, the same on every machine for the same names, roles, fan-ins and `seed`, of a size
-    /// that keeps the activations of deep networks within a few orders of magnitude of the input's.
+    /// Random numbers, the same on every machine for the same names, roles, fan-ins and `seed`, of
+    /// a size that keeps the activations of deep networks within a few orders of magnitude of the
+    /// input's.
     pub fn random(graph: &Graph, seed: u64) -> Weights {
         let stream = |weight| Tensor::Random(Stream::new(weight, seed));
         let tensors = graph.weights.iter().map(stream).collect();
@@ -164,7 +167,8 @@ impl WeightSource for Weights {
     }
 }
 
-/// Reads the weights of `graph` from `input` in any format and writes them to `output` as safetensors.
+/// Reads the weights of `graph` from `input` in any format and writes them to `output` as
+/// safetensors.
 ///
 /// `output` is written whole or not at all; it may be `input`.
 pub fn convert(

@@ -1,7 +1,8 @@
-//! Seeded random weights: the same numbers on every machine, from a definition short enough to restate.
+//! Seeded random weights: the same numbers on every machine, from a definition short enough to
+//! restate.
 //!
-//! An element depends only on the tensor's name, role and fan-in, on its index and on the seed. Everything is
-//! integer arithmetic and correctly rounded f64 arithmetic, rounded once to f32.
+//! An element depends only on the tensor's name, role and fan-in, on its index and on the seed.
+//! Everything is integer arithmetic and correctly rounded f64 arithmetic, rounded once to f32.
 //! `examples/golden/seeded_weights.py` states the same in Python.
 
 use xcc_compiler::graph::{Role, Weight};
@@ -11,8 +12,8 @@ use crate::memory::{OutOfMemory, reserved};
 /// The increment of SplitMix64: 2^64 divided by the golden ratio, made odd.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The numbers of a tensor, which are drawn when they are asked for: `centre + half * u`, with `u` uniform in
-/// [-1, 1).
+/// The numbers of a tensor, which are drawn when they are asked for: `centre + half * u`, with `u`
+/// uniform in [-1, 1).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stream {
     key: u64,
@@ -41,12 +42,13 @@ impl Stream {
 
 /// Centre and half width of the uniform distribution of a role.
 ///
-/// A uniform distribution of half width `h` has variance `h^2 / 3`, so `sqrt(6 / fan_in)` is He's variance `2
-/// / fan_in` (arXiv 1502.01852), which a ReLU halves again. No ReLU lies between the two kernels of a
-/// separable convolution, so the spatial one has variance `1 / fan_in`. Stored statistics do not normalise
-/// anything when they are drawn at random; what keeps deep networks in range is the mean square of gamma,
-/// about one half: a chain of normalised layers contracts towards the size that beta feeds it, and the sums
-/// of 50 residual blocks grow by less than three orders of magnitude.
+/// A uniform distribution of half width `h` has variance `h^2 / 3`, so `sqrt(6 / fan_in)` is He's
+/// variance `2 / fan_in` (arXiv 1502.01852), which a ReLU halves again. No ReLU lies between the
+/// two kernels of a separable convolution, so the spatial one has variance `1 / fan_in`. Stored
+/// statistics do not normalise anything when they are drawn at random; what keeps deep networks in
+/// range is the mean square of gamma, about one half: a chain of normalised layers contracts
+/// towards the size that beta feeds it, and the sums of 50 residual blocks grow by less than three
+/// orders of magnitude.
 fn distribution(role: Role, fan_in: u32) -> (f64, f64) {
     match role {
         Role::Kernel | Role::PointwiseKernel => (0.0, (6.0 / f64::from(fan_in.max(1))).sqrt()),
@@ -57,8 +59,8 @@ fn distribution(role: Role, fan_in: u32) -> (f64, f64) {
     }
 }
 
-/// Element `index` of the stream `key`: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), whose 53 high bits
-/// become a multiple of 2^-52 in [-1, 1).
+/// Element `index` of the stream `key`: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), whose 53
+/// high bits become a multiple of 2^-52 in [-1, 1).
 pub(crate) fn uniform(key: u64, index: u64) -> f64 {
     let bits = mix(key.wrapping_add(GOLDEN.wrapping_mul(index.wrapping_add(1)))) >> 11;
     bits as f64 / (1u64 << 52) as f64 - 1.0
@@ -129,8 +131,8 @@ mod tests {
         for (i, a) in streams.iter().enumerate() {
             for b in &streams[..i] {
                 let product: f64 = a.iter().zip(b).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum();
-                // Variance of one element is 0.125^2 / 3; 4096 unrelated products sum up to 64 of them, give
-                // or take.
+                // Variance of one element is 0.125^2 / 3; 4096 unrelated products sum up to 64 of
+                // them, give or take.
                 assert!(product.abs() < 5.0 * 64.0 * 0.125f64.powi(2) / 3.0, "{product}");
             }
         }

@@ -150,10 +150,11 @@ fn half_to_f32(half: u16) -> f32 {
     if half >> 15 == 0 { magnitude } else { -magnitude }
 }
 
-/// `values` with axes in another order: axis `i` of the result is axis `axes[i]` of `shape`, as numpy's
-/// `transpose`.
+/// `values` with axes in another order: axis `i` of the result is axis `axes[i]` of `shape`, as
+/// numpy's `transpose`.
 ///
-/// `axes` is a permutation of the axes of `shape`, and `values` has as many elements as `shape` says.
+/// `axes` is a permutation of the axes of `shape`, and `values` has as many elements as `shape`
+/// says.
 pub(super) fn transpose(values: &[f32], shape: &[u64], axes: &[usize]) -> Result<Vec<f32>, OutOfMemory> {
     let mut strides = vec![1usize; shape.len()];
     for axis in (1..shape.len()).rev() {

@@ -20,7 +20,8 @@ pub fn targets() -> Vec<Target> {
     Target::available()
 }
 
-/// The targets that this machine cannot run: plans for them can be interpreted, and code for them written.
+/// The targets that this machine cannot run: plans for them can be interpreted, and code for them
+/// written.
 pub fn other_targets() -> impl Iterator<Item = Target> {
     Isa::ALL.into_iter().filter(|isa| !isa.missing().is_empty()).map(Target::of)
 }
@@ -58,7 +59,8 @@ pub fn with_some_cache(target: Target, seed: u64) -> Target {
     Target { cache_bytes, unit_macs, times, exact_tiles, wide_tiles, fast_inner_products, ..target }
 }
 
-/// All pointwise products, in tiles of so many pixels. Tiles of several vectors need more than 16 registers.
+/// All pointwise products, in tiles of so many pixels. Tiles of several vectors need more than 16
+/// registers.
 pub fn fast_inner(target: Target, pixels: u32) -> FastInnerProducts {
     let vectors = if target.registers > 16 { 2 } else { 1 };
     FastInnerProducts {

@@ -1,8 +1,8 @@
 //! Graphs made of a listing of layers, for tests that look at names, order and weights only.
 //!
-//! A line is `name | class | inputs | weights`. Nodes are placeholders without meaningful shapes. Layers are
-//! pushed in an order of their own, shortcuts before main paths, so that order in the graph is not the
-//! listing's.
+//! A line is `name | class | inputs | weights`. Nodes are placeholders without meaningful shapes.
+//! Layers are pushed in an order of their own, shortcuts before main paths, so that order in the
+//! graph is not the listing's.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 

@@ -47,7 +47,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// The figures that follow from times, multiply-adds of an image, those of them that are saved, and what the machine reaches.
+    /// The figures that follow from times, multiply-adds of an image, those of them that are
+    /// saved, and what the machine reaches.
     pub fn new(
         settings: Settings,
         start: StartTimes,

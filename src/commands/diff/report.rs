@@ -69,7 +69,8 @@ impl Facts {
         }
     }
 
-    /// Whether a layer is another one, or costs something else. Times always differ, so they do not count.
+    /// Whether a layer is another one, or costs something else. Times always differ, so they do
+    /// not count.
     fn differ(&self, other: &Self) -> bool {
         let what =
             |facts: &Self| (facts.class, facts.words.clone(), facts.segments.clone(), facts.outputs.clone());
@@ -225,7 +226,8 @@ impl Report {
     }
 }
 
-/// The layers that differ, in the order of the first network; those that only the second has stand where they are there.
+/// The layers that differ, in the order of the first network; those that only the second has stand
+/// where they are there.
 fn differences(first: &[(String, Facts)], second: &[(String, Facts)]) -> Vec<Row> {
     let in_first: HashSet<&str> = first.iter().map(|(name, _)| name.as_str()).collect();
     let in_second: HashMap<&str, usize> =

@@ -1,4 +1,5 @@
-//! Times of the layers of two networks, run in turns: what slows the machine for a while slows both.
+//! Times of the layers of two networks, run in turns: what slows the machine for a while slows
+//! both.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,5 @@
-//! How segments are computed, and why so: the algorithms that a schedule chose, and those that it did not.
+//! How segments are computed, and why so: the algorithms that a schedule chose, and those that it
+//! did not.
 
 use serde::Serialize;
 use xcc_compiler::graph::Graph;

@@ -17,7 +17,8 @@ pub struct StageRow {
 }
 
 impl StageRow {
-    /// The rows of a node, of which these stages are computed so: of each of its layers that are, or have a part that is.
+    /// The rows of a node, of which these stages are computed so: of each of its layers that are,
+    /// or have a part that is.
     pub fn of_node((graph, id): (&Graph, NodeId), stages: [bool; 2], lines: &LineTable) -> Vec<Self> {
         let is_one_layer = layers(graph, id, Part::Whole).len() == 1;
         let parts: &[(Part, &str)] = match stages.into() {

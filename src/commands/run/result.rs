@@ -178,7 +178,8 @@ fn statistics(value: &Value) -> String {
     }
 }
 
-/// The `count` largest elements of a vector, the largest first and equal ones in their order; NaN comes last.
+/// The `count` largest elements of a vector, the largest first and equal ones in their order; NaN
+/// comes last.
 fn top<'a>(values: &[f32], names: Option<&'a [String]>, count: usize) -> Vec<Class<'a>> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     let key = |index: &usize| if values[*index].is_nan() { f32::NEG_INFINITY } else { values[*index] };

@@ -58,7 +58,8 @@ impl Axis {
         }
     }
 
-    /// An axis with ticks where values lie, those that fit with text of `font` on an axis of `length`, in pixels.
+    /// An axis with ticks where values lie, those that fit with text of `font` on an axis of
+    /// `length`, in pixels.
     pub fn at(name: &str, ticks: Vec<(f64, String)>, length: u32, font: f64) -> Self {
         let (low, high) = ends(&ticks.iter().map(|tick| tick.0).collect::<Vec<_>>());
         let [low, high] = [low, high].map(|end| bounded(end, -1e15, 1e15));

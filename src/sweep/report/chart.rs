@@ -1,6 +1,8 @@
-//! A chart as a value, and as SVG: axes, lines and marks. The only place that knows of the plotting library.
+//! A chart as a value, and as SVG: axes, lines and marks. The only place that knows of the
+//! plotting library.
 //!
-//! Lengths are in pixels of a drawing that is shown at about half its size, so that places are exact enough.
+//! Lengths are in pixels of a drawing that is shown at about half its size, so that places are
+//! exact enough.
 
 use plotters::chart::ChartContext;
 use plotters::coord::Shift;
@@ -117,8 +119,8 @@ impl Chart {
         Self { title, size, x, y, lines: Vec::new(), dots: Vec::new(), notes: Vec::new() }
     }
 
-    /// The chart as an SVG element, as large as the page makes it. Marks have circles over them that carry tips and
-    /// points.
+    /// The chart as an SVG element, as large as the page makes it. Marks have circles over them
+    /// that carry tips and points.
     pub fn svg(&self) -> Result<String, DrawError> {
         let (width, height) = self.size;
         let Drawn { elements, tips } = self.draw()?;
@@ -170,7 +172,8 @@ impl Chart {
             .draw()
     }
 
-    /// Labels of marks, in their order, where there is room: at the right, the left, above or below.
+    /// Labels of marks, in their order, where there is room: at the right, the left, above or
+    /// below.
     fn draw_labels(&self, context: &Context, page: &Page) -> Result<(), DrawError> {
         let mut taken: Vec<Area> = self.dots.iter().map(|dot| Area::of_dot(context, dot)).collect();
         taken.extend(self.notes.iter().map(|note| Area::of_note(context, note)));

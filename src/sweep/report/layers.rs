@@ -80,8 +80,8 @@ fn unmeasured(layer: &Layer) -> Vec<String> {
     cells.chain([format!("{macs:.2}")]).chain(std::iter::repeat_n(String::new(), 6)).collect()
 }
 
-/// Result, window, segments and cut of a step: of a fused group of layers the last result, and the rest of each layer where
-/// they differ.
+/// Result, window, segments and cut of a step: of a fused group of layers the last result, and the
+/// rest of each layer where they differ.
 fn form_of_step(step: &Step, layers: &HashMap<&str, &Layer>) -> [String; 4] {
     let (name, part) = layers_and_part(&step.layer);
     let names: Vec<&str> = name.split(CHAIN).collect();

@@ -38,7 +38,8 @@ impl Legend {
         }
     }
 
-    /// Rows that are `width` wide at most, in elements of SVG from (0, 0) on, and the height that they take.
+    /// Rows that are `width` wide at most, in elements of SVG from (0, 0) on, and the height that
+    /// they take.
     pub fn rows(&self, width: f64) -> (String, f64) {
         let (mut x, mut y) = (0.0, 0.0);
         let mut elements = String::new();

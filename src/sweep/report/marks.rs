@@ -9,7 +9,8 @@ pub const GREY: RGBColor = RGBColor(0x66, 0x66, 0x66);
 /// Of grids.
 pub const HAIRLINE: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
 
-/// The colours of Okabe and Ito (*Color Universal Design*, 2008) without yellow, which is too light for lines.
+/// The colours of Okabe and Ito (*Color Universal Design*, 2008) without yellow, which is too
+/// light for lines.
 const COLORS: [RGBColor; 7] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0xd5, 0x5e, 0x00),
@@ -60,7 +61,8 @@ impl Mark {
 }
 
 impl Shape {
-    /// The corners around the middle of a shape that fits into a circle of `radius`; none of a circle.
+    /// The corners around the middle of a shape that fits into a circle of `radius`; none of a
+    /// circle.
     pub fn corners(self, radius: i32) -> Vec<(i32, i32)> {
         let part = |share: f64| (f64::from(radius) * share).round() as i32;
         let (side, high, arm) = (part(0.8), part(0.6), part(0.33));

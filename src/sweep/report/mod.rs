@@ -1,9 +1,10 @@
 //! The report of a sweep: one self-contained HTML page, or its charts as files.
 //!
-//! `series` says which points belong together; `spectrum`, `roofline` and `pareto` make charts of them, which are values
-//! (`chart`, `axis`, `marks`) with captions (`exhibit`) before they are SVG; `points` and `layers` are tables,
-//! `architecture` draws networks. All that a reader can choose is in the page already; its script only shows one thing
-//! and hides the others, so that without it everything can still be unfolded.
+//! `series` says which points belong together; `spectrum`, `roofline` and `pareto` make charts of
+//! them, which are values (`chart`, `axis`, `marks`) with captions (`exhibit`) before they are
+//! SVG; `points` and `layers` are tables, `architecture` draws networks. All that a reader can
+//! choose is in the page already; its script only shows one thing and hides the others, so that
+//! without it everything can still be unfolded.
 
 mod architecture;
 mod axis;
@@ -36,7 +37,8 @@ const MARK: &str = "<meta name=\"generator\" content=\"xcc report\">";
 pub const HEAD: u64 = 512;
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
-/// Most points that are drawn one by one, so that the page of a sweep of thousands can still be opened.
+/// Most points that are drawn one by one, so that the page of a sweep of thousands can still be
+/// opened.
 const MOST_DRAWN: usize = 96;
 
 /// Why there is no report.

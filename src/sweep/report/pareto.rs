@@ -82,8 +82,8 @@ fn front_of_likes(points: &[Point], places: &[Option<(f64, f64)>]) -> Vec<usize>
     fronts
 }
 
-/// The numbers of places that no other place is as good as in both and better than in one of its coordinates, from
-/// the left.
+/// The numbers of places that no other place is as good as in both and better than in one of its
+/// coordinates, from the left.
 fn front(places: &[(usize, (f64, f64))]) -> Vec<usize> {
     let mut sorted = places.to_vec();
     sorted.sort_by(|(_, a), (_, b)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));

@@ -1,4 +1,5 @@
-//! The steps of a run under the two roofs of the machine (Williams, Waterman and Patterson, *Roofline*, CACM 2009).
+//! The steps of a run under the two roofs of the machine (Williams, Waterman and Patterson,
+//! *Roofline*, CACM 2009).
 
 use xcc_compiler::plan::Precision;
 
@@ -13,7 +14,8 @@ const SIZE: (u32, u32) = (1560, 860);
 /// Steps that get their names.
 const NAMED: usize = 8;
 
-/// The classes of layers that the steps of a sweep have, in alphabetical order: each has its mark at all points.
+/// The classes of layers that the steps of a sweep have, in alphabetical order: each has its mark
+/// at all points.
 pub fn classes(results: &Results) -> Vec<&str> {
     let steps = results.points.iter().flat_map(|point| &point.steps).filter(|step| place(step).is_some());
     let mut classes: Vec<&str> = steps.map(|step| step.class.as_str()).collect();

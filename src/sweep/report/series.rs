@@ -29,7 +29,8 @@ pub struct Spectrum {
 }
 
 impl Spectrum {
-    /// Lays out the points of `results` along the number of segments, or else along the first parameter with numbers.
+    /// Lays out the points of `results` along the number of segments, or else along the first
+    /// parameter with numbers.
     pub fn new(results: &Results) -> Self {
         let sweep = &results.sweep;
         let Some(axis) = leading(sweep) else {
@@ -95,8 +96,8 @@ fn common(sweep: &Sweep, point: &Point, parameter: &str) -> String {
     parts.join(", ")
 }
 
-/// The largest number that each word stands for, as `full` does for other numbers on other axes: on a common axis it
-/// has one place.
+/// The largest number that each word stands for, as `full` does for other numbers on other axes:
+/// on a common axis it has one place.
 fn words<'a>(axes: &[&'a Axis]) -> BTreeMap<&'a str, f64> {
     let mut words = BTreeMap::new();
     for value in axes.iter().flat_map(|axis| &axis.values).filter(|value| value.text.parse::<f64>().is_err())
@@ -145,7 +146,8 @@ impl Places {
         Some((&axis.parameter, *at))
     }
 
-    /// One tick for each place; of several values there the longest, as words say more than numbers.
+    /// One tick for each place; of several values there the longest, as words say more than
+    /// numbers.
     fn ticks(mut self) -> Vec<(f64, String)> {
         self.ticks.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.len().cmp(&a.1.len())));
         self.ticks.dedup_by(|b, a| a.0 == b.0);

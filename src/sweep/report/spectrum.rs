@@ -10,7 +10,8 @@ use crate::sweep::results::{Point, Results};
 
 /// Width and height of each chart.
 const SIZE: (u32, u32) = (920, 620);
-/// How far marks are apart that have the same place, and which share of the way to the next place they take.
+/// How far marks are apart that have the same place, and which share of the way to the next place
+/// they take.
 const APART: f64 = 1.5 * RADIUS as f64;
 const ROOM: f64 = 0.4;
 

@@ -1,5 +1,5 @@
-//! A list of instructions on its way to bytes: labels, registers for addresses, and a pool of constants behind
-//! the code.
+//! A list of instructions on its way to bytes: labels, registers for addresses, and a pool of
+//! constants behind the code.
 
 use iced_x86::{Code, Encoder, IcedError, Instruction, MemoryOperand, OpKind, Register};
 
@@ -7,8 +7,8 @@ use iced_x86::{Code, Encoder, IcedError, Instruction, MemoryOperand, OpKind, Reg
 const PARAMETERS: [Register; 6] =
     [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
 
-/// Other registers for addresses and counters, those that need not be preserved first. RAX stays free for
-/// intermediate values.
+/// Other registers for addresses and counters, those that need not be preserved first. RAX stays
+/// free for intermediate values.
 const OTHERS: [Register; 8] = [
     Register::R10,
     Register::R11,
@@ -40,7 +40,8 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// A function of `parameters` integer parameters, at most six, and the registers that they arrive in.
+    /// A function of `parameters` integer parameters, at most six, and the registers that they
+    /// arrive in.
     pub fn new(parameters: usize) -> (Self, Vec<Register>) {
         let (taken, rest) = PARAMETERS.split_at(parameters);
         let mut free: Vec<Register> = rest.iter().chain(&OTHERS).copied().collect();
@@ -86,7 +87,8 @@ impl Assembler {
         Label(self.labels)
     }
 
-    /// Places a label before the next instruction; two labels at one place take a `nop` between them.
+    /// Places a label before the next instruction; two labels at one place take a `nop` between
+    /// them.
     pub fn place(&mut self, label: Label) -> Result<(), IcedError> {
         if self.pending.is_some() {
             self.push(Ok(Instruction::with(Code::Nopd)))?;
@@ -111,8 +113,8 @@ impl Assembler {
         MemoryOperand::with_base_displ(Register::RIP, label.0 as i64)
     }
 
-    /// The bytes of the function, and how many of them are instructions. Registers that must be preserved are
-    /// saved; the code must have run into its end rather than returned.
+    /// The bytes of the function, and how many of them are instructions. Registers that must be
+    /// preserved are saved; the code must have run into its end rather than returned.
     pub fn finish(mut self, wide: bool) -> Result<(Vec<u8>, usize), IcedError> {
         let saves = self.preserved.iter().map(|&register| Instruction::with1(Code::Push_r64, register));
         let saves = saves.collect::<Result<Vec<_>, _>>()?;
@@ -120,7 +122,8 @@ impl Assembler {
             self.push(Instruction::with1(Code::Pop_r64, register))?;
         }
         if wide {
-            // 128-bit code of other functions would pay for dirty upper halves at every instruction.
+            // 128-bit code of other functions would pay for dirty upper halves at every
+            // instruction.
             self.push(Ok(Instruction::with(Code::VEX_Vzeroupper)))?;
         }
         self.push(Ok(Instruction::with(Code::Retnq)))?;
@@ -144,7 +147,8 @@ struct Encoding {
     length: usize,
     /// Where labels are, by number; [`usize::MAX`] as long as they are nowhere.
     places: Vec<usize>,
-    /// Distances of 32 bits that are not known yet: where they are, where they count from, and where to.
+    /// Distances of 32 bits that are not known yet: where they are, where they count from, and
+    /// where to.
     distances: Vec<(usize, usize, Label)>,
 }
 

@@ -29,8 +29,9 @@ fn admits(isa: Isa, feature: CpuidFeature) -> bool {
     isa >= first
 }
 
-/// Checks that every instruction of `code` is one that machines with `isa` have, that control leaves only by
-/// `ret`, and that `vzeroupper` comes before each. The error names the offending instruction.
+/// Checks that every instruction of `code` is one that machines with `isa` have, that control
+/// leaves only by `ret`, and that `vzeroupper` comes before each. The error names the offending
+/// instruction.
 pub fn check(code: &[u8], isa: Isa) -> Result<(), String> {
     let mut previous = Mnemonic::INVALID;
     let mut returns = 0;
@@ -77,7 +78,8 @@ mod tests {
 
     #[test]
     fn what_breaks_a_rule_is_refused() {
-        // ret; vzeroupper, ret; vaddps zmm0, zmm0, zmm0; vaddps ymm0, ymm0, ymm0; vpaddd ymm0, ymm0, ymm0
+        // ret; vzeroupper, ret; vaddps zmm0, zmm0, zmm0; vaddps ymm0, ymm0, ymm0; vpaddd ymm0,
+        // ymm0, ymm0
         let (ret, clean) = ([0xc3], [0xc5, 0xf8, 0x77, 0xc3]);
         let zmm = [0x62, 0xf1, 0x7c, 0x48, 0x58, 0xc0];
         let join = |parts: &[&[u8]]| parts.concat();

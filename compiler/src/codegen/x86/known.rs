@@ -1,4 +1,5 @@
-//! What vector registers are known to hold while code is written, so that it is neither read nor made again.
+//! What vector registers are known to hold while code is written, so that it is neither read nor
+//! made again.
 
 use crate::vector::{Address, Inst, Slot};
 

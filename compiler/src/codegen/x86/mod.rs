@@ -1,7 +1,8 @@
 //! Vector kernels as x86-64 machine code with eight lanes (AVX2) or sixteen (AVX-512).
 //!
-//! A slot is the vector register of the same number, so nothing is allocated and nothing can spill. The code is
-//! position-independent and refers to nothing outside; its constants lie behind it.
+//! A slot is the vector register of the same number, so nothing is allocated and nothing can
+//! spill. The code is position-independent and refers to nothing outside; its constants lie behind
+//! it.
 
 mod assembler;
 mod check;
@@ -21,9 +22,10 @@ use crate::vector::{self, Address, CacheLevel, Inst, Kernel, Pointer, Slot, Time
 
 /// The bytes of `kernel`, which has passed the verifier and has the lanes of `target`.
 ///
-/// The bytes are decoded again before they are given out: every instruction must be one that the target has, and
-/// `vzeroupper` must come before each return. The error says what could not be written, or which rule is broken.
-/// With `configure` set, a kernel that uses tile registers configures and releases them itself.
+/// The bytes are decoded again before they are given out: every instruction must be one that the
+/// target has, and `vzeroupper` must come before each return. The error says what could not be
+/// written, or which rule is broken. With `configure` set, a kernel that uses tile registers
+/// configures and releases them itself.
 pub fn assemble(kernel: &Kernel, target: Target, configure: bool) -> Result<Vec<u8>, String> {
     let configure = configure && vector::uses_tiles(kernel);
     let (bytes, code) = translate(kernel, target.isa, configure)?.map_err(|e| e.to_string())?;
@@ -200,8 +202,8 @@ impl Translator {
         self.push(Instruction::with2(Code::VEX_Vpbroadcastd_ymm_xmmm32, vector, quarter))
     }
 
-    /// Reads a whole vector into a slot that known a value. Moves between registers take no part of the processor that
-    /// products take; loads do.
+    /// Reads a whole vector into a slot that known a value. Moves between registers take no part
+    /// of the processor that products take; loads do.
     fn load_whole(&mut self, dst: Slot, from: Address, known: Option<Value>) -> Done {
         let value = Value::Memory(from);
         if known != Some(value) {

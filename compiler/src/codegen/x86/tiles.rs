@@ -12,8 +12,9 @@ use crate::vector::{Address, Inst, Slot, TILE_BYTES, TILE_ROWS, TILES, Tile};
 /// destination = products of pairs of sources 1 and 2 + destination
 pub(super) const DOT: Code = Code::EVEX_Vdpbf16ps_zmm_k1z_zmm_zmmm512b32;
 
-/// The operand of `ldtilecfg` in words: palette 1; from byte 16 on two bytes a tile, its bytes a row; from byte
-/// 48 on one byte a tile, its rows; all others 0 (Intel, Software Developer's Manual, volume 2, "LDTILECFG").
+/// The operand of `ldtilecfg` in words: palette 1; from byte 16 on two bytes a tile, its bytes a
+/// row; from byte 48 on one byte a tile, its rows; all others 0 (Intel, Software Developer's
+/// Manual, volume 2, "LDTILECFG").
 fn configuration() -> Vec<u32> {
     let mut bytes = [0u8; 64];
     bytes[0] = 1;

@@ -11,8 +11,8 @@ use crate::graph::{
     UnknownActivation, Weight, WeightId, Window,
 };
 
-/// Ids of nodes, layers and weights are below this, and there are no more segments in a text, so that a few
-/// bytes of it cannot ask for gigabytes.
+/// Ids of nodes, layers and weights are below this, and there are no more segments in a text, so
+/// that a few bytes of it cannot ask for gigabytes.
 const LIMIT: usize = 1 << 20;
 
 /// What is wrong with a text.

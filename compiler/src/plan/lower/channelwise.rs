@@ -175,7 +175,8 @@ impl Lowering<'_> {
         self.chain(id, id, rest, &node.inputs[node.inputs.len() - added..]);
     }
 
-    /// Runs a chain over `from` and leaves the result in the value of `id`, with a step for each addition.
+    /// Runs a chain over `from` and leaves the result in the value of `id`, with a step for each
+    /// addition.
     fn chain(&mut self, id: NodeId, from: NodeId, chain: &[Post], added: &[NodeId]) {
         let (mut from, mut added) = (from, added.iter().copied());
         for post in chain.chunk_by(|_, next| *next != Post::Add) {
@@ -245,7 +246,8 @@ impl Lowering<'_> {
         Run { input: self.view(from), out, add, channel: 0, affine: false, post }
     }
 
-    /// The input of a convolution with an activation applied, as a step that leaves it in memory between steps.
+    /// The input of a convolution with an activation applied, as a step that leaves it in memory
+    /// between steps.
     pub(super) fn activate_input(&mut self, id: NodeId, function: Activation) -> (Place, View) {
         let from = self.graph.node(id).inputs[0];
         let input = self.view(from);

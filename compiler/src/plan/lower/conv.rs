@@ -1,4 +1,5 @@
-//! Convolutions in vectors: pointwise over runs of pixels, and segmented over blocks of rows. Depthwise ones have a file of their own.
+//! Convolutions in vectors: pointwise over runs of pixels, and segmented over blocks of rows.
+//! Depthwise ones have a file of their own.
 
 use super::job::Job;
 use super::maps::{Maps, one_row, set};
@@ -22,11 +23,13 @@ use crate::schedule::tiling::{BlockRun, block_runs};
 use crate::schedule::{Algorithm, ConvSchedule, Division, InputActivation};
 use crate::target::{Isa, Target};
 
-/// How many pixels of a tile of `pixels` x `vectors` are read by multiply-adds rather than broadcast first.
+/// How many pixels of a tile of `pixels` x `vectors` are read by multiply-adds rather than
+/// broadcast first.
 ///
-/// What a narrow tile waits for is the number of instructions, which this lowers, and then that of loads, which it
-/// raises; the shares balance them (benches/LOG.md), unless the target says that loads are the limit. A single vector loads each
-/// value once in any case. Only AVX-512 has such a multiply-add, and an activation of the input needs the value in a register.
+/// What a narrow tile waits for is the number of instructions, which this lowers, and then that of
+/// loads, which it raises; the shares balance them (benches/LOG.md), unless the target says that
+/// loads are the limit. A single vector loads each value once in any case. Only AVX-512 has such a
+/// multiply-add, and an activation of the input needs the value in a register.
 fn direct_pixels(target: Target, load: Activation, (pixels, vectors): (u32, u32)) -> u32 {
     match vectors {
         _ if target.isa < Isa::Avx512 || load != Activation::Linear || pixels == 1 => 0,
@@ -108,7 +111,8 @@ impl Job<'_> {
     }
 
     fn sliding_tile(&self, target: Target, run: &PanelRun, steps: TileSteps, clip: &Clip) -> SlidingTile {
-        // How many pixels there are in a tile of points follows from the number of threads, and rounding must not.
+        // How many pixels there are in a tile of points follows from the number of threads, and
+        // rounding must not.
         let may_take_halves = run.ic > 1 && self.direct.conv.window.taps() > 1;
         let tile = SlidingTile {
             lanes: target.lanes,
@@ -131,9 +135,10 @@ impl Job<'_> {
 
     /// How many cache lines of the next panel each tile of a block brings near.
     ///
-    /// Weights that fit into the cache together with a block of pixels stay there. Only convolution tiles can ask for
-    /// lines; a kernel over rows of taps has no parameter left for this, and tiles so few that each had to ask for more than a line
-    /// with a product would wait for them.
+    /// Weights that fit into the cache together with a block of pixels stay there. Only
+    /// convolution tiles can ask for lines; a kernel over rows of taps has no parameter left for
+    /// this, and tiles so few that each had to ask for more than a line with a product would wait
+    /// for them.
     fn lines_ahead(&self, target: Target, run: &PanelRun, tiles: u32) -> u32 {
         let window = &self.direct.conv.window;
         let (panel, products) = (run.weights.2 as u64 * 4, window.taps() * u64::from(run.ic));
@@ -230,8 +235,8 @@ impl Job<'_> {
 }
 
 impl Emitter {
-    /// Whether kernels should ask for lines of results before they write them, unless they go to scratch memory, which has
-    /// just been read.
+    /// Whether kernels should ask for lines of results before they write them, unless they go to
+    /// scratch memory, which has just been read.
     fn is_far(&self, out: &Surface) -> bool {
         self.prefetches_results && out.operand != Operand::Scratch
     }
@@ -324,7 +329,8 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// A convolution of whole maps in the algorithms of its segments, behind the step that activates its input, if there is one.
+    /// A convolution of whole maps in the algorithms of its segments, behind the step that
+    /// activates its input, if there is one.
     fn segments_conv(&mut self, id: NodeId, conv: &Conv, schedule: &ConvSchedule) {
         let (mut load, mut part) = (self.graph.node(id).fusion.load, Part::Whole);
         let (mut maps, mut operands) = (self.maps(id), self.operands(id, self.added(id)));

@@ -1,4 +1,5 @@
-//! What candidates cost: lowered by themselves, into a program that is thrown away, and weighed by the target's times.
+//! What candidates cost: lowered by themselves, into a program that is thrown away, and weighed by
+//! the target's times.
 
 use std::collections::HashMap;
 

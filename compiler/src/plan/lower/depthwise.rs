@@ -1,4 +1,5 @@
-//! Depthwise convolutions in vectors: tiles of some pixels of a row and some vectors of channels, over blocks of rows.
+//! Depthwise convolutions in vectors: tiles of some pixels of a row and some vectors of channels,
+//! over blocks of rows.
 
 use std::ops::Range;
 
@@ -16,9 +17,11 @@ use crate::target::Target;
 
 /// Most pixels of a tile.
 const MOST_PIXELS: u32 = 20;
-/// Bytes that a tile may touch so that the next row of its column finds most of them in a level-1 cache of 48 KB.
+/// Bytes that a tile may touch so that the next row of its column finds most of them in a level-1
+/// cache of 48 KB.
 const NEAR_BYTES: u64 = 44 << 10;
-/// Fewest pixels of a tile that is narrowed for that; its channels are cut where more would have to go (benches/LOG.md).
+/// Fewest pixels of a tile that is narrowed for that; its channels are cut where more would have
+/// to go (benches/LOG.md).
 const FEWEST_PIXELS: u32 = 12;
 
 impl Emitter {
@@ -126,7 +129,8 @@ struct Tiling {
 }
 
 impl Tiling {
-    /// Tiles of rows of `ow` pixels, of as many vectors of channels as a level-1 cache holds of what they touch.
+    /// Tiles of rows of `ow` pixels, of as many vectors of channels as a level-1 cache holds of
+    /// what they touch.
     fn of(target: Target, conv: &Conv, Fusion { load, post, format, .. }: Fusion<'_>, ow: u32) -> Self {
         let kw = conv.window.kernel[1];
         let all = conv.partition.oc().div_ceil(target.lanes);
@@ -150,8 +154,8 @@ impl Tiling {
         Self { pixels, vectors, resident }
     }
 
-    /// The groups of so many vectors: vectors of each, numbers of the groups, and the first one's first vector. The last group of
-    /// all is by itself.
+    /// The groups of so many vectors: vectors of each, numbers of the groups, and the first one's
+    /// first vector. The last group of all is by itself.
     fn groups(&self, all: u32) -> [(u32, Range<u32>, u32); 2] {
         let before_last = (all - 1) / self.vectors;
         let first = before_last * self.vectors;
@@ -176,7 +180,8 @@ impl Tiling {
     }
 }
 
-/// Bytes that a tile of so many pixels touches for each vector of channels: their windows and results, weights and biases.
+/// Bytes that a tile of so many pixels touches for each vector of channels: their windows and
+/// results, weights and biases.
 fn vector_bytes(target: Target, window: &Window, pixels: u32) -> u64 {
     let pixels = u64::from(pixels);
     let [taps_of_column, taps_of_row] = window.kernel.map(u64::from);

@@ -1,4 +1,5 @@
-//! Fast inner products: pixels made ready for them, where they are computed or in a step of its own, and pointwise layers of such pixels.
+//! Fast inner products: pixels made ready for them, where they are computed or in a step of its
+//! own, and pointwise layers of such pixels.
 
 use super::job::Job;
 use super::maps::{Maps, set};
@@ -17,7 +18,8 @@ use crate::target::Target;
 use crate::vector::F32;
 
 impl Lowering<'_> {
-    /// A pointwise convolution by the fast inner product: a step that makes pixels ready, and one that multiplies.
+    /// A pointwise convolution by the fast inner product: a step that makes pixels ready, and one
+    /// that multiplies.
     pub(super) fn fast_inner_conv(&mut self, id: NodeId, conv: &Conv, schedule: &ConvSchedule) {
         let (load, maps) = (self.graph.node(id).fusion.load, self.maps(id));
         let (target, lanes) = (self.target, self.target.lanes);
@@ -35,8 +37,8 @@ impl Lowering<'_> {
         self.step_of(id, Part::Products, b, operands);
     }
 
-    /// The pixels that a pointwise convolution reads, ready and with an activation applied: as a step that leaves them in memory
-    /// between steps.
+    /// The pixels that a pointwise convolution reads, ready and with an activation applied: as a
+    /// step that leaves them in memory between steps.
     fn ready_input(
         &mut self,
         id: NodeId,
@@ -101,7 +103,8 @@ impl Lowering<'_> {
     }
 }
 
-/// Where the factors of inputs lie among the packed biases of a pointwise convolution by the fast inner product.
+/// Where the factors of inputs lie among the packed biases of a pointwise convolution by the fast
+/// inner product.
 pub(super) fn factors(target: Target, conv: &Conv, biases: Operand) -> Argument {
     let words = fast_inner::factors(conv.partition.oc(), target.lanes);
     argument(biases, Offset::bytes(words as i64 * i64::from(F32)))

@@ -17,7 +17,8 @@ pub(super) struct Job<'a> {
     pub algorithms: Vec<SegmentAlgorithm>,
     /// The units of work of a block of rows.
     pub units: Vec<UnitGroup>,
-    /// The factors by which pixels of the result are prescaled for the fast inner product, if they are.
+    /// The factors by which pixels of the result are prescaled for the fast inner product, if they
+    /// are.
     pub ready: Option<Argument>,
 }
 

@@ -1,6 +1,6 @@
-//! Convolutions, dense layers and the pointwise part of separable layers by tiles of bf16 values, or by vectors of pairs of
-//! them, which are called tiles here, too: a block of pixels becomes rows of a matrix in scratch memory, then every panel of
-//! weights is multiplied with it.
+//! Convolutions, dense layers and the pointwise part of separable layers by tiles of bf16 values,
+//! or by vectors of pairs of them, which are called tiles here, too: a block of pixels becomes
+//! rows of a matrix in scratch memory, then every panel of weights is multiplied with it.
 
 use std::ops::Range;
 
@@ -24,7 +24,8 @@ use crate::schedule::{Algorithm, BEHIND, Division, SeparableSchedule, Stages, be
 use crate::target::{Bf16Unit, Target};
 use crate::vector::{F32, TILE_LANES};
 
-/// The part of a cache that may hold f32 values on their way to a matrix: two rows of 19 pixels of 728 channels.
+/// The part of a cache that may hold f32 values on their way to a matrix: two rows of 19 pixels of
+/// 728 channels.
 const SHARE_BETWEEN: u32 = 16;
 
 /// A matrix of bf16 values. Distances are in bytes.
@@ -163,8 +164,8 @@ impl Lowering<'_> {
         self.matmul_step(id, layer, (images, blocks), (Part::Whole, operands));
     }
 
-    /// A convolution of some images with its activation on the way in and its epilogue, as a step: units are segments of
-    /// blocks of rows.
+    /// A convolution of some images with its activation on the way in and its epilogue, as a step:
+    /// units are segments of blocks of rows.
     fn matmul_step(
         &mut self,
         id: NodeId,
@@ -191,7 +192,8 @@ impl Lowering<'_> {
         self.step_of(id, part, b, operands);
     }
 
-    /// A convolution of an image as two steps: one gathers windows in blocks of rows, one multiplies them in blocks of pixels.
+    /// A convolution of an image as two steps: one gathers windows in blocks of rows, one
+    /// multiplies them in blocks of pixels.
     fn matmul_apart(&mut self, id: NodeId, conv: &Conv, maps: Maps, [gathered, blocks]: [u32; 2]) {
         let (input, out) = (maps.input.shape, maps.out.shape);
         let matrix = self.matrix(id, conv, out.pixels() as u32 + BEHIND).whole(Operand::Out);
@@ -214,8 +216,8 @@ impl Lowering<'_> {
         self.multiply_shared(id, (&product, blocks), maps, (Part::Products, between, constants));
     }
 
-    /// The step that multiplies a matrix which the step before it left in `between`: a unit for each panel of each block of
-    /// pixels.
+    /// The step that multiplies a matrix which the step before it left in `between`: a unit for
+    /// each panel of each block of pixels.
     fn multiply_shared(
         &mut self,
         id: NodeId,
@@ -285,7 +287,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// A spatial part, by matrices or by planes of pairs, and a pointwise part by matrices, as steps of their own.
+    /// A spatial part, by matrices or by planes of pairs, and a pointwise part by matrices, as
+    /// steps of their own.
     fn matmul_twice(
         &mut self,
         id: NodeId,
@@ -402,15 +405,17 @@ impl Lowering<'_> {
     }
 }
 
-/// A spatial part in vectors and a pointwise part by matrices, and the scratch memory that a block takes.
+/// A spatial part in vectors and a pointwise part by matrices, and the scratch memory that a block
+/// takes.
 pub(super) struct MatrixParts<'a> {
     pub spatial: Job<'a>,
     pub product: Product<'a>,
     pub scratch_bytes: u64,
 }
 
-/// How many rows other spatial parts than depthwise ones do at a time, of which each leaves `bytes` of f32 values before
-/// they become bf16: as many as leave most of the cache to the matrix.
+/// How many rows other spatial parts than depthwise ones do at a time, of which each leaves
+/// `bytes` of f32 values before they become bf16: as many as leave most of the cache to the
+/// matrix.
 fn rows_between(target: Target, bytes: u64) -> u32 {
     let share = u64::from(target.cache_bytes / SHARE_BETWEEN);
     u32::try_from(share / bytes.max(1)).unwrap_or(u32::MAX).max(1)
@@ -430,7 +435,8 @@ impl Emitter {
         });
     }
 
-    /// The product's segment of a block of rows, which `surfaces` are moved to; `widths` are those of input and output.
+    /// The product's segment of a block of rows, which `surfaces` are moved to; `widths` are those
+    /// of input and output.
     fn segment(
         &mut self,
         b: &mut NestBuilder,
@@ -450,7 +456,8 @@ impl Emitter {
         self.panels(b, product, block.rows * widths.1, &Surfaces { out, add, ..surfaces.clone() });
     }
 
-    /// The windows of a block of rows as rows of the matrix; `widths` are those of input and output.
+    /// The windows of a block of rows as rows of the matrix; `widths` are those of input and
+    /// output.
     pub(super) fn gather_rows(
         &mut self,
         b: &mut NestBuilder,
@@ -503,8 +510,8 @@ impl Emitter {
         }
     }
 
-    /// The kernel that gathers equal pixels: `rows` are the rows of taps above the image and inside it, `taps`
-    /// those of a row inside.
+    /// The kernel that gathers equal pixels: `rows` are the rows of taps above the image and
+    /// inside it, `taps` those of a row inside.
     fn gather(
         &mut self,
         product: &Product<'_>,
@@ -616,8 +623,8 @@ impl Emitter {
     }
 }
 
-/// Panels of a segment of equal width, and their columns: whole tiles, but behind the last column of a segment there
-/// may be the next one.
+/// Panels of a segment of equal width, and their columns: whole tiles, but behind the last column
+/// of a segment there may be the next one.
 fn panels_by_width(conv: &Conv) -> [(Range<u32>, u32); 2] {
     let [_, oc] = segment_sizes(conv);
     let (whole, all) = (oc / BLOCK, oc.div_ceil(BLOCK));
@@ -626,7 +633,8 @@ fn panels_by_width(conv: &Conv) -> [(Range<u32>, u32); 2] {
     [(0..whole, BLOCK), (whole..all, rest)]
 }
 
-/// Calls the kernel of panel `first + panel`; panels before it have 32 columns. The input is the matrix.
+/// Calls the kernel of panel `first + panel`; panels before it have 32 columns. The input is the
+/// matrix.
 fn call_panel(
     b: &mut NestBuilder,
     kernel: KernelId,

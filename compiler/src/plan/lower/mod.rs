@@ -1,4 +1,5 @@
-//! From a schedule to steps, one file a family of nodes: carries out what was decided, and decides nothing.
+//! From a schedule to steps, one file a family of nodes: carries out what was decided, and decides
+//! nothing.
 
 mod channelwise;
 mod conv;
@@ -140,8 +141,8 @@ impl<'a> Lowering<'a> {
         Place { region: Region::Arena, offset: view.offset, bytes }
     }
 
-    /// Operands with the first input, the result, and the added input of a node where it has one. Nodes that
-    /// add nothing get the result in its place, which their kernels never read.
+    /// Operands with the first input, the result, and the added input of a node where it has one.
+    /// Nodes that add nothing get the result in its place, which their kernels never read.
     fn operands(&self, node: NodeId, added: Option<NodeId>) -> Operands {
         let mut operands = Operands::default();
         operands[Operand::In.index()] = Some(self.value_place(self.graph.node(node).inputs[0]));
@@ -150,7 +151,8 @@ impl<'a> Lowering<'a> {
         operands
     }
 
-    /// The operands of the first of two steps of a layer, which leaves what it computes in `memory`.
+    /// The operands of the first of two steps of a layer, which leaves what it computes in
+    /// `memory`.
     fn operands_of_first(&self, id: NodeId, memory: Place) -> Operands {
         let mut operands = self.operands(id, None);
         operands[Operand::Out.index()] = Some(memory);

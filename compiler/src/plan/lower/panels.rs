@@ -1,4 +1,5 @@
-//! Panels: the outputs of some equal segments, as wide as tiles are, and where their channels and constants lie.
+//! Panels: the outputs of some equal segments, as wide as tiles are, and where their channels and
+//! constants lie.
 
 use super::place::{Surface, Surfaces};
 use crate::kernels::sliding::Beside;
@@ -7,7 +8,8 @@ use crate::plan::nest::{Index, Offset};
 use crate::schedule::direct::TilePanel;
 use crate::schedule::segments::{Taps, panel_widths};
 
-/// Where equal segments begin, in channels of input and output and in values of packed weights and biases.
+/// Where equal segments begin, in channels of input and output and in values of packed weights and
+/// biases.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Start {
     pub input: i64,
@@ -44,8 +46,8 @@ fn along((start, by_segment, by_panel): (i64, i64, i64), (segment, panel): (Inde
     Offset::bytes(start * 4).along(segment, by_segment * 4).along(panel, by_panel * 4)
 }
 
-/// Where constants of outputs begin: behind `start`, those of a panel `first` outputs from there, of others `panel` outputs further, and of
-/// other blocks so many words.
+/// Where constants of outputs begin: behind `start`, those of a panel `first` outputs from there,
+/// of others `panel` outputs further, and of other blocks so many words.
 pub(super) fn of_constants(
     (start, first, panel): (i64, i64, i64),
     (block, taps): (i64, Taps),
@@ -80,8 +82,8 @@ impl PanelRun {
         [along(self.weights, at).along(index, weights * 4), along(self.bias, at).along(index, biases * 4)]
     }
 
-    /// The panels of products of planes, a block each: `distances` are those of planes of inputs and of results, in values; a plane has
-    /// `of_plane` words of constants.
+    /// The panels of products of planes, a block each: `distances` are those of planes of inputs
+    /// and of results, in values; a plane has `of_plane` words of constants.
     pub fn of_planes(
         (ic, oc): (u32, u32),
         (vectors, lanes): (u32, u32),

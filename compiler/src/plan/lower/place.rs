@@ -30,7 +30,8 @@ impl Surface {
         Self { origin: self.origin.clone().along(image, bytes as i64), ..self.clone() }
     }
 
-    /// Moved to the first row of a block of output rows, in a map that has `stride` rows for each of them.
+    /// Moved to the first row of a block of output rows, in a map that has `stride` rows for each
+    /// of them.
     pub fn block(&self, run: &BlockRun, block: Index, stride: u32) -> Self {
         let row = self.row * i64::from(stride);
         let start = i64::from(run.first_row) - i64::from(run.blocks.start) * i64::from(run.rows);
@@ -76,7 +77,8 @@ impl Surfaces {
         }
     }
 
-    /// Where the input, result and added operand of a tile begin, one of those of a run in one of some rows.
+    /// Where the input, result and added operand of a tile begin, one of those of a run in one of
+    /// some rows.
     fn tile(
         &self,
         window: &Window,
@@ -112,8 +114,8 @@ impl Surfaces {
     }
 }
 
-/// A tile within a walk: its pixels, the rows of taps it has, and where its input, result and added operand
-/// begin.
+/// A tile within a walk: its pixels, the rows of taps it has, and where its input, result and
+/// added operand begin.
 pub(super) struct Tile<'a> {
     pub clip: &'a Clip,
     pub taps: &'a Range<u32>,
@@ -155,8 +157,9 @@ pub(super) struct Widths {
     pub tile: u32,
 }
 
-/// Calls `call` for every class of equal tiles in a block of rows, inside the loops that enumerate them: a column of tiles after
-/// the other, so that the rows of windows that tiles share are still in the nearest cache where tiles are narrow.
+/// Calls `call` for every class of equal tiles in a block of rows, inside the loops that enumerate
+/// them: a column of tiles after the other, so that the rows of windows that tiles share are still
+/// in the nearest cache where tiles are narrow.
 pub(super) fn walk(
     b: &mut NestBuilder,
     window: &Window,
@@ -182,7 +185,8 @@ pub(super) fn walk(
     }
 }
 
-/// A kernel call whose pointers are the tile's input, then `constants`, then its result and added operand.
+/// A kernel call whose pointers are the tile's input, then `constants`, then its result and added
+/// operand.
 pub(super) fn call_tile(
     b: &mut NestBuilder,
     kernel: KernelId,

@@ -57,7 +57,8 @@ impl WinogradRun {
 }
 
 impl Job<'_> {
-    /// Segments in the order in which [`Pack::Panels`](crate::plan::pack::Pack::Panels) writes them.
+    /// Segments in the order in which [`Pack::Panels`](crate::plan::pack::Pack::Panels) writes
+    /// them.
     pub(super) fn runs(&self, runs: &[SegmentRun], lanes: u32) -> Vec<Run> {
         let mut at = Start::default();
         let mut found = Vec::new();

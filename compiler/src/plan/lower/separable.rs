@@ -1,5 +1,5 @@
-//! Separable convolutions in two stages: the spatial part of a block of rows into scratch memory, the pointwise part
-//! from there while it is in the cache; or each as a step of its own.
+//! Separable convolutions in two stages: the spatial part of a block of rows into scratch memory,
+//! the pointwise part from there while it is in the cache; or each as a step of its own.
 
 use super::fast_inner::factors;
 use super::job::Job;
@@ -158,7 +158,8 @@ impl Lowering<'_> {
 }
 
 impl Emitter {
-    /// The spatial part of an image as units of work; other formats than f32 are for depthwise parts.
+    /// The spatial part of an image as units of work; other formats than f32 are for depthwise
+    /// parts.
     pub(super) fn spatial_units(
         &mut self,
         b: &mut NestBuilder,
@@ -197,7 +198,8 @@ impl Emitter {
         }
     }
 
-    /// Both parts of a block of rows, which `here` is moved to; `widths` are those of input and output.
+    /// Both parts of a block of rows, which `here` is moved to; `widths` are those of input and
+    /// output.
     pub(super) fn parts_of_rows(
         &mut self,
         b: &mut NestBuilder,
@@ -214,7 +216,8 @@ impl Emitter {
         parts.pointwise.block(self, b, (widths, &pixels, &second));
     }
 
-    /// The spatial part of a block of rows, all of it; other formats than f32 are for depthwise parts.
+    /// The spatial part of a block of rows, all of it; other formats than f32 are for depthwise
+    /// parts.
     pub(super) fn spatial_rows(
         &mut self,
         b: &mut NestBuilder,

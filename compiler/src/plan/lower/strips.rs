@@ -1,5 +1,5 @@
-//! Fused groups of layers: each strip of rows of the last one's result is computed from the input on, with the rows between
-//! layers in scratch memory.
+//! Fused groups of layers: each strip of rows of the last one's result is computed from the input
+//! on, with the rows between layers in scratch memory.
 
 use super::job::Job;
 use super::maps::{Maps, one_row, set};
@@ -29,8 +29,8 @@ enum Body<'a> {
     Pool(&'a Pool),
 }
 
-/// Weights and biases of the first and the second convolution of a fused group: those of the spatial part or of the whole, and
-/// those of the pointwise part.
+/// Weights and biases of the first and the second convolution of a fused group: those of the
+/// spatial part or of the whole, and those of the pointwise part.
 const CONSTANTS: [[[Operand; 2]; 2]; 2] = [
     [[Operand::Weights, Operand::Bias], [Operand::PointwiseWeights, Operand::PointwiseBias]],
     [[Operand::NextWeights, Operand::NextBias], [Operand::NextPointwiseWeights, Operand::NextPointwiseBias]],
@@ -70,7 +70,8 @@ struct Link<'a> {
     rows: Surface,
 }
 
-/// Where in its map a strip stands: the strips before it in the run, and the sections before its own.
+/// Where in its map a strip stands: the strips before it in the run, and the sections before its
+/// own.
 #[derive(Clone, Copy)]
 struct Standing<'a> {
     image: Index,
@@ -81,7 +82,8 @@ struct Standing<'a> {
 }
 
 impl Standing<'_> {
-    /// A whole map of layer `layer`, moved to the first row of the strip, or to the row of its input.
+    /// A whole map of layer `layer`, moved to the first row of the strip, or to the row of its
+    /// input.
     fn moved(&self, map: &Surface, image_bytes: u64, layer: usize, stride: u32) -> Surface {
         let row = map.row * i64::from(stride);
         let by_section = i64::from(self.run.advance[layer]) * row;
@@ -135,8 +137,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// The layers of a fused group, and their scratch memory: what the layers use themselves, one after the other, and behind
-    /// that the buffers between them.
+    /// The layers of a fused group, and their scratch memory: what the layers use themselves, one
+    /// after the other, and behind that the buffers between them.
     fn links<'p>(
         &mut self,
         group: &FusedGroup,
@@ -171,7 +173,8 @@ impl Lowering<'_> {
         (links, self.emit.scratch(end))
     }
 
-    /// What computes up to `rows` rows of a layer at a time, and the scratch memory that this takes.
+    /// What computes up to `rows` rows of a layer at a time, and the scratch memory that this
+    /// takes.
     fn body<'p>(
         &self,
         id: NodeId,

@@ -1,8 +1,9 @@
-//! Convolutions of 3x3 taps by Winograd's method: patches are transformed into planes, each plane is multiplied by weights like
-//! a map of pixels, and the sums are transformed into results.
+//! Convolutions of 3x3 taps by Winograd's method: patches are transformed into planes, each plane
+//! is multiplied by weights like a map of pixels, and the sums are transformed into results.
 //!
-//! Either a unit of work does all of that for a segment and a block of patches, with planes in scratch memory, or each is a step
-//! of its own, so that threads share planes and each weight is read once.
+//! Either a unit of work does all of that for a segment and a block of patches, with planes in
+//! scratch memory, or each is a step of its own, so that threads share planes and each weight is
+//! read once.
 
 use super::job::Job;
 use super::maps::{Maps, one_row};
@@ -87,7 +88,8 @@ struct Planes {
 }
 
 impl Planes {
-    /// The planes of so many rows of patches of a segment in scratch memory, with so many bytes for each patch.
+    /// The planes of so many rows of patches of a segment in scratch memory, with so many bytes
+    /// for each patch.
     fn of_block(patch: u64, origin: u64, [rows, columns]: [u32; 2]) -> Self {
         let (row, plane) = (u64::from(columns) * patch, plane_bytes(patch, rows, columns));
         Self { operand: Operand::Scratch, origin, patch, row, plane, segment: 0 }
@@ -128,7 +130,8 @@ pub(super) struct Patches {
 }
 
 impl Patches {
-    /// The patches of a run of a convolution between maps of these rows and columns, in `blocks` blocks.
+    /// The patches of a run of a convolution between maps of these rows and columns, in `blocks`
+    /// blocks.
     pub fn new(
         target: Target,
         job: &Job<'_>,
@@ -165,8 +168,9 @@ impl Patches {
         self.sums.end() + u64::from(target.vector_bytes())
     }
 
-    /// Results of a patch along an axis, for the patches that begin with number `first`: of an odd number of results the last
-    /// patch has one. No other patch has the same inputs inside the image, so those that are treated alike have as many.
+    /// Results of a patch along an axis, for the patches that begin with number `first`: of an odd
+    /// number of results the last patch has one. No other patch has the same inputs inside the
+    /// image, so those that are treated alike have as many.
     fn inside(&self, axis: usize, first: u32) -> u32 {
         PATCH.min(self.out[axis] - PATCH * first)
     }
@@ -176,7 +180,8 @@ impl Patches {
         tile_runs(&self.window, self.input[1], self.columns, 1)
     }
 
-    /// The patches of a block that have the same rows and columns inside the image, by rows and then within each.
+    /// The patches of a block that have the same rows and columns inside the image, by rows and
+    /// then within each.
     fn alike<'b>(&self, block: &'b BlockRun) -> impl Iterator<Item = (&'b RowRun, TileRun)> {
         let in_row = self.in_row();
         block.runs.iter().flat_map(move |rows| in_row.clone().into_iter().map(move |tiles| (rows, tiles)))
@@ -214,7 +219,8 @@ impl Emitter {
         patches.collect()
     }
 
-    /// The scratch memory that the runs of a convolution by Winograd's method take, if there are any.
+    /// The scratch memory that the runs of a convolution by Winograd's method take, if there are
+    /// any.
     pub(super) fn winograd_scratch(
         &mut self,
         job: &Job<'_>,
@@ -374,7 +380,8 @@ impl Emitter {
         argument(job.bias, offset)
     }
 
-    /// The products of `count` patches of a plane with a segment's weights; `inputs` and `sums` are the segment's first plane.
+    /// The products of `count` patches of a plane with a segment's weights; `inputs` and `sums`
+    /// are the segment's first plane.
     fn multiply(
         &mut self,
         b: &mut NestBuilder,
@@ -401,7 +408,8 @@ impl Emitter {
         }
     }
 
-    /// Products in vectors. They are those of a pointwise convolution with a segment for each plane.
+    /// Products in vectors. They are those of a pointwise convolution with a segment for each
+    /// plane.
     fn multiply_vectors(
         &mut self,
         b: &mut NestBuilder,
@@ -423,7 +431,8 @@ impl Emitter {
         }
     }
 
-    /// Products of pairs of bf16 values. They are those of a matrix for each plane, which `inputs` and `sums` are moved to.
+    /// Products of pairs of bf16 values. They are those of a matrix for each plane, which `inputs`
+    /// and `sums` are moved to.
     fn multiply_pairs(
         &mut self,
         b: &mut NestBuilder,
@@ -486,8 +495,8 @@ impl Emitter {
 }
 
 impl Lowering<'_> {
-    /// A convolution whose only run is by Winograd's method as three steps, with operands of all of it: patches are transformed in
-    /// `blocks` blocks of rows.
+    /// A convolution whose only run is by Winograd's method as three steps, with operands of all
+    /// of it: patches are transformed in `blocks` blocks of rows.
     pub(super) fn winograd_steps(
         &mut self,
         id: NodeId,
@@ -538,7 +547,8 @@ fn moved(surface: &Surface, index: Index, bytes: i64) -> Surface {
     Surface { origin: surface.origin.clone().along(index, bytes), ..surface.clone() }
 }
 
-/// The first of some patches next to each other in the first plane, `row` rows behind the first of theirs.
+/// The first of some patches next to each other in the first plane, `row` rows behind the first of
+/// theirs.
 fn first_patch(planes: &Surface, [first_row, first]: [u32; 2], row: Index) -> Argument {
     planes.at(|origin| {
         let start = origin.plus(i64::from(first_row) * planes.row + i64::from(first) * planes.pixel);

@@ -1,18 +1,20 @@
-//! Panels for the fast inner product: weights scaled and in order, and what sums begin and end with.
+//! Panels for the fast inner product: weights scaled and in order, and what sums begin and end
+//! with.
 
 use crate::kernels::fast_inner::{CONSTANTS, order, pairs};
 use crate::plan::multiversion::{Work, widest};
 
-/// The root of the mean square that scaled weights of an output have, but for a factor of up to the root of two: inputs, whose largest
-/// is 1, are about as large.
+/// The root of the mean square that scaled weights of an output have, but for a factor of up to
+/// the root of two: inputs, whose largest is 1, are about as large.
 const TYPICAL: f64 = 0.25;
 
 /// Largest exponent of a scale.
 const MOST: f64 = 120.0;
 
-/// Makes the panels of a layer, of weights with a row for each input and of constants, ones for the fast inner product. The last row of the constants
-/// of a panel are biases, which stay; those before them become what sums begin with, and what undoes the scaling. The factors of inputs
-/// are written.
+/// Makes the panels of a layer, of weights with a row for each input and of constants, ones for
+/// the fast inner product. The last row of the constants of a panel are biases, which stay; those
+/// before them become what sums begin with, and what undoes the scaling. The factors of inputs are
+/// written.
 pub(super) fn pair_weights<'p>(
     mut panels: Vec<(&'p mut [f32], &'p mut [f32])>,
     factors: &mut [f32],
@@ -24,7 +26,8 @@ pub(super) fn pair_weights<'p>(
     }
 }
 
-/// Finds the factors of inputs: the powers of two next to the root of the mean square of their weights.
+/// Finds the factors of inputs: the powers of two next to the root of the mean square of their
+/// weights.
 struct Balance<'a, 'p> {
     panels: &'a mut [(&'p mut [f32], &'p mut [f32])],
     factors: &'a mut [f32],
@@ -109,8 +112,8 @@ impl Work for PairWeights<'_> {
     }
 }
 
-/// The power of two by which the weights of each output are multiplied, and its inverse; zeros for an output without weights, whose sum is
-/// then lost.
+/// The power of two by which the weights of each output are multiplied, and its inverse; zeros for
+/// an output without weights, whose sum is then lost.
 #[inline(always)]
 fn scales(values: &[f32], width: usize) -> Vec<[f32; 2]> {
     let mut squares = vec![0.0; width];

@@ -15,7 +15,8 @@ const PLANES: usize = winograd::PLANES as usize;
 const TOGETHER: usize = LANES;
 
 impl<'a> Packer<'a> {
-    /// The transformed weights of a segment, plane by plane, and its biases in the plane where they are added.
+    /// The transformed weights of a segment, plane by plane, and its biases in the plane where
+    /// they are added.
     pub(super) fn planes(&mut self, segment: &Segment, products: PlaneProducts) {
         let (inputs, outputs) = (&segment.0, segment.1.start as usize..segment.1.end as usize);
         let above = |block: &KernelBlock, _| (block.inputs.start - inputs.start) as usize;
@@ -60,7 +61,8 @@ impl<'a> Packer<'a> {
         [weights.chunks_exact_mut(words).collect(), constants.chunks_exact_mut(others).collect()]
     }
 
-    /// The next panels of f32 values, so many vectors wide, with their biases written, and what is left of the constants of each plane.
+    /// The next panels of f32 values, so many vectors wide, with their biases written, and what is
+    /// left of the constants of each plane.
     fn plane_panels(
         &mut self,
         (inputs, outputs): (usize, Range<usize>),
@@ -173,7 +175,8 @@ impl WeightPanel for PairPlanesPanel<'_> {
     }
 }
 
-/// The weights from an input to some outputs, transformed by Winograd's method: see [`mod@winograd`]. They begin at a lane.
+/// The weights from an input to some outputs, transformed by Winograd's method: see
+/// [`mod@winograd`]. They begin at a lane.
 #[inline(always)]
 fn transformed(
     rows: &Rows<'_>,

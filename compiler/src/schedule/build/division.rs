@@ -13,7 +13,8 @@ use crate::schedule::units::UnitGroup;
 use crate::schedule::winograd::{PlaneSegments, plane_bytes};
 use crate::schedule::{Algorithm, Division};
 
-/// Fewest pixels of a block that make it worth while to read all weights for them, where there is a choice.
+/// Fewest pixels of a block that make it worth while to read all weights for them, where there is
+/// a choice.
 const FULL_BLOCK: u32 = 8 * BLOCK;
 
 impl Scheduler<'_> {
@@ -25,14 +26,16 @@ impl Scheduler<'_> {
         image.saturating_mul(u64::from(self.options.batch))
     }
 
-    /// How many units of work a step of the node at hand should at least make of each of some images.
+    /// How many units of work a step of the node at hand should at least make of each of some
+    /// images.
     pub(super) fn fewest_units(&self, images: u32) -> u32 {
         let smallest = self.work / self.target.unit_macs.max(1);
         fewest_units(self.options.threads, smallest).div_ceil(images.max(1))
     }
 
-    /// How many blocks each of some images should at least be cut into, of which `units` are made: enough units,
-    /// and blocks for every thread where all weights stay in its cache, so that it reads only its part of the input.
+    /// How many blocks each of some images should at least be cut into, of which `units` are made:
+    /// enough units, and blocks for every thread where all weights stay in its cache, so that it
+    /// reads only its part of the input.
     pub(super) fn fewest_blocks(&self, conv: &Conv, units: &[UnitGroup], images: u32) -> u32 {
         let of_block: u32 = units.iter().map(|group| group.parts.unwrap_or(1)).sum();
         let enough = self.fewest_units(images).div_ceil(of_block.max(1));
@@ -43,7 +46,8 @@ impl Scheduler<'_> {
         for_all.unwrap_or(enough)
     }
 
-    /// How many blocks the rows of each of some maps are cut into, whose matrix has `row_bytes` for each of them.
+    /// How many blocks the rows of each of some maps are cut into, whose matrix has `row_bytes`
+    /// for each of them.
     pub(super) fn matrix_blocks(&self, out: Shape, images: u32, row_bytes: u64) -> u32 {
         let full = u32::try_from(out.pixels() / u64::from(FULL_BLOCK)).unwrap_or(u32::MAX);
         let threads = self.options.threads.div_ceil(images);
@@ -83,8 +87,9 @@ impl Scheduler<'_> {
         run.blocks(self.target, maps.extents(), self.fewest_units(images), threads.div_ceil(images))
     }
 
-    /// The division of a convolution whose only run is by Winograd's method, if threads should share its planes:
-    /// if each thread had patches of its own, all would read the same weights, which takes longer than to pass planes on.
+    /// The division of a convolution whose only run is by Winograd's method, if threads should
+    /// share its planes: if each thread had patches of its own, all would read the same weights,
+    /// which takes longer than to pass planes on.
     pub(super) fn shared_planes(
         &mut self,
         id: NodeId,

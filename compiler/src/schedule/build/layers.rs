@@ -12,9 +12,9 @@ use crate::schedule::tiling::block_count;
 use crate::schedule::units::unit_groups;
 use crate::schedule::{Algorithm, ConvSchedule, Division, InputActivation};
 
-/// Loads of a value that cost more than to activate the value beforehand: each takes two instructions more than a
-/// multiply-add that reads memory, or one more where none does, a pass takes three for a vector of values and the way to
-/// memory and back.
+/// Loads of a value that cost more than to activate the value beforehand: each takes two
+/// instructions more than a multiply-add that reads memory, or one more where none does, a pass
+/// takes three for a vector of values and the way to memory and back.
 const LOADS_OF_PASS: u64 = 8;
 
 impl Scheduler<'_> {
@@ -60,7 +60,8 @@ impl Scheduler<'_> {
         Ok(ConvSchedule { algorithm, activation, division })
     }
 
-    /// Notes why a convolution has no matrices although the target has them in the layer's precision.
+    /// Notes why a convolution has no matrices although the target has them in the layer's
+    /// precision.
     pub(super) fn note_matrix_limit(&mut self, id: NodeId, conv: &Conv) {
         if self.precision(id).is_by_bf16(self.target)
             && let Some(limit) = self.rules(id).matrix_limit(self.node(id), conv)
@@ -69,7 +70,8 @@ impl Scheduler<'_> {
         }
     }
 
-    /// Whether panels would load, and activate, each value of the input so often that a pass over the map costs less.
+    /// Whether panels would load, and activate, each value of the input so often that a pass over
+    /// the map costs less.
     pub(super) fn loads_often(&mut self, id: NodeId, conv: &Conv, maps: Maps) -> bool {
         let widest = conv.partition.outputs().iter().max().copied().unwrap_or(1);
         let panel = tile_shape(self.target, widest, 2).vectors * self.target.lanes;
@@ -94,7 +96,8 @@ impl Scheduler<'_> {
         Division::rows(self.blocks_of_windows(&pool.window, self.maps(id)))
     }
 
-    /// A pointwise convolution by the fast inner product: its inputs are prescaled by a step of their own.
+    /// A pointwise convolution by the fast inner product: its inputs are prescaled by a step of
+    /// their own.
     pub(super) fn fast_inner_product(
         &self,
         id: NodeId,

@@ -1,4 +1,5 @@
-//! Limits of a schedule: distances that kernels can hold, and code that does not grow beyond measure.
+//! Limits of a schedule: distances that kernels can hold, and code that does not grow beyond
+//! measure.
 
 use super::Scheduler;
 use crate::graph::{Activation, Conv, NodeId, Op, Post, Window};
@@ -10,8 +11,8 @@ use crate::schedule::rules::{CLASS_LIMIT, CLASSES_OF_RUNS_LIMIT, LARGEST_TILE, T
 use crate::schedule::segments::equal_segments;
 
 impl Scheduler<'_> {
-    /// Checks that the distances of a node's operands and result fit into kernels, and that its code does not
-    /// grow with its window beyond measure.
+    /// Checks that the distances of a node's operands and result fit into kernels, and that its
+    /// code does not grow with its window beyond measure.
     pub(super) fn check_steps(&self, id: NodeId) -> Result<(), PlanError> {
         let node = self.node(id);
         for &value in node.inputs.iter().chain([&id]) {

@@ -8,16 +8,18 @@ use crate::schedule::reasons::Reason;
 use crate::schedule::{Division, matrix};
 use crate::vector::TILE_ROWS;
 
-/// Weights that are this many times a matrix take longer to read than the matrix does from another core's cache.
+/// Weights that are this many times a matrix take longer to read than the matrix does from another
+/// core's cache.
 const HEAVY: u64 = 4;
 
-/// Rows behind a matrix that threads share: panels read whole tiles, and the last block may end with a tile that reaches
-/// behind its pixels in another place than one for the whole matrix would.
+/// Rows behind a matrix that threads share: panels read whole tiles, and the last block may end
+/// with a tile that reaches behind its pixels in another place than one for the whole matrix
+/// would.
 pub const BEHIND: u32 = TILE_ROWS;
 
 impl Scheduler<'_> {
-    /// How a convolution by matrices is cut: blocks of rows, or panels that threads share where they would have too few
-    /// rows.
+    /// How a convolution by matrices is cut: blocks of rows, or panels that threads share where
+    /// they would have too few rows.
     pub(super) fn matmul_division(&mut self, id: NodeId, conv: &Conv) -> Result<Division, PlanError> {
         let maps = self.maps(id);
         let flat = self.flat_pixels(conv, maps);
@@ -54,8 +56,8 @@ impl Scheduler<'_> {
         Ok(blocks)
     }
 
-    /// Whether threads share panels of weights rather than rows of a result: there are few of these, and the whole
-    /// matrix of `bytes` stays in their caches.
+    /// Whether threads share panels of weights rather than rows of a result: there are few of
+    /// these, and the whole matrix of `bytes` stays in their caches.
     pub(super) fn multiplies_apart(&self, id: NodeId, conv: &Conv, out: Shape, bytes: u64) -> bool {
         let threads = u64::from(self.options.threads);
         let are_few = out.pixels() < u64::from(2 * BLOCK) * threads;
@@ -67,8 +69,9 @@ impl Scheduler<'_> {
             && (are_few || matrix::weigh_more(conv, self.precision(id).limbs(), bytes))
     }
 
-    /// Blocks of pixels of a matrix that threads share, of planes of `plane` bytes: one, or one for each thread if the
-    /// matrix leaves too little of a cache, and weights are not so many that reading all costs more.
+    /// Blocks of pixels of a matrix that threads share, of planes of `plane` bytes: one, or one
+    /// for each thread if the matrix leaves too little of a cache, and weights are not so many
+    /// that reading all costs more.
     pub(super) fn shared_panel_blocks(&self, conv: &Conv, planes: u32, plane: u64, out: Shape) -> u32 {
         let (matrix, fits) = (u64::from(planes) * plane, u64::from(self.target.cache_bytes) / 4 * 3);
         let reads_weights = matrix::weigh_more(conv, planes, HEAVY.saturating_mul(matrix));

@@ -1,4 +1,5 @@
-//! Makes a schedule: node by node, each decision with its limits checked, so that lowering cannot fail.
+//! Makes a schedule: node by node, each decision with its limits checked, so that lowering cannot
+//! fail.
 
 mod division;
 mod layers;
@@ -38,13 +39,14 @@ pub struct Facts<'a> {
     pub layout: &'a Layout,
 }
 
-/// Whether kernels should ask for cache lines of results before they write them: a network's values are more than a cache
-/// holds. Kernels of four lanes cannot.
+/// Whether kernels should ask for cache lines of results before they write them: a network's
+/// values are more than a cache holds. Kernels of four lanes cannot.
 pub fn prefetches_results(Facts { target, layout, .. }: Facts<'_>) -> bool {
     target.isa != Isa::Baseline && layout.arena_bytes > u64::from(target.cache_bytes)
 }
 
-/// Makes the decisions for all nodes that `is_wanted`; `choose` picks one of several algorithms of segments.
+/// Makes the decisions for all nodes that `is_wanted`; `choose` picks one of several algorithms of
+/// segments.
 ///
 /// Fails at the first node that is too large; [`build_what_fits`] leaves such nodes out.
 pub fn build(

@@ -26,7 +26,8 @@ impl Scheduler<'_> {
         self.rules(id).takes_planes_of_pairs(self.node(id)) && self.rows_are_near(id)
     }
 
-    /// Chooses the algorithm of each run of equal segments of a convolution; Winograd's method needs whole maps.
+    /// Chooses the algorithm of each run of equal segments of a convolution; Winograd's method
+    /// needs whole maps.
     pub(super) fn choose_algorithms(
         &mut self,
         id: NodeId,
@@ -94,7 +95,8 @@ impl Scheduler<'_> {
         candidates
     }
 
-    /// How the planes of Winograd's method would be multiplied, for segments of `channels` inputs and outputs.
+    /// How the planes of Winograd's method would be multiplied, for segments of `channels` inputs
+    /// and outputs.
     pub(super) fn plane_products(&self, pairs: bool, channels: (u32, u32), out: Shape) -> PlaneProducts {
         let [rows, columns] = patches([out.h(), out.w()]).map(u64::from);
         match Rules::new(Precision::F32, self.target).fast_inner_of(channels, rows * columns) {

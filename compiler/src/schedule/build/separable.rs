@@ -14,15 +14,17 @@ use crate::schedule::{Algorithm, Division, SeparableSchedule, Stages, matrix};
 use crate::target::Target;
 use crate::vector::F32;
 
-/// The smallest units of work of each thread for which stages are steps of their own: some 20 times what it takes threads
-/// to meet once more.
+/// The smallest units of work of each thread for which stages are steps of their own: some 20
+/// times what it takes threads to meet once more.
 const FEWEST_SMALLEST_UNITS: u64 = 4;
 
-/// Fewest pixels for which threads read all pointwise weights again, each from the cache that they share: six tiles.
-/// A thread that has pixels to itself finds more of them in its own cache (benches/LOG.md).
+/// Fewest pixels for which threads read all pointwise weights again, each from the cache that they
+/// share: six tiles. A thread that has pixels to itself finds more of them in its own cache
+/// (benches/LOG.md).
 const PIXELS_OF_BLOCK: u32 = 84;
 
-/// Pointwise weights that stay in the level-1 cache while a few rows pass through it: half of the smallest one that there is.
+/// Pointwise weights that stay in the level-1 cache while a few rows pass through it: half of the
+/// smallest one that there is.
 const NEAR_WEIGHTS: u64 = 4096;
 
 /// Bytes of the rows between the stages that stay there, too: some hundreds of nanoseconds of work.
@@ -126,15 +128,17 @@ impl Scheduler<'_> {
         shared.unwrap_or_else(|| self.direct_rows(conv, algorithm.segments(), algorithm.units(), maps))
     }
 
-    /// How a pointwise part in vectors is cut that is a step of its own, with `pixel` bytes between pixels of its input.
+    /// How a pointwise part in vectors is cut that is a step of its own, with `pixel` bytes
+    /// between pixels of its input.
     pub(super) fn pointwise_division(&self, maps: Maps, pixel: u64) -> Division {
         let pixels = maps.out.shape.pixels() as u32;
         let fewest = (pixels / PIXELS_OF_BLOCK).clamp(1, self.options.threads.saturating_mul(2));
         Division::Pixels { blocks: block_count(pixels, pixel, self.target.cache_bytes, fewest) }
     }
 
-    /// Whether both stages are steps of their own, because `bytes` of the map between them stay in the caches of the
-    /// threads for all images, and threads share panels of weights more evenly than rows. None for a single thread.
+    /// Whether both stages are steps of their own, because `bytes` of the map between them stay in
+    /// the caches of the threads for all images, and threads share panels of weights more evenly
+    /// than rows. None for a single thread.
     pub(super) fn stages_apart(&self, parts: &Separable, maps: Maps, bytes: u64) -> Option<Reason> {
         let PlanOptions { threads, batch, .. } = self.options;
         let macs = parts.pointwise.partition.products().saturating_mul(maps.out.shape.pixels());
@@ -212,7 +216,8 @@ impl Scheduler<'_> {
     }
 }
 
-/// The algorithm of a pointwise part in vectors: panels, or the fast inner product in panels of `fast` vectors.
+/// The algorithm of a pointwise part in vectors: panels, or the fast inner product in panels of
+/// `fast` vectors.
 fn pointwise_algorithm(target: Target, direct: &DirectConv<'_>, fast: Option<u32>) -> Algorithm {
     match fast {
         Some(vectors) => Algorithm::FastInnerProduct { vectors },
@@ -246,7 +251,8 @@ pub fn pixel_between(target: Target, parts: &Separable, is_prescaled: bool) -> u
     }
 }
 
-/// Bytes of f32 values that other spatial parts than depthwise ones leave for a row, before they become bf16.
+/// Bytes of f32 values that other spatial parts than depthwise ones leave for a row, before they
+/// become bf16.
 pub fn bytes_between(target: Target, parts: &Separable, out: Shape) -> u64 {
     let channels = target.padded(parts.spatial.partition.oc());
     let row = u64::from(channels) * u64::from(out.w()) * F32 as u64;

@@ -38,7 +38,8 @@ fn no_directory(error: ZipError) -> String {
     format!("the list of members at the end of the archive is missing or damaged; was it cut off? ({error})")
 }
 
-/// The bytes of a member, if it exists. Memory grows with what is unpacked, not with what the archive claims.
+/// The bytes of a member, if it exists. Memory grows with what is unpacked, not with what the
+/// archive claims.
 fn member(
     archive: &mut ZipArchive<BufReader<File>>,
     name: &str,

@@ -53,7 +53,8 @@ pub(super) struct Reference {
 }
 
 impl Config {
-    /// Reads a model's JSON. Whatever is not a description of layers yields none: files need not have one.
+    /// Reads a model's JSON. Whatever is not a description of layers yields none: files need not
+    /// have one.
     pub fn from_json(json: &str) -> Self {
         let value: Option<Value> = serde_json::from_str(json).ok();
         let mut reader = Reader { layers: 0, is_before_three: false };
@@ -149,8 +150,9 @@ fn references(value: &Value) -> Vec<Reference> {
     found
 }
 
-/// Finds references to values: a layer's name, the number of its call and the number of its result, in a list
-/// of their own (Keras 1 and 2) or as `keras_history` of a tensor (Keras 3). JSON is at most 128 deep.
+/// Finds references to values: a layer's name, the number of its call and the number of its
+/// result, in a list of their own (Keras 1 and 2) or as `keras_history` of a tensor (Keras 3).
+/// JSON is at most 128 deep.
 fn collect_references(value: &Value, found: &mut Vec<Reference>) {
     match value {
         Value::Array(items) => match items.as_slice() {

@@ -20,7 +20,8 @@ const SMALLEST: u64 = 48;
 
 /// Opens an HDF5 file; the error is a reason in words.
 ///
-/// The file is not read whole: of an oversized one only the tensors that are asked for come into memory.
+/// The file is not read whole: of an oversized one only the tensors that are asked for come into
+/// memory.
 pub(in crate::weights) fn open_hdf5(path: &Path) -> Result<KerasFile, String> {
     check_length(path)?;
     let file = File::open_streaming(path).map_err(reason)?;
@@ -49,8 +50,8 @@ fn check_length(path: &Path) -> Result<(), String> {
     }
 }
 
-/// The end-of-file address in a superblock with addresses of 8 bytes (HDF5 File Format Specification 3.0,
-/// II.A).
+/// The end-of-file address in a superblock with addresses of 8 bytes (HDF5 File Format
+/// Specification 3.0, II.A).
 fn stated_length(superblock: &[u8]) -> Option<u64> {
     let (size_of_offsets, end_of_file) = match superblock.get(8)? {
         0 => (13, 40),
@@ -92,7 +93,8 @@ fn read_with(file: &File, second: Arc<SecondReader>, config: Option<Config>) -> 
     Ok(listed.into_file(Listing::PerClass, config))
 }
 
-/// The list of strings in an attribute, which Keras splits over `name0`, `name1`, ... when it is long.
+/// The list of strings in an attribute, which Keras splits over `name0`, `name1`, ... when it is
+/// long.
 pub(super) fn strings(group: &Group, name: &str) -> Result<Option<Vec<String>>, String> {
     let attrs = group.attrs().map_err(reason)?;
     if let Some(value) = attrs.get(name) {

@@ -6,10 +6,11 @@ use xcc_compiler::graph::{Graph, LayerId};
 
 /// The layers of `graph` in the order of Keras' `model.layers`.
 ///
-/// Keras sorts by depth, the longest distance to the output, decreasing; layers of equal depth come in the
-/// order in which a depth-first walk from the output over each layer's inputs meets them first (`map_graph`
-/// of Keras' functional models). `graph` is one that was elaborated: passes merge layers. Layers that do not
-/// lead to the first output come last, in the order of the source.
+/// Keras sorts by depth, the longest distance to the output, decreasing; layers of equal depth
+/// come in the order in which a depth-first walk from the output over each layer's inputs meets
+/// them first (`map_graph` of Keras' functional models). `graph` is one that was elaborated:
+/// passes merge layers. Layers that do not lead to the first output come last, in the order of the
+/// source.
 pub fn keras_order(graph: &Graph) -> Vec<LayerId> {
     order_with(graph, &layer_inputs(graph))
 }

@@ -12,8 +12,8 @@ use crate::weights::bind::{Binding, Outcome, Surplus, fits};
 use crate::weights::error::Mismatch;
 use crate::weights::stored::Stored;
 
-/// With more layers than this, an error about different numbers of layers lists all of them as missing and
-/// surplus.
+/// With more layers than this, an error about different numbers of layers lists all of them as
+/// missing and surplus.
 const ALIGNED: usize = 2000;
 
 /// Layers of the network with weights.
@@ -224,7 +224,8 @@ impl<'g, 'a> Sides<'g, 'a> {
         self.theirs[j].tensors.iter().map(|&tensor| &self.file.tensors[tensor])
     }
 
-    /// Matches the tensors of a pair by what their names say they are, if all names do, else by position.
+    /// Matches the tensors of a pair by what their names say they are, if all names do, else by
+    /// position.
     fn match_tensors(&self, i: usize, j: usize) -> Result<Matched<'a>, Mismatch> {
         let stored: Vec<&Stored> = self.tensors(j).collect();
         let ours: Vec<Role> =
@@ -291,8 +292,8 @@ struct Matched<'a> {
 
 /// What a tensor may be by the last part of its name; nothing if the name does not tell.
 ///
-/// The words of Keras 1 are among them; its `running_std` holds the variance. A depthwise convolution's
-/// kernel is a plain `kernel` in Keras 3.
+/// The words of Keras 1 are among them; its `running_std` holds the variance. A depthwise
+/// convolution's kernel is a plain `kernel` in Keras 3.
 fn roles(name: &str, layer: &str) -> &'static [Role] {
     let tail = name.rsplit('/').next().unwrap_or(name);
     let tail = tail.strip_prefix(layer).and_then(|tail| tail.strip_prefix('_')).unwrap_or(tail);

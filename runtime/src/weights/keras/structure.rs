@@ -1,10 +1,10 @@
 //! Tells layers apart by what they read and by what reads them.
 //!
-//! A network and the description of a model that Keras stored beside its weights become two graphs of the
-//! layers that have weights or join several values. All others pass their operand on: specs and Keras differ
-//! in where such layers are. Vertices get colours, by their labels first, which are refined by the colours of
-//! neighbours until no more vertices are told apart (B. Weisfeiler and A. Leman, 1968). Operands of a sum have
-//! no order.
+//! A network and the description of a model that Keras stored beside its weights become two graphs
+//! of the layers that have weights or join several values. All others pass their operand on: specs
+//! and Keras differ in where such layers are. Vertices get colours, by their labels first, which
+//! are refined by the colours of neighbours until no more vertices are told apart (B. Weisfeiler
+//! and A. Leman, 1968). Operands of a sum have no order.
 
 use std::collections::HashMap;
 
@@ -19,8 +19,9 @@ const MOST_VERTICES: usize = 2000;
 /// Longer runs of layers that only pass their operand on are not followed.
 const LONGEST_RUN: usize = 100;
 
-/// The colours of the layers with weights: of those of a network, and of those of a file by name. Two layers
-/// of different colours have different places, whatever the order of the operands of sums.
+/// The colours of the layers with weights: of those of a network, and of those of a file by name.
+/// Two layers of different colours have different places, whatever the order of the operands of
+/// sums.
 pub(super) struct Colors {
     /// The network's layers.
     pub ours: HashMap<LayerId, usize>,
@@ -28,7 +29,8 @@ pub(super) struct Colors {
     pub theirs: HashMap<String, usize>,
 }
 
-/// The colours of both sides; nothing if the file has no description of its model, or one of another graph.
+/// The colours of both sides; nothing if the file has no description of its model, or one of
+/// another graph.
 pub(super) fn colors(graph: &Graph, file: &KerasFile) -> Option<Colors> {
     let ours = our_layers(graph);
     let theirs = their_layers(file)?;
@@ -175,7 +177,8 @@ fn origin(all: &[Layer], mut layer: usize) -> Option<usize> {
     None
 }
 
-/// What refinement tells vertices apart by: their own colour and those of what they read and what reads them.
+/// What refinement tells vertices apart by: their own colour and those of what they read and what
+/// reads them.
 type Surroundings = (usize, Vec<usize>, Vec<(usize, usize)>);
 
 /// The colours of both sides, the same ones for the same places.

@@ -60,8 +60,8 @@ pub(super) fn sublayers<'a>(
     Sublayers { layers: groups.into_iter().map(layer).collect(), is_ordered, is_nested: true }
 }
 
-/// True if tensors in `folder` are those of the layer `entry` itself. TensorFlow appends a number to
-/// a name that is taken; Keras 1 had no folders.
+/// True if tensors in `folder` are those of the layer `entry` itself. TensorFlow appends a number
+/// to a name that is taken; Keras 1 had no folders.
 fn is_folder_of(entry: &str, folder: &str) -> bool {
     let is_entry = |path: &str| {
         path.strip_prefix(entry).is_some_and(|rest| {

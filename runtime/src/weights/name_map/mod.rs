@@ -16,10 +16,10 @@
 //!     transpose: [new, new, 1, 0]  # `new` is an axis of extent 1 that they lack
 //! ```
 //!
-//! `{n=2..12}` and `{k=1,4,7}` stand for one of these whole numbers, `{name=*}` for a run of characters
-//! without `.` and `/`. In `to`, `{n}` repeats what was found, and a number may be followed by `+`, `-`, `*`,
-//! `/` and whole numbers, computed from left to right, `/` rounding down. A tensor that no rule fits keeps
-//! its name.
+//! `{n=2..12}` and `{k=1,4,7}` stand for one of these whole numbers, `{name=*}` for a run of
+//! characters without `.` and `/`. In `to`, `{n}` repeats what was found, and a number may be
+//! followed by `+`, `-`, `*`, `/` and whole numbers, computed from left to right, `/` rounding
+//! down. A tensor that no rule fits keeps its name.
 
 mod axis;
 mod pattern;

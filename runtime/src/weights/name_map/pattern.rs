@@ -1,4 +1,5 @@
-//! Patterns of a name map. Matching takes linear time: nothing ever backs up further than to the last `*`.
+//! Patterns of a name map. Matching takes linear time: nothing ever backs up further than to the
+//! last `*`.
 
 use serde::Deserialize;
 
