@@ -137,10 +137,20 @@ fn later_stage(arguments: &Arguments, times: &mut Times) -> Result<String, Failu
     let program = program(arguments, &graph, times)?;
     let filter = Filter { part: arguments.kernel.as_deref().unwrap_or_default() };
     match arguments.stage {
-        Stage::Schedule => Ok(program.schedule.listing(&graph).to_string()),
+        Stage::Schedule => Ok(schedule(&program, &graph)),
         Stage::Plan => Ok(program.to_string()),
         Stage::Vir => vir(&program, &filter, times),
         stage => functions(&program, &filter, stage, times),
+    }
+}
+
+/// The schedule; of a batch in shards that of each shard, which a thread runs by itself.
+fn schedule(program: &Program, graph: &Graph) -> String {
+    let text = program.schedule.listing(graph).to_string();
+    let PlanOptions { batch, threads, .. } = program.options;
+    match program.shards {
+        1 => text,
+        shards => format!("batch {batch} threads {threads} in {shards} shards, each:\n{text}"),
     }
 }
 

@@ -47,6 +47,17 @@ fn one_kernel_can_be_picked() {
 fn plans_are_for_the_batch_and_threads_asked_for() {
     let plan = output(&["emit", "--stage", "plan", TINY, "--threads", "3", "--batch", "2"]);
     assert!(plan.lines().next().unwrap().ends_with("batch 2 threads 3"), "{plan}");
+    let schedule = output(&["emit", "--stage", "schedule", TINY, "--threads", "3", "--batch", "2"]);
+    assert!(schedule.lines().next().unwrap().contains("batch 2 threads 3"), "{schedule}");
+}
+
+/// A batch in shards says so, and shows the schedule of each.
+#[test]
+fn schedules_of_shards_name_the_whole_batch() {
+    let schedule = output(&["emit", "--stage", "schedule", TINY, "--threads", "2", "--batch", "4"]);
+    let lines: Vec<&str> = schedule.lines().take(2).collect();
+    assert_eq!(lines[0], "batch 4 threads 2 in 4 shards, each:");
+    assert!(lines[1].contains("batch 1 threads 1"), "{schedule}");
 }
 
 /// The first column of the table of times.

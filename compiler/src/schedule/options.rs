@@ -13,8 +13,8 @@ use crate::target::{Bf16Unit, Isa, Target};
 pub enum Precision {
     /// f32 factors. Where there are matrix instructions, large layers take each factor as the sum
     /// of three bf16 values, which hold all of its 24 bits, and six of the nine products of these:
-    /// what is left out is below 2^-26 of a product. Parts of values below 1e-33 are lost, and
-    /// infinities yield NaN there.
+    /// what is left out is at most about 2^-24 of a product, as much as its rounding to f32 loses.
+    /// Parts of values below 1e-33 are lost, and infinities yield NaN there.
     #[default]
     F32,
     /// Factors rounded to bf16, 8 bits of mantissa, by matrix instructions or products of pairs.
